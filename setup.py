@@ -1,0 +1,56 @@
+"""Packaging: the folder ``src`` IS the package ``oamarl``.
+
+torch is listed without a pin so that any build >= 2.6 which is there already is kept; ``make`` installs a
+small one first on a machine that has none.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "src/__init__.py").read_text(encoding="utf-8"))[1]
+README = HERE / "README.md"
+
+setup(
+    name="oamarl",
+    version=VERSION,
+    description="Multi-agent reinforcement learning with off-agent trust-region methods (OAPPO, OATRPO)",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="The oamarl authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    package_dir={"oamarl": "src"},
+    packages=[
+        "oamarl",
+        *(f"oamarl.{name}" for name in find_namespace_packages("src", exclude=["config*", "*__pycache__*"])),
+    ],
+    package_data={"oamarl": ["config/*.yaml", "config/*/*.yaml"]},
+    install_requires=[
+        "torch>=2.6",
+        "numpy>=1.26",
+        "sacred>=0.8.7",
+        "setuptools>=77.0.3,<81",  # sacred imports pkg_resources, which setuptools 81 dropped
+        "pymongo>=4.6",
+        "pyyaml>=6.0",
+        "gymnasium>=1.1,<1.4",
+        "lbforaging>=2.0",
+        "rware>=2.0",
+        "matplotlib>=3.8",
+        "rich>=13.0",
+    ],
+    extras_require={
+        "dev": [
+            "ruff>=0.8",
+            "mypy>=1.13",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["oamarl = oamarl.main:main"]},
+)

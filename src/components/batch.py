@@ -1,0 +1,142 @@
+"""The one container that runners fill and learners read, and the rows that learners iterate over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Experience of B rows (whole episodes, or segments of slots) of at most T steps by N agents.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | obs | [B, T+1, N, O] | observations, the last one after the last action |
+    | state | [B, T+1, S] | global states |
+    | avail | [B, T+1, N, A] bool | legal actions |
+    | actions | [B, T, N] int64 | actions taken |
+    | log_prob | [B, T, N] | their log-probability under the policy that acted, mu |
+    | reward | [B, T, N] | rewards; all N entries equal with a common reward |
+    | terminated, truncated | [B, T] bool | how the step ended; both set means terminated |
+    | agent_terminated | [B, T, N] bool | the agent has ended at this step or earlier |
+    | filled | [B, T] bool | the step is real |
+    | alive | [B, T, N] bool | the agent took a decision at this step |
+    | final_obs, final_state, final_avail | [K, ...] | true last observations of episodes that end inside a row |
+    | final_index | [K, 2] int64 | their (row, step) |
+    """
+
+    obs: Tensor
+    state: Tensor
+    avail: Tensor
+    actions: Tensor
+    log_prob: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    agent_terminated: Tensor
+    filled: Tensor
+    alive: Tensor
+    final_obs: Tensor
+    final_state: Tensor
+    final_avail: Tensor
+    final_index: Tensor
+
+    def __post_init__(self) -> None:
+        b, t, n = self.log_prob.shape
+        expected = {
+            "obs": (b, t + 1, n), "state": (b, t + 1), "avail": (b, t + 1, n), "actions": (b, t, n),
+            "reward": (b, t, n), "terminated": (b, t), "truncated": (b, t), "agent_terminated": (b, t, n),
+            "filled": (b, t), "alive": (b, t, n), "final_index": (len(self.final_obs), 2),
+        }  # fmt: skip
+        for name, shape in expected.items():
+            got = tuple(getattr(self, name).shape[: len(shape)])
+            if got != shape:
+                raise ValueError(f"Batch.{name} starts with shape {got}, expected {shape}.")
+
+    @property
+    def valid(self) -> Tensor:
+        """[B, T, N] bool: THE loss mask of policies: the step is real and the agent took a decision."""
+        return self.filled.unsqueeze(-1) & self.alive
+
+    @property
+    def last_actions(self) -> Tensor:
+        """[B, T+1, N] int64: the action before each step, -1 where there is none (an episode's first step)."""
+        first = torch.full_like(self.actions[:, :1], -1)
+        previous = torch.cat([first, self.actions], dim=1)
+        if len(self.final_index):
+            # a new episode begins after a step that ended one inside the row
+            row, step = self.final_index.unbind(1)
+            previous[row, step + 1] = -1
+        return previous
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on ``device`` (itself when it is there already)."""
+        if self.obs.device == torch.device(device):
+            return self
+        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What policies are trained on: ENTRIES first, agents second, time last.
+
+    Feed-forward policies: the E entries are the batch's filled steps and ``*T`` is empty.
+    Recurrent policies: the entries are the batch's rows and ``*T`` is ``(T,)``. So ``x[entry, source]``
+    gathers experience of any agents alike in both cases.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | inputs | [E, N, *T, I] | policy inputs (observation, last action, agent id as configured) |
+    | avail | [E, N, *T, A] bool | legal actions |
+    | actions, log_prob | [E, N, *T] | actions and their acting log-probabilities mu |
+    | valid | [E, N, *T] bool | the loss mask (real step, living agent) |
+    | advantage | [E, N, *T] | advantages; equal for all agents under a joint advantage |
+    """
+
+    inputs: Tensor
+    avail: Tensor
+    actions: Tensor
+    log_prob: Tensor
+    valid: Tensor
+    advantage: Tensor
+
+    @classmethod
+    def make(cls, batch: Batch, inputs: Tensor, advantage: Tensor, recurrent: bool) -> Samples:
+        """Lay a batch out for training.
+
+        Args:
+            batch: the experience.
+            inputs: [B, T, N, I] policy inputs.
+            advantage: [B, T, N].
+            recurrent: keep rows whole.
+        """
+        steps = batch.actions.shape[1]
+        per_agent = (inputs, batch.avail[:, :steps], batch.actions, batch.log_prob, batch.valid, advantage)
+        if recurrent:
+            return cls(*(x.transpose(1, 2).contiguous() for x in per_agent))
+        where = batch.filled.nonzero(as_tuple=True)
+        return cls(*(x[where] for x in per_agent))
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries E."""
+        return len(self.actions)
+
+    def counts(self) -> Tensor:
+        """[N]: valid steps of each agent in the whole batch, at least 1 (a source without any has only zero rows)."""
+        return self.valid.transpose(0, 1).flatten(1).sum(1).clamp(min=1).float()
+
+
+def minibatches(n_entries: int, n_minibatches: int, generator: torch.Generator) -> list[Tensor]:
+    """Cut ``n_entries`` into at most ``n_minibatches`` random index sets of nearly equal size.
+
+    One set of entries serves every agent and source. With one minibatch there is nothing to shuffle
+    and no draw is made.
+    """
+    if n_minibatches == 1:
+        return [torch.arange(n_entries)]
+    order = torch.randperm(n_entries, generator=generator)
+    return [part for part in order.tensor_split(n_minibatches) if len(part)]

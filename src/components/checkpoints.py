@@ -1,0 +1,217 @@
+"""Checkpoint files: written whole or not at all, checked when read, and never able to run code.
+
+A file is one text line, the SHA-256 of what follows, and a ``torch.save`` of plain containers and tensors::
+
+    oamarl-checkpoint 1 <sha256 in hex>\\n<bytes of torch.save>
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import pickle
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import UserError
+
+FOLDER = "checkpoints"  # inside a run's folder
+
+_HEADER = re.compile(rb"oamarl-checkpoint (\d+) ([0-9a-f]{64})\n")
+_HEADER_SIZE = 128  # enough to read the line; it is shorter
+_VERSION = 1
+_NAME = re.compile(r"checkpoint_(\d+)\.pt")
+
+
+class _Damaged(Exception):
+    """Why a file is no intact checkpoint, as the end of a sentence that begins with its name."""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def plain(value: Any, where: str = "payload") -> Any:
+    """Return ``value`` made of dicts, lists, tuples, strings, numbers, None and CPU tensors only.
+
+    numpy arrays become tensors, numpy scalars become numbers; a tensor that is a view of something larger is
+    copied, so that the file holds it alone.
+
+    Raises:
+        TypeError: anything else is inside; the message says where.
+    """
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    if isinstance(value, torch.Tensor):
+        tensor = value.detach().cpu()
+        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        return tensor if whole else tensor.clone()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"{where} is an array of {value.dtype}, which a checkpoint cannot hold")
+        # torch wants native byte order and positive strides; reshape because the copy makes scalars 1-d
+        array = np.ascontiguousarray(value, value.dtype.newbyteorder("=")).reshape(value.shape)
+        return torch.from_numpy(array.copy())
+    if isinstance(value, Mapping):
+        return {plain(k, where): plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    raise TypeError(f"{where} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def steps_of(path: Path) -> int:
+    """Return the environment steps in a checkpoint's file name, -1 for another name."""
+    match = _NAME.fullmatch(path.name)
+    return int(match.group(1)) if match else -1
+
+
+def listed(folder: Path) -> list[Path]:
+    """Return the checkpoint files of a folder, newest first."""
+    files = [p for p in folder.glob("checkpoint_*.pt") if steps_of(p) >= 0]
+    return sorted(files, key=steps_of, reverse=True)
+
+
+def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: int | None = 2) -> Path:
+    """Write ``payload`` as the checkpoint of step ``t_env`` and return its path.
+
+    It is written beside its place and moved there when the disk has it, so a reader, a crash or a full disk never
+    meets half a checkpoint.
+
+    Args:
+        folder: made where missing.
+        keep: the newest ``keep`` checkpoints stay, older ones go (after the new one is safe); None keeps all.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; the earlier checkpoints are still there.
+        TypeError: the payload holds something else than plain containers, numbers, arrays and tensors.
+    """
+    folder = Path(folder)
+    buffer = io.BytesIO()
+    torch.save(plain(payload), buffer)
+    content = buffer.getbuffer()
+    header = f"oamarl-checkpoint {_VERSION} {hashlib.sha256(content).hexdigest()}\n".encode()
+    path = folder / f"checkpoint_{t_env:012d}.pt"
+    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(temporary, path, header, content)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise UserError(f"Cannot write the checkpoint {path}: {reason}; the earlier checkpoints are kept.") from None
+    if keep is not None:
+        # a failure to tidy up costs disk space only: the next save tries again
+        for old in [*listed(folder)[keep:], *folder.glob(".checkpoint_*.tmp")]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+    return path
+
+
+def _write(temporary: Path, path: Path, header: bytes, content: memoryview) -> None:
+    with open(temporary, "wb") as file:
+        file.write(header)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY)  # the move itself must reach the disk too
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _Damaged(f"cannot be read ({error.strerror or error})") from None
+    match = _HEADER.match(data[:_HEADER_SIZE])
+    if match is None:
+        raise _Damaged("is not a checkpoint of this program")
+    if int(match.group(1)) > _VERSION:
+        raise _Damaged("was written by a newer version of this program")
+    content = data[match.end() :]
+    if hashlib.sha256(content).hexdigest().encode() != match.group(2):
+        raise _Damaged("is damaged (its checksum does not match)")
+    return content
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Return the payload of a checkpoint file, its tensors on the CPU (arrays come back as tensors).
+
+    Loading never executes code: only plain containers and tensors are accepted, whatever the checksum says.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything else.
+    """
+    path = Path(path)
+    try:
+        payload = torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=True)
+    except _Damaged as problem:
+        raise UserError(f"The checkpoint {path} {problem}.") from None
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError):
+        raise UserError(f"The checkpoint {path} holds more than plain numbers and tensors: not loaded.") from None
+    if not isinstance(payload, dict):
+        raise UserError(f"The checkpoint {path} does not hold what this program writes: not loaded.")
+    return payload
+
+
+def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
+    """Return the newest intact checkpoint that ``path`` means.
+
+    Args:
+        path: a checkpoint file, a folder of them, or a run's folder (which has ``checkpoints/`` inside).
+        say: called with one sentence for each newer file that is skipped because it is damaged.
+
+    Raises:
+        UserError: nothing is there, or nothing intact.
+    """
+    path = Path(path)
+    if path.is_file():
+        try:
+            _content(path)
+        except _Damaged as problem:
+            raise UserError(f"The checkpoint {path} {problem}{_instead(path)}.") from None
+        return path
+    if not path.is_dir():
+        raise UserError(f"There is no checkpoint at {path}: no such file or folder.")
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    files = listed(folder)
+    if not files:
+        raise UserError(
+            f"There is no checkpoint in {folder}: a checkpoint file, a folder of them or a run's folder is expected."
+        )
+    problems = []
+    for file in files:
+        try:
+            _content(file)
+        except _Damaged as problem:
+            problems.append(f"{file.name} {problem}")
+            continue
+        for text in problems:
+            say(f"Skipped a checkpoint: {text}; going on from {file.name}.")
+        return file
+    raise UserError(f"There is no intact checkpoint in {folder}: {'; '.join(problems)}.")
+
+
+def _instead(path: Path) -> str:
+    """Return a hint at the newest intact checkpoint beside ``path``, or nothing."""
+    for other in listed(path.parent):
+        if other != path:
+            with contextlib.suppress(_Damaged):
+                _content(other)
+                return f"; {other.name} in the same folder is intact"
+    return ""

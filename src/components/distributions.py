@@ -1,0 +1,49 @@
+"""The policy distribution: a categorical over legal actions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: What an illegal action's logit becomes. Finite, so that 0 * logit stays 0 in entropies and gradients.
+ILLEGAL = -1e10
+
+
+class MaskedCategorical:
+    """Categorical distribution over the actions that are legal.
+
+    Args:
+        logits: [..., A] unnormalised log-probabilities.
+        avail: [..., A] bool; a row without any legal action (padding) counts as all legal.
+    """
+
+    def __init__(self, logits: Tensor, avail: Tensor) -> None:
+        legal = avail | ~avail.any(-1, keepdim=True)
+        self.log_probs = F.log_softmax(logits.masked_fill(~legal, ILLEGAL), dim=-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """[...] log-probability of ``actions`` [...] int64."""
+        return self.log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """[...] entropy in nats; illegal actions add nothing."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    def kl(self, other: MaskedCategorical) -> Tensor:
+        """[...] exact KL(self || other) in nats, under the same mask."""
+        return kl_categorical(self.log_probs, other.log_probs)
+
+    def sample(self, uniform: Tensor) -> Tensor:
+        """[...] int64 actions drawn with ``uniform`` noise [..., A] in [0, 1) by the Gumbel-max rule."""
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
+        return (self.log_probs + gumbel).argmax(-1)
+
+    def mode(self) -> Tensor:
+        """[...] int64 most probable actions (the first of equals)."""
+        return self.log_probs.argmax(-1)
+
+
+def kl_categorical(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """[...] exact KL(p || q) from log-probabilities [..., A]; an action with p = 0 adds nothing."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)

@@ -1,0 +1,101 @@
+"""The layers that a run's configuration is made of: default.yaml < environment < algorithm < command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import vocabulary, yamls
+from .errors import UserError, nearest
+from .request import Request
+
+CONFIGS = Path(__file__).resolve().parent.parent / "config"
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of values. ``origin`` is default (default.yaml), shipped, user (a YAML given by path) or command."""
+
+    name: str
+    origin: str
+    values: dict[str, Any]
+
+
+def shipped(folder: str) -> dict[str, Path]:
+    """Return name -> YAML of ``config/algs`` or ``config/envs``, in alphabetical order."""
+    return {path.stem: path for path in sorted((CONFIGS / folder).glob("*.yaml"))}
+
+
+def _load(given: str, folder: str, kind: str) -> Layer:
+    """Load an algorithm or environment by name or by path."""
+    if "/" in given or os.sep in given or given.endswith((".yaml", ".yml")):
+        return Layer(given, "user", yamls.load(Path(given).expanduser(), given))
+    names = shipped(folder)
+    if given not in names:
+        raise UserError(f"Unknown {kind} '{given}': use a path or one of {', '.join(names)}{nearest(given, names)}")
+    shown = f"{folder}/{given}.yaml"
+    return Layer(shown, "shipped", yamls.load(names[given], shown))
+
+
+def collect(request: Request) -> list[Layer]:
+    """Return the sources of a request's values, weakest first, each in this project's vocabulary.
+
+    Raises:
+        UserError: no algorithm or environment named, an unknown one, or a YAML that cannot be read.
+    """
+    if request.config is None:
+        raise UserError(f"No algorithm is given: add --config=NAME, one of {', '.join(shipped('algs'))}, or a path.")
+    found = [Layer("default.yaml", "default", yamls.load(CONFIGS / "default.yaml", "default.yaml"))]
+    if request.env_config is not None:
+        found.append(_load(request.env_config, "envs", "environment"))
+    algorithm = _load(request.config, "algs", "algorithm")
+    found.append(Layer(algorithm.name, algorithm.origin, {"name": Path(request.config).stem, **algorithm.values}))
+    found.append(Layer(COMMAND_LINE, "command", request.overrides))
+    if not any("env" in layer.values for layer in found):
+        raise UserError(
+            f"No environment is given: add --env-config=NAME, one of {', '.join(shipped('envs'))}, or a path."
+        )
+    return [dataclasses.replace(x, values=vocabulary.translate(x.values, x.name)) for x in found]
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of a nested mapping; an empty mapping is a value itself."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, Layer]]:
+    """Lay the layers over one another; return the nested values and the layer of each dotted leaf."""
+    values: dict[str, Any] = {}
+    origin: dict[str, Layer] = {}
+
+    def lay(below: dict[str, Any], above: Mapping[str, Any], layer: Layer, prefix: str) -> None:
+        for name, value in above.items():
+            dotted = prefix + name
+            if isinstance(value, Mapping):
+                inner = below.get(name)
+                if not isinstance(inner, dict):
+                    below[name] = inner = {}
+                    origin.pop(dotted, None)
+                lay(inner, value, layer, f"{dotted}.")
+                if not inner:
+                    origin[dotted] = layer
+                else:
+                    origin.pop(dotted, None)
+            else:
+                below[name] = value
+                for stale in [k for k in origin if k.startswith(f"{dotted}.")]:
+                    del origin[stale]
+                origin[dotted] = layer
+
+    for layer in found:
+        lay(values, layer.values, layer, "")
+    return values, origin

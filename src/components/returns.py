@@ -1,0 +1,99 @@
+"""Value targets and advantages, with terminations, truncations and padding in one place.
+
+All functions take time along dimension 1 and treat further dimensions (agents) alike.
+``next_value`` at a step is the value of the observation that FOLLOWS it: the true final one where
+an episode was cut inside the row, so that a truncation bootstraps from what the agents saw last.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def next_values(values: Tensor, final_values: Tensor, final_index: Tensor) -> Tensor:
+    """Return [B, T, ...]: the value of the observation after each step.
+
+    Args:
+        values: [B, T+1, ...] values along the rows.
+        final_values: [K, ...] values of the final observations of episodes that end inside a row.
+        final_index: [K, 2] their (row, step).
+    """
+    following = values[:, 1:].clone()
+    if len(final_index):
+        row, step = final_index.unbind(1)
+        following[row, step] = final_values
+    return following
+
+
+def gae(
+    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, ended: Tensor, gamma: float, lam: float
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16).
+
+    delta_t = r_t + gamma V(o_{t+1}) (1 - terminated_t) - V(o_t),  A_t = delta_t + gamma lambda (1 - ended_t) A_{t+1}
+
+    Args:
+        reward, value, next_value: [B, T, ...].
+        terminated: [B, T, ...] bool: no bootstrap.
+        ended: [B, T, ...] bool: the trace is cut (terminated, truncated, or padding).
+
+    Returns:
+        advantages and value targets (advantage + value), [B, T, ...].
+    """
+    delta = reward + gamma * next_value * (~terminated) - value
+    decay = gamma * lam * (~ended)
+    advantage = torch.empty_like(delta)
+    trace = torch.zeros_like(delta[:, 0])
+    for t in range(delta.shape[1] - 1, -1, -1):
+        trace = delta[:, t] + decay[:, t] * trace
+        advantage[:, t] = trace
+    return advantage, advantage + value
+
+
+def nstep(
+    reward: Tensor, next_value: Tensor, terminated: Tensor, ended: Tensor, filled: Tensor, gamma: float, n: int
+) -> Tensor:
+    """n-step value targets: y_t = sum_{k<n} gamma^k r_{t+k} + gamma^n V(o_{t+n}).
+
+    The sum stops at the step that ends the episode, adding gamma^{k+1} V(final observation) when that
+    step was not a termination; it stops likewise at the row's end.
+
+    Args:
+        reward, next_value: [B, T, ...].
+        terminated, ended: [B, T, ...] bool, as in :func:`gae`.
+        filled: [B, T, ...] bool: a row's padding is never entered.
+        n: number of rewards, at least 1.
+
+    Returns:
+        targets [B, T, ...] (meaningless where not filled).
+    """
+    bootstrap = gamma * next_value * (~terminated)
+    # after[t]: the target of step t from the longest horizon reached so far; one reward at first
+    target = reward + bootstrap
+    for _ in range(n - 1):
+        ahead = torch.cat([target[:, 1:], target[:, -1:]], dim=1)
+        last = torch.zeros_like(ended)
+        last[:, -1] = True
+        stop = ended | last
+        stop[:, :-1] |= ~filled[:, 1:]
+        target = torch.where(stop, reward + bootstrap, reward + gamma * ahead)
+    return target
+
+
+def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
+    """1 - Var(target - value) / Var(target) over ``mask``; 0.0 where the target does not vary."""
+    y, v = target[mask], value[mask]
+    variance = y.var(unbiased=False)
+    if y.numel() < 2 or variance <= 1e-12:
+        return 0.0
+    return float(1.0 - (y - v).var(unbiased=False) / variance)
+
+
+def standardise(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
+    """Return x with mean 0 and standard deviation 1 over ``mask`` (0 outside it)."""
+    taken = x[mask]
+    if taken.numel() < 2:
+        return torch.where(mask, x, 0.0)
+    scaled = (x - taken.mean()) / (taken.std(unbiased=False) + eps)
+    return torch.where(mask, scaled, 0.0)

@@ -1,0 +1,34 @@
+"""Seeds of episodes: what an episode draws depends on its own numbers, never on who ran it or when."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from .errors import UserError
+
+#: Fixed numbers: changing one changes every result.
+_PURPOSES = {"train": 0, "test": 1}
+
+
+def episode_seed(seed: int, purpose: Literal["train", "test"], slot: int, episode: int) -> int:
+    """Return the seed [0, 2**31) of one episode.
+
+    Training and test episodes come from separate streams, and neighbouring runs, slots and episodes share
+    nothing: the four numbers go through :class:`numpy.random.SeedSequence` (seed as entropy, the rest as spawn key).
+
+    Args:
+        seed: the run's seed, 0 or more.
+        purpose: ``"train"`` or ``"test"``.
+        slot: number of the environment slot, 0 or more.
+        episode: number of the episode in that slot, counted from 0.
+
+    Raises:
+        UserError: the run's seed is negative or not a whole number.
+        KeyError: another purpose.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise UserError(f"seed={seed!r} is not allowed: a whole number from 0 upwards is expected.")
+    sequence = np.random.SeedSequence(int(seed), spawn_key=(_PURPOSES[purpose], int(slot), int(episode)))
+    return int(sequence.generate_state(1, np.uint32)[0] >> 1)

@@ -1,0 +1,42 @@
+"""Policy objectives as sums over weighted rows, each written once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, eps_clip: float) -> Tensor:
+    """PPO's clipped objective per row (HATRPO paper, eq. 5 and 11): min(r A, clip(r, 1-eps, 1+eps) A).
+
+    Args:
+        ratio: [L, ...] new over acting probability.
+        advantage: [L, ...] advantage times whatever factor it carries.
+    """
+    return (ratio * advantage).minimum(ratio.clamp(1.0 - eps_clip, 1.0 + eps_clip) * advantage)
+
+
+def approx_kl(log_ratio: Tensor) -> Tensor:
+    """Per-row estimate of KL(acting || new): (r - 1) - log r, never negative (Schulman's k3)."""
+    return log_ratio.exp() - 1.0 - log_ratio
+
+
+def factor_of(log_ratios: Tensor, exclude: int | Tensor | None = None) -> Tensor:
+    """Product of the updated agents' ratios (HATRPO paper, eq. 9-11; OAPO paper, eq. 6).
+
+    Args:
+        log_ratios: [E, N, *T] log pi_k_new - log mu_k in each slot; 0 where a slot was not updated or the agent is dead.
+        exclude: slots that are left out of their own factor: one slot, or [L] one for each entry.
+
+    Returns:
+        [E, *T].
+    """
+    if exclude is None:
+        return log_ratios.sum(1).exp()
+    # the slot is left out of the sum, not subtracted from it: a large own ratio would cost the others their digits
+    others = log_ratios.clone()
+    if isinstance(exclude, int):
+        others[:, exclude] = 0.0
+    else:
+        others[torch.arange(len(exclude), device=others.device), exclude] = 0.0
+    return others.sum(1).exp()

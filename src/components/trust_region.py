@@ -1,0 +1,147 @@
+"""The natural-gradient step of TRPO on a flat parameter vector (HATRPO paper, eq. 7-9; Schulman et al. 2015, appendix C)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: A scalar function of flat parameters [P], differentiable.
+Scalar = Callable[[Tensor], Tensor]
+
+
+def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tol: float = 1e-10) -> Tensor:
+    """Return x with product(x) = b for a symmetric positive definite ``product``, after at most ``iterations``."""
+    x = torch.zeros_like(b)
+    r, p = b.clone(), b.clone()
+    rr = r @ r
+    for _ in range(iterations):
+        if rr <= tol:
+            break
+        ap = product(p)
+        alpha = rr / (p @ ap)
+        x += alpha * p
+        r -= alpha * ap
+        rr_new = r @ r
+        p = r + (rr_new / rr) * p
+        rr = rr_new
+    return x
+
+
+def fisher_product(kl: Scalar, theta: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
+    """Return v -> (H + damping I) v, H the Hessian of ``kl`` at ``theta`` [P] (the exact Fisher there)."""
+    leaf = theta.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(kl(leaf), leaf, create_graph=True)
+
+    def product(v: Tensor) -> Tensor:
+        (hv,) = torch.autograd.grad(gradient, leaf, v, retain_graph=True)
+        return hv + damping * v
+
+    return product
+
+
+@dataclass(frozen=True)
+class Step:
+    """Outcome of one trust-region step.
+
+    ``reason`` is ``accepted``, or why the last backtrack failed: ``surrogate``, ``kl``, ``condition``, or
+    ``gradient`` (zero or not finite: nothing was tried). ``blocked`` is the last candidate that the extra
+    condition alone kept from being accepted, if there was one.
+    """
+
+    theta: Tensor
+    accepted: bool
+    reason: str
+    kl: float
+    improvement: float
+    backtracks: int
+    gradient_norm: float
+    blocked: Tensor | None = None
+
+
+def trust_region_step(
+    surrogate: Scalar,
+    kl: Scalar,
+    theta: Tensor,
+    *,
+    delta: float,
+    cg_iters: int,
+    cg_damping: float,
+    line_search_steps: int,
+    backtrack: float = 0.5,
+    condition: Callable[[Tensor], bool] | None = None,
+) -> Step:
+    """Maximise ``surrogate`` subject to ``kl`` <= ``delta`` by one natural-gradient step with backtracking.
+
+    The same ``surrogate`` gives the gradient and judges the line search; the same ``kl`` gives the metric and
+    the ball. A step is accepted only if the surrogate improved, kl <= delta, and ``condition`` (if any) holds.
+
+    Args:
+        surrogate: to be maximised, a function of [P].
+        kl: KL(old || new), zero at ``theta``.
+        theta: [P] old parameters, not modified.
+        delta: radius of the trust region (`kl_threshold`).
+        cg_iters, cg_damping, line_search_steps: as configured.
+        backtrack: factor between tries.
+        condition: a further test of candidate parameters.
+
+    Returns:
+        the step; its ``theta`` is the old vector itself, bit for bit, when rejected.
+    """
+    # cuDNN's recurrent kernels have no second derivative, and both sides of a comparison must use the same kernels
+    with torch.backends.cudnn.flags(enabled=False):
+        return _step(surrogate, kl, theta.detach(), delta, cg_iters, cg_damping, line_search_steps, backtrack, condition)
+
+
+def _step(
+    surrogate: Scalar,
+    kl: Scalar,
+    theta: Tensor,
+    delta: float,
+    cg_iters: int,
+    cg_damping: float,
+    line_search_steps: int,
+    backtrack: float,
+    condition: Callable[[Tensor], bool] | None,
+) -> Step:
+    leaf = theta.clone().requires_grad_()
+    value = surrogate(leaf)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    norm = float(gradient.norm())
+    rejected = dict(theta=theta, accepted=False, kl=0.0, improvement=0.0, gradient_norm=norm)
+    if not 1e-12 < norm < float("inf"):
+        return Step(**rejected, reason="gradient", backtracks=0)  # type: ignore[arg-type]
+    product = fisher_product(kl, theta, cg_damping)
+    direction = conjugate_gradient(product, gradient, cg_iters)
+    curvature = float(direction @ product(direction))
+    if not 0.0 < curvature < float("inf"):
+        return Step(**rejected, reason="gradient", backtracks=0)  # type: ignore[arg-type]
+    full = direction * (2.0 * delta / curvature) ** 0.5
+    reason, blocked = "surrogate", None
+    with torch.no_grad():
+        for k in range(line_search_steps):
+            candidate = theta + full * backtrack**k
+            improvement = float(surrogate(candidate) - value)
+            distance = float(kl(candidate))
+            # `not >` and `not <=` so that NaN is a failure
+            inside = distance <= delta
+            better = improvement > 0.0
+            if inside and better and (condition is None or condition(candidate)):
+                return Step(candidate, True, "accepted", distance, improvement, k, norm)
+            reason = "surrogate" if not better else "kl" if not inside else "condition"
+            blocked = candidate if reason == "condition" else blocked
+    return Step(**rejected, reason=reason, backtracks=line_search_steps, blocked=blocked)  # type: ignore[arg-type]
+
+
+def step_scalars(steps: Sequence[Step]) -> dict[str, float]:
+    """What an iteration's steps are logged as: means over agents, and the share of steps accepted."""
+    n = max(len(steps), 1)
+    return {
+        "approx_kl": sum(s.kl for s in steps) / n,
+        "agent_grad_norm": sum(s.gradient_norm for s in steps) / n,
+        "surrogate_improvement": sum(s.improvement for s in steps) / n,
+        "steps_accepted": sum(s.accepted for s in steps) / n,
+        "line_search_backtracks": sum(s.backtracks for s in steps) / n,
+    }

@@ -1,0 +1,197 @@
+"""The controller: one call acts for all agents and slots, one call evaluates whole sequences.
+
+Sharing is an index from agents to networks: [0, 0, 0] shared, [0, 1, 2] separate, [0, 0, 1] grouped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..components.batch import Batch, Samples
+from ..components.config import key
+from ..components.distributions import MaskedCategorical
+from ..components.errors import UserError
+from ..envs.base import EnvInfo
+from ..modules.network import Network, NetworkConfig
+
+
+@dataclass(frozen=True)
+class MACConfig:
+    """What the controller reads."""
+
+    sharing: str | list[int] = key(
+        "Which agents share a policy network: shared, separate, or one network number per agent such as [0, 0, 1].",
+        choices=("shared", "separate"),
+        low=0,
+    )
+    obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
+    obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
+
+
+def sharing_index(sharing: str | list[int], n_agents: int, name: str = "sharing") -> list[int]:
+    """Return the network of each agent, numbered from 0 without gaps.
+
+    Raises:
+        UserError: a list of the wrong length.
+    """
+    if sharing == "shared":
+        return [0] * n_agents
+    if sharing == "separate":
+        return list(range(n_agents))
+    if len(sharing) != n_agents:
+        raise UserError(f"{name}={sharing} names {len(sharing)} networks, but the environment has {n_agents} agents.")
+    numbers = {old: new for new, old in enumerate(dict.fromkeys(sharing))}
+    return [numbers[k] for k in sharing]  # type: ignore[index]
+
+
+def with_extras(obs: Tensor, last_actions: Tensor | None, agent_id: bool, n_actions: int) -> Tensor:
+    """Append the last action's one-hot (zeros for -1) and the agent's one-hot id, where asked for.
+
+    Args:
+        obs: [..., N, O].
+        last_actions: [..., N] int64, -1 where there is none; None leaves it out.
+        agent_id: append the id.
+
+    Returns:
+        [..., N, O (+ n_actions) (+ N)].
+    """
+    parts = [obs]
+    if last_actions is not None:
+        parts.append(F.one_hot(last_actions + 1, n_actions + 1)[..., 1:].to(obs.dtype))
+    if agent_id:
+        n = obs.shape[-2]
+        parts.append(torch.eye(n, dtype=obs.dtype, device=obs.device).expand(*obs.shape[:-1], n))
+    return torch.cat(parts, dim=-1) if len(parts) > 1 else obs
+
+
+class BasicMAC:
+    """Policies of all agents.
+
+    Args:
+        config: sharing and inputs.
+        agent: the class of the stacked policy networks.
+        net: its architecture.
+        info: the environment's sizes.
+        generator: source of the initial parameters.
+    """
+
+    Config = MACConfig
+
+    def __init__(
+        self, config: MACConfig, agent: type[Network], net: NetworkConfig, info: EnvInfo, generator: torch.Generator
+    ) -> None:
+        self.config, self.info = config, info
+        self.index = sharing_index(config.sharing, info.n_agents)
+        self.n_networks = max(self.index) + 1
+        self.separate = self.n_networks == info.n_agents
+        self.recurrent = net.use_rnn
+        n_inputs = (
+            info.obs_size
+            + (info.n_actions if config.obs_last_action else 0)
+            + (info.n_agents if config.obs_agent_id else 0)
+        )
+        self.network = agent(
+            self.n_networks, n_inputs, info.n_actions, hidden_dim=net.hidden_dim, recurrent=net.use_rnn,
+            activation=net.activation, head_gain=net.head_gain, generator=generator,
+        )  # fmt: skip
+        self._index = torch.tensor(self.index)
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the networks."""
+        self.network.to(device)
+        self._index = self._index.to(device)
+
+    # -- rows: agents gathered to the networks that play them ------------------------------------
+
+    def _thetas(self) -> Tensor:
+        """[1, P] when all agents share one network, otherwise [N, P], one row per agent."""
+        theta = self.network.theta
+        return theta if self.separate or self.n_networks == 1 else theta[self._index]
+
+    def _to_rows(self, x: Tensor) -> Tensor:
+        """[E, N, ...] -> [1, E*N, ...] for one shared network, otherwise [N, E, ...]."""
+        return x.flatten(0, 1).unsqueeze(0) if self.n_networks == 1 else x.transpose(0, 1)
+
+    def _from_rows(self, x: Tensor, n_entries: int) -> Tensor:
+        """Undo :meth:`_to_rows`."""
+        return x.squeeze(0).unflatten(0, (n_entries, -1)) if self.n_networks == 1 else x.transpose(0, 1)
+
+    # -- acting --------------------------------------------------------------------------------------
+
+    def initial_hidden(self, n_slots: int) -> Tensor:
+        """Return the hidden state of all agents in ``n_slots`` slots before their first step, [B, N, H]."""
+        return self.network.theta.new_zeros(n_slots, self.info.n_agents, self.network.hidden_dim)
+
+    @torch.no_grad()
+    def act(
+        self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose actions for all agents of all slots in one call.
+
+        Args:
+            obs: [B, N, O].
+            avail: [B, N, A] bool.
+            last_actions: [B, N] int64, -1 at an episode's first step.
+            hidden: [B, N, H].
+            uniform: [B, N, A] noise in [0, 1), or None for the most probable actions.
+
+        Returns:
+            actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
+        """
+        x = with_extras(
+            obs, last_actions if self.config.obs_last_action else None, self.config.obs_agent_id, self.info.n_actions
+        )
+        logits, hidden_rows = self.network.step(self._thetas(), self._to_rows(x), self._to_rows(hidden))
+        policy = MaskedCategorical(self._from_rows(logits, len(obs)), avail)
+        actions = policy.mode() if uniform is None else policy.sample(uniform)
+        return actions, policy.log_prob(actions), self._from_rows(hidden_rows, len(obs))
+
+    # -- learning ------------------------------------------------------------------------------------
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """Return the policies' inputs at the steps of ``batch``, [B, T, N, I]."""
+        steps = batch.actions.shape[1]
+        last = batch.last_actions[:, :steps] if self.config.obs_last_action else None
+        return with_extras(batch.obs[:, :steps], last, self.config.obs_agent_id, self.info.n_actions)
+
+    def policies(self, samples: Samples, entries: Tensor) -> MaskedCategorical:
+        """Each agent's own policy on its own experience: a distribution over [E', N, *T]."""
+        x = self._to_rows(samples.inputs[entries])
+        logits = self.network.stacked(self._thetas(), x)
+        return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
+
+    def policy(self, theta: Tensor, inputs: Tensor, avail: Tensor) -> MaskedCategorical:
+        """The policy with flat parameters ``theta`` [P] on rows of anybody's experience [L, *T, I]."""
+        return MaskedCategorical(self.network.single(theta, inputs), avail)
+
+    def own_log_ratio(self, samples: Samples, agent: int, source: int) -> Tensor:
+        """[E, *T] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""
+        with torch.no_grad():
+            policy = self.policy(
+                self.network.theta[self.index[agent]], samples.inputs[:, source], samples.avail[:, source]
+            )
+            log_ratio = policy.log_prob(samples.actions[:, source]) - samples.log_prob[:, source]
+            return torch.where(samples.valid[:, source], log_ratio, 0.0)
+
+    def mean_entropy(self, samples: Samples) -> float:
+        """Mean entropy (nats) of the policies as they are now, over the valid steps."""
+        with torch.no_grad():
+            entropy = self.policies(samples, torch.arange(samples.n_entries, device=samples.valid.device)).entropy()
+            return float(entropy[samples.valid].mean()) if samples.valid.any() else 0.0
+
+    # -- state -----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the parameters."""
+        return {"theta": self.network.theta.detach().clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take parameters back; leaves made by ``Network.row`` keep pointing at them."""
+        with torch.no_grad():
+            self.network.theta.data.copy_(state["theta"])

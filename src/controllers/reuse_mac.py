@@ -1,0 +1,232 @@
+"""The reuse-mapping controller: measures how far the agents' policies are apart on the runner's batch, and
+maps learners to sources (OAPO paper, section 5.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..components.batch import Samples
+from ..components.config import key, read
+from ..components.distributions import MaskedCategorical, kl_categorical
+from ..components.errors import UserError
+from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
+from ..envs.base import EnvInfo
+from ..modules.network import Network, NetworkConfig
+from .basic_mac import BasicMAC, MACConfig
+
+
+@dataclass(frozen=True)
+class ReuseConfig(MACConfig):
+    """What the reuse mapping reads, beside the controller's own keys."""
+
+    reuse_scheme: str = key(
+        "Who may learn from whom: adaptive_kl (eq. 9), none (HAPPO/HATRPO), all, groups or matrix.",
+        choices=("adaptive_kl", "none", "all", "groups", "matrix"),
+    )
+    reuse_mode: str = key(
+        "How the mapping is used: weights of the sources' objectives, frequency of drawn samples, or sample "
+        "(one permutation per iteration).",
+        choices=("weights", "frequency", "sample"),
+    )
+    reuse_factor: str | None = key(
+        "The sequential factor: own (product over slots already updated, the source's own left out) or bound "
+        "(Proposition 1; reuse_mode=sample only); null is bound in sample and own otherwise.",
+        choices=("own", "bound"),
+    )
+    reuse_sigma: float = key("sigma: largest policy distance (KL, nats) at which experience is reused.", low=0)
+    reuse_lambda: float | str = key(
+        "lambda: share of own experience; `uniform` (schemes all and groups) gives every member the same share.",
+        choices=("uniform",), low=0, high=1,
+    )  # fmt: skip
+    reuse_kl_reduction: str = key(
+        "How the distance is reduced over steps: max (Condition 1), mean or p95.", choices=("max", "mean", "p95")
+    )
+    reuse_kl_samples: int = key(
+        "Steps on which the distance is estimated (whole sequences when recurrent); a sampled max grows with it.", low=1
+    )
+    reuse_groups: list[list[int]] | None = key("Groups of agents that share experience (reuse_scheme=groups).", low=0)
+    reuse_matrix: list[list[float]] | None = key("Rows of shares, learner by source (reuse_scheme=matrix).")
+    reuse_max_rows: int = key("Most rows (steps of a source) in one network call: bounds memory with many agents.", low=1)
+
+
+@dataclass(frozen=True)
+class ReuseMapping:
+    """One iteration's mapping: D and M [N, N] (learner rows, source columns), the entries D was measured on,
+    and in mode `sample` the permutation and its largest |M' - M|."""
+
+    distances: np.ndarray
+    matrix: np.ndarray
+    entries: Tensor
+    permutation: np.ndarray | None
+    deviation: float
+
+
+class ReuseMAC(BasicMAC):
+    """Separate policies without agent id, and the mapping between them.
+
+    Raises:
+        UserError: shared networks, agent ids, or a scheme that does not fit the agents.
+    """
+
+    Config = ReuseConfig
+    config: ReuseConfig
+
+    def __init__(
+        self, config: ReuseConfig, agent: type[Network], net: NetworkConfig, info: EnvInfo, generator: torch.Generator
+    ) -> None:
+        self.check_reuse(config, info)
+        super().__init__(config, agent, net, info, generator)
+        self.match = info.agents_match()
+        self.factor = config.reuse_factor or ("bound" if config.reuse_mode == "sample" else "own")
+        fixed = config.reuse_scheme != "adaptive_kl"
+        self.fixed = (
+            fixed_mapping(config.reuse_scheme, self.match, config.reuse_lambda, config.reuse_groups, config.reuse_matrix)
+            if fixed
+            else None
+        )
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse contradictions between the reuse keys and the agents before anything starts."""
+        cls.check_reuse(read(cls.Config, values), info)
+
+    @staticmethod
+    def check_reuse(config: ReuseConfig, info: EnvInfo) -> None:
+        """The same, on the keys as read.
+
+        Raises:
+            UserError: naming the key.
+        """
+        n = info.n_agents
+        if config.reuse_factor == "bound" and config.reuse_mode != "sample":
+            raise UserError(
+                f"reuse_factor=bound belongs to reuse_mode=sample: with reuse_mode={config.reuse_mode} use reuse_factor=own."
+            )
+        if config.reuse_lambda == "uniform" and config.reuse_scheme not in ("all", "groups"):
+            raise UserError(
+                f"reuse_lambda=uniform is for reuse_scheme all or groups; with {config.reuse_scheme} give a number in [0, 1]."
+            )
+        if config.reuse_scheme == "groups":
+            check_groups(config.reuse_groups, n)
+        if config.reuse_scheme in ("all", "groups", "matrix"):
+            m = fixed_mapping(
+                config.reuse_scheme, info.agents_match(), config.reuse_lambda, config.reuse_groups, config.reuse_matrix
+            )
+        if config.reuse_mode != "sample":
+            return
+        if config.reuse_scheme == "matrix":
+            m = check_matrix(config.reuse_matrix, n)
+            if not (np.diag(m) > 0).all() and not is_permutation(m):
+                raise UserError(
+                    "reuse_mode=sample needs a reuse_matrix with a positive diagonal, or one that is itself a permutation."
+                )
+        elif config.reuse_lambda == 0 and config.reuse_scheme != "none":
+            raise UserError("reuse_mode=sample needs reuse_lambda above 0: every agent must be able to use its own experience.")
+
+    # -- distances -----------------------------------------------------------------------------------------
+
+    def kl_entries(self, samples: Samples, episode_limit: int, generator: torch.Generator) -> Tensor:
+        """Draw the entries that distances are measured on: one set for every pair."""
+        wanted = self.config.reuse_kl_samples
+        if self.recurrent:
+            wanted = math.ceil(wanted / episode_limit)
+        n = samples.n_entries
+        if wanted >= n:
+            return torch.arange(n)
+        return torch.randperm(n, generator=generator)[:wanted].sort().values
+
+    def _source_policies(self, samples: Samples, entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs [S, N, *T, I], masks [S, N, *T, A] and the sources' own log-probabilities [S, N, *T, A] there."""
+        with torch.no_grad():
+            return samples.inputs[entries], samples.avail[entries], self.policies(samples, entries).log_probs
+
+    def _reduce(self, kl: Tensor, valid: Tensor) -> float:
+        taken = kl[valid]
+        if not len(taken):
+            return math.inf
+        if self.config.reuse_kl_reduction == "mean":
+            return float(taken.mean())
+        if self.config.reuse_kl_reduction == "p95":
+            return float(torch.quantile(taken, 0.95))
+        return float(taken.max())
+
+    @torch.no_grad()
+    def distances(self, samples: Samples, entries: Tensor) -> np.ndarray:
+        """D[i, j]: KL( pi_j(.|o_j) || pi_i(.|o_j) ) under j's mask, reduced over j's valid steps (eq. 9, Condition 1).
+
+        Infinite between agents whose spaces differ, and for a source without a valid step. 0 on the diagonal.
+
+        Args:
+            samples: the batch.
+            entries: [S] which entries to measure on.
+        """
+        n = self.info.n_agents
+        inputs, avail, source_log_probs = self._source_policies(samples, entries)
+        valid = samples.valid[entries]
+        d = np.full((n, n), np.inf)
+        for i in range(n):
+            sources = [j for j in range(n) if j == i or self.match[i, j]]
+            for chunk in self.chunks(sources, inputs[:, 0, ..., 0].numel()):
+                policy = self._policy_on(self.network.theta[self.index[i]], inputs, avail, chunk)
+                kl = kl_categorical(source_log_probs[:, chunk], policy)
+                for c, j in enumerate(chunk):
+                    d[i, j] = self._reduce(kl[:, c], valid[:, j])
+        np.fill_diagonal(d, 0.0)
+        return d
+
+    def chunks(self, sources: list[int], rows_each: int) -> list[list[int]]:
+        """Cut ``sources`` so that one network call has at most `reuse_max_rows` rows (at least one source)."""
+        size = max(1, self.config.reuse_max_rows // max(rows_each, 1))
+        return [sources[k : k + size] for k in range(0, len(sources), size)]
+
+    def _policy_on(self, theta: Tensor, inputs: Tensor, avail: Tensor, sources: list[int]) -> Tensor:
+        """[S, J, *T, A] log-probabilities of one policy on several sources' rows."""
+        x = inputs[:, sources]
+        flat = MaskedCategorical(self.network.single(theta, x.flatten(0, 1)), avail[:, sources].flatten(0, 1))
+        return flat.log_probs.unflatten(0, x.shape[:2])
+
+    def condition(self, theta: Tensor, samples: Samples, entries: Tensor, acting: Tensor, sources: list[int]) -> dict[int, float]:
+        """Distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances` (Condition 1 after a step).
+
+        Args:
+            acting: [S, N, *T, A] the acting policies' log-probabilities on their own steps (:meth:`acting_log_probs`).
+        """
+        inputs, avail, valid = samples.inputs[entries], samples.avail[entries], samples.valid[entries]
+        found = {}
+        for chunk in self.chunks(sources, inputs[:, 0, ..., 0].numel()):
+            kl = kl_categorical(acting[:, chunk], self._policy_on(theta, inputs, avail, chunk))
+            found.update({j: self._reduce(kl[:, c], valid[:, j]) for c, j in enumerate(chunk)})
+        return found
+
+    def acting_log_probs(self, samples: Samples, entries: Tensor) -> Tensor:
+        """[S, N, *T, A] log-probabilities of every agent's present policy on its own steps."""
+        return self._source_policies(samples, entries)[2]
+
+    # -- the mapping -----------------------------------------------------------------------------------------
+
+    def row(self, distances: np.ndarray, learner: int, barred: list[int] | None = None) -> np.ndarray:
+        """Row ``learner`` of the adaptive mapping, with some sources barred."""
+        assert not isinstance(self.config.reuse_lambda, str)
+        return adaptive_row(distances[learner], learner, self.config.reuse_sigma, self.config.reuse_lambda, barred or ())
+
+    def mapping(
+        self, samples: Samples, episode_limit: int, kl_generator: torch.Generator, map_generator: torch.Generator
+    ) -> ReuseMapping:
+        """Measure D on the batch and build M, once per iteration, from the policies that acted."""
+        entries = self.kl_entries(samples, episode_limit, kl_generator)
+        d = self.distances(samples, entries)
+        m = self.fixed
+        if m is None:
+            m = np.stack([self.row(d, i) for i in range(self.info.n_agents)])
+        if self.config.reuse_mode != "sample":
+            return ReuseMapping(d, m, entries, None, 0.0)
+        uniform = float(torch.rand((), generator=map_generator, dtype=torch.float64))
+        e, deviation = draw_permutation(m, uniform)
+        return ReuseMapping(d, m, entries, e, deviation)

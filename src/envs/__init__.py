@@ -1,0 +1,8 @@
+"""Environments by name; nothing is imported before it is asked for."""
+
+#: `env:` key -> "module:factory", the module relative to this package.
+REGISTRY = {
+    "maze": ".maze:Maze",
+    "matrix": ".matrix:Matrix",
+    "gymma": ".gymma:Gymma",
+}

@@ -1,0 +1,162 @@
+"""From an environment's name and arguments to stepped slots, one environment instance a slot."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, cast
+
+import numpy as np
+
+from ..components.config import check_value
+from ..components.errors import UserError, nearest, one_of
+from ..components.registry import resolve
+from . import REGISTRY
+from .base import Arrays, BatchedEnv, Env, EnvInfo
+
+
+class EnvError(RuntimeError):
+    """An environment failed in the middle of a run; the message names the slot and its episode's seed."""
+
+
+def factory(env: str) -> Any:
+    """Return the environment class called ``env`` (or the user's own ``package.module:Class``).
+
+    Raises:
+        UserError: no environment has this name, or its module cannot be imported.
+    """
+    return resolve(__package__, REGISTRY, env, "environment")
+
+
+def is_native(env: str) -> bool:
+    """Return whether the environment steps all its slots itself (class attribute ``native = True``)."""
+    return bool(inspect.getattr_static(factory(env), "native", False))
+
+
+def check_env_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Check ``env_args`` against the environment's constructor and return them, converted to its types.
+
+    A constructor with ``**kwargs`` takes further names, and checks them itself when it is called.
+
+    Raises:
+        UserError: an unknown name, a missing one, or a value of the wrong type.
+    """
+    make = factory(env)
+    parameters = inspect.signature(make).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = {
+        name: p for name, p in parameters.items() if name != "n_slots" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    checked: dict[str, Any] = {}
+    for name, value in env_args.items():
+        if name in named:
+            checked[name] = check_value(f"env_args.{name}", value, hints.get(name, Any), {})
+        elif open_ended:
+            checked[name] = value
+        else:
+            takes = f"it takes {one_of(named)}" if named else "it takes none"
+            raise UserError(f"env_args.{name} is not an argument of environment '{env}': {takes}{nearest(name, named)}")
+    for name, p in named.items():
+        if name not in checked and p.default is p.empty:
+            raise UserError(f"Environment '{env}' needs env_args.{name}.")
+    return checked
+
+
+def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
+    """Return one instance for one slot, also where the environment is batched by itself.
+
+    Raises:
+        UserError: wrong arguments, or something missing that the environment needs.
+    """
+    args = check_env_args(env, env_args)
+    if is_native(env):
+        return _OneSlot(factory(env)(n_slots=1, **args))
+    return cast(Env, factory(env)(**args))
+
+
+def make_info(env: str, env_args: Mapping[str, Any]) -> EnvInfo:
+    """Return the sizes of an environment (one instance is built and closed again).
+
+    Raises:
+        UserError: as for :func:`make_env`.
+    """
+    instance = make_env(env, env_args)
+    instance.close()
+    return instance.info
+
+
+class _OneSlot:
+    """A batched environment of one slot, seen as a single one."""
+
+    def __init__(self, env: BatchedEnv) -> None:
+        self.env = env
+        self.info = env.info
+        self._slot = np.zeros(1, np.int64)
+        self._active = np.ones(1, bool)
+
+    @staticmethod
+    def _rows(out: Arrays) -> Arrays:
+        return Arrays(**{f.name: getattr(out, f.name)[None] for f in fields(out)})
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        self.env.reset(self._slot, np.array([seed], np.int64), self._rows(out))
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        self.env.step(actions[None], self._active, self._rows(out))
+
+    def close(self) -> None:
+        self.env.close()
+
+
+class Slots:
+    """Consecutive slots, stepped one after another in this process; used by `serial` and by each worker."""
+
+    def __init__(self, env: str, env_args: Mapping[str, Any], arrays: Arrays, first: int, count: int) -> None:
+        """Build ``count`` environments that write rows ``first`` to ``first + count - 1`` of ``arrays``."""
+        self.first = first
+        self.envs = [make_env(env, env_args) for _ in range(count)]
+        self.rows = [arrays.slot(b) for b in range(first, first + count)]
+        self.seeds = [-1] * count
+
+    def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
+        """Start episodes in ``slots`` [k] (numbers in the whole batch) from ``seeds`` [k].
+
+        Raises:
+            EnvError: an environment failed (the cause is chained).
+        """
+        for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
+            i = slot - self.first
+            self.seeds[i] = seed
+            try:
+                self.envs[i].reset(seed, self.rows[i])
+            except UserError:
+                raise
+            except Exception as exc:
+                raise self._failed("reset", i, exc) from exc
+
+    def step(self, actions: np.ndarray, slots: np.ndarray) -> None:
+        """Apply ``actions`` [B, N] (of the whole batch) in ``slots`` [k].
+
+        Raises:
+            EnvError: an environment failed (the cause is chained).
+        """
+        for slot in slots.tolist():
+            i = slot - self.first
+            try:
+                self.envs[i].step(actions[slot], self.rows[i])
+            except UserError:
+                raise
+            except Exception as exc:
+                raise self._failed("step", i, exc) from exc
+
+    def _failed(self, what: str, i: int, exc: Exception) -> EnvError:
+        where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
+        return EnvError(f"The environment failed in {what} ({where}): {type(exc).__name__}: {exc}")
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self.envs:
+            env.close()

@@ -1,0 +1,89 @@
+"""HAPPO: agents updated one after another, each on the advantage as the earlier updates left it.
+
+HATRPO paper (Kuba et al. 2022), eq. 10-11 and its Algorithm 4.
+
+    fix the joint advantage A and the value targets
+    F = 1
+    for agent i in a random order:
+        for each epoch, for each minibatch:
+            maximise  mean over i's valid steps of  min( r_i F A, clip(r_i, 1-eps, 1+eps) F A ) + c H(pi_i)
+        F = F * pi_i_new(a_i|o_i) / mu_i(a_i|o_i)          over the whole batch, 1 where i is dead
+    fit the critic
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components.batch import Batch, Samples, minibatches
+from ..components.schedules import scheduled
+from ..controllers.basic_mac import BasicMAC
+from ..envs.base import EnvInfo
+from ..modules.network import NetworkConfig
+from .policy import ClipConfig, ClipStats, PolicyLearner, Rows, clipped_loss, refuse_for_sequential, targets_with_factor
+from .value import clip_rows
+
+
+class HAPPOLearner(PolicyLearner):
+    """Sequential PPO with separate networks and one joint value function."""
+
+    Config = ClipConfig
+    config: ClipConfig
+
+    def __init__(
+        self, config: ClipConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
+        device: torch.device, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
+        self.thetas = [mac.network.row(i) for i in mac.index]
+        self.optimisers = [self.adam([theta]) for theta in self.thetas]
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse what sequential updates cannot do."""
+        refuse_for_sequential(values, info, "HAPPO")
+
+    def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
+        """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
+        c = self.config
+        scale = self.lr_scale(t_env)
+        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
+        samples, targets = self.samples(batch)
+        counts = samples.counts()
+        updated = torch.zeros_like(samples.log_prob)
+        stats = ClipStats(c.eps_clip, self.info.n_agents, self.device)
+        norms, ranges = [], []
+        for i in self.order():
+            target, factor_range = targets_with_factor(samples, updated, [i], own_slot=True)
+            norms += self._update_agent(i, samples, target, counts, entropy_coef, stats)
+            updated[:, i] = self.mac.own_log_ratio(samples, i, i)
+            ranges.append(factor_range)
+        scalars = self.value.update(batch, targets, scale)
+        self.updates += 1
+        self.processed += stats.count
+        scalars |= stats.scalars() | {
+            "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
+            "factor_min": min(r["factor_min"] for r in ranges), "factor_max": max(r["factor_max"] for r in ranges),
+        }  # fmt: skip
+        return scalars, {}
+
+    def _update_agent(
+        self, i: int, samples: Samples, target: Tensor, counts: Tensor, entropy_coef: float, stats: ClipStats
+    ) -> list[Tensor]:
+        """All epochs of agent i; returns its gradient norms."""
+        c, theta, norms = self.config, self.thetas[i], []
+        for _ in range(c.epochs):
+            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"])
+            for part in parts:
+                source = torch.full_like(part, i)
+                weight = 1.0 / (counts / len(parts))[source]
+                rows = Rows.gather(samples, target, part, source, weight)
+                self.optimisers[i].zero_grad()
+                clipped_loss(self.mac, theta, rows, c.eps_clip, entropy_coef, stats).backward()
+                norms.append(clip_rows(theta.grad, c.grad_norm_clip))
+                self.optimisers[i].step()
+        return norms

@@ -1,0 +1,134 @@
+"""OATRPO: sequential trust-region updates in which each agent also learns from other agents' experience.
+
+OAPO paper (Chen et al.), Algorithm 1, Proposition 1, eq. 7 and 9, Condition 1 (eq. 5).
+
+    fix the joint advantage A and the value targets; D and M as in OAPPO
+    for learner i in a random order:
+        g = gradient of  sum_j M[i, j] * mean over j's valid steps of r_ij F^(j) A
+        H = exact Fisher matrix of pi_i on the M[i, .]-weighted mixture of the sources' observations
+        step along H^-1 g scaled to KL = delta; halve until the surrogate improved, the mixture's
+        KL(pi_i_old || pi_i) <= delta, and KL(mu_j || pi_i) <= sigma for every other source j in use
+        if Condition 1 alone stood in the way: drop the sources that violate it, rebuild the row by eq. 9,
+        and compute the step once more; with none left that is the HATRPO step
+    fit the critic
+
+Departure from eq. 7: its delta-ball is centred on the source, which the learner may be outside of from the start
+(0 < D <= sigma, and delta < sigma); here it is centred on the learner's own old policy, and Condition 1 keeps the
+learner near its sources. In `sample` a learner has one source and no row to rebuild: such a step is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..components.batch import Batch, Samples
+from ..components.trust_region import Step, step_scalars, trust_region_step
+from ..controllers.basic_mac import BasicMAC
+from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
+from ..envs.base import EnvInfo
+from ..modules.network import NetworkConfig
+from .oappo import OffAgentConfig, draw_sources, mapping_scalars, merged_ranges, refuse_off_agent, reuse_rows, sources_of
+from .policy import PolicyLearner, TrustRegionConfig, log_ratios, targets_with_factor, trust_region_objectives
+
+
+@dataclass(frozen=True)
+class OATRPOConfig(TrustRegionConfig, OffAgentConfig):
+    """What OATRPO reads."""
+
+
+class OATRPOLearner(PolicyLearner):
+    """Off-agent TRPO: HATRPO whose learners follow the reuse mapping."""
+
+    Config = OATRPOConfig
+    config: OATRPOConfig
+    mac: ReuseMAC
+
+    def __init__(
+        self, config: OATRPOConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
+        device: torch.device, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse what off-agent updates cannot do."""
+        refuse_off_agent(values, info, "OATRPO")
+
+    def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
+        """One iteration on ``batch``; returns scalars to log, and the arrays of the reuse (``reuse``: M, D, ...)."""
+        scale = self.lr_scale(t_env)
+        samples, targets = self.samples(batch)
+        counts = samples.counts()
+        mapping = self.mac.mapping(samples, self.info.episode_limit, self.generators["kl"], self.generators["mapping"])
+        # Condition 1 is against the policies that ACTED, also after their owners have been updated
+        acting = self.mac.acting_log_probs(samples, mapping.entries)
+        updated = torch.zeros_like(samples.log_prob)
+        ess = np.full((self.info.n_agents, self.info.n_agents), np.nan)
+        steps, ranges, retries = [], [], 0
+        for i in self.order():
+            own = self.mac.factor == "own"
+            target, factor_range = targets_with_factor(samples, updated, sources_of(mapping, i), own, self.config.factor_clip)
+            step = self._step(i, samples, target, counts, mapping, acting, ess)
+            if step.blocked is not None and not step.accepted and mapping.permutation is None:
+                mapping = self._without_violators(i, step.blocked, samples, mapping, acting)
+                step = self._step(i, samples, target, counts, mapping, acting, ess)
+                retries += 1
+            if step.accepted:
+                self.mac.network.theta.data[self.mac.index[i]].copy_(step.theta)
+            slot = i if own else sources_of(mapping, i)[0]
+            updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
+            steps.append(step)
+            ranges.append(factor_range)
+        scalars = self.value.update(batch, targets, scale)
+        self.updates += 1
+        scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges) | {
+            "entropy": self.mac.mean_entropy(samples), "lr": self.config.lr * scale,
+            "condition_retries": retries / self.info.n_agents,
+        }  # fmt: skip
+        return scalars, {"reuse": {"M": mapping.matrix, "D": mapping.distances, "ess": ess}}
+
+    def _step(
+        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, acting: Tensor,
+        ess: np.ndarray,
+    ) -> Step:  # fmt: skip
+        """Learner i's step under its present row; gradient, Fisher product and line search share the same rows."""
+        c, theta = self.config, self.mac.network.theta.data[self.mac.index[i]]
+        entries = torch.arange(samples.n_entries)
+        drawn = draw_sources(self.mac, mapping, i, samples.n_entries, self.generators["draws"])
+        chunks = list(reuse_rows(self.mac, mapping, i, samples, target, counts, entries, drawn))
+        self.processed += sum(int(rows.valid.sum()) for rows in chunks)
+        with torch.no_grad():
+            for rows in chunks:
+                ratio = log_ratios(self.mac, theta, rows)[0].exp()
+                for j in rows.source.unique().tolist():
+                    r = ratio[rows.source == j][rows.valid[rows.source == j]]
+                    ess[i, j] = float(r.sum() ** 2 / (len(r) * (r**2).sum())) if len(r) else np.nan
+        surrogate, kl = trust_region_objectives(self.mac, theta, chunks)
+        others = [j for j in sources_of(mapping, i) if j != i]
+        guarded = bool(others) and self.mac.config.reuse_scheme == "adaptive_kl"
+
+        def condition(candidate: Tensor) -> bool:
+            found = self.mac.condition(candidate, samples, mapping.entries, acting, others)
+            return all(d <= self.mac.config.reuse_sigma for d in found.values())
+
+        return trust_region_step(
+            surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
+            line_search_steps=c.line_search_steps, condition=condition if guarded else None,
+        )  # fmt: skip
+
+    def _without_violators(
+        self, i: int, candidate: Tensor, samples: Samples, mapping: ReuseMapping, acting: Tensor
+    ) -> ReuseMapping:
+        """The mapping with row i rebuilt by eq. 9 over the sources that ``candidate`` stays within sigma of."""
+        others = [j for j in sources_of(mapping, i) if j != i]
+        found = self.mac.condition(candidate, samples, mapping.entries, acting, others)
+        barred = [j for j, d in found.items() if not d <= self.mac.config.reuse_sigma]
+        matrix = mapping.matrix.copy()
+        matrix[i] = self.mac.row(mapping.distances, i, barred)
+        return replace(mapping, matrix=matrix)

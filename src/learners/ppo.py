@@ -1,0 +1,94 @@
+"""PPO for all agents at once: IPPO (critic on own observations) and MAPPO (critic on the state).
+
+Schulman et al. 2017; de Witt et al. 2020; Yu et al. 2022; HATRPO paper, eq. 4-5.
+
+    collect a batch with the acting policies mu_i
+    fix advantages A_i and value targets
+    for each epoch, for each minibatch:
+        maximise  sum over networks of  mean over their agents' valid steps of
+                  min( r_i A_i, clip(r_i, 1-eps, 1+eps) A_i ) + c H(pi_i),     r_i = pi_i(a_i|o_i) / mu_i(a_i|o_i)
+    fit the critic
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components.batch import Batch, minibatches
+from ..components.schedules import scheduled
+from ..components.surrogate import clipped_surrogate
+from ..controllers.basic_mac import BasicMAC
+from ..envs.base import EnvInfo
+from ..modules.network import NetworkConfig
+from .policy import ClipConfig, ClipStats, PolicyLearner
+from .value import clip_rows
+
+
+class PPOLearner(PolicyLearner):
+    """IPPO and MAPPO, with shared, separate or grouped networks."""
+
+    Config = ClipConfig
+    config: ClipConfig
+
+    def __init__(
+        self, config: ClipConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
+        device: torch.device, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed
+        )
+        self.optimisers = [self.adam(list(mac.network.parameters()))]
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Nothing that the single keys allow is refused."""
+
+    def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
+        """One iteration on ``batch``.
+
+        Returns:
+            scalars to log, and arrays (none).
+        """
+        c = self.config
+        scale = self.lr_scale(t_env)
+        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
+        samples, targets = self.samples(batch)
+        share = self._shares(samples.counts())
+        shape = (1, -1, 1) if self.mac.recurrent else (1, -1)
+        stats = ClipStats(c.eps_clip, self.info.n_agents, self.device)
+        agents = torch.arange(self.info.n_agents, device=self.device)
+        norms = []
+        for _ in range(c.epochs):
+            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"])
+            for part in parts:
+                policy = self.mac.policies(samples, part)
+                valid = samples.valid[part]
+                log_ratio = torch.where(valid, policy.log_prob(samples.actions[part]) - samples.log_prob[part], 0.0)
+                entropy = policy.entropy()
+                objective = clipped_surrogate(log_ratio.exp(), samples.advantage[part], c.eps_clip) + entropy_coef * entropy
+                weight = share.view(shape) * len(parts)
+                loss = -torch.where(valid, objective * weight, 0.0).sum()
+                self.optimisers[0].zero_grad()
+                loss.backward()
+                norms.append(clip_rows(self.mac.network.theta.grad, c.grad_norm_clip))
+                self.optimisers[0].step()
+                stats.add(
+                    log_ratio.flatten(0, 1), entropy.flatten(0, 1), valid.flatten(0, 1), agents.repeat(len(part))
+                )
+        scalars = self.value.update(batch, targets, scale)
+        self.updates += 1
+        self.processed += stats.count
+        scalars |= stats.scalars() | {
+            "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
+        }  # fmt: skip
+        return scalars, {}
+
+    def _shares(self, counts: Tensor) -> Tensor:
+        """[N]: 1 / the valid steps of all agents that share agent i's network."""
+        index = torch.tensor(self.mac.index, device=counts.device)
+        per_network = torch.zeros(self.mac.n_networks, device=counts.device).index_add_(0, index, counts)
+        return 1.0 / per_network[index]

@@ -1,0 +1,119 @@
+"""The program: ``python src/main.py``, ``python -m oamarl`` and ``oamarl`` are all this.
+
+``oamarl --config=A --env-config=E with key=value ...`` trains; ``oamarl COMMAND ...`` runs a tool.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXAMPLE = "oamarl --config=oappo --env-config=maze with seed=1"
+
+
+def as_package() -> None:
+    """Make ``oamarl`` mean the folder of this file, and take that folder off ``sys.path``.
+
+    ``python src/main.py`` puts ``src/`` first on the path: every module could then be imported a second
+    time under another name, with its own classes and registries. Spawned workers run this file again
+    (as ``__mp_main__``) before anything is unpickled, so they come through here too.
+    """
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or os.curdir).resolve() != here]
+    found = importlib.util.find_spec("oamarl")
+    if found is not None and found.origin and Path(found.origin).resolve() == here / "__init__.py":
+        return
+    spec = importlib.util.spec_from_file_location(
+        "oamarl", here / "__init__.py", submodule_search_locations=[str(here)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["oamarl"] = package
+    spec.loader.exec_module(package)
+
+
+def usage() -> str:
+    """Return the help text."""
+    from .tools import COMMANDS
+
+    commands = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
+    return f"""\
+usage: oamarl [train] --config=ALGORITHM --env-config=ENVIRONMENT [with KEY=VALUE ...]
+       oamarl COMMAND ...
+(`python src/main.py` and `python -m oamarl` are the same program.)
+
+ALGORITHM and ENVIRONMENT are names (see `oamarl list`) or paths of your own YAML files (./mine.yaml).
+After `with` come settings: seed=3 lr=1e-3 env_args.map_name=black_red reuse_groups='[[0, 2], [1]]'
+
+commands:
+  train      train (may be left out)
+{commands}
+
+example:
+  {EXAMPLE}"""
+
+
+def train(argv: Sequence[str]) -> int:
+    """Train as the words of ``argv`` say; return the exit status."""
+    from .components.request import parse
+    from .settings import resolve
+
+    request, _ = parse(argv)
+    settings = resolve(request)
+    from .run import run  # last, since it loads torch
+
+    return int(run(settings))
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """Choose the command and run it; ``UserError`` passes through."""
+    from . import __version__
+    from .components.errors import UserError, nearest
+    from .tools import COMMANDS, load
+
+    first = argv[0] if argv else "--help"
+    if first == "--version":
+        print(f"oamarl {__version__}")
+        return 0
+    if first in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if first in COMMANDS:
+        return int(load(first)(list(argv[1:])))
+    if first == "train" or first.startswith("-") or first == "with":
+        rest = argv[1:] if first == "train" else argv
+        if "-h" in rest or "--help" in rest:
+            print(usage())
+            return 0
+        return train(rest)
+    known = ["train", *COMMANDS]
+    raise UserError(f"Unknown command '{first}': use {', '.join(known)}{nearest(first, known)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status: 0 done, 1 failed, 2 a mistake of the user's, 130 interrupted."""
+    from .components.errors import UserError
+
+    try:
+        return dispatch(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `oamarl list | head`: the reader has gone; without this, the interpreter's last flush would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ in ("__main__", "__mp_main__") and not __package__:
+    as_package()
+    if __name__ == "__main__":
+        sys.exit(importlib.import_module("oamarl.main").main())

@@ -1,0 +1,6 @@
+"""Networks: agents' policies and critics."""
+
+#: `agent:` key -> "module:class", the module relative to this package.
+REGISTRY = {
+    "rnn": ".network:Network",
+}

@@ -1,0 +1,152 @@
+"""K networks of one architecture, whose parameters are the rows of one matrix.
+
+A network is ``fc1 -> activation -> (GRU | fc2 -> activation) -> head``: EPyMARL's ``rnn`` agent and, without the
+GRU, its three-layer critics. Layers are views of a row of ``theta`` [K, P], so that
+
+- all K networks are evaluated in one batched product;
+- one network is trained through its row alone (:meth:`Network.row`), without touching the others;
+- a trust-region step has its flat parameter vector for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..components.config import key
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What the architecture reads."""
+
+    hidden_dim: int = key("Width of the hidden layers (and of the GRU) of policies and critics.", low=1)
+    use_rnn: bool = key("Policies carry a GRU over the episode; otherwise they are feed-forward.")
+    activation: str = key("Non-linearity of the feed-forward layers.", choices=("relu", "tanh"))
+    head_gain: float = key(
+        "Gain of the orthogonal initialisation of policy heads: small, so that untrained policies start close.", above=0
+    )
+
+
+class Network(nn.Module):
+    """K stacked networks.
+
+    Args:
+        n_networks: K.
+        n_inputs, n_outputs: sizes of a row's input and output.
+        hidden_dim, recurrent, activation: the architecture.
+        head_gain: gain of the head's orthogonal initialisation.
+        generator: source of the initial parameters.
+    """
+
+    Config = NetworkConfig
+
+    def __init__(
+        self,
+        n_networks: int,
+        n_inputs: int,
+        n_outputs: int,
+        *,
+        hidden_dim: int,
+        recurrent: bool,
+        activation: str,
+        head_gain: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.n_networks, self.hidden_dim, self.recurrent = n_networks, hidden_dim, recurrent
+        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
+        h = hidden_dim
+        # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
+        middle = (
+            {"w_ih": (3 * h, h), "w_hh": (3 * h, h), "b_ih": (3 * h,), "b_hh": (3 * h,)}
+            if recurrent
+            else {"fc2.w": (h, h), "fc2.b": (h,)}
+        )
+        self.shapes: dict[str, tuple[int, ...]] = {
+            "fc1.w": (n_inputs, h), "fc1.b": (h,), **middle, "head.w": (h, n_outputs), "head.b": (n_outputs,)
+        }  # fmt: skip
+        self.sizes = [math.prod(s) for s in self.shapes.values()]
+        self.theta = nn.Parameter(torch.zeros(n_networks, sum(self.sizes)))
+        gains = {"fc1.w": nn.init.calculate_gain(activation), "fc2.w": nn.init.calculate_gain(activation)}
+        with torch.no_grad():
+            for k in range(n_networks):
+                for name, view in self.layers(self.theta[k]).items():
+                    if view.dim() == 1:
+                        continue  # biases start at zero
+                    if name == "w_ih" or name == "w_hh":
+                        for gate in view.chunk(3):
+                            nn.init.orthogonal_(gate, 1.0, generator=generator)
+                    else:
+                        gain = head_gain if name == "head.w" else gains[name]
+                        nn.init.orthogonal_(view, gain, generator=generator)
+
+    def layers(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return the views of ``theta`` [..., P]: name -> [..., *shape]."""
+        parts = theta.split(self.sizes, dim=-1)
+        lead = theta.shape[:-1]
+        return {name: part.view(*lead, *shape) for (name, shape), part in zip(self.shapes.items(), parts)}
+
+    def row(self, k: int) -> Tensor:
+        """Return network k's parameters [P] as a leaf that shares their storage: training it changes network k alone."""
+        return self.theta.data[k].requires_grad_()
+
+    def initial_hidden(self, n_networks: int, rows: int) -> Tensor:
+        """Return zeros [n_networks, rows, H]: the hidden state before an episode's first step."""
+        return self.theta.new_zeros(n_networks, rows, self.hidden_dim)
+
+    def single(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences from a zero hidden state.
+
+        Args:
+            theta: [P].
+            x: [L, I], or [L, T, I] when recurrent.
+
+        Returns:
+            [L, n_outputs] or [L, T, n_outputs].
+        """
+        w = self.layers(theta)
+        x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
+        if self.recurrent:
+            start = x.new_zeros(1, len(x), self.hidden_dim)
+            weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
+            x = cast(Tensor, torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0])
+        else:
+            x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
+        return x @ w["head.w"] + w["head.b"]
+
+    def stacked(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Evaluate networks ``theta`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs]."""
+        if len(theta) == 1 or self.recurrent:
+            # one network needs no batched product; sequences are fastest through the fused GRU, network by network
+            return torch.stack([self.single(p, rows) for p, rows in zip(theta, x)])
+        w = self.layers(theta)
+        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+        x = self.activation(torch.baddbmm(w["fc2.b"].unsqueeze(1), x, w["fc2.w"]))
+        return torch.baddbmm(w["head.b"].unsqueeze(1), x, w["head.w"])
+
+    def step(self, theta: Tensor, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate one time step of networks ``theta`` [K, P].
+
+        Args:
+            x: [K, L, I].
+            hidden: [K, L, H] (returned as it is by feed-forward networks).
+
+        Returns:
+            outputs [K, L, n_outputs], the next hidden state.
+        """
+        if not self.recurrent:
+            return self.stacked(theta, x), hidden
+        w = self.layers(theta)
+        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+        from_input = torch.baddbmm(w["b_ih"].unsqueeze(1), x, w["w_ih"].transpose(1, 2))
+        from_hidden = torch.baddbmm(w["b_hh"].unsqueeze(1), hidden, w["w_hh"].transpose(1, 2))
+        (xr, xz, xn), (hr, hz, hn) = from_input.chunk(3, -1), from_hidden.chunk(3, -1)
+        reset, update = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
+        new = torch.tanh(xn + reset * hn)
+        hidden = new + update * (hidden - new)
+        return torch.baddbmm(w["head.b"].unsqueeze(1), hidden, w["head.w"]), hidden

@@ -1,0 +1,7 @@
+"""Runners: how experience is collected."""
+
+#: `runner:` key -> "module:class", the module relative to this package.
+REGISTRY = {
+    "episode": ".episode:EpisodeRunner",
+    "parallel": ".episode:EpisodeRunner",
+}

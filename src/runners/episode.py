@@ -1,0 +1,273 @@
+"""Whole episodes from every slot: the `episode` and `parallel` runners, over any backend.
+
+Each slot contributes the same number of episodes to a batch; a slot that has played its share waits for the
+others, which is the price of no bias towards short episodes. `episode` is `parallel` with one slot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..components.batch import Batch
+from ..components.config import key
+from ..components.errors import UserError
+from ..components.generators import generator
+from ..components.seeding import episode_seed
+from ..controllers.basic_mac import BasicMAC
+from ..envs.base import EnvInfo
+from ..envs.vec import VecEnv, make_vec
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """What the whole-episode runners read."""
+
+    batch_size_run: int = key("Environments stepped side by side (slots).", low=1)
+    batch_size: int | None = key(
+        "Episodes to train on at once, a multiple of batch_size_run; null: one episode from each slot.", low=1
+    )
+    common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
+    reward_scalarisation: str = key("How agents' rewards make the common one.", choices=("sum", "mean"))
+    backend: str = key(
+        "Who steps the environments: serial, process (workers), native (batched by itself), or auto.",
+        choices=("auto", "serial", "process", "native"),
+    )
+    workers: int | None = key("Worker processes of backend=process; null: one for each processor core.", low=1)
+
+
+@dataclass
+class Episodes:
+    """What happened in a collection, episode by episode: returns [E, N] (of each agent), lengths, extras."""
+
+    returns: list[np.ndarray] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    metrics: list[np.ndarray] = field(default_factory=list)
+
+    def scalars(self, info: EnvInfo, common_reward: bool, prefix: str = "") -> dict[str, float]:
+        """EPyMARL's names: return_mean/std and ep_length_mean; under individual rewards one pair per agent and the total's."""
+        if not self.lengths:
+            return {}
+        returns = np.stack(self.returns)
+        found = {"ep_length_mean": float(np.mean(self.lengths))}
+        if common_reward:
+            found |= {"return_mean": float(returns[:, 0].mean()), "return_std": float(returns[:, 0].std())}
+        else:
+            for i in range(info.n_agents):
+                found[f"agent_{i}_return_mean"] = float(returns[:, i].mean())
+                found[f"agent_{i}_return_std"] = float(returns[:, i].std())
+            total = returns.sum(1)
+            found |= {"total_return_mean": float(total.mean()), "total_return_std": float(total.std())}
+        for m, name in enumerate(info.metrics):
+            found[f"{name}_mean"] = float(np.mean([x[m] for x in self.metrics]))
+        return {prefix + k: v for k, v in found.items()}
+
+
+class EpisodeRunner:
+    """Steps B slots with one network call for all of them, ended ones included: the call's shape, and so its last
+    bits, depend on the configuration alone.
+
+    Args:
+        config: what it reads.
+        env, env_args: the environment.
+        mac: who acts.
+        device: where the controller's networks are.
+        seed: the run's seed.
+    """
+
+    Config = EpisodeConfig
+
+    def __init__(
+        self, config: EpisodeConfig, env: str, env_args: Mapping[str, Any], mac: BasicMAC, device: torch.device, seed: int
+    ) -> None:
+        self.config, self.mac, self.device, self.seed = config, mac, device, seed
+        self.n_slots = config.batch_size_run
+        self.per_slot = (config.batch_size or self.n_slots) // self.n_slots
+        self.vec: VecEnv = make_vec(env, env_args, self.n_slots, backend=config.backend, workers=config.workers)
+        self.info = self.vec.info
+        self.t_env = self.episodes = self.agent_steps = 0
+        self.acting = generator(seed, "acting")
+        self.time_env = self.time_act = 0.0
+        self._store: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse a batch that the slots cannot share evenly, and `episode` with several slots."""
+        slots, size = values["batch_size_run"], values["batch_size"]
+        if values["runner"] == "episode" and slots != 1:
+            raise UserError(f"runner=episode steps one environment: batch_size_run={slots} needs runner=parallel.")
+        if size is not None and size % slots:
+            raise UserError(f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes.")
+
+    # -- the loop shared by training and testing ----------------------------------------------------------
+
+    def _play(
+        self,
+        purpose: Literal["train", "test"],
+        plan: list[list[int]],
+        noise: torch.Generator | None,
+        store: dict[str, np.ndarray] | None,
+    ) -> Episodes:
+        """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
+
+        Args:
+            noise: where action noise comes from; None acts greedily.
+            store: arrays [rows, T+1, ...] to fill, row = position in the plan, slot by slot; None keeps nothing.
+        """
+        out, n = self.vec.arrays, self.n_slots
+        todo = [list(numbers) for numbers in plan]
+        first = np.cumsum([0, *(len(p) for p in plan)])[:-1]
+        row, step = first.copy(), np.zeros(n, np.int64)
+        active = np.array([bool(p) for p in todo])
+        hidden = self.mac.initial_hidden(n)
+        last = np.full((n, self.info.n_agents), -1, np.int64)
+        returns = np.zeros((n, self.info.n_agents), np.float64)
+        # an idle slot is a dummy row of the network call: all actions legal, whatever is left in its arrays
+        done = Episodes()
+        finished: dict[int, tuple[np.ndarray, int, np.ndarray]] = {}
+        slots = np.flatnonzero(active)
+        self._reset(purpose, slots, np.array([todo[b].pop(0) for b in slots]))
+        while active.any():
+            began = time.perf_counter()
+            actions, log_prob, hidden = self._act(last, hidden, noise)
+            now = time.perf_counter()
+            self.time_act += now - began
+            at = (row[active], step[active])
+            if store is not None:
+                for name in ("obs", "state", "avail", "alive"):
+                    store[name][at] = getattr(out, name)[active]
+                store["actions"][at], store["log_prob"][at] = actions[active], log_prob[active]
+            alive = int(out.alive[active].sum())
+            self.vec.step(actions, active)
+            reward = self._reward(out.reward)
+            returns[active] += reward[active]
+            if store is not None:
+                store["filled"][at] = True
+                store["reward"][at] = reward[active]
+                for name in ("terminated", "truncated", "agent_terminated"):
+                    store[name][at] = getattr(out, name)[active]
+            step[active] += 1
+            last = actions
+            if purpose == "train":
+                self.t_env += len(at[0])
+                self.agent_steps += alive
+            ended = np.flatnonzero(active & (out.terminated | out.truncated))
+            for b in ended:
+                finished[int(row[b])] = (returns[b].copy(), int(step[b]), out.metrics[b].astype(np.float64))
+                if store is not None:
+                    for name in ("obs", "state", "avail"):
+                        store[name][row[b], step[b]] = getattr(out, name)[b]
+            if len(ended):
+                row[ended], step[ended], returns[ended] = row[ended] + 1, 0, 0.0
+                last[ended] = -1
+                hidden[torch.from_numpy(ended).to(hidden.device)] = 0.0
+                again = np.array([b for b in ended if todo[b]], np.int64)
+                active[[b for b in ended if not todo[b]]] = False
+                self._reset(purpose, again, np.array([todo[b].pop(0) for b in again]))
+            self.time_env += time.perf_counter() - now
+        for r in sorted(finished):
+            ret, length, metrics = finished[r]
+            done.returns.append(ret)
+            done.lengths.append(length)
+            done.metrics.append(metrics)
+        return done
+
+    def _reset(self, purpose: Literal["train", "test"], slots: np.ndarray, numbers: np.ndarray) -> None:
+        if len(slots):
+            seeds = [episode_seed(self.seed, purpose, int(b), int(k)) for b, k in zip(slots, numbers)]
+            self.vec.reset(slots, np.array(seeds, np.int64))
+
+    def _act(
+        self, last: np.ndarray, hidden: Tensor, noise: torch.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        out = self.vec.arrays
+        shape = (self.n_slots, self.info.n_agents, self.info.n_actions)
+        uniform = None if noise is None else torch.rand(shape, generator=noise).to(self.device)
+        actions, log_prob, hidden = self.mac.act(
+            torch.from_numpy(out.obs).to(self.device), torch.from_numpy(out.avail).to(self.device),
+            torch.from_numpy(last).to(self.device), hidden, uniform,
+        )  # fmt: skip
+        return actions.cpu().numpy(), log_prob.cpu().numpy(), hidden
+
+    def _reward(self, reward: np.ndarray) -> np.ndarray:
+        """[B, N] rewards as the learners see them: the common one in every column, or each agent's own."""
+        if not self.config.common_reward or self.info.team_reward:
+            return reward
+        team = reward.sum(-1, keepdims=True) if self.config.reward_scalarisation == "sum" else reward.mean(-1, keepdims=True)
+        return np.broadcast_to(team, reward.shape)
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def run(self) -> tuple[Batch, Episodes]:
+        """Collect one batch: `batch_size` whole episodes, cut to the longest."""
+        began = self.episodes // self.n_slots
+        plan = [list(range(began, began + self.per_slot)) for _ in range(self.n_slots)]
+        store = self._storage()
+        played = self._play("train", plan, self.acting, store)
+        self.episodes += self.n_slots * self.per_slot
+        steps = max(played.lengths)
+        tensors = {k: torch.from_numpy(v[:, : steps + (k in ("obs", "state", "avail"))]) for k, v in store.items()}
+        none = {f"final_{k}": tensors[k][:0, 0] for k in ("obs", "state", "avail")}
+        batch = Batch(**tensors, **none, final_index=torch.zeros(0, 2, dtype=torch.int64))
+        return batch.to(self.device), played
+
+    def _storage(self) -> dict[str, np.ndarray]:
+        """The preallocated arrays of one batch, cleared (what is not filled must not hold the last batch's flags)."""
+        if not self._store:
+            i, rows, t = self.info, self.n_slots * self.per_slot, self.info.episode_limit
+            n = i.n_agents
+            self._store = {
+                "obs": np.zeros((rows, t + 1, n, i.obs_size), np.float32),
+                "state": np.zeros((rows, t + 1, i.state_size), np.float32),
+                "avail": np.zeros((rows, t + 1, n, i.n_actions), bool),
+                "actions": np.zeros((rows, t, n), np.int64),
+                "log_prob": np.zeros((rows, t, n), np.float32),
+                "reward": np.zeros((rows, t, n), np.float32),
+                "terminated": np.zeros((rows, t), bool),
+                "truncated": np.zeros((rows, t), bool),
+                "agent_terminated": np.zeros((rows, t, n), bool),
+                "filled": np.zeros((rows, t), bool),
+                "alive": np.zeros((rows, t, n), bool),
+            }
+        for array in self._store.values():
+            array.fill(0)
+        return self._store
+
+    # -- testing -----------------------------------------------------------------------------------------------
+
+    def test(self, n_episodes: int, greedy: bool) -> Episodes:
+        """Play exactly ``n_episodes`` test episodes; training goes on afterwards as if they had not been.
+
+        They are the same episodes at every test of a run (common seeds make tests comparable); sampled actions
+        come from a stream of their own.
+        """
+        timers = self.time_env, self.time_act
+        plan = [list(range(len(range(b, n_episodes, self.n_slots)))) for b in range(self.n_slots)]
+        noise = None if greedy else generator(self.seed, "test", self.t_env)
+        played = self._play("test", plan, noise, None)
+        self.time_env, self.time_act = timers
+        return played
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters and the acting stream: between batches nothing else is alive."""
+        return {
+            "t_env": self.t_env, "episodes": self.episodes, "agent_steps": self.agent_steps,
+            "acting": self.acting.get_state(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take counters and stream back."""
+        self.t_env, self.episodes, self.agent_steps = (int(state[k]) for k in ("t_env", "episodes", "agent_steps"))
+        self.acting.set_state(state["acting"])
+
+    def close(self) -> None:
+        """Release environments and workers."""
+        self.vec.close()

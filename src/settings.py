@@ -1,0 +1,229 @@
+"""From a request to the settings of a run: YAMLs merged, checked, and handed to each part as its dataclass.
+
+default.yaml < environment's YAML < algorithm's YAML < command line. Nothing below reads YAML.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .components import config, vocabulary, yamls
+from .components.errors import UserError, nearest
+from .components.layers import CONFIGS, Layer, collect, leaves, merge, shipped
+from .components.registry import resolve as look_up
+from .components.request import Request
+from .envs.base import EnvInfo
+
+T = TypeVar("T")
+
+#: key that names a class -> the package with its registry
+SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners"}
+#: dataclasses that every run reads: part -> "module:class"
+ALWAYS = {"run": ".run:RunConfig", "logging": ".components.logging:LoggingConfig"}
+#: keys read here, with their meaning
+OWN = {
+    "name": (
+        "text",
+        "Name of the algorithm: the run's folder is <local_results_path>/sacred/<name>/<map or key>/<id>.",
+    ),
+    "env": ("text", "The environment, or `package.module:Class` of your own."),
+    "env_args": ("mapping", "Arguments of the environment, checked against its constructor."),
+    "runner": ("text", "How experience is collected."),
+    "mac": ("text", "The controller: which agent acts with which network."),
+    "agent": ("text", "The agents' network."),
+    "learner": ("text", "The method."),
+    "seed": ("int or null", "Seed of everything random in the run; null draws one, which is stored with the run."),
+    "local_results_path": (
+        "text or null",
+        "Folder of results; null is `results` in the checkout that the program runs from, otherwise `./results`.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do, checked.
+
+    Attributes:
+        values: every key that is read, converted to its type; nested only in ``env_args``.
+        source: dotted key -> where its value came from: ``default.yaml``, ``envs/x.yaml``, ``command line`` ...
+        notices: sentences about keys that have no effect, for the user's eyes.
+        parts: the dataclasses that are read, by the key that selected them (``run``, ``logging``, ``learner`` ...).
+        runner, mac, agent, learner: the selected classes.
+    """
+
+    values: dict[str, Any]
+    source: dict[str, str]
+    notices: tuple[str, ...]
+    parts: dict[str, type] = field(repr=False)
+    runner: Any = None
+    mac: Any = None
+    agent: Any = None
+    learner: Any = None
+
+    def part(self, cls: type[T]) -> T:
+        """Return the dataclass ``cls`` filled from these values."""
+        return config.read(cls, self.values)
+
+    def check(self, info: EnvInfo) -> None:
+        """Let the learner, the controller and the runner look for contradictions between keys and environment.
+
+        Raises:
+            UserError: from the classmethod ``check(values, info)`` of one of them.
+        """
+        for cls in (self.learner, self.mac, self.runner):
+            check = getattr(cls, "check", None)
+            if check is not None:
+                check(self.values, info)
+
+
+def _import(target: str) -> type:
+    module, _, name = target.partition(":")
+    cls: type = getattr(importlib.import_module(module, __package__), name)
+    return cls
+
+
+def _select(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the classes that ``runner``, ``mac``, ``agent`` and ``learner`` name."""
+    found = {}
+    for name, package in SELECTORS.items():
+        if name not in values:
+            raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
+        module = importlib.import_module(f".{package}", __package__)
+        found[name] = look_up(module.__name__, module.REGISTRY, values[name], name)
+    return found
+
+
+def _known(found: list[Layer], read: Mapping[str, type]) -> set[str]:
+    """Return every top-level key that exists: read, in EPyMARL's vocabulary, or with a value in a shipped YAML."""
+    known = set(OWN) | vocabulary.KNOWN | set(read)
+    known.update(*(layer.values for layer in found if layer.origin in ("default", "shipped")))
+    for path in shipped("algs").values():
+        known.update(yamls.load(path, path.name))
+    return known
+
+
+def _check_names(values: Mapping[str, Any], origin: Mapping[str, Layer], known: set[str]) -> None:
+    for name, value in values.items():
+        where = next((layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}.")), "")
+        if name not in known:
+            raise UserError(f"Unknown key '{name}' ({where}){nearest(name, known) or '; see docs/configuration.md'}")
+        if isinstance(value, Mapping) and value and name != "env_args":
+            inner = next(iter(value))
+            raise UserError(f"'{name}.{inner}' ({where}) is not a key: '{name}' holds one value, not a mapping.")
+
+
+def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[str, type], who: str) -> list[str]:
+    """Take the keys out of ``values`` that nothing reads; return the notices that they deserve.
+
+    Raises:
+        UserError: a refused value, or a key on the command line that the chosen parts do not read.
+    """
+    inert, unread = [], []
+    for name in [n for n in values if n not in read and n not in OWN]:
+        value, layer = values.pop(name), origin[name]
+        if name in vocabulary.REFUSED:
+            vocabulary.refuse(name, value, layer.name)
+        elif name in vocabulary.INERT:
+            if layer.origin in ("user", "command"):
+                inert.append(name)
+        elif layer.origin == "command":
+            raise UserError(f"'{name}' is not read by {who}: take it off the command line{nearest(name, read)}")
+        elif layer.origin == "user":
+            unread.append(name)
+    notices = []
+    if inert:
+        notices.append(f"Without effect here (see docs/configuration.md): {', '.join(sorted(inert))}.")
+    if unread:
+        notices.append(f"Not read by {who}: {', '.join(sorted(unread))}.")
+    return notices
+
+
+def _check_values(values: dict[str, Any], origin: Mapping[str, Layer], parts: Mapping[str, type]) -> None:
+    """Convert each value that a part declares, in place; a wrong one is reported with the YAML it stands in."""
+    for cls in parts.values():
+        for f in dataclasses.fields(cls):
+            if f.name not in values:
+                raise UserError(f"The configuration lacks '{f.name}': {f.metadata['doc']}")
+            layer = origin.get(f.name)
+            try:
+                values[f.name] = config.check_value(f.name, values[f.name], config.hints(cls)[f.name], f.metadata)
+            except UserError as error:
+                if layer is None or layer.origin == "command":
+                    raise
+                raise UserError(f"{error} (in {layer.name})") from None
+
+
+def _check_returns(values: Mapping[str, Any], origin: Mapping[str, Layer]) -> None:
+    """``q_nstep`` selects n-step returns, ``gae_lambda`` GAE: exactly one of them, where both are read."""
+    names = ("q_nstep", "gae_lambda")
+    if not all(name in values for name in names):
+        return
+    given = [f"{name}={values[name]} ({origin[name].name})" for name in names if values[name] is not None]
+    if len(given) == 2:
+        raise UserError(f"{' and '.join(given)} are both set: set one of them to null.")
+    if not given:
+        raise UserError("q_nstep and gae_lambda are both null: set q_nstep for n-step returns or gae_lambda for GAE.")
+
+
+def results_folder(value: Any) -> str:
+    """Return the absolute folder of results; null is ``results`` in the checkout, else in the current folder."""
+    if value:
+        return str(Path(str(value)).expanduser().absolute())
+    project = CONFIGS.parent.parent
+    checkout = CONFIGS.parent.name == "src" and (project / "setup.py").is_file()
+    return str((project if checkout else Path.cwd()) / "results")
+
+
+def _own(values: dict[str, Any]) -> set[str]:
+    """Check and complete the keys that are read here; return those whose value was worked out."""
+    derived = {name for name in ("seed", "local_results_path") if values.get(name) in (None, "")}
+    for name in ("name", "env", *SELECTORS):
+        if name in values and not (isinstance(values[name], str) and values[name]):
+            raise UserError(f"{name}={values[name]!r} has the wrong type: a name is expected.")
+    if "/" in values["name"] or values["name"].startswith("."):
+        raise UserError(f"name={values['name']!r} cannot name a folder: leave out '/' and a leading '.'.")
+    if values.get("env_args") is None:
+        values["env_args"] = {}
+    if not isinstance(values["env_args"], dict):
+        raise UserError(f"env_args={values['env_args']!r} has the wrong type: a mapping is expected.")
+    values["local_results_path"] = results_folder(values.get("local_results_path"))
+    if "seed" in derived:
+        values["seed"] = random.SystemRandom().randrange(2**31)
+    # also when no part declares it: numpy and torch take no other seed
+    values["seed"] = config.check_value("seed", values["seed"], int, {"low": 0, "high": 2**31 - 1})
+    return derived
+
+
+def resolve(request: Request) -> Settings:
+    """Merge and check everything that can be checked before the environment is built.
+
+    Raises:
+        UserError: whatever is wrong with the request, in one sentence.
+    """
+    from .envs.vec import check_env_args
+
+    found = collect(request)
+    values, origin = merge(found)
+    derived = _own(values)
+    classes = _select(values)
+    parts = {name: _import(target) for name, target in ALWAYS.items()}
+    parts |= {name: cls.Config for name, cls in classes.items()}
+    read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
+    _check_names(values, origin, _known(found, read))
+    for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.")]:
+        inner = name.partition(".")[2]
+        if inner in values["env_args"]:
+            vocabulary.refuse(name, values["env_args"].pop(inner), origin[name].name)
+    values["env_args"] = check_env_args(values["env"], values["env_args"])
+    notices = _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
+    _check_values(values, origin, parts)
+    _check_returns(values, origin)
+    source = {k: "worked out" if k in derived or k not in origin else origin[k].name for k, _ in leaves(values)}
+    return Settings(values, source, tuple(notices), parts, **classes)

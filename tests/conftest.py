@@ -1,0 +1,49 @@
+"""What all tests share: one thread each, this checkout as ``oamarl``, and ways to call the program."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+# before torch is imported, here and in every process that a test starts
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).resolve().parent.parent
+SRC = ROOT / "src"
+
+# `oamarl` is this checkout also where another one is installed
+_spec = importlib.util.spec_from_file_location("entry_script", SRC / "main.py")
+assert _spec is not None
+assert _spec.loader is not None
+_entry = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_entry)
+_entry.as_package()
+
+Program = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def program() -> Program:
+    """Run the program in a process of its own: ``program("list", cwd=...)``; ``how`` is script or module."""
+
+    def call(
+        *words: str,
+        cwd: Path | None = None,
+        how: str = "script",
+        timeout: float = 120,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        start: Sequence[str] = [str(SRC / "main.py")] if how == "script" else ["-m", "oamarl"]
+        return subprocess.run(
+            [sys.executable, *start, *words],
+            cwd=cwd or ROOT, env={**os.environ, **(env or {})}, timeout=timeout,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return call

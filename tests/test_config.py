@@ -1,0 +1,389 @@
+"""The configuration machinery: layers, vocabulary, checks. Parts are dummies, so that only it is tested."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oamarl import settings as settings_module
+from oamarl.components import layers, vocabulary, yamls
+from oamarl.components.errors import UserError
+from oamarl.components.request import Request, parse
+from oamarl.settings import Settings, resolve
+
+DEFAULT = """\
+# Defaults
+runner: dummy_parts:Runner
+mac: basic_mac
+agent: rnn
+env_args: {}
+seed: null
+t_max: 1000
+batch_size_run: 8
+test_greedy: True
+label: ""
+local_results_path: null
+hidden_dim: 64
+sharing: shared
+critic_sharing: shared
+lr: 0.0005
+gamma: 0.99
+q_nstep: null
+gae_lambda: null
+reuse_matrix: null
+"""
+ALG = """\
+# The dummy method
+name: alg
+learner: dummy_parts:Learner
+epochs: 4
+critic_type: cv_critic
+gae_lambda: 0.95
+"""
+ENV = """\
+# A dummy
+env: dummy_parts:Env
+env_args:
+  key: a
+  time_limit: null
+t_max: 2000
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration folder of its own and dummy parts; returns an empty current folder."""
+    configs = tmp_path / "config"
+    for name, text in {"default.yaml": DEFAULT, "algs/alg.yaml": ALG, "envs/toy.yaml": ENV}.items():
+        (configs / name).parent.mkdir(parents=True, exist_ok=True)
+        (configs / name).write_text(text)
+    (configs / "algs/reuse.yaml").write_text("# Reuse\nlearner: dummy_parts:ReuseLearner\n")
+    monkeypatch.setattr(layers, "CONFIGS", configs)
+    always = {"run": "dummy_parts:RunConfig", "logging": "dummy_parts:LoggingConfig"}
+    monkeypatch.setattr(settings_module, "ALWAYS", always)
+    registries = {
+        "controllers": {"basic_mac": "dummy_parts:MAC"},
+        "modules": {"rnn": "dummy_parts:Agent"},
+        "runners": {"episode": "dummy_parts:Runner"},
+        "learners": {"learner": "dummy_parts:Learner"},
+    }
+    for package, names in registries.items():
+        module = settings_module.importlib.import_module(f"oamarl.{package}")
+        monkeypatch.setattr(module, "REGISTRY", names, raising=False)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
+
+
+def run(*words: str) -> Settings:
+    return resolve(parse(words)[0])
+
+
+def ok(*overrides: str) -> Settings:
+    return run("--config=alg", "--env-config=toy", "with", *overrides)
+
+
+def sentence(*words: str) -> str:
+    with pytest.raises(UserError) as caught:
+        run(*words)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+def wrong(*overrides: str) -> str:
+    return sentence("--config=alg", "--env-config=toy", "with", *overrides)
+
+
+# -- values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3), ("-2", -2), ("010", 10), ("1_000", 1000), ("1e-3", 1e-3), ("1E6", 1e6), (".5", 0.5), ("2.", 2.0),
+        ("True", True), ("false", False), ("no", "no"), ("on", "on"), ("None", None), ("null", None), ("~", None),
+        ("none", "none"), ("", ""), ("'3'", "3"), ("[1, 2]", [1, 2]), ("[[0,2],[1]]", [[0, 2], [1]]),
+        ("(1, 2)", [1, 2]), ("[1e-3, None]", [1e-3, None]), ("{red: 2, black: 1}", {"red": 2, "black": 1}),
+        ("1:30", "1:30"),
+        ("lbforaging:Foraging-8x8-2p-3f-v3", "lbforaging:Foraging-8x8-2p-3f-v3"), ("2020-01-01", "2020-01-01"),
+        ("[1, 2", "[1, 2"), ("*x", "*x"), ("3m", "3m"), ("-", "-"), ("a=b", "a=b"), ("./runs/1", "./runs/1"),
+    ],
+)  # fmt: skip
+def test_command_line_values(text, value):
+    got = parse(["with", f"k={text}"])[0].overrides["k"]
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_infinities_are_floats():
+    assert yamls.scalar(".inf") == math.inf
+    assert math.isnan(yamls.scalar("nan"))
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="ascii")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc_", min_size=1), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text("abcxyz_", min_size=1), plain, max_size=5))
+def test_dump_is_read_back_equal(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "roundtrip.yaml"
+    path.write_text(yamls.dump(value), encoding="utf-8")
+    assert yamls.load(path, "x") == value
+
+
+@given(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False))
+def test_inline_is_what_one_would_type(value):
+    assert yamls.scalar(yamls.inline(value)) == value
+    assert "\n" not in yamls.inline(value)
+
+
+# -- the command line ----------------------------------------------------------------------------
+
+
+def test_flags_with_and_without_equals():
+    a = parse(["--config=x", "--env-config=y", "with", "a=1", "env_args.b=2", "env_args.c.d=3"])[0]
+    b = parse(["--env-config", "y", "with", "a=1", "env_args.b=2", "env_args.c.d=3", "--config", "x"])[0]
+    assert a == b == Request("x", "y", {"a": 1, "env_args": {"b": 2, "c": {"d": 3}}})
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--confg=x"], "'--config'"),
+        (["--config"], "needs a name"),
+        (["--config", "with", "a=1"], "needs a name"),
+        (["--config=x", "--config=y"], "twice"),
+        (["a=1"], "after `with`"),
+        (["wiht", "a=1"], "'with'"),
+        (["with", "a"], "key=value"),
+        (["with", "=1"], "key=value"),
+        (["with", "a..b=1"], "empty"),
+        (["with", "a=1", "a.b=2"], "contradict"),
+        (["with", "a.b=2", "a=1"], "contradict"),
+    ],
+)
+def test_mistakes_of_grammar(words, part):
+    with pytest.raises(UserError, match=part):
+        parse(words)
+
+
+# -- layers --------------------------------------------------------------------------------------
+
+
+def test_each_layer_overrules_the_one_before_and_is_named(world):
+    s = ok("lr=1e-3", "env_args.time_limit=7")
+    assert (s.values["lr"], s.source["lr"]) == (1e-3, "command line")
+    assert (s.values["t_max"], s.source["t_max"]) == (2000, "envs/toy.yaml")
+    assert (s.values["gae_lambda"], s.source["gae_lambda"]) == (0.95, "algs/alg.yaml")
+    assert (s.values["gamma"], s.source["gamma"]) == (0.99, "default.yaml")
+    assert s.values["env_args"] == {"key": "a", "time_limit": 7}
+    assert s.source["env_args.time_limit"] == "command line"
+    assert s.source["env_args.key"] == "envs/toy.yaml"
+    assert s.notices == ()
+
+
+def test_parts_receive_their_values(world):
+    import dummy_parts
+
+    s = ok("t_max=1e4", "lr=1", "gae_lambda=None", "q_nstep=5")
+    assert s.part(dummy_parts.RunConfig).t_max == 10_000
+    learner = s.part(dummy_parts.LearnerConfig)
+    assert learner.lr == 1.0
+    assert isinstance(learner.lr, float)
+    assert (learner.q_nstep, learner.gae_lambda) == (5, None)
+    assert s.learner is dummy_parts.Learner
+    assert s.values["t_max"] == 10_000
+
+
+def test_paths_of_ones_own(world):
+    (world / "mine.yaml").write_text(ALG.replace("name: alg\n", "") + "lr: 1e-2\n")
+    s = run("--config=mine.yaml", "--env-config=toy")
+    assert (s.values["name"], s.values["lr"], s.source["lr"]) == ("mine", 0.01, "mine.yaml")
+    s = run(f"--config={world / 'mine.yaml'}", "--env-config", "toy")
+    assert s.source["lr"] == str(world / "mine.yaml")
+
+
+def test_a_printed_configuration_runs_again(world):
+    s = ok("lr=1e-3", "seed=4")
+    (world / "again.yaml").write_text(yamls.dump(s.values))
+    again = run("--config=./again.yaml")
+    assert again.values == s.values
+    assert again.notices == ()
+
+
+def test_seed_is_drawn_and_kept(world):
+    first, second = ok(), ok()
+    assert first.source["seed"] == "worked out"
+    assert first.values["seed"] != second.values["seed"]  # equal once in 2^31
+    assert ok("seed=7").values["seed"] == 7
+
+
+def test_learner_checks_against_the_environment(world):
+    ok().check(SimpleNamespace(n_agents=2))
+    with pytest.raises(UserError, match="too few"):
+        ok().check(SimpleNamespace(n_agents=1))
+
+
+# -- mistakes ------------------------------------------------------------------------------------
+
+
+def test_unknown_algorithm_environment_and_files(world):
+    assert "did you mean 'alg'" in sentence("--config=algg", "--env-config=toy")
+    assert "did you mean 'toy'" in sentence("--config=alg", "--env-config=tyo")
+    assert "./none.yaml cannot be read" in sentence("--config=./none.yaml", "--env-config=toy")
+    assert "--config" in sentence("--env-config=toy")
+    assert "--env-config" in sentence("--config=alg")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("a: [1", "line"),
+        ("- 1\n", "not a list"),
+        ("3: x\n", "not text"),
+        ("env_args: {1: x}\n", "not text"),
+        ("\t", "not YAML"),
+    ],
+)
+def test_broken_yaml(world, text, part):
+    (world / "bad.yaml").write_text(text)
+    message = sentence("--config=./bad.yaml", "--env-config=toy")
+    assert part in message
+    assert "./bad.yaml" in message
+
+
+def test_unknown_keys_at_any_depth(world):
+    assert "'lrr' (command line); did you mean 'lr'" in wrong("lrr=1")
+    assert "did you mean 'time_limit'" in wrong("env_args.time_limt=5")
+    assert "did you mean 'env_args'" in wrong("env_arg.key=5")
+    assert "'lr' holds one value" in wrong("lr.x=5")
+    (world / "m.yaml").write_text(ALG + "epocs: 3\n")
+    assert "'epocs' (m.yaml); did you mean 'epochs'" in sentence("--config=m.yaml", "--env-config=toy")
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("lr=abc", "float is expected"), ("lr=0", "more than 0"), ("lr=nan", "more than 0"), ("lr=", "float"),
+        ("gamma=1.01", "at most 1"), ("epochs=2.5", "int is expected"), ("epochs=True", "int is expected"),
+        ("t_max=0", "at least 1"), ("test_greedy=yes", "bool is expected"), ("critic_type=cv_critc", "'cv_critic'"),
+        ("sharing=sepparate", "'separate'"), ("sharing=[0, -1]", "at least 0"),
+        ("env_args.time_limit=x", "int or null"),
+        ("seed=-1", "at least 0"), ("seed=3000000000", "at most"), ("q_nstep=0", "at least 1"),
+        ("env=3", "name is expected"), ("learner=null", "name is expected"), ("env_args=3", "mapping"),
+        ("name=a/b", "folder"), ("learner=dummy_parts:Lerner", "'Learner'"),
+        ("learner=no_such_module:X", "no_such_module"),
+        ("env=dummy_parts:Envv", "'Env'"), ("mac=basic_mc", "'basic_mac'"),
+    ],
+)  # fmt: skip
+def test_wrong_values(world, override, part):
+    if override == "q_nstep=0":
+        assert part in wrong(override, "gae_lambda=null")
+    else:
+        assert part in wrong(override)
+
+
+def test_wrong_value_in_a_yaml_names_the_yaml(world):
+    (world / "m.yaml").write_text(ALG + "lr: fast\n")
+    assert "(in m.yaml)" in sentence("--config=m.yaml", "--env-config=toy")
+
+
+def test_returns_are_one_of_two(world):
+    message = wrong("q_nstep=5")
+    assert "q_nstep=5 (command line)" in message
+    assert "gae_lambda=0.95 (algs/alg.yaml)" in message
+    assert "both null" in wrong("gae_lambda=null")
+
+
+def test_a_known_key_that_this_algorithm_does_not_read(world):
+    assert "'epochs' is not read by 'reuse'" in sentence("--config=reuse", "--env-config=toy", "with", "epochs=3")
+    assert "epochs" not in run("--config=reuse", "--env-config=toy").values  # silent in default.yaml and shipped YAMLs
+    (world / "m.yaml").write_text("learner: dummy_parts:ReuseLearner\nepochs: 3\ndouble_q: True\n")
+    (notice,) = run("--config=m.yaml", "--env-config=toy").notices
+    assert "double_q, epochs" in notice
+    assert "'double_q' is not read" in wrong("double_q=True")
+
+
+def test_results_folder_of_ones_own_counts_from_the_current_folder(world):
+    assert ok("local_results_path=out").values["local_results_path"] == str(world / "out")
+    assert not (world / "out").exists()
+
+
+def test_results_folder_of_the_checkout(world):
+    root = Path(settings_module.__file__).resolve().parent.parent
+    assert ok().values["local_results_path"] == str(root / "results")
+
+
+# -- EPyMARL's vocabulary ------------------------------------------------------------------------
+
+#: the keys of EPyMARL's shipped YAMLs
+EPYMARL_KEYS = """
+action_selector add_value_last_step agent agent_output_type batch_size batch_size_run buffer_cpu_only buffer_size
+cg_edges cg_payoff_rank cg_payoffs_hidden_dim cg_utilities_hidden_dim checkpoint_path common_reward critic_baseline_fn
+critic_q_fn critic_train_mode critic_train_reps critic_type double_q duelling entropy_coef entropy_end_ratio env
+env_args epochs eps_clip epsilon_anneal_time epsilon_finish epsilon_start evaluate evaluation_epsilon final_entropy_coef
+gamma grad_norm_clip hidden_dim hypergroup hypernet_embed hypernet_layers initial_entropy_coef label learner
+learner_log_interval load_step local_results_path log_interval lr mac mask_before_softmax mixer mixing_embed_dim
+msg_anytime msg_iterations msg_normalized name obs_agent_id obs_individual_obs obs_last_action optim_alpha optim_eps
+q_nstep reg render repeat_id reward_scalarisation runner runner_log_interval save_model save_model_interval save_replay
+standardise_returns standardise_rewards state_value_type t_max target_update_interval_or_tau test_greedy test_interval
+test_nepisode use_cuda use_rnn use_tensorboard use_wandb wandb_mode wandb_project wandb_save_model wandb_team
+""".split()
+
+
+def test_every_key_of_epymarl_has_a_status():
+    assert set(EPYMARL_KEYS) <= vocabulary.KNOWN
+    tables = [set(vocabulary.READ), set(vocabulary.INERT), set(vocabulary.REFUSED), set(vocabulary.OTHER)]
+    assert sum(map(len, tables)) == len(set().union(*tables)), "a key has two statuses"
+
+
+def test_aliases(world):
+    (world / "ns.yaml").write_text(ALG.replace("cv_critic", "cv_critic_ns") + "mac: non_shared_mac\nagent: rnn_ns\n")
+    values = run("--config=ns.yaml", "--env-config=toy").values
+    assert [values[k] for k in ("mac", "agent", "sharing", "critic_type", "critic_sharing")] == [
+        "basic_mac", "rnn", "separate", "cv_critic", "separate",
+    ]  # fmt: skip
+    # a later layer overrules what an alias said
+    assert run("--config=ns.yaml", "--env-config=toy", "with", "sharing=shared").values["sharing"] == "shared"
+    assert "sharing=separate" in wrong("mac=non_shared_mac", "sharing=shared")
+
+
+def test_inert_keys_give_one_notice(world):
+    (notice,) = ok("optim_alpha=0.99", "buffer_size=10", "repeat_id=1").notices
+    assert "buffer_size, optim_alpha, repeat_id" in notice
+    assert "buffer_size" not in ok("buffer_size=10").values
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "use_tensorboard=True", "use_wandb=True", "evaluate=True", "render=True", "save_replay=True",
+        "action_selector=epsilon_greedy", "agent_output_type=q", "mask_before_softmax=False",
+        "env_args.pretrained_wrapper=PretrainedTag", "env_args.seed=3", "add_value_last_step=False",
+    ],
+)  # fmt: skip
+def test_refused_values(world, override):
+    message = wrong(override)
+    assert "is not offered" in message
+    assert override.partition("=")[0] in message
+
+
+def test_what_happens_anyway_is_accepted_silently(world):
+    s = ok(
+        "use_tensorboard=False", "use_wandb=null", "evaluate=False", "render=False", "save_replay=False",
+        "action_selector=multinomial", "agent_output_type=pi_logits", "mask_before_softmax=True",
+        "env_args.pretrained_wrapper=null", "env_args.seed=null",
+    )  # fmt: skip
+    assert s.notices == ()
+    assert "seed" not in s.values["env_args"]

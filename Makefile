@@ -24,13 +24,13 @@ check: export OMP_NUM_THREADS := 1
 check: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q -n $(JOBS) -m "not slow"
+	$(PY) -m pytest -n $(JOBS) -m "not slow"
 
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q -n $(JOBS)
+	$(PY) -m pytest -n $(JOBS)
 
 reference: $(VENV)/.core
 	$(PY) -m oamarl.tools.reference

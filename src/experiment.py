@@ -175,10 +175,10 @@ def storable(value: Any, where: str = "") -> Any:
     Raises:
         UserError: a key that sacred refuses (with '.', '=' or a leading '$'), or a value of another kind.
     """
+    if isinstance(value, np.generic):  # before float: numpy's float64 is one, and would be stored as an object
+        return value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Path):

@@ -1,9 +1,9 @@
 """One training run: build the environment, the controller, the learner and the runner, then
 
-    while t_env < t_max:
-        batch = runner.run()                  collect whole episodes with the acting policies
-        learner.train(batch, t_env)           update
-        test, log, save                       at their intervals
+while t_env < t_max:
+    batch = runner.run()                  collect whole episodes with the acting policies
+    learner.train(batch, t_env)           update
+    test, log, save                       at their intervals
 """
 
 from __future__ import annotations
@@ -96,6 +96,9 @@ def run(settings: Settings) -> int:
     if config.checkpoint_path:
         path = checkpoints.find(config.checkpoint_path, notices.append)
         saved = checkpoints.load(path)
+        if settings.source["seed"] == "worked out":
+            settings.values["seed"] = saved["config"]["seed"]  # none was asked for: the run's own goes on
+            config = settings.part(RunConfig)
         check_same(settings.values, saved["config"], path)
         info["resumed_from"] = str(path)
         notices.append(f"Resumed from {path}, step {saved['runner']['t_env']:,}.")
@@ -121,7 +124,9 @@ def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) 
     if differ:
         shown = ", ".join(f"{k}={values.get(k)!r} (was {saved.get(k)!r})" for k in differ[:4])
         more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
-        raise UserError(f"Cannot resume from {path} under another configuration: {shown}{more}; init_from takes weights alone.")
+        raise UserError(
+            f"Cannot resume from {path} under another configuration: {shown}{more}; init_from takes weights alone."
+        )
 
 
 def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> None:
@@ -241,7 +246,9 @@ class Training:
         if self.sums:
             self._log(log)
         result = self._test(log) if self.config.test_nepisode else {}
-        log.progress(self.runner.t_env, self.config.t_max, self.runner.t_env / max(self.elapsed, 1e-9), self.latest_return)
+        log.progress(
+            self.runner.t_env, self.config.t_max, self.runner.t_env / max(self.elapsed, 1e-9), self.latest_return
+        )
         return {"t_env": float(self.runner.t_env), "return_mean": self.latest_return, **result}
 
     # -- files -----------------------------------------------------------------------------------------------
@@ -320,7 +327,9 @@ class Team:
         self.info = make_info(values["env"], values["env_args"])
         mac = resolve(f"{__package__}.controllers", MACS, values["mac"], "mac")
         agent = resolve(f"{__package__}.modules", AGENTS, values["agent"], "agent")
-        self.mac = mac(read(mac.Config, values), agent, read(agent.Config, values), self.info, generator(0, "weights follow"))
+        self.mac = mac(
+            read(mac.Config, values), agent, read(agent.Config, values), self.info, generator(0, "weights follow")
+        )
         self.mac.load_state_dict(saved["mac"])
         self.reset(1)
 

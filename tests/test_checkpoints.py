@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from oamarl.components import checkpoints
 from oamarl.components.errors import UserError
 
@@ -43,6 +44,7 @@ def test_round_trip(tmp_path: Path) -> None:
         "torch": torch_generator.get_state(),
         "seeds": np.arange(6, dtype=np.int64).reshape(2, 3)[:, ::-1],  # negative strides
         "scalar": np.float32(0.5),
+        "double": np.float64(0.25),
         "zero_d": np.array(7.0),
         "big_endian": np.array([1, 2], ">i4"),
         "empty": np.zeros((0, 4), np.float32),
@@ -54,6 +56,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert back["t_env"] == 120
     assert type(back["t_env"]) is int
     assert back["scalar"] == 0.5
+    assert type(back["double"]) is float
     assert back["mixed"] == payload["mixed"]
     assert back[7] == payload[7]
     assert back["seeds"].tolist() == [[2, 1, 0], [5, 4, 3]]
@@ -182,7 +185,7 @@ def test_code_is_never_run(tmp_path: Path) -> None:
     mark, zipped = tmp_path / "executed", tmp_path / "zip.bin"
     torch.save({"x": _Trap(mark)}, zipped)
     torch.save({"x": _Trap(mark)}, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    contents = [zipped.read_bytes(), (tmp_path / "old.bin").read_bytes(), pickle.dumps({"x": _Trap(mark)})]
+    contents = [zipped.read_bytes(), (tmp_path / "old.bin").read_bytes(), pickle.dumps({"x": _Trap(mark)}, protocol=2)]
     for i, content in enumerate(contents):
         path = tmp_path / f"checkpoint_{i}.pt"
         path.write_bytes(wrap(content))

@@ -48,14 +48,14 @@ def plain(value: Any, where: str = "payload") -> Any:
     Raises:
         TypeError: anything else is inside; the message says where.
     """
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+    if isinstance(value, np.generic):  # before float: numpy's float64 is one, and would not be loaded again
+        return value.item()
+    if value is None or type(value) in (bool, int, float, str, bytes):
         return value
     if isinstance(value, torch.Tensor):
         tensor = value.detach().cpu()
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
         return tensor if whole else tensor.clone()
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biuf":
             raise TypeError(f"{where} is an array of {value.dtype}, which a checkpoint cannot hold")
@@ -139,7 +139,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise _Damaged(f"cannot be read ({error.strerror or error})") from None
     match = _HEADER.match(data[:_HEADER_SIZE])
-    if match is None:
+    if match is None or int(match.group(1)) < 1:
         raise _Damaged("is not a checkpoint of this program")
     if int(match.group(1)) > _VERSION:
         raise _Damaged("was written by a newer version of this program")

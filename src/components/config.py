@@ -162,5 +162,5 @@ def read(cls: type[T], values: Mapping[str, Any]) -> T:
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
         if f.name not in values:
             raise UserError(f"The configuration lacks '{f.name}': {f.metadata['doc']}")
-        taken[f.name] = check_value(f.name, values[f.name], hints(cls)[f.name], f.metadata)
+        taken[f.name] = check_value(f.name, values[f.name], hints(cls)[f.name], f.metadata)  # type: ignore[arg-type]
     return cls(**taken)

@@ -145,10 +145,11 @@ class RunLog:
     def table(self, t: int) -> None:
         """Show the newest value of every metric, as of step ``t``."""
         title = f"Step {t:,}"
+        metrics = {name: self._recent[name] for name in sorted(self._recent, key=_rank)}
         if not self.screen.live:
             self._print_progress()
-        self.screen.table(title, self._recent)
-        self.note("\n".join(plain_table(title, columns(rows_of(self._recent), PLAIN_WIDTH))))
+        self.screen.table(title, metrics)
+        self.note("\n".join(plain_table(title, columns(rows_of(metrics), PLAIN_WIDTH))))
 
     def progress(self, t: int, t_max: int, steps_per_second: float, return_mean: float | None) -> None:
         """Show how far the run is; call it as often as you like.
@@ -231,6 +232,13 @@ class RunLog:
             log, self._log = self._log, None
             with contextlib.suppress(OSError):
                 log.close()
+
+
+def _rank(name: str) -> int:
+    """Return where a metric stands in a table: training returns, test results, then all others as they came."""
+    if name.startswith("test_"):
+        return 1
+    return 0 if "return_" in name or name.startswith("ep_length") else 2
 
 
 def _beginning(path: Path, size: int) -> bytes:

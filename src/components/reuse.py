@@ -17,7 +17,9 @@ from .errors import UserError
 ROW_TOLERANCE = 1e-6
 
 
-def adaptive_row(distances: np.ndarray, learner: int, sigma: float, lam: float, barred: Sequence[int] = ()) -> np.ndarray:
+def adaptive_row(
+    distances: np.ndarray, learner: int, sigma: float, lam: float, barred: Sequence[int] = ()
+) -> np.ndarray:
     """Row ``learner`` of the mapping by eq. 9.
 
     With J = { j != i : D[i, j] <= sigma }: M[i, i] = lambda and M[i, j] = (1 - lambda) / |J| for j in J; with J
@@ -77,8 +79,8 @@ def fixed_mapping(
     if len(clash):
         i, j = clash[0]
         raise UserError(
-            f"reuse_scheme={scheme} lets agent {i} learn from agent {j}, but their observation or action spaces differ: "
-            "use adaptive_kl or none, or leave that pair out."
+            f"reuse_scheme={scheme} lets agent {i} learn from agent {j}, but their observation or action spaces "
+            "differ: use adaptive_kl or none, or leave that pair out."
         )
     return m
 
@@ -98,7 +100,10 @@ def check_matrix(matrix: Sequence[Sequence[float]] | None, n: int) -> np.ndarray
     if matrix is None:
         raise UserError(f"reuse_scheme=matrix needs reuse_matrix, {n} rows of {n} shares.")
     if len(matrix) != n or any(len(row) != n for row in matrix):
-        raise UserError(f"reuse_matrix has {len(matrix)} rows of {sorted({len(r) for r in matrix})} entries; {n} rows of {n} are needed.")
+        raise UserError(
+            f"reuse_matrix has {len(matrix)} rows of {sorted({len(r) for r in matrix})} entries; "
+            f"{n} rows of {n} are needed."
+        )
     m = np.asarray(matrix, dtype=float)
     if not np.isfinite(m).all() or (m < 0).any():
         raise UserError("reuse_matrix has an entry that is negative or not a number; shares are at least 0.")

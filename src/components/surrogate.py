@@ -25,7 +25,7 @@ def factor_of(log_ratios: Tensor, exclude: int | Tensor | None = None) -> Tensor
     """Product of the updated agents' ratios (HATRPO paper, eq. 9-11; OAPO paper, eq. 6).
 
     Args:
-        log_ratios: [E, N, *T] log pi_k_new - log mu_k in each slot; 0 where a slot was not updated or the agent is dead.
+        log_ratios: [E, N, *T] log pi_k_new - log mu_k in each slot; 0 where it was not updated or the agent is dead.
         exclude: slots that are left out of their own factor: one slot, or [L] one for each entry.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The natural-gradient step of TRPO on a flat parameter vector (HATRPO paper, eq. 7-9; Schulman et al. 2015, appendix C)."""
+"""The natural-gradient step of TRPO on flat parameters (HATRPO paper, eq. 7-9; Schulman et al. 2015, appendix C)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def trust_region_step(
     """
     # cuDNN's recurrent kernels have no second derivative, and both sides of a comparison must use the same kernels
     with torch.backends.cudnn.flags(enabled=False):
-        return _step(surrogate, kl, theta.detach(), delta, cg_iters, cg_damping, line_search_steps, backtrack, condition)
+        return _step(
+            surrogate, kl, theta.detach(), delta, cg_iters, cg_damping, line_search_steps, backtrack, condition
+        )
 
 
 def _step(
@@ -110,7 +112,7 @@ def _step(
     value = surrogate(leaf)
     (gradient,) = torch.autograd.grad(value, leaf)
     norm = float(gradient.norm())
-    rejected = dict(theta=theta, accepted=False, kl=0.0, improvement=0.0, gradient_norm=norm)
+    rejected = {"theta": theta, "accepted": False, "kl": 0.0, "improvement": 0.0, "gradient_norm": norm}
     if not 1e-12 < norm < float("inf"):
         return Step(**rejected, reason="gradient", backtracks=0)  # type: ignore[arg-type]
     product = fisher_product(kl, theta, cg_damping)

@@ -32,7 +32,6 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
 
 #: key -> why it has no effect
 INERT: dict[str, str] = {
-    "batch_size": "on-policy methods train on exactly the batch that was collected (batch_size_run episodes)",
     "buffer_cpu_only": "there is no replay buffer; batches go to the device whole",
     "buffer_size": "on-policy methods keep no replay buffer",
     "hypergroup": "it names a group of runs for one laboratory's tools",
@@ -58,11 +57,9 @@ class Only:
 
 REFUSED: dict[str, Only] = {
     "action_selector": Only(("soft_policies", "multinomial", None), "policies are sampled"),
-    "add_value_last_step": Only((True, None), "an episode cut by a limit always bootstraps from its last observation"),
     "agent_output_type": Only(("pi_logits", None), "agents are policies"),
     "evaluate": Only((False, None), "runs train; test episodes come every test_interval steps"),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
-    "obs_individual_obs": Only((False, None), "critic_type chooses the critic's input"),
     "render": Only((False, None), "`oamarl showcase` draws what a run has learned"),
     "save_replay": Only((False, None), "`oamarl showcase` draws what a run has learned"),
     "use_tensorboard": Only((False, None), "metrics are in the run's folder, as files"),
@@ -99,15 +96,15 @@ OTHER: dict[str, str] = {
     "msg_normalized": "coordination graphs",
     "reg": "MADDPG",
     "state_value_type": "Pareto actor-critic",
-    "target_update_interval_or_tau": "learners with a target network; PPO's targets are fixed once per iteration",
 }
 
 READ: tuple[str, ...] = (
-    "agent", "batch_size_run", "checkpoint_path", "common_reward", "critic_type", "entropy_coef", "env", "env_args",
-    "epochs", "eps_clip", "gamma", "grad_norm_clip", "hidden_dim", "label", "learner", "local_results_path",
-    "log_interval", "lr", "mac", "name", "obs_agent_id", "obs_last_action", "optim_eps", "q_nstep",
-    "reward_scalarisation", "runner", "save_model", "save_model_interval", "standardise_returns",
-    "standardise_rewards", "t_max", "test_greedy", "test_interval", "test_nepisode", "use_cuda", "use_rnn",
+    "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path", "common_reward",
+    "critic_type", "entropy_coef", "env", "env_args", "epochs", "eps_clip", "gamma", "grad_norm_clip", "hidden_dim",
+    "label", "learner", "local_results_path", "log_interval", "lr", "mac", "name", "obs_agent_id",
+    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reward_scalarisation", "runner", "save_model",
+    "save_model_interval", "standardise_returns", "standardise_rewards", "t_max", "target_update_interval_or_tau",
+    "test_greedy", "test_interval", "test_nepisode", "use_cuda", "use_rnn",
 )  # fmt: skip
 
 KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})

@@ -47,7 +47,7 @@ def sharing_index(sharing: str | list[int], n_agents: int, name: str = "sharing"
     if len(sharing) != n_agents:
         raise UserError(f"{name}={sharing} names {len(sharing)} networks, but the environment has {n_agents} agents.")
     numbers = {old: new for new, old in enumerate(dict.fromkeys(sharing))}
-    return [numbers[k] for k in sharing]  # type: ignore[index]
+    return [numbers[k] for k in sharing]
 
 
 def with_extras(obs: Tensor, last_actions: Tensor | None, agent_id: bool, n_actions: int) -> Tensor:

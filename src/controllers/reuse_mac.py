@@ -53,7 +53,9 @@ class ReuseConfig(MACConfig):
     )
     reuse_groups: list[list[int]] | None = key("Groups of agents that share experience (reuse_scheme=groups).", low=0)
     reuse_matrix: list[list[float]] | None = key("Rows of shares, learner by source (reuse_scheme=matrix).")
-    reuse_max_rows: int = key("Most rows (steps of a source) in one network call: bounds memory with many agents.", low=1)
+    reuse_max_rows: int = key(
+        "Most rows (steps of a source) in one network call: bounds memory with many agents.", low=1
+    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ class ReuseMAC(BasicMAC):
         self.factor = config.reuse_factor or ("bound" if config.reuse_mode == "sample" else "own")
         fixed = config.reuse_scheme != "adaptive_kl"
         self.fixed = (
-            fixed_mapping(config.reuse_scheme, self.match, config.reuse_lambda, config.reuse_groups, config.reuse_matrix)
+            fixed_mapping(
+                config.reuse_scheme, self.match, config.reuse_lambda, config.reuse_groups, config.reuse_matrix
+            )
             if fixed
             else None
         )
@@ -107,11 +111,13 @@ class ReuseMAC(BasicMAC):
         n = info.n_agents
         if config.reuse_factor == "bound" and config.reuse_mode != "sample":
             raise UserError(
-                f"reuse_factor=bound belongs to reuse_mode=sample: with reuse_mode={config.reuse_mode} use reuse_factor=own."
+                f"reuse_factor=bound belongs to reuse_mode=sample: "
+                f"with reuse_mode={config.reuse_mode} use reuse_factor=own."
             )
         if config.reuse_lambda == "uniform" and config.reuse_scheme not in ("all", "groups"):
             raise UserError(
-                f"reuse_lambda=uniform is for reuse_scheme all or groups; with {config.reuse_scheme} give a number in [0, 1]."
+                f"reuse_lambda=uniform is for reuse_scheme all or groups; "
+                f"with {config.reuse_scheme} give a number in [0, 1]."
             )
         if config.reuse_scheme == "groups":
             check_groups(config.reuse_groups, n)
@@ -125,10 +131,13 @@ class ReuseMAC(BasicMAC):
             m = check_matrix(config.reuse_matrix, n)
             if not (np.diag(m) > 0).all() and not is_permutation(m):
                 raise UserError(
-                    "reuse_mode=sample needs a reuse_matrix with a positive diagonal, or one that is itself a permutation."
+                    "reuse_mode=sample needs a reuse_matrix with a positive diagonal, "
+                    "or one that is itself a permutation."
                 )
         elif config.reuse_lambda == 0 and config.reuse_scheme != "none":
-            raise UserError("reuse_mode=sample needs reuse_lambda above 0: every agent must be able to use its own experience.")
+            raise UserError(
+                "reuse_mode=sample needs reuse_lambda above 0: every agent must be able to use its own experience."
+            )
 
     # -- distances -----------------------------------------------------------------------------------------
 
@@ -192,8 +201,10 @@ class ReuseMAC(BasicMAC):
         flat = MaskedCategorical(self.network.single(theta, x.flatten(0, 1)), avail[:, sources].flatten(0, 1))
         return flat.log_probs.unflatten(0, x.shape[:2])
 
-    def condition(self, theta: Tensor, samples: Samples, entries: Tensor, acting: Tensor, sources: list[int]) -> dict[int, float]:
-        """Distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances` (Condition 1 after a step).
+    def condition(
+        self, theta: Tensor, samples: Samples, entries: Tensor, acting: Tensor, sources: list[int]
+    ) -> dict[int, float]:
+        """Distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances` (Condition 1).
 
         Args:
             acting: [S, N, *T, A] the acting policies' log-probabilities on their own steps (:meth:`acting_log_probs`).
@@ -214,7 +225,9 @@ class ReuseMAC(BasicMAC):
     def row(self, distances: np.ndarray, learner: int, barred: list[int] | None = None) -> np.ndarray:
         """Row ``learner`` of the adaptive mapping, with some sources barred."""
         assert not isinstance(self.config.reuse_lambda, str)
-        return adaptive_row(distances[learner], learner, self.config.reuse_sigma, self.config.reuse_lambda, barred or ())
+        return adaptive_row(
+            distances[learner], learner, self.config.reuse_sigma, self.config.reuse_lambda, barred or ()
+        )
 
     def mapping(
         self, samples: Samples, episode_limit: int, kl_generator: torch.Generator, map_generator: torch.Generator

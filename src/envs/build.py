@@ -27,7 +27,7 @@ def factory(env: str) -> Any:
     Raises:
         UserError: no environment has this name, or its module cannot be imported.
     """
-    return resolve(__package__, REGISTRY, env, "environment")
+    return resolve(__name__.rpartition(".")[0], REGISTRY, env, "environment")
 
 
 def is_native(env: str) -> bool:
@@ -46,9 +46,8 @@ def check_env_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
     make = factory(env)
     parameters = inspect.signature(make).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    named = {
-        name: p for name, p in parameters.items() if name != "n_slots" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    }
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    named = {name: p for name, p in parameters.items() if name != "n_slots" and p.kind not in variadic}
     hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
     checked: dict[str, Any] = {}
     for name, value in env_args.items():

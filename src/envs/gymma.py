@@ -1,7 +1,9 @@
-"""Gymnasium environments whose observations, actions and rewards are lists with one entry an agent (LBF, RWARE, ...)."""
+"""Gymnasium environments with list-like agents: observations, actions and rewards one an agent (LBF, RWARE, ...)."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,7 @@ import numpy as np
 from ..components.errors import UserError, nearest
 from .base import Arrays, EnvInfo
 
-#: module that registers the ids -> the name its package has on PyPI, where that is another one
+#: module that registers ids -> its package on PyPI; of an unknown module nobody should install a guess
 _PACKAGES = {"lbforaging": "lbforaging", "rware": "rware"}
 #: an environment's own step limit, under the names that environments give it
 _LIMIT_NAMES = ("_max_episode_steps", "max_steps")
@@ -44,14 +46,14 @@ class Gymma:
         import gymnasium
 
         if pretrained_wrapper is not None:
-            raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is allowed.")
+            raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is.")
         if time_limit is not None and time_limit < 1:
             raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
         spec = _find_spec(key)
         _check_kwargs(spec, key, kwargs)
         try:
-            # gymnasium's own TimeLimit and checkers are left out: they know rewards that are one number only
-            self._env = gymnasium.make(spec.id, disable_env_checker=True, max_episode_steps=-1, **kwargs).unwrapped
+            # without gymnasium's checkers, which know rewards that are one number only, and without its TimeLimit
+            self._env = gymnasium.make(spec.id, disable_env_checker=True, max_episode_steps=-1, **kwargs)
         except (TypeError, ValueError, AssertionError) as exc:
             raise UserError(f"The environment '{key}' could not be made from these env_args: {exc}") from exc
         obs_spaces, action_sizes = _spaces(self._env, key)
@@ -60,7 +62,8 @@ class Gymma:
         self._flatten = gymnasium.spaces.flatten
         self._boxes = [isinstance(s, gymnasium.spaces.Box) for s in obs_spaces]
         self._starts = [int(s.start) for s in self._env.action_space]  # type: ignore[attr-defined]
-        limits = [v for v in (time_limit, spec.max_episode_steps, _lift_own_limit(self._env)) if v is not None]
+        own_limit = _lift_own_limit(self._env.unwrapped)
+        limits = [v for v in (time_limit, spec.max_episode_steps, own_limit) if v is not None]
         if not limits:
             raise UserError(f"The environment '{key}' has no step limit of its own: set env_args.time_limit.")
         n, width = len(sizes), max(sizes)
@@ -75,6 +78,7 @@ class Gymma:
             action_sizes=action_sizes,
         )
         self._avail = np.arange(max(action_sizes)) < np.array(action_sizes)[:, None]  # [N, A]
+        self._only_first = np.arange(max(action_sizes)) == 0  # what an agent that has ended may do
         self._time = 0
 
     def _see(self, observations: Any, out: Arrays) -> None:
@@ -82,7 +86,10 @@ class Gymma:
             raise ValueError(f"{len(observations)} observations came for {self.info.n_agents} agents")
         for i, one in enumerate(observations):
             flat = np.asarray(one).ravel() if self._boxes[i] else self._flatten(self._obs_spaces[i], one)
-            out.obs[i, : self.info.obs_sizes[i]] = flat  # raises where the size is not the promised one
+            size = self.info.obs_sizes[i]
+            if flat.size != size:
+                raise ValueError(f"agent {i} sees {flat.size} numbers, and its observation space says {size}")
+            out.obs[i, :size] = flat
         out.state[...] = out.obs.ravel()
 
     def reset(self, seed: int, out: Arrays) -> None:
@@ -114,11 +121,15 @@ class Gymma:
         if rewards.size != self.info.n_agents:
             raise ValueError(f"{rewards.size} rewards came for {self.info.n_agents} agents")
         out.reward[...] = rewards.ravel()
-        ended = bool(np.all(terminated))
-        out.terminated[...] = ended
-        out.truncated[...] = not ended and (bool(np.all(truncated)) or self._time >= self.info.episode_limit)
-        # a list says it agent by agent; one flag means all of them
-        out.agent_terminated[...] = np.asarray(terminated, bool)
+        # one flag means all agents, a list says it agent by agent; who has ended stays ended
+        out.agent_terminated |= np.asarray(terminated, bool)
+        ended = out.agent_terminated
+        if ended.any():
+            out.alive[...] = ~ended
+            out.avail[ended] = self._only_first
+        cut = bool((ended | np.asarray(truncated, bool)).all()) or self._time >= self.info.episode_limit
+        out.terminated[...] = ended.all()
+        out.truncated[...] = cut and not ended.all()
 
     def close(self) -> None:
         """Close the environment."""
@@ -136,31 +147,29 @@ def _find_spec(key: str) -> Any:
     module, _, name = key.rpartition(":")
     if module:
         try:
-            __import__(module)
+            importlib.import_module(module)
         except ModuleNotFoundError as exc:
             missing = exc.name or module
-            package = _PACKAGES.get(missing, missing.partition(".")[0])
-            raise UserError(
-                f"The environment '{key}' needs the Python package '{missing}', which is not installed: "
-                f"`pip install {package}` (or correct env_args.key)."
-            ) from exc
+            how = (
+                f": `pip install {_PACKAGES[missing]}`."
+                if missing in _PACKAGES
+                else nearest(missing, _PACKAGES) or ": install the package that has it."
+            )
+            raise UserError(f"The environment '{key}' needs the module '{missing}', which is missing{how}") from exc
+        except ImportError as exc:
+            raise UserError(f"The environment '{key}' cannot be used: importing '{module}' fails: {exc}.") from exc
     spec = gymnasium.registry.get(name)
     if spec is None and module == "lbforaging":
         spec = _register_foraging(name)
     if spec is None:
-        known = [i for i, s in gymnasium.registry.items() if not module or str(s.entry_point).startswith(module)]
-        prefix = f"{module}:" if module else ""
-        if not module and (home := _home_of(name)):
-            raise UserError(f"env_args.key='{key}' is not a registered Gymnasium id; did you mean '{home}:{name}'?")
-        raise UserError(
-            f"env_args.key='{key}' is not a registered Gymnasium id" + (nearest(key, [prefix + i for i in known]) or ".")
-        )
+        # ids given without their module are the common slip
+        home = module or ("lbforaging" if name.startswith("Foraging") else "rware" if name.startswith("rware") else "")
+        if home and not module and importlib.util.find_spec(home):
+            importlib.import_module(home)
+        known = [i for i, s in gymnasium.registry.items() if str(s.entry_point).startswith(home)]
+        near = nearest(f"{home}:{name}" if home else name, [f"{home}:{i}" if home else i for i in known])
+        raise UserError(f"env_args.key='{key}' is not a registered Gymnasium id{near or '.'}")
     return spec
-
-
-def _home_of(name: str) -> str | None:
-    """Return the module whose ids start like this one, for an id given without its module."""
-    return "lbforaging" if name.startswith("Foraging") else "rware" if name.startswith("rware") else None
 
 
 def _register_foraging(name: str) -> Any:
@@ -198,13 +207,15 @@ def _check_kwargs(spec: Any, key: str, kwargs: Mapping[str, Any]) -> None:
     """
     from gymnasium.envs.registration import load_env_creator
 
-    if not kwargs:
+    if not kwargs:  # looking at the constructor imports the environment's code
         return
     creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
     parameters = inspect.signature(creator).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     for name in kwargs:
+        if name == "max_episode_steps":
+            raise UserError("env_args.max_episode_steps is spelt env_args.time_limit here.")
         if name not in parameters:
             raise UserError(
                 f"env_args.{name} is not an argument of gymma or of '{key}'"
@@ -238,7 +249,7 @@ def _spaces(env: Any, key: str) -> tuple[Sequence[Any], tuple[int, ...]]:
                 f"The environment '{key}' cannot be used: the observations of agent {i} ({type(space).__name__}) have "
                 "no fixed size."
             )
-    return list(obs), tuple(int(s.n) for s in actions)  # type: ignore[attr-defined]
+    return list(obs), tuple(int(s.n) for s in actions)
 
 
 def _lift_own_limit(env: Any) -> int | None:

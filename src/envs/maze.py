@@ -7,164 +7,25 @@ Maps are drawn and explained in docs/environments.md. Pictures are in ``maze_pic
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..components.errors import UserError, nearest, one_of
 from .base import Arrays, EnvInfo
-
-COLOURS = ("red", "black", "blue")
-ACTIONS = ("up", "down", "left", "right", "nop")
-NOP = 4
-_MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
-
-#: What a map may contain; S is an open cell to stand on. The order is the order of the view's one-hot.
-KINDS = "#.GRKB"
-LETTERS = "#.SGRKB"
-#: Cells each colour may enter. Only black and red agents may enter the blue trap B.
-ENTERS = {"red": ".SGRB", "black": ".SGKB", "blue": ".SG"}
-
-#: name -> (rows, agents). Why they look like this: docs/environments.md.
-MAPS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
-    "black_red": (
-        (
-            "#########",
-            "##.....##",
-            "##.###.##",
-            "##.RRR.##",
-            "##.###.##",
-            "##S###G##",
-            "##.###.##",
-            "##.KKK.##",
-            "#########",
-        ),
-        {"red": 2, "black": 2, "blue": 0},
-    ),
-    "black_blue_red": (
-        (
-            "#########",
-            "#########",
-            "##.RRR.##",
-            "##.###.##",
-            "##S###G##",
-            "##.###.##",
-            "##..BK.##",
-            "###.##.##",
-            "###....##",
-        ),
-        {"red": 1, "black": 1, "blue": 1},
-    ),
-}
-
-
-def read_map(rows: str | Sequence[str]) -> np.ndarray:
-    """Return a map as [H, W] single letters.
-
-    Raises:
-        UserError: no rows, ragged rows, an unknown letter, or not exactly one S and one G.
-    """
-    lines = rows.split("\n") if isinstance(rows, str) else list(rows)
-    lines = [str(line).strip() for line in lines]
-    lines = [line for line in lines if line]
-    if not lines:
-        raise UserError("env_args.map is empty: give rows of the letters # . S G R K B.")
-    for y, line in enumerate(lines):
-        if len(line) != len(lines[0]):
-            raise UserError(
-                f"env_args.map is ragged: row {y + 1} has {len(line)} cells and row 1 has {len(lines[0])} "
-                "(use '.' for an open cell)."
-            )
-        for x, letter in enumerate(line):
-            if letter not in LETTERS:
-                raise UserError(
-                    f"env_args.map has the unknown letter {letter!r} in row {y + 1}, column {x + 1}: "
-                    "use # (wall) . (open) S (start) G (goal) R (red) K (black) B (blue trap)."
-                )
-    for letter, what in (("S", "start"), ("G", "goal")):
-        count = sum(line.count(letter) for line in lines)
-        if count != 1:
-            raise UserError(f"env_args.map has {count} {what} cells: exactly one '{letter}' is needed.")
-    return np.array([list(line) for line in lines])
-
-
-def read_agents(agents: Mapping[str, int]) -> tuple[str, ...]:
-    """Return each agent's colour, in the order red, black, blue.
-
-    Raises:
-        UserError: an unknown colour, a count that is no whole number from 0 on, or no agent at all.
-    """
-    for colour, count in agents.items():
-        if colour not in COLOURS:
-            raise UserError(
-                f"env_args.agents has the unknown colour '{colour}': use {one_of(COLOURS)}{nearest(colour, COLOURS)}"
-            )
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise UserError(f"env_args.agents.{colour}={count!r} is not allowed: a whole number from 0 on is expected.")
-    colours = tuple(c for c in COLOURS for _ in range(agents.get(c, 0)))
-    if not colours:
-        raise UserError("env_args.agents has no agent: give at least one, such as {red: 2, black: 2}.")
-    return colours
-
-
-def next_cells(grid: np.ndarray, colour: str) -> np.ndarray:
-    """Return [P, 5] int64: the cell (row * W + column) where each action leads from each of the P = H * W cells.
-
-    A blocked move stays; so does everything at the goal.
-    """
-    height, width = grid.shape
-    table = np.empty((height * width, len(_MOVES)), np.int64)
-    for cell in range(height * width):
-        y, x = divmod(cell, width)
-        for action, (dy, dx) in enumerate(_MOVES):
-            v, u = y + dy, x + dx
-            inside = 0 <= v < height and 0 <= u < width
-            free = inside and grid[v, u] in ENTERS[colour] and grid[y, x] != "G"
-            table[cell, action] = v * width + u if free else cell
-    return table
-
-
-def shortest_route(grid: np.ndarray, colour: str) -> list[int] | None:
-    """Return the cells of a shortest route from S to G (both included) for a colour, or None where there is none."""
-    start, goal = (int(np.flatnonzero(grid.ravel() == letter)[0]) for letter in "SG")
-    table = next_cells(grid, colour)
-    before: dict[int, int] = {start: start}
-    queue = deque([start])
-    while queue:
-        cell = queue.popleft()
-        for following in table[cell].tolist():
-            if following not in before:
-                before[following] = cell
-                queue.append(following)
-    if goal not in before:
-        return None
-    route = [goal]
-    while route[-1] != start:
-        route.append(before[route[-1]])
-    return route[::-1]
-
-
-def view_table(grid: np.ndarray) -> np.ndarray:
-    """Return [P, 9 * 6 + H + W] float32: what an agent sees from each cell.
-
-    The kinds of the 3x3 cells around it, row by row, one-hot in the order of ``KINDS`` (outside is wall), then its
-    row and its column, one-hot.
-    """
-    height, width = grid.shape
-    padded = np.pad(np.where(grid == "S", ".", grid), 1, constant_values="#")
-    kinds = (padded[..., None] == np.array(list(KINDS))).astype(np.float32)
-    around = [kinds[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
-    view = np.stack(around, axis=2).reshape(height * width, 9 * len(KINDS))
-    return np.concatenate([view, location_table(grid)], axis=1)
-
-
-def location_table(grid: np.ndarray) -> np.ndarray:
-    """Return [P, H + W] float32: one-hot row and one-hot column of each cell."""
-    height, width = grid.shape
-    rows, columns = np.divmod(np.arange(height * width), width)
-    return np.concatenate([np.eye(height, dtype=np.float32)[rows], np.eye(width, dtype=np.float32)[columns]], axis=1)
+from .maze_map import (
+    ACTIONS,
+    KINDS,
+    MAPS,
+    NOP,
+    location_table,
+    next_cells,
+    read_agents,
+    read_map,
+    shortest_route,
+    view_table,
+)
 
 
 @dataclass(frozen=True)
@@ -194,7 +55,7 @@ class Maze:
         self,
         n_slots: int,
         map_name: str = "black_red",
-        map: str | list[str] | None = None,  # noqa: A002 - the name users write
+        map: str | list[str] | None = None,
         agents: dict[str, int] | None = None,
         time_limit: int | None = None,
         step_reward: float = -0.05,
@@ -220,9 +81,10 @@ class Maze:
                     f"env_args.map_name='{map_name}' is not a known map: use {one_of(MAPS)}, or bring your own in "
                     f"env_args.map{nearest(map_name, MAPS)}"
                 )
-            rows, own_agents = MAPS[map_name]
+            name, (rows, own_agents) = map_name, MAPS[map_name]
         else:
-            rows, own_agents = map, {"red": 2, "black": 2}  # type: ignore[assignment]
+            name = map_name if map_name not in MAPS else "own_map"
+            rows, own_agents = tuple(map.split("\n") if isinstance(map, str) else map), {"red": 2, "black": 2}
         if time_limit is not None and time_limit < 1:
             raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
         self.grid = read_map(rows)
@@ -232,10 +94,10 @@ class Maze:
         self._routes = {c: shortest_route(self.grid, c) for c in dict.fromkeys(self.colours)}
         for colour, route in self._routes.items():
             if route is None:
-                raise UserError(f"The map '{map_name}' cannot be solved: no route from S to G is open to {colour} agents.")
-        self._build_tables(n_slots, map_name)
+                raise UserError(f"The map '{name}' cannot be solved: no route from S to G is open to {colour} agents.")
+        self._build_tables(n_slots, name)
 
-    def _build_tables(self, n_slots: int, map_name: str) -> None:
+    def _build_tables(self, n_slots: int, name: str) -> None:
         grid, n, a = self.grid, len(self.colours), len(ACTIONS)
         height, width = grid.shape
         p = height * width
@@ -262,7 +124,7 @@ class Maze:
         self._time = np.zeros(n_slots, np.int64)
         obs_size = self._obs.shape[1]
         self.info = EnvInfo(
-            name=map_name,
+            name=name,
             n_agents=n,
             obs_size=obs_size,
             state_size=p + n * self._whereabouts.shape[1],
@@ -339,7 +201,9 @@ class Maze:
     def close(self) -> None:
         """Nothing to release."""
 
-    def render_ascii(self, positions: Sequence[int] | None = None, routes: Sequence[Sequence[int]] | None = None) -> str:
+    def render_ascii(
+        self, positions: Sequence[int] | None = None, routes: Sequence[Sequence[int]] | None = None
+    ) -> str:
         """Return the map as text; see :func:`oamarl.envs.maze_picture.ascii_picture`."""
         from .maze_picture import ascii_picture
 

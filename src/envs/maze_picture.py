@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def rgb_picture(
     lanes = _lanes(len(colours))
     for colour, lane, route in zip(colours, lanes, routes or ()):  # noqa: B905 - as above
         centres = [(c // width + 0.5 + lane, c % width + 0.5 + lane) for c in route]
-        for a, b in zip(centres, centres[1:]):  # noqa: B905 - pairs
+        for a, b in pairwise(centres):
             image[_near_segment(y, x, a, b) < 0.035] = _AGENTS[colour]
     if positions is not None:
         for colour, lane, c in zip(colours, lanes, positions, strict=True):

@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,17 +33,16 @@ from .worker import block_arrays, block_size
 _CLOSE_SECONDS = 5.0
 
 #: A worker starts here rather than in multiprocessing's spawn, which would import the user's main script again, and
-#: torch with it. The package is found by its folder where it is not on the path.
+#: torch with it. The package is loaded from the parent's folder: another copy may be installed, or none.
 _BOOT = """
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 import importlib.util, json, sys
 path, package, folder, worker = json.loads(sys.argv[1])
 sys.path[:] = path
-if importlib.util.find_spec(package) is None:
-    spec = importlib.util.spec_from_file_location(package, folder + "/__init__.py", submodule_search_locations=[folder])
-    sys.modules[package] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+spec = importlib.util.spec_from_file_location(package, folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules[package] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
 importlib.import_module(worker).main(*map(int, sys.argv[2:]))
 """
 
@@ -75,7 +75,7 @@ class ProcessVec(VecEnv):
         self._seeds = np.full(n_slots, -1, np.int64)
         edges = np.linspace(0, n_slots, workers + 1).astype(int).tolist()
         try:
-            for number, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            for number, (first, last) in enumerate(pairwise(edges)):
                 self._workers.append(_start(number, first, last, descriptor))
             for w in self._workers:
                 job = {"env": env, "env_args": dict(env_args), "info": info, "n_slots": n_slots}
@@ -161,7 +161,7 @@ def _start(number: int, first: int, last: int, memory: int) -> _Worker:
     reply_read, reply_write = os.pipe()
     own = __name__.rpartition(".")[0]
     package = own.partition(".")[0]
-    folder = os.path.abspath(list(sys.modules[package].__path__)[0])
+    folder = os.path.abspath(next(iter(sys.modules[package].__path__)))
     what = json.dumps([sys.path, package, folder, f"{own}.worker"])
     theirs = (command_read, reply_write, memory)
     environment = dict(os.environ)

@@ -50,7 +50,7 @@ def block_size(info: EnvInfo, n_slots: int) -> int:
 def block_arrays(memory: mmap.mmap, info: EnvInfo, n_slots: int) -> tuple[Arrays, dict[str, np.ndarray]]:
     """Return the shared block as what the slots show, and as the parent's orders: actions, active, reset, seeds."""
     views = {
-        name: np.frombuffer(memory, dtype, count=int(np.prod(shape)), offset=min(offset, len(memory) - 1)).reshape(shape)
+        name: np.ndarray(shape, dtype, buffer=memory, offset=offset)
         for name, (offset, shape, dtype) in _layout(info, n_slots)[0].items()
     }
     orders = {name: views.pop(name) for name in ("actions", "active", "reset", "seeds")}

@@ -24,7 +24,16 @@ from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .policy import ClipConfig, ClipStats, PolicyLearner, Rows, clipped_loss, refuse_for_sequential, targets_with_factor
+from .policy import (
+    ClipConfig,
+    ClipStats,
+    PolicyLearner,
+    Rows,
+    clipped_loss,
+    merged_ranges,
+    refuse_for_sequential,
+    targets_with_factor,
+)
 from .value import clip_rows
 
 
@@ -67,8 +76,7 @@ class HAPPOLearner(PolicyLearner):
         self.processed += stats.count
         scalars |= stats.scalars() | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
-            "factor_min": min(r["factor_min"] for r in ranges), "factor_max": max(r["factor_max"] for r in ranges),
-        }  # fmt: skip
+        } | merged_ranges(ranges)  # fmt: skip
         return scalars, {}
 
     def _update_agent(

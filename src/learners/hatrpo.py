@@ -24,7 +24,15 @@ from ..components.trust_region import step_scalars, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .policy import PolicyLearner, Rows, TrustRegionConfig, refuse_for_sequential, targets_with_factor, trust_region_objectives
+from .policy import (
+    PolicyLearner,
+    Rows,
+    TrustRegionConfig,
+    merged_ranges,
+    refuse_for_sequential,
+    targets_with_factor,
+    trust_region_objectives,
+)
 
 
 class HATRPOLearner(PolicyLearner):
@@ -73,6 +81,5 @@ class HATRPOLearner(PolicyLearner):
         self.updates += 1
         scalars |= step_scalars(steps) | {
             "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale,
-            "factor_min": min(r["factor_min"] for r in ranges), "factor_max": max(r["factor_max"] for r in ranges),
-        }  # fmt: skip
+        } | merged_ranges(ranges)  # fmt: skip
         return scalars, {}

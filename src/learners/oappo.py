@@ -35,7 +35,16 @@ from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .policy import ClipConfig, ClipStats, PolicyLearner, Rows, clipped_loss, refuse_for_sequential, targets_with_factor
+from .policy import (
+    ClipConfig,
+    ClipStats,
+    PolicyLearner,
+    Rows,
+    clipped_loss,
+    merged_ranges,
+    refuse_for_sequential,
+    targets_with_factor,
+)
 from .value import clip_rows
 
 
@@ -97,7 +106,9 @@ class OAPPOLearner(PolicyLearner):
         scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
         } | merged_ranges(ranges)  # fmt: skip
-        pairs = {k: torch.stack([s.per_source()[k] for s in stats]).cpu().numpy() for k in ("ess", "clip_frac", "ratio_mean")}
+        pairs = {
+            k: torch.stack([s.per_source()[k] for s in stats]).cpu().numpy() for k in ("ess", "clip_frac", "ratio_mean")
+        }
         return scalars, {"reuse": {"M": mapping.matrix, "D": mapping.distances, **pairs}}
 
     def _update_agent(
@@ -143,7 +154,9 @@ def sources_of(mapping: ReuseMapping, i: int) -> list[int]:
     return [int(j) for j in np.flatnonzero(mapping.matrix[i] > 0)]
 
 
-def draw_sources(mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, generator: torch.Generator) -> Tensor | None:
+def draw_sources(
+    mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, generator: torch.Generator
+) -> Tensor | None:
     """[E] one source for each entry (`frequency`: drawn from M[i, .]; `sample`: e(i)), or None in `weights`."""
     sources = sources_of(mapping, i)
     if len(sources) == 1:
@@ -194,12 +207,6 @@ def merged(stats: list[ClipStats]) -> ClipStats:
     total.sums = torch.stack([s.sums for s in stats]).sum(0)
     total.largest = torch.stack([s.largest for s in stats]).amax(0)
     return total
-
-
-def merged_ranges(ranges: list[dict[str, float]]) -> dict[str, float]:
-    """The factor's range over all learners, and the mean share clipped."""
-    merge = {"factor_min": min, "factor_max": max, "factor_clip_frac": lambda x: sum(x) / len(x)}
-    return {k: float(merge[k]([r[k] for r in ranges])) for k in ranges[0]}
 
 
 def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:

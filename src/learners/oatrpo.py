@@ -33,8 +33,22 @@ from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .oappo import OffAgentConfig, draw_sources, mapping_scalars, merged_ranges, refuse_off_agent, reuse_rows, sources_of
-from .policy import PolicyLearner, TrustRegionConfig, log_ratios, targets_with_factor, trust_region_objectives
+from .oappo import (
+    OffAgentConfig,
+    draw_sources,
+    mapping_scalars,
+    refuse_off_agent,
+    reuse_rows,
+    sources_of,
+)
+from .policy import (
+    PolicyLearner,
+    TrustRegionConfig,
+    log_ratios,
+    merged_ranges,
+    targets_with_factor,
+    trust_region_objectives,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,9 @@ class OATRPOLearner(PolicyLearner):
         steps, ranges, retries = [], [], 0
         for i in self.order():
             own = self.mac.factor == "own"
-            target, factor_range = targets_with_factor(samples, updated, sources_of(mapping, i), own, self.config.factor_clip)
+            target, factor_range = targets_with_factor(
+                samples, updated, sources_of(mapping, i), own, self.config.factor_clip
+            )
             step = self._step(i, samples, target, counts, mapping, acting, ess)
             if step.blocked is not None and not step.accepted and mapping.permutation is None:
                 mapping = self._without_violators(i, step.blocked, samples, mapping, acting)

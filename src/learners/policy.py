@@ -36,7 +36,9 @@ class ClipConfig(LearnerConfig):
 
     eps_clip: float = key("Clipping range epsilon of the probability ratio.", above=0)
     entropy_coef: float = key("Weight of the entropy bonus.", low=0)
-    entropy_schedule: str = key("Entropy weight: constant, or linear to entropy_coef_final.", choices=("constant", "linear"))
+    entropy_schedule: str = key(
+        "Entropy weight: constant, or linear to entropy_coef_final.", choices=("constant", "linear")
+    )
     entropy_coef_final: float = key("Entropy weight at t_max under entropy_schedule=linear.", low=0)
 
 
@@ -122,7 +124,7 @@ class PolicyLearner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the state back; the controller's parameters are loaded by its own method."""
         self.value.load_state_dict(state["value"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"]):
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         for name, saved in state["generators"].items():
             self.generators[name].set_state(saved)
@@ -211,6 +213,17 @@ def targets_with_factor(
     return x, stats
 
 
+def merged_ranges(ranges: list[dict[str, float]]) -> dict[str, float]:
+    """The factor's range over all learners, and the mean share clipped."""
+    found = {
+        "factor_min": min(r["factor_min"] for r in ranges),
+        "factor_max": max(r["factor_max"] for r in ranges),
+    }
+    if "factor_clip_frac" in ranges[0]:
+        found["factor_clip_frac"] = sum(r["factor_clip_frac"] for r in ranges) / len(ranges)
+    return found
+
+
 class ClipStats:
     """Running sums of what PPO-like updates log; per source where asked (all tensors stay on the device)."""
 
@@ -285,7 +298,7 @@ def trust_region_objectives(
     def kl(candidate: Tensor) -> Tensor:
         parts = [
             rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail))).sum()
-            for rows, before in zip(chunks, old)
+            for rows, before in zip(chunks, old, strict=True)
         ]
         return torch.stack(parts).sum() / max(total, 1e-12)
 
@@ -299,13 +312,17 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
         UserError: individual rewards, shared networks, agent ids, or an agent-specific critic.
     """
     if not values["common_reward"]:
-        raise UserError(f"{method} needs common_reward=True: its joint advantage has no meaning for individual rewards.")
+        raise UserError(
+            f"{method} needs common_reward=True: its joint advantage has no meaning for individual rewards."
+        )
     sharing = values["sharing"]
     if info.n_agents > 1 and (sharing == "shared" or (isinstance(sharing, list) and len(set(sharing)) < len(sharing))):
-        raise UserError(f"{method} updates agents one after another: sharing={sharing} is refused, use sharing=separate.")
+        raise UserError(
+            f"{method} updates agents one after another: sharing={sharing} is refused, use sharing=separate."
+        )
     if values["obs_agent_id"]:
         raise UserError(f"{method} has separate networks without agent ids: use obs_agent_id=False.")
     if values["critic_agent_obs"] or values["critic_type"] != "cv_critic" or values["critic_sharing"] != "shared":
         raise UserError(
-            f"{method} has one joint critic: use critic_type=cv_critic, critic_sharing=shared and critic_agent_obs=False."
+            f"{method} has one joint critic: use critic_type=cv_critic, critic_sharing=shared, critic_agent_obs=False."
         )

@@ -38,9 +38,7 @@ class PPOLearner(PolicyLearner):
         self, config: ClipConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
-        super().__init__(
-            config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed
-        )
+        super().__init__(config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed)
         self.optimisers = [self.adam(list(mac.network.parameters()))]
 
     @classmethod
@@ -69,16 +67,16 @@ class PPOLearner(PolicyLearner):
                 valid = samples.valid[part]
                 log_ratio = torch.where(valid, policy.log_prob(samples.actions[part]) - samples.log_prob[part], 0.0)
                 entropy = policy.entropy()
-                objective = clipped_surrogate(log_ratio.exp(), samples.advantage[part], c.eps_clip) + entropy_coef * entropy
+                objective = (
+                    clipped_surrogate(log_ratio.exp(), samples.advantage[part], c.eps_clip) + entropy_coef * entropy
+                )
                 weight = share.view(shape) * len(parts)
                 loss = -torch.where(valid, objective * weight, 0.0).sum()
                 self.optimisers[0].zero_grad()
                 loss.backward()
                 norms.append(clip_rows(self.mac.network.theta.grad, c.grad_norm_clip))
                 self.optimisers[0].step()
-                stats.add(
-                    log_ratio.flatten(0, 1), entropy.flatten(0, 1), valid.flatten(0, 1), agents.repeat(len(part))
-                )
+                stats.add(log_ratio.flatten(0, 1), entropy.flatten(0, 1), valid.flatten(0, 1), agents.repeat(len(part)))
         scalars = self.value.update(batch, targets, scale)
         self.updates += 1
         self.processed += stats.count

@@ -59,7 +59,9 @@ class ValueConfig:
     def __post_init__(self) -> None:
         if (self.gae_lambda is None) == (self.q_nstep is None):
             both = "both are set" if self.q_nstep else "neither is set"
-            raise UserError(f"q_nstep selects n-step returns and gae_lambda GAE: {both}; set one and leave the other null.")
+            raise UserError(
+                f"q_nstep selects n-step returns and gae_lambda GAE: {both}; set one and leave the other null."
+            )
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ class ValueLearner:
             activation=net.activation, head_gain=1.0, generator=generator,
         ).to(device)  # fmt: skip
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.critic_lr or config.lr, eps=config.optim_eps)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=config.critic_lr or config.lr, eps=config.optim_eps
+        )
         self.generator = minibatch_generator
         shape = () if common_reward else (info.n_agents,)
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
@@ -250,7 +254,9 @@ class ValueLearner:
         plain = distance(predicted)
         if self.config.value_clip is None:
             return plain
-        return torch.maximum(plain, distance(old + (predicted - old).clamp(-self.config.value_clip, self.config.value_clip)))
+        return torch.maximum(
+            plain, distance(old + (predicted - old).clamp(-self.config.value_clip, self.config.value_clip))
+        )
 
     def update(self, batch: Batch, targets: Targets, lr_scale: float) -> dict[str, float]:
         """Fit the critic to the targets over its epochs and minibatches; returns its scalars."""

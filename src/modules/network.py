@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -72,27 +71,26 @@ class Network(nn.Module):
         }  # fmt: skip
         self.sizes = [math.prod(s) for s in self.shapes.values()]
         self.theta = nn.Parameter(torch.zeros(n_networks, sum(self.sizes)))
-        gains = {"fc1.w": nn.init.calculate_gain(activation), "fc2.w": nn.init.calculate_gain(activation)}
+        hidden_gain = nn.init.calculate_gain("relu" if activation == "relu" else "tanh")
         with torch.no_grad():
             for k in range(n_networks):
                 for name, view in self.layers(self.theta[k]).items():
                     if view.dim() == 1:
                         continue  # biases start at zero
-                    if name == "w_ih" or name == "w_hh":
+                    if name in ("w_ih", "w_hh"):
                         for gate in view.chunk(3):
                             nn.init.orthogonal_(gate, 1.0, generator=generator)
                     else:
-                        gain = head_gain if name == "head.w" else gains[name]
-                        nn.init.orthogonal_(view, gain, generator=generator)
+                        nn.init.orthogonal_(view, head_gain if name == "head.w" else hidden_gain, generator=generator)
 
     def layers(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the views of ``theta`` [..., P]: name -> [..., *shape]."""
         parts = theta.split(self.sizes, dim=-1)
         lead = theta.shape[:-1]
-        return {name: part.view(*lead, *shape) for (name, shape), part in zip(self.shapes.items(), parts)}
+        return {name: part.view(*lead, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def row(self, k: int) -> Tensor:
-        """Return network k's parameters [P] as a leaf that shares their storage: training it changes network k alone."""
+        """Return network k's parameters [P] as a leaf sharing their storage: training it changes network k alone."""
         return self.theta.data[k].requires_grad_()
 
     def initial_hidden(self, n_networks: int, rows: int) -> Tensor:
@@ -114,7 +112,7 @@ class Network(nn.Module):
         if self.recurrent:
             start = x.new_zeros(1, len(x), self.hidden_dim)
             weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
-            x = cast(Tensor, torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0])
+            x = torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
         else:
             x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
         return x @ w["head.w"] + w["head.b"]
@@ -123,7 +121,7 @@ class Network(nn.Module):
         """Evaluate networks ``theta`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs]."""
         if len(theta) == 1 or self.recurrent:
             # one network needs no batched product; sequences are fastest through the fused GRU, network by network
-            return torch.stack([self.single(p, rows) for p, rows in zip(theta, x)])
+            return torch.stack([self.single(p, rows) for p, rows in zip(theta, x, strict=True)])
         w = self.layers(theta)
         x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
         x = self.activation(torch.baddbmm(w["fc2.b"].unsqueeze(1), x, w["fc2.w"]))

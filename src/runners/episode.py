@@ -51,7 +51,7 @@ class Episodes:
     metrics: list[np.ndarray] = field(default_factory=list)
 
     def scalars(self, info: EnvInfo, common_reward: bool, prefix: str = "") -> dict[str, float]:
-        """EPyMARL's names: return_mean/std and ep_length_mean; under individual rewards one pair per agent and the total's."""
+        """EPyMARL's names: return_mean/std, ep_length_mean; under individual rewards each agent's and the total's."""
         if not self.lengths:
             return {}
         returns = np.stack(self.returns)
@@ -84,7 +84,13 @@ class EpisodeRunner:
     Config = EpisodeConfig
 
     def __init__(
-        self, config: EpisodeConfig, env: str, env_args: Mapping[str, Any], mac: BasicMAC, device: torch.device, seed: int
+        self,
+        config: EpisodeConfig,
+        env: str,
+        env_args: Mapping[str, Any],
+        mac: BasicMAC,
+        device: torch.device,
+        seed: int,
     ) -> None:
         self.config, self.mac, self.device, self.seed = config, mac, device, seed
         self.n_slots = config.batch_size_run
@@ -103,7 +109,9 @@ class EpisodeRunner:
         if values["runner"] == "episode" and slots != 1:
             raise UserError(f"runner=episode steps one environment: batch_size_run={slots} needs runner=parallel.")
         if size is not None and size % slots:
-            raise UserError(f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes.")
+            raise UserError(
+                f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes."
+            )
 
     # -- the loop shared by training and testing ----------------------------------------------------------
 
@@ -180,7 +188,7 @@ class EpisodeRunner:
 
     def _reset(self, purpose: Literal["train", "test"], slots: np.ndarray, numbers: np.ndarray) -> None:
         if len(slots):
-            seeds = [episode_seed(self.seed, purpose, int(b), int(k)) for b, k in zip(slots, numbers)]
+            seeds = [episode_seed(self.seed, purpose, int(b), int(k)) for b, k in zip(slots, numbers, strict=False)]
             self.vec.reset(slots, np.array(seeds, np.int64))
 
     def _act(
@@ -199,7 +207,11 @@ class EpisodeRunner:
         """[B, N] rewards as the learners see them: the common one in every column, or each agent's own."""
         if not self.config.common_reward or self.info.team_reward:
             return reward
-        team = reward.sum(-1, keepdims=True) if self.config.reward_scalarisation == "sum" else reward.mean(-1, keepdims=True)
+        team = (
+            reward.sum(-1, keepdims=True)
+            if self.config.reward_scalarisation == "sum"
+            else reward.mean(-1, keepdims=True)
+        )
         return np.broadcast_to(team, reward.shape)
 
     # -- training ----------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def _epymarl(read: set[str]) -> list[tuple[str, ...]]:
             rows[name] = ("inert", vocabulary.INERT[name])
         elif name in vocabulary.OTHER:
             rows[name] = ("other", vocabulary.OTHER[name])
-    table = [(f"`{name}`", *row) for name, row in sorted(rows.items())]
+    table: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]
     for name, names in vocabulary.ALIASES.items():
         for theirs, (ours, implied, meaning) in names.items():
             table.append((f"`{name}: {theirs}`", "alias", f"`{name}: {ours}`, `{implied}: {meaning}`"))

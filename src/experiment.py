@@ -7,15 +7,11 @@ tools read. What must survive a crash is written by :class:`~oamarl.components.l
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import re
-import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,8 +24,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # sacred's own use of a deprecated module, at every start
     import sacred
@@ -39,13 +33,7 @@ with warnings.catch_warnings():
 from .components.config import read
 from .components.errors import UserError
 from .components.logging import LOG_FILE, LoggingConfig, RunLog
-from .components.records import plain_float
-
-#: Packages whose versions a run stores where they are installed: whatever may change its numbers.
-_PACKAGES = (
-    *("oamarl", "torch", "numpy", "sacred", "gymnasium", "lbforaging", "rware", "pettingzoo", "mpe2", "mujoco"),
-    *("gymnasium-robotics", "vmas", "jax", "jaxlib", "jaxmarl", "gfootball", "smac", "smacv2", "smaclite"),
-)
+from .components.provenance import command_line, commit, storable, versions
 
 #: metrics.json is rewritten whole, so at most one part in this many of a run's time goes into it.
 _METRICS_SHARE = 50
@@ -169,35 +157,6 @@ def _folder_name(text: str) -> str:
     return f"_{name}" if name in ("", ".", "..") else name
 
 
-def storable(value: Any, where: str = "") -> Any:
-    """Return ``value`` as what JSON and databases hold: dicts, lists, strings, plain numbers, booleans, None.
-
-    Raises:
-        UserError: a key that sacred refuses (with '.', '=' or a leading '$'), or a value of another kind.
-    """
-    if isinstance(value, np.generic):  # before float: numpy's float64 is one, and would be stored as an object
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str) or "." in name or "=" in name or name.startswith(("$", "json://", "py/")):
-                raise UserError(
-                    f"The key {name!r}{f' in {where}' if where else ''} cannot be stored: "
-                    "a word without '.' and '=' and without '$' in front is expected."
-                )
-        return {name: storable(v, f"{where}.{name}" if where else name) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [storable(v, f"{where}[{i}]") for i, v in enumerate(value)]
-    if hasattr(value, "item"):  # a one-element tensor
-        return plain_float(where, value)
-    raise UserError(f"{where or 'A value'} is a {type(value).__name__}, which cannot be stored with the run.")
-
-
 def check_writable(folder: Path) -> None:
     """Make ``folder`` and see that files can be made in it.
 
@@ -213,46 +172,6 @@ def check_writable(folder: Path) -> None:
             f"The results folder {folder} cannot be written: {error.strerror or error}; "
             "set local_results_path to another one."
         ) from None
-
-
-def versions(env_key: str = "") -> dict[str, str]:
-    """Return versions of Python and of every installed package that can change a run's numbers.
-
-    Args:
-        env_key: an environment's id, such as ``lbforaging:Foraging-8x8-2p-3f-v3``; the package before the colon is
-            looked up too.
-    """
-    found = {"python": platform.python_version()}
-    names = list(_PACKAGES)
-    if ":" in env_key:
-        names.append(env_key.partition(":")[0].partition(".")[0])
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def commit() -> str | None:
-    """Return the git commit of this source code, ``+changes`` where files differ from it; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-
-    def git(*args: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy inside somebody else's checkout
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def command_line() -> str:
-    """Return the command line of this process, as one could type it again."""
-    arguments = sys.orig_argv[1:]
-    if arguments and os.path.basename(arguments[0]) == "oamarl":  # the installed command
-        return shlex.join(["oamarl", *arguments[1:]])
-    return shlex.join([os.path.basename(sys.executable) or "python", *arguments])
 
 
 @dataclass

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from oamarl import experiment
-from oamarl.components import records
+from oamarl.components import provenance, records
 from oamarl.components.console import Screen, columns, duration, is_live, number, rows_of, without_controls
 from oamarl.components.errors import UserError
 from oamarl.components.logging import RunLog
@@ -466,11 +466,22 @@ def test_layout_and_both_metric_files_agree(tmp_path: Path) -> None:
     info = json.loads((result.folder / "info.json").read_text())
     assert info["resumed_from"] == "x"
     assert {"python", "torch", "numpy", "gymnasium"} <= set(info["versions"])
-    assert "pytest" in info["command_line"]
+    assert info["command_line"] == provenance.command_line()
     kept = (result.folder / "run.log").read_text()
     assert "A notice." in kept
     assert "hello" in kept
     assert (result.folder / "cout.txt").read_text() == kept
+
+
+def test_command_line_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/venv/bin/python3.11")
+    for arguments, want in [
+        (["src/main.py", "with", "groups=[[0, 1]]"], "python3.11 src/main.py with 'groups=[[0, 1]]'"),
+        (["-m", "oamarl", "list"], "python3.11 -m oamarl list"),
+        (["/venv/bin/oamarl", "train", "--config=oappo"], "oamarl train --config=oappo"),
+    ]:
+        monkeypatch.setattr(sys, "orig_argv", ["python3.11", *arguments])
+        assert provenance.command_line() == want
 
 
 def test_folder_names(tmp_path: Path) -> None:
@@ -491,7 +502,7 @@ def test_keys_that_cannot_be_stored(tmp_path: Path, bad: dict) -> None:
         experiment.execute(values(tmp_path, env_args=bad), [], lambda log: {})
     assert not (tmp_path / "sacred").exists()
     # values may hold what keys may not
-    stored = experiment.storable({"key": "a.b=$c", "path": Path("x"), "n": np.int64(3), "t": (1, np.float32(0.5))})
+    stored = provenance.storable({"key": "a.b=$c", "path": Path("x"), "n": np.int64(3), "t": (1, np.float32(0.5))})
     assert stored == {"key": "a.b=$c", "path": "x", "n": 3, "t": [1, 0.5]}
     assert type(stored["n"]) is int
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, minibatches
+from ..components.batch import Batch, Samples, minibatches
 from ..components.schedules import scheduled
 from ..components.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
@@ -55,7 +55,7 @@ class PPOLearner(PolicyLearner):
         scale = self.lr_scale(t_env)
         entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
         samples, targets = self.samples(batch)
-        share = self._shares(samples.counts())
+        share = self._shares(samples)
         shape = (1, -1, 1) if self.mac.recurrent else (1, -1)
         stats = ClipStats(c.eps_clip, self.info.n_agents, self.device)
         agents = torch.arange(self.info.n_agents, device=self.device)
@@ -85,8 +85,9 @@ class PPOLearner(PolicyLearner):
         }  # fmt: skip
         return scalars, {}
 
-    def _shares(self, counts: Tensor) -> Tensor:
-        """[N]: 1 / the valid steps of all agents that share agent i's network."""
+    def _shares(self, samples: Samples) -> Tensor:
+        """[N]: 1 / the valid steps of all agents that share agent i's network (an agent dead throughout adds none)."""
+        counts = samples.valid.transpose(0, 1).flatten(1).sum(1).float()
         index = torch.tensor(self.mac.index, device=counts.device)
-        per_network = torch.zeros(self.mac.n_networks, device=counts.device).index_add_(0, index, counts)
-        return 1.0 / per_network[index]
+        per_network = counts.new_zeros(self.mac.n_networks).index_add_(0, index, counts)
+        return 1.0 / per_network.clamp(min=1)[index]

@@ -38,14 +38,11 @@ def words(method: str, seed: int, overrides: list[str]) -> list[str]:
 
 def configuration(command: list[str]) -> dict[str, Any]:
     """The merged configuration that a command would run with."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "oamarl", "config", "--yaml", *command[1:]],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    import yaml
+    from oamarl.components.request import parse
+    from oamarl.settings import resolve
 
-    merged: dict[str, Any] = yaml.safe_load(shown.stdout)
-    return {k: v for k, v in merged.items() if k not in NOT_LEARNING}
+    values = resolve(parse(command[1:])[0]).values
+    return {k: v for k, v in values.items() if k not in NOT_LEARNING}
 
 
 def thinned(steps: np.ndarray, values: np.ndarray) -> list[list[float]]:

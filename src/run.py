@@ -27,6 +27,9 @@ from .envs.vec import make_info
 from .runners.episode import Episodes
 from .settings import Settings
 
+#: Folder of permanent snapshots, inside a run's folder.
+MODELS = "models"
+
 #: Keys that a resumed run may change: they steer when to stop, look and write, not what is learned.
 MAY_DIFFER = frozenset(
     {
@@ -100,6 +103,8 @@ def run(settings: Settings) -> int:
             settings.values["seed"] = saved["config"]["seed"]  # none was asked for: the run's own goes on
             config = settings.part(RunConfig)
         check_same(settings.values, saved["config"], path)
+        if path.parent.name in (checkpoints.FOLDER, MODELS):
+            saved["folder"] = str(path.parent.parent)  # where the run is now: it may have been moved
         info["resumed_from"] = str(path)
         notices.append(f"Resumed from {path}, step {saved['runner']['t_env']:,}.")
     weights = checkpoints.load(checkpoints.find(config.init_from, notices.append)) if config.init_from else None
@@ -257,7 +262,7 @@ class Training:
         if self._is_due("checkpoint", self.config.checkpoint_interval):
             self.save(log, log.folder / checkpoints.FOLDER, keep=2)
         if self._is_due("model", self.config.save_model_interval) and self.config.save_model:
-            self.save(log, log.folder / "models", keep=None)
+            self.save(log, log.folder / MODELS, keep=None)
 
     def save(self, log: RunLog, folder: Path, keep: int | None) -> None:
         """Write everything that a resumed run needs to go on with the same numbers."""

@@ -102,14 +102,14 @@ def make_batch(
     if dead:
         alive[0, 2:, 0] = False
         agent_terminated[0, 1:, 0] = filled[0, 1:]
-        alive[1, 1:2, -1] = False
+        alive[1:2, 1:2, -1] = False
         alive[-1, :, n // 2] = False
     if never is not None:
         alive[..., never] = False
     obs = torch.randn(b, t + 1, n, info.obs_size, generator=g)
     avail = torch.rand(b, t + 1, n, info.n_actions, generator=g) < 0.7
     avail[..., :2] = True
-    for i, (obs_size, action_size) in enumerate(zip(info.obs_sizes, info.action_sizes)):
+    for i, (obs_size, action_size) in enumerate(zip(info.obs_sizes, info.action_sizes, strict=True)):
         obs[..., i, obs_size:] = 0.0
         avail[..., i, action_size:] = False
     avail[:, :t][filled.unsqueeze(-1) & ~alive] = torch.arange(info.n_actions) == 0

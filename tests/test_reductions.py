@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from learner_tools import (
 )
 from torch import Tensor
 
+from oamarl.components import trust_region
 from oamarl.components.batch import Batch
 from oamarl.controllers.reuse_mac import ReuseMapping
 from oamarl.envs.base import EnvInfo
@@ -109,54 +110,89 @@ def test_one_lonely_agent_far_from_two_close_ones_learns_as_without_reuse(rnn: b
     assert (new[1] - plain[1]).abs().max() > 1e-6
 
 
-# -- HATRPO of one agent, written out -------------------------------------------------------------------------
+# -- trust-region steps, written out --------------------------------------------------------------------------
 
 
-def written_trpo(learner: Any, batch: Batch) -> tuple[Tensor, int]:
-    """TRPO with an explicit Fisher matrix and a direct solver; the new parameters and the backtracks (-1: rejected)."""
+def written_step(learner: Any, batch: Batch, i: int, shares: list[float]) -> tuple[Tensor, int]:
+    """The first agent's TRPO step with an explicit Fisher matrix and a direct solver.
+
+    Args:
+        shares: row i of the mapping; surrogate, metric and region are the mixture of these sources.
+
+    Returns:
+        the new parameters, and the backtracks (-1: rejected).
+    """
     mac, c = learner.mac, learner.config
     samples = samples_of(learner, batch)
-    valid = samples.valid[:, 0]
-    x, avail, n = samples.inputs[:, 0], samples.avail[:, 0], float(valid.sum())
-    old = mac.network.theta.data[0].clone()
+    old = mac.network.theta.data[i].clone()
 
-    def log_probs(theta: Tensor) -> Tensor:
-        return mac.policy(theta, x, avail).log_probs[valid]
+    def log_probs(theta: Tensor, j: int) -> Tensor:
+        return mac.policy(theta, samples.inputs[:, j], samples.avail[:, j]).log_probs[samples.valid[:, j]]
 
     def surrogate(theta: Tensor) -> Tensor:
-        taken = log_probs(theta).gather(-1, samples.actions[:, 0][valid].unsqueeze(-1)).squeeze(-1)
-        return (torch.exp(taken - samples.log_prob[:, 0][valid]) * samples.advantage[:, 0][valid]).sum() / n
+        total = torch.zeros(())
+        for j, share in enumerate(shares):
+            v = samples.valid[:, j]
+            taken = log_probs(theta, j).gather(-1, samples.actions[:, j][v].unsqueeze(-1)).squeeze(-1)
+            total = total + share * (torch.exp(taken - samples.log_prob[:, j][v]) * samples.advantage[:, j][v]).mean()
+        return total
 
+    def distance(theta: Tensor) -> float:
+        kls = [(before[j].exp() * (before[j] - log_probs(theta, j))).sum(-1).mean() for j in range(len(shares))]
+        return sum(share * float(x) for share, x in zip(shares, kls, strict=True))
+
+    before = [log_probs(old, j).detach() for j in range(len(shares))]
     gradient = torch.autograd.functional.jacobian(surrogate, old)
-    score = torch.autograd.functional.jacobian(log_probs, old)
-    before = log_probs(old).detach()
-    fisher = torch.einsum("la,lap,laq->pq", before.exp(), score, score) / n
-    fisher += c.cg_damping * torch.eye(len(old))
+    fisher = c.cg_damping * torch.eye(len(old))
+    for j, share in enumerate(shares):
+        score = torch.autograd.functional.jacobian(lambda theta, j=j: log_probs(theta, j), old)
+        fisher += share * torch.einsum("la,lap,laq->pq", before[j].exp(), score, score) / len(score)
     direction = torch.linalg.solve(fisher, gradient)
     full = direction * math.sqrt(2 * c.kl_threshold / float(direction @ fisher @ direction))
     with torch.no_grad():
         for k in range(c.line_search_steps):
             candidate = old + full / 2**k
-            kl = float((before.exp() * (before - log_probs(candidate))).sum() / n)
-            if kl <= c.kl_threshold and surrogate(candidate) > surrogate(old):
+            if distance(candidate) <= c.kl_threshold and surrogate(candidate) > surrogate(old):
                 return candidate, k
     return old, -1
 
 
+SOLVED = {"cg_iters": 300, "cg_damping": 1e-3, "hidden_dim": 4, "normalise_advantage": False}
+
+
+@pytest.fixture
+def solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conjugate gradient does not stop before the solution is exact."""
+    monkeypatch.setattr(trust_region, "conjugate_gradient", partial(trust_region.conjugate_gradient, tol=1e-26))
+
+
+@pytest.mark.usefixtures("solved")
+@both_networks
+def test_oatrpos_step_is_the_mixtures_written_out(rnn: bool) -> None:
+    """Gradient, metric and region are those of the M-weighted mixture of sources."""
+    for seed in range(3):
+        learner = make_learner("oatrpo", make_info(2), use_rnn=rnn, reuse_scheme="all", reuse_lambda=0.8, **SOLVED)
+        fix_order(learner, [0, 1])
+        batch = make_batch(learner.mac, seed=seed)
+        assert len(set(samples_of(learner, batch).counts().tolist())) == 2, "sources of one size would hide the weights"
+        before = parameters(learner)["policies"][0]
+        expected, backtracks = written_step(learner, batch, 0, [0.8, 0.2])
+        learner.train(batch, 0)
+        assert backtracks >= 0
+        torch.testing.assert_close(parameters(learner)["policies"][0], expected, rtol=0, atol=1e-6)
+        assert (expected - before).abs().max() > 1e-3
+
+
+@pytest.mark.usefixtures("solved")
 @both_networks
 @pytest.mark.parametrize("delta", [0.01, 0.5])
 def test_hatrpo_of_one_agent_is_trpo_written_out(rnn: bool, delta: float) -> None:
     tried = []
     for seed in range(4):
-        # advantages far from 0: the conjugate gradient's stopping rule is absolute, so it runs to the exact solution
-        learner = make_learner(
-            "hatrpo", make_info(1), use_rnn=rnn, kl_threshold=delta, cg_iters=300, cg_damping=1e-3, hidden_dim=4,
-            normalise_advantage=False, standardise_returns=False,
-        )  # fmt: skip
+        learner = make_learner("hatrpo", make_info(1), use_rnn=rnn, kl_threshold=delta, **SOLVED)
         batch = make_batch(learner.mac, seed=seed)
-        batch = replace(batch, reward=batch.reward * 1e4)
         before = parameters(learner)["policies"][0]
-        expected, backtracks = written_trpo(learner, batch)
+        expected, backtracks = written_step(learner, batch, 0, [1.0])
         scalars, _ = learner.train(batch, 0)
         torch.testing.assert_close(parameters(learner)["policies"][0], expected, rtol=0, atol=1e-6)
         assert (expected - before).abs().max() > 1e-3
@@ -167,15 +203,13 @@ def test_hatrpo_of_one_agent_is_trpo_written_out(rnn: bool, delta: float) -> Non
     assert max(tried) > 0, "some step must need backtracking, or the line search was not compared"
 
 
+@pytest.mark.usefixtures("solved")
 def test_a_rejected_step_leaves_the_policy_bit_for_bit() -> None:
     # the third try of the case above would be accepted; here there is only one
-    learner = make_learner(
-        "hatrpo", make_info(1), kl_threshold=0.5, cg_iters=300, cg_damping=1e-3, hidden_dim=4, line_search_steps=1,
-        normalise_advantage=False, standardise_returns=False,
-    )  # fmt: skip
+    learner = make_learner("hatrpo", make_info(1), kl_threshold=0.5, line_search_steps=1, **SOLVED)
     batch = make_batch(learner.mac, seed=1)
     before = parameters(learner)
-    scalars, _ = learner.train(replace(batch, reward=batch.reward * 1e4), 0)
+    scalars, _ = learner.train(batch, 0)
     assert scalars["steps_accepted"] == 0.0
     assert scalars["approx_kl"] == scalars["surrogate_improvement"] == 0.0
     assert torch.equal(parameters(learner)["policies"], before["policies"])
@@ -189,7 +223,9 @@ CYCLE = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 
 @both_networks
 @pytest.mark.parametrize("algorithm", ["oappo", "oatrpo"])
-@pytest.mark.parametrize("other", [{"reuse_mode": "sample", "reuse_factor": "own"}, {"reuse_mode": "frequency"}], ids=str)
+@pytest.mark.parametrize(
+    "other", [{"reuse_mode": "sample", "reuse_factor": "own"}, {"reuse_mode": "frequency"}], ids=str
+)
 def test_a_permutation_is_the_same_in_every_mode(rnn: bool, algorithm: str, other: dict[str, Any]) -> None:
     common = {"use_rnn": rnn, "reuse_scheme": "matrix", "reuse_matrix": CYCLE}
     a = make_learner(algorithm, make_info(), reuse_mode="weights", **common)
@@ -209,9 +245,11 @@ def test_the_bound_factor_is_another_one() -> None:
 
 
 @both_networks
-@pytest.mark.parametrize("scheme", [{"reuse_scheme": "adaptive_kl"}, {"reuse_scheme": "all", "reuse_lambda": 0.4}], ids=str)
+@pytest.mark.parametrize(
+    "scheme", [{"reuse_scheme": "adaptive_kl"}, {"reuse_scheme": "all", "reuse_lambda": 0.4}], ids=str
+)
 def test_frequency_agrees_with_weights_in_the_mean(rnn: bool, scheme: dict[str, Any]) -> None:
-    """An entry's part of the objective is linear in which source was drawn: the mean over draws is a sum over sources."""
+    """An entry's part of the objective depends on its own draw alone: the mean over draws is a sum over sources."""
     learner = make_learner("oappo", make_info(), use_rnn=rnn, reuse_mode="frequency", **scheme)
     mac = learner.mac
     batch = make_batch(mac)
@@ -225,7 +263,9 @@ def test_frequency_agrees_with_weights_in_the_mean(rnn: bool, scheme: dict[str, 
         theta = (mac.network.theta.data[i] + 0.1 * torch.randn_like(mac.network.theta.data[i])).requires_grad_()
         target, _ = targets_with_factor(samples, updated, [0, 1, 2], own_slot=True)
 
-        def loss(who: Any, drawn: Tensor | None, *, i: int = i, theta: Tensor = theta, target: Tensor = target) -> Tensor:
+        def loss(
+            who: Any, drawn: Tensor | None, *, i: int = i, theta: Tensor = theta, target: Tensor = target
+        ) -> Tensor:
             stats = ClipStats(0.2, 3, torch.device("cpu"))
             parts = reuse_rows(who, mapping, i, samples, target, samples.counts(), part, drawn)
             # a large entropy weight: a wrong entropy term must not hide behind the surrogate
@@ -242,7 +282,9 @@ def test_frequency_agrees_with_weights_in_the_mean(rnn: bool, scheme: dict[str, 
 
 def test_sources_are_drawn_as_the_mapping_says_afresh_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     m = np.array([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.25, 0.0, 0.75]])
-    learner = make_learner("oappo", make_info(), reuse_mode="frequency", reuse_scheme="matrix", reuse_matrix=m.tolist(), epochs=3)
+    learner = make_learner(
+        "oappo", make_info(), reuse_mode="frequency", reuse_scheme="matrix", reuse_matrix=m.tolist(), epochs=3
+    )
     mapping = ReuseMapping(np.zeros((3, 3)), m, torch.arange(1), None, 0.0)
     n = 40_000
     for i in range(3):
@@ -412,7 +454,13 @@ def test_the_objective_is_the_exact_expectation_in_an_enumerable_game(
     if overrides["reuse_scheme"] == "matrix":
         overrides = overrides | {"reuse_matrix": np.eye(n)[cycle].tolist()}
     exact = {"normalise_advantage": False, "standardise_returns": False, "epochs": 1, "lr": 0.05, "kl_threshold": 0.1}
-    exact |= {"eps_clip": 1e9, "entropy_coef": 0.0, "grad_norm_clip": 1e9, "activation": "tanh", "lr_schedule": "constant"}
+    exact |= {
+        "eps_clip": 1e9,
+        "entropy_coef": 0.0,
+        "grad_norm_clip": 1e9,
+        "activation": "tanh",
+        "lr_schedule": "constant",
+    }
     learner = make_learner(algorithm, make_info(n, n_actions=3, limit=1), **exact, **overrides)
     game = Game(n, learner)
     order = list(range(n))[::-1]
@@ -432,11 +480,13 @@ def test_the_objective_is_the_exact_expectation_in_an_enumerable_game(
             calls.append((float(objective(candidate)), float(expected), float(plain)))
 
     def spy_step(surrogate: Any, kl: Any, theta: Tensor, **options: Any) -> Any:
-        compare(surrogate)
+        compare(lambda candidate: torch.stack([part(candidate) for part in surrogate]).sum())
         return real_step(surrogate, kl, theta, **options)
 
     def spy_loss(mac: Any, theta: Tensor, rows: Rows, eps: float, entropy: float, stats: ClipStats) -> Tensor:
-        compare(lambda candidate: -real_loss(mac, candidate, rows, eps, entropy, ClipStats(eps, n, torch.device("cpu"))))
+        compare(
+            lambda candidate: -real_loss(mac, candidate, rows, eps, entropy, ClipStats(eps, n, torch.device("cpu")))
+        )
         return real_loss(mac, theta, rows, eps, entropy, stats)
 
     real_step, real_loss = oatrpo.trust_region_step, oappo.clipped_loss
@@ -503,7 +553,9 @@ def test_minibatch_gradients_add_up(
 
 
 @both_networks
-def test_shared_networks_average_over_the_steps_of_those_who_were_alive(monkeypatch: pytest.MonkeyPatch, rnn: bool) -> None:
+def test_shared_networks_average_over_the_steps_of_those_who_were_alive(
+    monkeypatch: pytest.MonkeyPatch, rnn: bool
+) -> None:
     """PPO's gradient written out; the agent that is dead throughout must not count in the mean."""
     learner = make_learner("mappo", make_info(), use_rnn=rnn, epochs=1, entropy_coef=0.3)
     mac = learner.mac
@@ -519,6 +571,43 @@ def test_shared_networks_average_over_the_steps_of_those_who_were_alive(monkeypa
     (expected,) = torch.autograd.grad(-total / samples.valid.sum(), theta)
     (found,) = gradients(monkeypatch, ppo, learner, batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+@both_networks
+@pytest.mark.parametrize("algorithm", ["mappo_ns", "happo", "oappo"])
+def test_the_clipped_gradient_is_the_one_written_out(
+    monkeypatch: pytest.MonkeyPatch, rnn: bool, algorithm: str
+) -> None:
+    """In the second epoch, where ratios have left the clipping range on both sides."""
+    info, eps = make_info(2), 0.05
+    shares = [0.7, 0.3] if algorithm == "oappo" else [1.0, 0.0]
+    reuse = {"reuse_scheme": "all", "reuse_lambda": 0.7} if algorithm == "oappo" else {}
+    learner = make_learner(algorithm, info, use_rnn=rnn, epochs=2, lr=0.02, eps_clip=eps, entropy_coef=0.3, **reuse)
+    mac, module = learner.mac, {"mappo_ns": ppo, "happo": happo, "oappo": oappo}[algorithm]
+    fix_order(learner, [0, 1])
+    batch = make_batch(mac)
+    samples = samples_of(learner, batch)
+    thetas: list[Tensor] = []
+    real = module.clip_rows
+
+    def spy(gradient: Tensor, limit: float) -> Tensor:
+        thetas.append(parameters(learner)["policies"][0])
+        return real(gradient, limit)
+
+    monkeypatch.setattr(module, "clip_rows", spy)
+    found = gradients(monkeypatch, module, learner, batch)[1]
+    theta = thetas[1].requires_grad_()
+    total, sides = torch.zeros(()), 0
+    for j, share in enumerate(shares):
+        policy = mac.policy(theta, samples.inputs[:, j], samples.avail[:, j])
+        r = (policy.log_prob(samples.actions[:, j]) - samples.log_prob[:, j]).exp()
+        a, valid = samples.advantage[:, j], samples.valid[:, j]
+        surrogate = torch.where(a >= 0, r.clamp(max=1 + eps), r.clamp(min=1 - eps)) * a
+        total = total - share * (surrogate + 0.3 * policy.entropy())[valid].mean()
+        sides |= int(((r > 1 + eps) & (a > 0) & valid).any()) | 2 * int(((r < 1 - eps) & (a < 0) & valid).any())
+    (expected,) = torch.autograd.grad(total, theta)
+    assert sides == 3
+    torch.testing.assert_close(found[0] if found.dim() == 2 else found, expected, rtol=0, atol=1e-6)
 
 
 # -- memory limits change nothing -------------------------------------------------------------------------------
@@ -551,31 +640,29 @@ def test_orders_are_random_and_the_same_for_the_same_seed() -> None:
     assert len({tuple(o) for o in orders[0]}) > 10
 
 
-def test_sequential_updates_see_the_factor(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("algorithm", "module"), [("happo", happo), ("hatrpo", hatrpo)])
+def test_sequential_updates_see_the_factor(monkeypatch: pytest.MonkeyPatch, algorithm: str, module: Any) -> None:
     """HAPPO's and HATRPO's targets are A times the product of the earlier agents' ratios, 1 where they are dead."""
-    for algorithm, module in (("happo", happo), ("hatrpo", hatrpo)):
-        learner = make_learner(algorithm, make_info(), lr=0.02)
-        fix_order(learner, [0, 1, 2])
-        batch = make_batch(learner.mac)
-        samples = samples_of(learner, batch)
-        seen: list[tuple[int, Tensor, Tensor]] = []
-        real = module.targets_with_factor
+    learner = make_learner(algorithm, make_info(), lr=0.02)
+    fix_order(learner, [0, 1, 2])
+    batch = make_batch(learner.mac)
+    samples = samples_of(learner, batch)
+    seen: list[tuple[int, Tensor, Tensor]] = []
 
-        def spy(samples: Any, updated: Tensor, sources: Any, *args: Any, _l: Any = learner, _r: Any = real, _s: Any = seen,
-                **options: Any) -> Any:  # fmt: skip
-            found = _r(samples, updated, sources, *args, **options)
-            _s.append((sources[0], found[0].clone(), parameters(_l)["policies"]))
-            return found
+    def spy(samples: Any, updated: Tensor, sources: Any, *args: Any, **options: Any) -> Any:
+        found = targets_with_factor(samples, updated, sources, *args, **options)
+        seen.append((sources[0], found[0].clone(), parameters(learner)["policies"]))
+        return found
 
-        monkeypatch.setattr(module, "targets_with_factor", spy)
-        learner.train(batch, 0)
-        assert [i for i, _, _ in seen] == [0, 1, 2]
-        for i, x, thetas in seen:
-            factor = torch.ones(samples.n_entries)
-            for k in range(i):
-                new = learner.mac.policy(thetas[k], samples.inputs[:, k], samples.avail[:, k])
-                ratio = (new.log_prob(samples.actions[:, k]) - samples.log_prob[:, k]).exp()
-                factor *= torch.where(samples.valid[:, k], ratio, 1.0)
-            torch.testing.assert_close(x[:, i], factor * samples.advantage[:, i], rtol=0, atol=1e-9)
-            if i:
-                assert (factor - 1).abs().max() > 1e-3
+    monkeypatch.setattr(module, "targets_with_factor", spy)
+    learner.train(batch, 0)
+    assert [i for i, _, _ in seen] == [0, 1, 2]
+    for i, x, thetas in seen:
+        factor = torch.ones(samples.n_entries)
+        for k in range(i):
+            new = learner.mac.policy(thetas[k], samples.inputs[:, k], samples.avail[:, k])
+            ratio = (new.log_prob(samples.actions[:, k]) - samples.log_prob[:, k]).exp()
+            factor *= torch.where(samples.valid[:, k], ratio, 1.0)
+        torch.testing.assert_close(x[:, i], factor * samples.advantage[:, i], rtol=0, atol=1e-9)
+        if i:
+            assert (factor - 1).abs().max() > 1e-3

@@ -46,10 +46,11 @@ class Batch:
 
     def __post_init__(self) -> None:
         b, t, n = self.log_prob.shape
+        k = len(self.final_obs)
         expected = {
             "obs": (b, t + 1, n), "state": (b, t + 1), "avail": (b, t + 1, n), "actions": (b, t, n),
             "reward": (b, t, n), "terminated": (b, t), "truncated": (b, t), "agent_terminated": (b, t, n),
-            "filled": (b, t), "alive": (b, t, n), "final_index": (len(self.final_obs), 2),
+            "filled": (b, t), "alive": (b, t, n), "final_index": (k, 2), "final_state": (k,), "final_avail": (k, n),
         }  # fmt: skip
         for name, shape in expected.items():
             got = tuple(getattr(self, name).shape[: len(shape)])

@@ -42,7 +42,7 @@ def gae(
         advantages and value targets (advantage + value), [B, T, ...].
     """
     delta = reward + gamma * next_value * (~terminated) - value
-    decay = gamma * lam * (~ended)
+    decay = gamma * lam * (~ended).to(delta.dtype)
     advantage = torch.empty_like(delta)
     trace = torch.zeros_like(delta[:, 0])
     for t in range(delta.shape[1] - 1, -1, -1):

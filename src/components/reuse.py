@@ -29,7 +29,9 @@ def adaptive_row(
         distances: [N], D[i, .]; infinity bars a source.
         barred: sources left out whatever their distance.
     """
-    near = [j for j in range(len(distances)) if j != learner and distances[j] <= sigma and j not in barred]
+    # an infinite distance bars a source under an infinite sigma too
+    reachable = np.isfinite(distances) & (distances <= sigma)
+    near = [j for j in range(len(distances)) if j != learner and reachable[j] and j not in barred]
     return _row(len(distances), learner, near, lam)
 
 

@@ -8,17 +8,40 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: A scalar function of flat parameters [P], differentiable.
-Scalar = Callable[[Tensor], Tensor]
+#: A scalar function of flat parameters [P], differentiable, or functions that it is the sum of: parts are
+#: differentiated one after another, so that memory holds the graph of one part alone.
+Scalar = Callable[[Tensor], Tensor] | Sequence[Callable[[Tensor], Tensor]]
+
+
+def _parts(function: Scalar) -> Sequence[Callable[[Tensor], Tensor]]:
+    return [function] if callable(function) else function
+
+
+def _value(function: Scalar, theta: Tensor) -> Tensor:
+    return torch.stack([part(theta) for part in _parts(function)]).sum()
+
+
+def _value_and_gradient(function: Scalar, theta: Tensor) -> tuple[Tensor, Tensor]:
+    leaf, values, gradient = theta.clone().requires_grad_(), [], torch.zeros_like(theta)
+    for part in _parts(function):
+        value = part(leaf)
+        gradient += torch.autograd.grad(value, leaf)[0]
+        values.append(value.detach())
+    return torch.stack(values).sum(), gradient
 
 
 def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tol: float = 1e-10) -> Tensor:
-    """Return x with product(x) = b for a symmetric positive definite ``product``, after at most ``iterations``."""
+    """Return x with product(x) = b for a symmetric positive definite ``product``, after at most ``iterations``.
+
+    It stops early at a squared residual of ``tol`` times that of x = 0: relative, because the natural gradient's
+    direction must not depend on the scale of the advantages.
+    """
     x = torch.zeros_like(b)
     r, p = b.clone(), b.clone()
     rr = r @ r
+    enough = tol * rr
     for _ in range(iterations):
-        if rr <= tol:
+        if rr <= enough:
             break
         ap = product(p)
         alpha = rr / (p @ ap)
@@ -32,12 +55,20 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iteration
 
 def fisher_product(kl: Scalar, theta: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
     """Return v -> (H + damping I) v, H the Hessian of ``kl`` at ``theta`` [P] (the exact Fisher there)."""
-    leaf = theta.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(kl(leaf), leaf, create_graph=True)
+    leaf, parts = theta.detach().clone().requires_grad_(), _parts(kl)
+
+    def gradient(part: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.autograd.grad(part(leaf), leaf, create_graph=True)[0]
+
+    # the graph of a single part serves all products; those of several are made anew each time, to hold one at a time
+    kept = gradient(parts[0]) if len(parts) == 1 else None
 
     def product(v: Tensor) -> Tensor:
-        (hv,) = torch.autograd.grad(gradient, leaf, v, retain_graph=True)
-        return hv + damping * v
+        result = damping * v
+        for part in parts:
+            g = gradient(part) if kept is None else kept
+            result += torch.autograd.grad(g, leaf, v, retain_graph=kept is not None)[0]
+        return result
 
     return product
 
@@ -79,7 +110,7 @@ def trust_region_step(
     the ball. A step is accepted only if the surrogate improved, kl <= delta, and ``condition`` (if any) holds.
 
     Args:
-        surrogate: to be maximised, a function of [P].
+        surrogate: to be maximised, a function of [P] (or its parts).
         kl: KL(old || new), zero at ``theta``.
         theta: [P] old parameters, not modified.
         delta: radius of the trust region (`kl_threshold`).
@@ -108,9 +139,7 @@ def _step(
     backtrack: float,
     condition: Callable[[Tensor], bool] | None,
 ) -> Step:
-    leaf = theta.clone().requires_grad_()
-    value = surrogate(leaf)
-    (gradient,) = torch.autograd.grad(value, leaf)
+    value, gradient = _value_and_gradient(surrogate, theta)
     norm = float(gradient.norm())
     rejected = {"theta": theta, "accepted": False, "kl": 0.0, "improvement": 0.0, "gradient_norm": norm}
     if not 1e-12 < norm < float("inf"):
@@ -125,8 +154,8 @@ def _step(
     with torch.no_grad():
         for k in range(line_search_steps):
             candidate = theta + full * backtrack**k
-            improvement = float(surrogate(candidate) - value)
-            distance = float(kl(candidate))
+            improvement = float(_value(surrogate, candidate) - value)
+            distance = float(_value(kl, candidate))
             # `not >` and `not <=` so that NaN is a failure
             inside = distance <= delta
             better = improvement > 0.0

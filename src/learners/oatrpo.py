@@ -93,6 +93,8 @@ class OATRPOLearner(PolicyLearner):
             step = self._step(i, samples, target, counts, mapping, acting, ess)
             if step.blocked is not None and not step.accepted and mapping.permutation is None:
                 mapping = self._without_violators(i, step.blocked, samples, mapping, acting)
+                # own experience may be a source only now (lambda = 0)
+                target, _ = targets_with_factor(samples, updated, sources_of(mapping, i), own, self.config.factor_clip)
                 step = self._step(i, samples, target, counts, mapping, acting, ess)
                 retries += 1
             if step.accepted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..components.batch import Batch, Samples
 from ..components.config import key
+from ..components.distributions import MaskedCategorical
 from ..components.errors import UserError
 from ..components.generators import generator
 from ..components.schedules import scheduled
@@ -277,7 +279,7 @@ def clipped_loss(
 
 def trust_region_objectives(
     mac: BasicMAC, theta: Tensor, chunks: Sequence[Rows]
-) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+) -> tuple[list[Callable[[Tensor], Tensor]], list[Callable[[Tensor], Tensor]]]:
     """The two functions of flat parameters that a trust-region step needs, on weighted rows.
 
     surrogate(theta') = sum_l w_l r_l X_l (HATRPO eq. 9, OAPO eq. 7 without its constant);
@@ -286,23 +288,24 @@ def trust_region_objectives(
     Args:
         theta: [P] the learner's old parameters.
         chunks: the rows, in pieces of bounded size.
+
+    Returns:
+        each function as the parts that it is the sum of, one for each piece.
     """
     with torch.no_grad():
         old = [mac.policy(theta, rows.inputs, rows.avail) for rows in chunks]
-        total = sum(float(rows.per_step(torch.ones_like(rows.target)).sum()) for rows in chunks)
+        total = max(sum(float(rows.per_step(torch.ones_like(rows.target)).sum()) for rows in chunks), 1e-12)
 
-    def surrogate(candidate: Tensor) -> Tensor:
-        parts = [rows.per_step(log_ratios(mac, candidate, rows)[0].exp() * rows.target).sum() for rows in chunks]
-        return torch.stack(parts).sum()
+    def surrogate(rows: Rows, candidate: Tensor) -> Tensor:
+        return rows.per_step(log_ratios(mac, candidate, rows)[0].exp() * rows.target).sum()
 
-    def kl(candidate: Tensor) -> Tensor:
-        parts = [
-            rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail))).sum()
-            for rows, before in zip(chunks, old, strict=True)
-        ]
-        return torch.stack(parts).sum() / max(total, 1e-12)
+    def kl(rows: Rows, before: MaskedCategorical, candidate: Tensor) -> Tensor:
+        return rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail))).sum() / total
 
-    return surrogate, kl
+    return (
+        [partial(surrogate, rows) for rows in chunks],
+        [partial(kl, rows, before) for rows, before in zip(chunks, old, strict=True)],
+    )
 
 
 def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str) -> None:

@@ -1,0 +1,182 @@
+"""The batch's shapes and masks, the layout that learners iterate over, and minibatches."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from oamarl.components.batch import Batch, Samples, minibatches
+
+B, T, N, A, WIDTH, STATE, K = 2, 3, 2, 4, 5, 6, 1
+
+
+def batch() -> Batch:
+    """Row 0: an episode ends at step 0 and another begins; row 1: two steps, then padding.
+
+    actions[b, t, n] = 100 b + 10 t + n, so that a number says where it came from.
+    """
+    b, t, n = torch.meshgrid(torch.arange(B), torch.arange(T), torch.arange(N), indexing="ij")
+    place = 100 * b + 10 * t + n
+    flags = torch.zeros(B, T, dtype=torch.bool)
+    terminated = flags.clone()
+    terminated[0, 0] = terminated[1, 1] = True
+    filled = torch.tensor([[True, True, True], [True, True, False]])
+    alive = torch.ones(B, T, N, dtype=torch.bool)
+    alive[0, 2, 1] = False
+    avail = torch.zeros(B, T + 1, N, A, dtype=torch.bool)
+    avail[..., 0] = True
+    avail[0, 1, 1, 2] = True
+    return Batch(
+        obs=torch.zeros(B, T + 1, N, WIDTH), state=torch.zeros(B, T + 1, STATE), avail=avail, actions=place,
+        log_prob=-place.float(), reward=torch.zeros(B, T, N), terminated=terminated, truncated=flags,
+        agent_terminated=torch.zeros(B, T, N, dtype=torch.bool), filled=filled, alive=alive,
+        final_obs=torch.zeros(K, N, WIDTH), final_state=torch.zeros(K, STATE),
+        final_avail=torch.ones(K, N, A, dtype=torch.bool), final_index=torch.tensor([[0, 0]]),
+    )  # fmt: skip
+
+
+# log_prob and final_obs are what the other shapes are measured by; the state's own size is the environment's
+CHECKED = [
+    (f.name, dim)
+    for f in fields(Batch)
+    for dim in (0, 1)
+    if f.name not in ("log_prob", "final_obs") and (f.name, dim) != ("final_state", 1)
+]
+
+
+@pytest.mark.parametrize(("field", "dim"), CHECKED)
+def test_a_wrong_shape_is_told_by_the_field_s_name(field: str, dim: int) -> None:
+    good = batch()
+    x: Tensor = getattr(good, field)
+    wrong = torch.cat([x, x.narrow(dim, 0, 1)], dim=dim)
+    with pytest.raises(ValueError, match=rf"Batch\.{field} starts with shape .*, expected "):
+        replace(good, **{field: wrong})
+
+
+def test_observations_without_the_step_after_the_last_are_refused() -> None:
+    good = batch()
+    with pytest.raises(ValueError) as caught:
+        replace(good, obs=good.obs[:, :T])
+    assert str(caught.value) == "Batch.obs starts with shape (2, 3, 2), expected (2, 4, 2)."
+    with pytest.raises(ValueError, match=r"Batch\.reward starts with shape \(2, 3\), expected \(2, 3, 2\)"):
+        replace(good, reward=good.reward[..., 0])
+    with pytest.raises(ValueError, match=r"Batch\.final_index starts with shape \(1, 2\), expected \(2, 2\)"):
+        replace(good, final_obs=torch.zeros(2, N, WIDTH))
+
+
+def test_valid_is_a_real_step_of_a_living_agent() -> None:
+    assert batch().valid.tolist() == [
+        [[True, True], [True, True], [True, False]],
+        [[True, True], [True, True], [False, False]],
+    ]
+
+
+def test_last_actions_start_anew_after_an_episode_that_ended_inside_the_row() -> None:
+    assert batch().last_actions.tolist() == [
+        [[-1, -1], [-1, -1], [10, 11], [20, 21]],
+        [[-1, -1], [100, 101], [110, 111], [120, 121]],
+    ]
+    # an episode that ended with the row: the observation after it is the next one's first
+    at_the_end = replace(batch(), final_index=torch.tensor([[1, 2]]))
+    assert at_the_end.last_actions[:, 3].tolist() == [[20, 21], [-1, -1]]
+    assert at_the_end.last_actions[0, 1].tolist() == [0, 1]
+    assert at_the_end.actions[1, 2].tolist() == [120, 121]  # the batch itself is as it was
+
+
+def test_last_actions_of_whole_episodes() -> None:
+    good = batch()
+    whole = replace(
+        good, final_obs=good.final_obs[:0], final_state=good.final_state[:0], final_avail=good.final_avail[:0],
+        final_index=good.final_index[:0],
+    )  # fmt: skip
+    assert whole.last_actions[0].tolist() == [[-1, -1], [0, 1], [10, 11], [20, 21]]
+
+
+def test_a_batch_that_is_there_already_is_not_copied() -> None:
+    good = batch()
+    assert good.to("cpu") is good
+
+
+# -- samples ---------------------------------------------------------------------------------------------------
+
+
+def samples(recurrent: bool) -> Samples:
+    b = batch()
+    inputs = torch.stack([b.actions.float(), 0.5 * b.actions], dim=-1)
+    return Samples.make(b, inputs, 1000.0 + b.actions, recurrent)
+
+
+def test_feed_forward_samples_are_the_filled_steps() -> None:
+    s = samples(recurrent=False)
+    assert s.n_entries == 5
+    assert s.actions.tolist() == [[0, 1], [10, 11], [20, 21], [100, 101], [110, 111]]
+    assert torch.equal(s.log_prob, -s.actions.float())
+    assert torch.equal(s.advantage, 1000.0 + s.actions)
+    assert torch.equal(s.inputs, torch.stack([s.actions.float(), 0.5 * s.actions], dim=-1))
+    assert s.valid.tolist() == [[True, True], [True, True], [True, False], [True, True], [True, True]]
+    assert s.avail.shape == (5, N, A)
+    assert s.avail[:, :, 2].nonzero().tolist() == [[1, 1]]
+    assert s.counts().tolist() == [5.0, 4.0]
+
+
+def test_recurrent_samples_are_the_rows_with_time_last() -> None:
+    s = samples(recurrent=True)
+    assert s.n_entries == B
+    assert s.actions.tolist() == [[[0, 10, 20], [1, 11, 21]], [[100, 110, 120], [101, 111, 121]]]
+    assert torch.equal(s.log_prob, -s.actions.float())
+    assert torch.equal(s.advantage, 1000.0 + s.actions)
+    assert torch.equal(s.inputs, torch.stack([s.actions.float(), 0.5 * s.actions], dim=-1))
+    assert s.valid.tolist() == [[[True, True, True], [True, True, False]], [[True, True, False], [True, True, False]]]
+    assert s.avail.shape == (B, N, T, A)
+    assert s.avail[..., 2].nonzero().tolist() == [[0, 1, 1]]
+    assert s.counts().tolist() == [5.0, 4.0]
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_entry_and_source_gather_alike_in_both_layouts(recurrent: bool) -> None:
+    s = samples(recurrent)
+    entry, source = torch.tensor([1, 0]), torch.tensor([0, 1])
+    expected = [[100, 110, 120], [1, 11, 21]] if recurrent else [10, 1]
+    assert s.actions[entry, source].tolist() == expected
+
+
+def test_a_source_without_a_valid_step_counts_as_one() -> None:
+    b = batch()
+    alive = b.alive.clone()
+    alive[..., 0] = False
+    s = Samples.make(replace(b, alive=alive), torch.zeros(B, T, N, 1), torch.zeros(B, T, N), False)
+    assert s.counts().tolist() == [1.0, 4.0]
+
+
+# -- minibatches -----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 3))
+def test_minibatches_are_a_partition_of_nearly_equal_parts(entries: int, n: int, seed: int) -> None:
+    parts = minibatches(entries, n, torch.Generator().manual_seed(seed))
+    assert sorted(torch.cat(parts).tolist()) == list(range(entries))
+    assert len(parts) == min(n, entries)
+    sizes = [len(p) for p in parts]
+    assert max(sizes) - min(sizes) <= 1
+    again = minibatches(entries, n, torch.Generator().manual_seed(seed))
+    assert [p.tolist() for p in again] == [p.tolist() for p in parts]
+
+
+def test_minibatches_are_shuffled_and_afresh_each_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.cat(minibatches(50, 5, generator)).tolist() for _ in range(2))
+    assert first != second
+    assert list(range(50)) not in (first, second)
+
+
+def test_one_minibatch_draws_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert [p.tolist() for p in minibatches(4, 1, generator)] == [[0, 1, 2, 3]]
+    assert torch.equal(generator.get_state(), before)

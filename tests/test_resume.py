@@ -1,0 +1,421 @@
+"""A run that is killed, stopped or over goes on as if nothing had happened; what must not go on is refused.
+
+Killed and signalled runs are real processes; the rest calls the program's `main` in this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from run_tools import ALGORITHMS, CPU, assert_same, assert_same_run, final_state, untimed
+
+from oamarl.components import checkpoints
+from oamarl.components.records import read_metrics
+from oamarl.components.request import Request
+from oamarl.main import main
+from oamarl.run import build, load_weights
+from oamarl.settings import resolve
+
+from conftest import ROOT, SRC
+
+#: a maze that random walks solve now and then, so that episodes differ in length and return
+ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
+#: about 45 iterations, with a checkpoint at nearly each
+QUICK = (
+    "seed=7", "use_cuda=False", *(f"env_args.{key}={json.dumps(value)}" for key, value in ENV.items()),
+    "batch_size_run=4", "hidden_dim=16", "epochs=3", "t_max=2000",
+    "log_interval=90", "test_interval=300", "test_nepisode=3", "checkpoint_interval=40",
+)  # fmt: skip
+
+
+def words(algorithm: str, results: Path, *more: str) -> list[str]:
+    return [f"--config={algorithm}", "--env-config=maze", "with", *QUICK, f"local_results_path={results}", *more]
+
+
+def start(algorithm: str, results: Path, *more: str) -> subprocess.Popen[str]:
+    """The program in a process (and process group) of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(SRC / "main.py"), *words(algorithm, results, *more)],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def running(algorithm: str, results: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """The same, ended with its group whatever happens."""
+    process = start(algorithm, results, *more)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def complete(algorithm: str, results: Path, *more: str, inside: bool = False) -> Path:
+    """Run the program to its end, in a process or inside this one; return the run's folder."""
+    if inside:
+        assert main(words(algorithm, results, *more)) == 0
+        return folders(results)[-1]
+    process = start(algorithm, results, *more)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    return folders(results)[-1]
+
+
+def folders(results: Path) -> list[Path]:
+    """All runs' folders of one algorithm, oldest first."""
+    return sorted((p.parent for p in results.glob("sacred/*/*/*/run.json")), key=lambda p: int(p.name))
+
+
+def wait_for(what: Any, process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+    """Wait until ``what()`` holds while the process lives."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, f"it ended early with {process.returncode}: {process.communicate()[0]}"
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.005)
+
+
+def wait_for_checkpoint(results: Path, process: subprocess.Popen[str], n_runs: int = 1, steps: float = 0) -> None:
+    """Wait until the newest of ``n_runs`` runs has a checkpoint of its own that is ``steps`` old or more."""
+
+    def there() -> bool:
+        found = folders(results)
+        files = checkpoints.listed(found[-1] / "checkpoints") if len(found) == n_runs else []
+        return bool(files) and checkpoints.steps_of(files[0]) >= steps
+
+    wait_for(there, process)
+
+
+def killed(algorithm: str, results: Path, dice: random.Random, *more: str, n_runs: int = 1) -> Path:
+    """Start a run, SIGKILL its process at a random moment after its first checkpoint, and return its folder."""
+    with running(algorithm, results, *more) as process:
+        wait_for_checkpoint(results, process, n_runs, steps=dice.uniform(0, 1200))
+        time.sleep(dice.uniform(0, 0.05))  # anywhere in an iteration
+        process.kill()  # the process alone: its workers must notice by themselves
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    return folders(results)[-1]
+
+
+def info(folder: Path, name: str = "info.json") -> dict[str, Any]:
+    return json.loads((folder / name).read_text())
+
+
+def check_sacred(folder: Path) -> None:
+    """sacred's metrics.json holds the whole curve, the part before the resumption included."""
+    stored = json.loads((folder / "metrics.json").read_text())
+    curves: dict[str, dict[str, list[float]]] = {}
+    for point in read_metrics(folder):
+        for name, value in point["metrics"].items():
+            curve = curves.setdefault(name, {"steps": [], "values": []})
+            curve["steps"].append(point["t"])
+            curve["values"].append(value)
+    assert_same(
+        dict(sorted(curves.items())), {k: {x: stored[k][x] for x in ("steps", "values")} for k in sorted(stored)}
+    )
+
+
+# -- killed ----------------------------------------------------------------------------------------------
+
+GRU = ("use_rnn=True", "num_minibatches=2", "obs_last_action=True")
+FAST = (("oappo", ()), ("mappo", GRU))
+KILLED = [
+    pytest.param(
+        algorithm, more, (algorithm, more) in FAST, id=f"{algorithm}{'-gru' if more else ''}",
+        marks=[] if (algorithm, more) in FAST else [pytest.mark.slow],
+    )
+    for algorithm in ALGORITHMS
+    for more in ((), GRU)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("algorithm", "more", "inside"), KILLED)
+def test_a_killed_run_goes_on_with_the_same_numbers(
+    algorithm: str, more: tuple[str, ...], inside: bool, tmp_path: Path
+) -> None:
+    """SIGKILL at a random moment: the resumed curve and the final weights are those of a run left alone."""
+    whole = complete(algorithm, tmp_path / "whole", *more, inside=inside)
+    first = killed(algorithm, tmp_path / "cut", random.Random(f"{algorithm} {more}"), *more)
+    assert info(first, "run.json")["status"] == "RUNNING"
+    assert 0 < len(read_metrics(first)) < len(read_metrics(whole))
+    before = {p.name: p.read_bytes() for p in first.rglob("*") if p.is_file()}
+    second = complete(algorithm, tmp_path / "cut", *more, f"checkpoint_path={first}", inside=inside)
+    assert second != first
+    assert_same_run(whole, second)
+    assert info(second)["resumed_from"] == str(checkpoints.find(first))
+    assert info(second, "run.json")["status"] == "COMPLETED"
+    assert {p.name: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before, "the old run was changed"
+    check_sacred(second)
+    assert "resumed_from" not in info(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["oappo", "oatrpo"])
+def test_killed_again_and_again(algorithm: str, tmp_path: Path) -> None:
+    """Three times, environments in worker processes; each resumption starts from the last one's folder."""
+    more = ("reuse_mode=frequency", "num_minibatches=3", "backend=process", "workers=2")
+    whole = complete(algorithm, tmp_path / "whole", *more)
+    dice, results = random.Random(algorithm), tmp_path / "cut"
+    at = killed(algorithm, results, dice, *more)
+    for n in (2, 3):
+        at = killed(algorithm, results, dice, *more, f"checkpoint_path={at}", n_runs=n)
+        assert "resumed_from" in info(at)
+    assert_same_run(whole, complete(algorithm, results, *more, f"checkpoint_path={at}"))
+
+
+# -- signalled -------------------------------------------------------------------------------------------
+
+
+def descendants(pid: int) -> set[int]:
+    """Living processes below ``pid`` (Linux)."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            parents[int(path.parent.name)] = int(fields[1])
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_gone(pids: set[int]) -> None:
+    end = time.monotonic() + 10.0
+    while any(alive(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not [pid for pid in pids if alive(pid)], "processes were left behind"
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+
+@linux
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_the_run_as_interrupted(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    """Ctrl-C goes to the whole group, as a terminal sends it; workers end too, and the run can be resumed."""
+    more = ("backend=process", "workers=2")
+    with running("oappo", tmp_path, *more) as process:
+        wait_for_checkpoint(tmp_path, process)
+        below = descendants(process.pid)
+        assert len(below) == 2, "two workers were to run"
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == code, out
+    assert "Traceback" not in out
+    wait_until_gone(below)
+    (folder,) = folders(tmp_path)
+    stored = info(folder, "run.json")
+    assert stored["status"] == "INTERRUPTED"
+    assert stored["stop_time"]
+    points = read_metrics(folder)
+    assert points
+    check_sacred(folder)
+    assert read_metrics(complete("oappo", tmp_path, *more, f"checkpoint_path={folder}", inside=True))[-1]["t"] >= 2000
+
+
+@linux
+def test_a_killed_run_leaves_no_workers(tmp_path: Path) -> None:
+    with running("mappo", tmp_path, "backend=process", "workers=2") as process:
+        wait_for_checkpoint(tmp_path, process)
+        below = descendants(process.pid)
+        assert len(below) == 2
+        process.kill()
+        process.wait()
+        wait_until_gone(below)
+
+
+# -- in this process -------------------------------------------------------------------------------------
+
+
+def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    status = main(list(argv))
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+SHORT = ("t_max=480", "lr_schedule=constant", "hidden_dim=8", "epochs=2")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of OAPPO that is over, after about ten iterations, with its last two checkpoints."""
+    results = tmp_path_factory.mktemp("done")
+    assert main(words("oappo", results, *SHORT)) == 0
+    return folders(results)[-1]
+
+
+def resumed(results: Path, source: Path, *more: str) -> list[str]:
+    return words("oappo", results, *SHORT, f"checkpoint_path={source}", *more)
+
+
+def test_t_max_may_grow(done: Path, tmp_path: Path) -> None:
+    """Resumed to 960 steps, the run that was over is the run that was to take 960 steps from the start."""
+    assert main(words("oappo", tmp_path / "long", *SHORT, "t_max=960")) == 0
+    assert main(resumed(tmp_path / "grown", done, "t_max=960")) == 0
+    long, grown = folders(tmp_path / "long")[-1], folders(tmp_path / "grown")[-1]
+    assert_same_run(long, grown)
+    old, new = read_metrics(done), read_metrics(grown)
+    assert untimed(new[: len(old) - 2]) == untimed(old[:-2])  # all but its closing point and test
+    assert new[-1]["t"] >= 960 > old[-1]["t"]
+
+
+def test_what_does_not_change_learning_may_change(done: Path, tmp_path: Path) -> None:
+    more = ("t_max=960", "backend=serial", "test_nepisode=5", "label=again", "test_interval=100", "log_interval=48")
+    assert main(words("oappo", tmp_path / "long", *SHORT, "t_max=960")) == 0
+    assert main(resumed(tmp_path / "grown", done, *more)) == 0
+    long, grown = folders(tmp_path / "long")[-1], folders(tmp_path / "grown")[-1]
+    assert_same(final_state(long), final_state(grown))
+    assert len(read_metrics(grown)) > len(read_metrics(long))
+
+
+def test_a_run_that_is_over_may_be_resumed_to_its_end(done: Path, tmp_path: Path) -> None:
+    assert main(resumed(tmp_path, done)) == 0
+    assert_same_run(done, folders(tmp_path)[-1])
+
+
+@pytest.mark.parametrize("what", ["checkpoints", "file"])
+def test_a_folder_of_checkpoints_or_one_file_will_do(what: str, done: Path, tmp_path: Path) -> None:
+    oldest = checkpoints.listed(done / "checkpoints")[-1]
+    assert main(resumed(tmp_path, oldest if what == "file" else oldest.parent)) == 0
+    again = folders(tmp_path)[-1]
+    assert_same_run(done, again)
+    want = oldest if what == "file" else checkpoints.listed(oldest.parent)[0]
+    assert info(again)["resumed_from"] == str(want)
+
+
+def test_a_run_folder_that_was_moved_takes_its_curve_along(done: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(done, tmp_path / "elsewhere" / "1"))
+    payload = checkpoints.load(checkpoints.find(moved))
+    payload["folder"] = str(tmp_path / "gone")  # as if the original were no longer there
+    for path in checkpoints.listed(moved / "checkpoints"):
+        path.unlink()
+    checkpoints.save(moved / "checkpoints", payload["runner"]["t_env"], payload)
+    assert main(resumed(tmp_path / "r", moved)) == 0
+    assert_same_run(done, folders(tmp_path / "r")[-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("lr=0.002", "lr=0.002 (was 0.001)"),
+        ("env_args.time_limit=13", "env_args"),
+        ("reuse_sigma=0.2", "reuse_sigma=0.2 (was 0.1)"),
+        ("seed=8", "seed=8 (was 7)"),
+    ],
+)
+def test_another_configuration_is_refused(
+    change: str, said: str, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = call(capsys, *resumed(tmp_path, done, change))
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1, err
+    assert said in err
+    assert "Cannot resume" in err
+    assert not list(tmp_path.iterdir()), "a run was begun"
+
+
+def test_another_algorithm_is_refused(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = call(capsys, *words("happo", tmp_path, *SHORT, f"checkpoint_path={done}"))
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "learner='happo_learner' (was 'oappo_learner')" in err
+
+
+def test_nothing_to_resume_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = call(capsys, *resumed(tmp_path, tmp_path / "nowhere"))
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "nowhere" in err
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_a_damaged_newest_checkpoint_falls_back(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = Path(shutil.copytree(done, tmp_path / "source"))
+    newest, older = checkpoints.listed(source / "checkpoints")
+    flip(newest)
+    status, out, _ = call(capsys, *resumed(tmp_path / "r", source))
+    assert status == 0
+    assert "Skipped a checkpoint" in out
+    assert newest.name in out
+    again = folders(tmp_path / "r")[-1]
+    assert info(again)["resumed_from"] == str(older)
+    assert_same_run(done, again)
+    flip(older)
+    status, _, err = call(capsys, *resumed(tmp_path / "r", source))
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "no intact checkpoint" in err
+
+
+def test_init_from_takes_weights_only(done: Path, tmp_path: Path) -> None:
+    saved = checkpoints.load(checkpoints.find(done))
+    settings = resolve(Request("oappo", "maze", {"seed": 9, "hidden_dim": 8, "env_args": ENV}))
+    runner, mac, learner = build(settings, CPU)
+    runner.close()
+    streams = {name: g.get_state().clone() for name, g in learner.generators.items()}
+    load_weights(mac, learner, saved, "there")
+    assert torch.equal(mac.network.theta, saved["mac"]["theta"])
+    assert torch.equal(learner.value.network.theta, saved["learner"]["value"]["theta"])
+    assert torch.equal(learner.thetas[2], saved["mac"]["theta"][2]), "what is trained is what was loaded"
+    assert learner.updates == runner.t_env == 0
+    assert not any(o.state for o in learner.optimisers)
+    assert_same(streams, {name: g.get_state() for name, g in learner.generators.items()})
+    # the program: its test before any update is the closing test of the run that the weights are from
+    assert main(words("oappo", tmp_path, *SHORT, "lr=0.01", f"init_from={done}")) == 0
+    folder = folders(tmp_path)[-1]
+    points = untimed(read_metrics(folder))
+    assert points[0] == (0, untimed(read_metrics(done))[-1][1])
+    assert "resumed_from" not in info(folder)
+    assert points[1][1]["updates"] <= 3
+    assert points[-1][0] >= 480
+
+
+def test_init_from_another_shape_is_one_sentence(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = call(capsys, *words("oappo", tmp_path, *SHORT, "hidden_dim=9", f"init_from={done}"))
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "init_from" in err

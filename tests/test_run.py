@@ -1,0 +1,292 @@
+"""The training loop: what is due when, what a run leaves behind, and how it ends."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from run_tools import CPU, Trained, assert_same, assert_same_run, settings, train, untimed
+
+from oamarl.components import checkpoints
+from oamarl.components.errors import UserError
+from oamarl.components.records import read_metrics
+from oamarl.components.request import parse
+from oamarl.components.seeding import episode_seed
+from oamarl.envs.base import Arrays
+from oamarl.envs.vec import make_vec
+from oamarl.main import main
+from oamarl.run import MAY_DIFFER, RunConfig, Training, build, check_same, load_team
+from oamarl.settings import resolve
+
+from conftest import Program
+from toy_envs import Truncating
+
+PLAIN = "toy_envs:Truncating"
+FIVE: dict[str, Any] = {"limit": 5}  # with 4 slots: 20 steps an iteration
+
+
+def steps_with(run: Trained, name: str) -> list[int]:
+    return [p["t"] for p in run.points if name in p["metrics"]]
+
+
+class FailsLater(Truncating):
+    """Breaks in its fourth episode."""
+
+    def __init__(self, sentence: bool = False) -> None:
+        super().__init__(3)
+        self.sentence, self.episodes = sentence, 0
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        self.episodes += 1
+        if self.episodes == 4 and self.sentence:
+            raise UserError("The licence has run out.")
+        if self.episodes == 4:
+            raise ZeroDivisionError("the fourth episode breaks")
+        super().reset(seed, out)
+
+
+# -- what is due when --------------------------------------------------------------------------------------
+
+
+def test_points_and_tests_come_at_their_intervals(tmp_path: Path) -> None:
+    """Iterations end at 20, 40, ...; each is due at the first end at or after a multiple of its interval."""
+    run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=200, log_interval=50, test_interval=70)
+    assert steps_with(run, "updates") == [60, 100, 160, 200]
+    # a test comes before the update that follows; the last is the closing one
+    assert steps_with(run, "test_return_mean") == [0, 80, 140, 200]
+    assert [p["metrics"]["updates"] for p in run.points if "updates" in p["metrics"]] == [3, 5, 8, 10]
+    assert run.result["t_env"] == 200
+
+
+def test_a_run_ends_at_the_first_iteration_that_reaches_t_max(tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=41, log_interval=1000, test_interval=1000)
+    assert run.result["t_env"] == 60
+    assert steps_with(run, "updates") == [60], "the closing point holds what no interval reached"
+    assert steps_with(run, "test_return_mean") == [0, 60]
+
+
+def test_without_test_episodes_there_is_no_test(tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=60, test_nepisode=0, test_interval=1)
+    assert not any(k.startswith("test_") for p in run.points for k in p["metrics"])
+    assert not any(k.startswith("test_") for k in run.result)
+
+
+def test_a_point_is_the_mean_since_the_last_one(tmp_path: Path) -> None:
+    """The same run logged at each iteration and at every third."""
+    each = train(tmp_path / "each", "oappo", PLAIN, FIVE, t_max=180, log_interval=20, test_nepisode=0)
+    third = train(tmp_path / "third", "oappo", PLAIN, FIVE, t_max=180, log_interval=60, test_nepisode=0)
+    assert steps_with(third, "updates") == [60, 120, 180]
+    counters = {"episode", "agent_steps", "updates", "processed_samples"}
+    fine, coarse = untimed(each.points), untimed(third.points)
+    for k, (_, point) in enumerate(coarse):
+        part = [m for _, m in fine[3 * k : 3 * k + 3]]
+        for name, value in point.items():
+            if name in counters:
+                assert value == part[-1][name]
+            elif not name.endswith("_std"):
+                assert value == pytest.approx(np.mean([m[name] for m in part])), name
+    assert_same(third.loop.mac.state_dict(), each.loop.mac.state_dict())
+
+
+def test_counters_and_clocks_only_grow(tmp_path: Path) -> None:
+    run = train(tmp_path, "oappo", "toy_envs:EarlyEnd", {"limit": 7}, t_max=96)
+    logged = [p["metrics"] for p in run.points if "updates" in p["metrics"]]
+    # 3 agents live for 2, 4 and 6 steps; 4 episodes an iteration
+    assert [m["agent_steps"] for m in logged] == [48, 96, 144, 192]
+    assert [m["episode"] for m in logged] == [4, 8, 12, 16]
+    # two epochs over all sources of all three learners
+    assert logged[0]["processed_samples"] == 2 * 3 * 48
+    for name in ("wall_clock", "time_environment", "time_inference", "time_learning", "processed_samples"):
+        values = [m[name] for m in logged]
+        assert all(a < b for a, b in itertools.pairwise(values)), name
+    parts = ("environment", "inference", "learning", "logging", "testing")
+    assert sum(logged[-1][f"time_{p}"] for p in parts) <= logged[-1]["wall_clock"]
+
+
+def test_sequential_methods_process_as_much_as_ppo(tmp_path: Path) -> None:
+    """Only learning from others costs more samples; `frequency` costs no more than HAPPO."""
+    more: dict[str, Any] = {"t_max": 24, "test_nepisode": 0}
+    early = ("toy_envs:EarlyEnd", {"limit": 7})
+
+    def processed(name: str, config: str, **values: Any) -> float:
+        return train(tmp_path / name, config, *early, **more, **values).last("processed_samples")
+
+    assert processed("a", "mappo") == processed("b", "happo") == processed("c", "oappo", reuse_scheme="none") == 96
+    assert processed("d", "oappo", reuse_mode="frequency") <= 2 * 3 * 24
+    assert processed("e", "hatrpo") == 48  # one pass
+
+
+def test_what_is_due_next_is_a_multiple_of_its_interval() -> None:
+    asked = settings("mappo", PLAIN, FIVE, t_max=100, log_interval=30)
+    runner, mac, learner = build(asked, CPU)
+    runner.close()
+    loop = Training(asked.part(RunConfig), asked.values, runner, mac, learner)
+    due = []
+    for runner.t_env in (20, 40, 60, 100, 120):
+        due.append(loop._is_due("log", 30))
+    assert due == [False, True, True, True, True]
+    assert loop.next["log"] == 150
+
+
+# -- checkpoints and snapshots ---------------------------------------------------------------------------
+
+
+def test_two_checkpoints_and_all_snapshots_are_kept(tmp_path: Path) -> None:
+    run = train(
+        tmp_path, "mappo", PLAIN, FIVE, t_max=200, checkpoint_interval=40, save_model=True, save_model_interval=60
+    )
+    names = sorted(p.name for p in (run.folder / "checkpoints").iterdir())
+    assert names == ["checkpoint_000000000160.pt", "checkpoint_000000000200.pt"]
+    assert sorted(p.name for p in (run.folder / "models").iterdir()) == [
+        f"checkpoint_{t:012d}.pt" for t in (60, 120, 180)
+    ]
+
+
+def test_no_snapshots_unless_asked_for(tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=60, save_model_interval=20)
+    assert not (run.folder / "models").exists()
+    assert [checkpoints.steps_of(p) for p in checkpoints.listed(run.folder / "checkpoints")] == [60]
+
+
+@pytest.mark.parametrize(("config", "use_rnn"), [("mappo", False), ("oappo", True)])
+def test_a_trained_team_acts_as_it_did(config: str, use_rnn: bool, tmp_path: Path) -> None:
+    """`load_team`, greedy, on a test episode played by hand: the return that the closing test found."""
+    run = train(tmp_path, config, PLAIN, FIVE, t_max=100, use_rnn=use_rnn, obs_last_action=True, head_gain=1.0, lr=0.01)
+    team = load_team(run.folder)
+    vec = make_vec(PLAIN, FIVE, 4, backend="serial")
+    returns = []
+    for n in (4, 1):  # two hands of the same team, the second after a reset
+        team.reset(n)
+        vec.reset(np.arange(4), np.array([episode_seed(run.loop.runner.seed, "test", b, 0) for b in range(4)]))
+        total = np.zeros(n)
+        for _ in range(5):
+            actions = np.zeros((4, 2), np.int64)
+            actions[:n] = team.act(vec.arrays.obs[:n], vec.arrays.avail[:n])
+            vec.step(actions, np.ones(4, bool))
+            total += vec.arrays.reward[:n].sum(1)
+        returns.append(total)
+    vec.close()
+    # three test episodes: slots 0, 1 and 2
+    assert np.mean(returns[0][:3]) == pytest.approx(run.result["test_return_mean"], rel=1e-6)
+    assert returns[1][0] == pytest.approx(returns[0][0])
+
+
+# -- resuming: what must be the same -----------------------------------------------------------------------
+
+
+def test_every_key_that_may_differ_exists() -> None:
+    values = settings("oappo", PLAIN).values
+    assert not MAY_DIFFER - set(values)
+    check_same({**values, **dict.fromkeys(MAY_DIFFER, "other")}, values, Path("there"))
+    assert not MAY_DIFFER & {"lr", "seed", "gamma", "env_args", "batch_size_run", "reuse_sigma", "hidden_dim", "epochs"}
+
+
+# -- whole runs ------------------------------------------------------------------------------------------------
+
+WORDS = (
+    "--config=oappo", "--env-config=maze", "with", "seed=4", "use_cuda=False", "env_args.time_limit=10",
+    "batch_size_run=4", "hidden_dim=8", "epochs=1", "t_max=200", "log_interval=40", "test_interval=100",
+    "test_nepisode=2",
+)  # fmt: skip
+
+
+def stored(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
+    assert main([*WORDS, f"local_results_path={tmp_path}", "label=a try"]) == 0
+    folder = tmp_path / "sacred" / "oappo" / "black_red" / "1"
+    config, run, info = (stored(folder, name) for name in ("config", "run", "info"))
+    assert (config["t_max"], config["env_args"]["time_limit"], config["reuse_sigma"]) == (200, 10, 0.1)
+    assert config["label"] == "a try"
+    assert run["status"] == "COMPLETED"
+    assert run["result"]["t_env"] == 200
+    points = read_metrics(folder)
+    assert run["result"]["test_return_mean"] == points[-1]["metrics"]["test_return_mean"]
+    assert {"torch", "numpy", "oamarl", "python"} <= set(info["versions"])
+    assert [p["t"] for p in points] == [0, 40, 80, 120, 120, 160, 200, 200]
+    metrics = stored(folder, "metrics")
+    assert metrics["return_mean"]["steps"] == [40, 80, 120, 160, 200]
+    assert metrics["return_mean"]["values"] == [
+        p["metrics"]["return_mean"] for p in points if "return_mean" in p["metrics"]
+    ]
+    assert (folder / "run.log").read_text().count("return_mean") >= 5
+    assert (folder / "reuse.arrays").exists()
+    assert main([*WORDS, f"local_results_path={tmp_path}"]) == 0
+    assert_same_run(folder, folder.with_name("2"))
+
+
+def test_a_process_of_its_own_finds_the_same_numbers(program: Program, tmp_path: Path) -> None:
+    assert main([*WORDS, f"local_results_path={tmp_path / 'here'}"]) == 0
+    done = program(*WORDS, f"local_results_path={tmp_path / 'there'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    where = Path("sacred", "oappo", "black_red", "1")
+    assert_same_run(tmp_path / "here" / where, tmp_path / "there" / where)
+
+
+def test_a_seed_is_drawn_and_stored(tmp_path: Path) -> None:
+    words = [w for w in WORDS if not w.startswith("seed=")]
+    seeds = set()
+    for _ in range(2):
+        assert main([*words, "t_max=40", f"local_results_path={tmp_path}"]) == 0
+    for folder in (tmp_path / "sacred" / "oappo" / "black_red").glob("[0-9]*"):
+        seeds.add(stored(folder, "config")["seed"])
+        # a run whose seed was drawn goes on with it
+        again = [*words, "t_max=80", f"local_results_path={tmp_path / 'again'}", f"checkpoint_path={folder}"]
+        assert main(again) == 0
+    assert len(seeds) == 2
+    resumed = (tmp_path / "again" / "sacred" / "oappo" / "black_red").glob("[0-9]*")
+    assert {stored(folder, "config")["seed"] for folder in resumed} == seeds
+
+
+def test_a_failing_environment_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config=mappo", "with", "env=test_run:FailsLater", "use_cuda=False", "test_nepisode=0",
+             "batch_size_run=1", "backend=serial", "t_max=100", "log_interval=1",
+             f"local_results_path={tmp_path}"]  # fmt: skip
+    assert main(words) == 1
+    (folder,) = tmp_path.glob("sacred/mappo/*/1")
+    assert stored(folder, "run")["status"] == "FAILED"
+    text = (folder / "run.log").read_text()
+    assert "the fourth episode breaks" in text
+    assert text.count("Traceback") >= 1
+    assert len(read_metrics(folder)) == 3, "what was learned before is kept"
+    assert "the fourth episode breaks" in "".join(capsys.readouterr())
+
+
+def test_an_environment_may_end_the_run_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config=mappo", "with", "env=test_run:FailsLater", "env_args.sentence=True", "use_cuda=False",
+             "test_nepisode=0", "batch_size_run=1", "backend=serial", "t_max=100",
+             f"local_results_path={tmp_path}"]  # fmt: skip
+    assert main(words) == 2
+    assert capsys.readouterr().err.rstrip().endswith("The licence has run out.")
+    (folder,) = tmp_path.glob("sacred/mappo/*/1")
+    assert stored(folder, "run")["status"] == "FAILED"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_asking_for_a_gpu_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [w for w in WORDS if not w.startswith("use_cuda")]
+    assert main([*words, "t_max=40", f"local_results_path={tmp_path}"]) == 0
+    assert "torch finds no GPU" not in "".join(capsys.readouterr())
+    assert main([*words, "t_max=40", f"local_results_path={tmp_path}", "use_cuda=True"]) == 0
+    assert "torch finds no GPU" in "".join(capsys.readouterr())
+
+
+def test_contradictions_are_found_before_a_run_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WORDS, f"local_results_path={tmp_path}", "batch_size=6"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_resolve_is_what_the_tools_use() -> None:
+    """`run_tools.settings` asks for what a command line would."""
+    request, _ = parse(["--config=oappo", "--env-config=maze", "with", "seed=3", "lr=0.5"])
+    a, b = resolve(request).values, settings("oappo", "maze", lr=0.5).values
+    assert a["lr"] == b["lr"] == 0.5
+    assert set(a) == set(b)

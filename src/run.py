@@ -33,7 +33,7 @@ MODELS = "models"
 #: Keys that a resumed run may change: they steer when to stop, look and write, not what is learned.
 MAY_DIFFER = frozenset(
     {
-        "t_max", "checkpoint_path", "checkpoint_interval", "test_nepisode", "test_interval", "test_greedy",
+        "t_max", "checkpoint_path", "init_from", "checkpoint_interval", "test_nepisode", "test_interval", "test_greedy",
         "log_interval", "save_model", "save_model_interval", "label", "local_results_path", "beat_interval", "backend",
         "workers",
     }
@@ -90,6 +90,8 @@ def run(settings: Settings) -> int:
     """
     config = settings.part(RunConfig)
     torch.set_num_threads(config.torch_threads)
+    # acting and learning use different recurrent kernels: at reduced precision their ratios would not start at 1
+    torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
     notices = list(settings.notices)
     if config.use_cuda and device.type == "cpu" and settings.source["use_cuda"] != "default.yaml":
@@ -107,11 +109,13 @@ def run(settings: Settings) -> int:
             saved["folder"] = str(path.parent.parent)  # where the run is now: it may have been moved
         info["resumed_from"] = str(path)
         notices.append(f"Resumed from {path}, step {saved['runner']['t_env']:,}.")
-    weights = checkpoints.load(checkpoints.find(config.init_from, notices.append)) if config.init_from else None
+    weights = None
+    if config.init_from and saved is None:
+        weights = checkpoints.load(checkpoints.find(config.init_from, notices.append))
     runner, mac, learner = build(settings, device)
     try:
-        if weights is not None and saved is None:
-            load_weights(mac, learner, weights, config.init_from)
+        if weights is not None:
+            notices += load_weights(mac, learner, weights, config.init_from)
         loop = Training(config, settings.values, runner, mac, learner)
         result = experiment.execute(settings.values, notices, lambda log: loop.run(log, saved), info=info)
     finally:
@@ -134,19 +138,25 @@ def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) 
         )
 
 
-def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> None:
-    """Take policies and critic from a checkpoint, nothing else.
+def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> list[str]:
+    """Take policies and critic from a checkpoint, nothing else; returns a notice where the critic does not fit.
 
     Raises:
-        UserError: their shapes are other ones.
+        UserError: the policies' shapes are other ones.
     """
-    theta, critic = saved["mac"]["theta"], saved["learner"]["value"]["theta"]
-    if theta.shape != mac.network.theta.shape or critic.shape != learner.value.network.theta.shape:
-        raise UserError(f"init_from={where} holds networks of another shape than this configuration's.")
+    if saved["mac"]["theta"].shape != mac.network.theta.shape:
+        raise UserError(f"init_from={where} holds policies of another shape than this configuration's.")
     mac.load_state_dict(saved["mac"])
-    with torch.no_grad():
-        learner.value.network.theta.copy_(critic)
-        learner.value.target.theta.copy_(saved["learner"]["value"]["target"])
+    if learner.value.load_weights(saved["learner"]["value"]):
+        return []
+    return [f"init_from={where}: the policies were taken; its critic does not fit and starts anew."]
+
+
+def over_updates(name: str, values: list[float]) -> float:
+    """What a point says of the updates since the last one: the extreme of ``*_min`` and ``*_max``, else the mean."""
+    if name.endswith("_max"):
+        return max(values)
+    return min(values) if name.endswith("_min") else float(np.mean(values))
 
 
 class Training:
@@ -163,7 +173,6 @@ class Training:
         self.window = Episodes()
         self.sums: dict[str, list[float]] = {}
         self.latest_return = float("nan")
-        self.arrays: dict[str, dict[str, np.ndarray]] = {}
 
     def run(self, log: RunLog, saved: Mapping[str, Any] | None) -> dict[str, float]:
         """Train to t_max; returns the result that is stored with the run."""
@@ -174,12 +183,16 @@ class Training:
         recent = (time.perf_counter(), runner.t_env)
         while runner.t_env < c.t_max:
             self._due_test(log)
+            t_begin = runner.t_env
             batch, played = runner.run()
             clock = time.perf_counter()
-            scalars, arrays = self.learner.train(batch, runner.t_env)
+            # schedules go by the step at which the batch began: the first update has their first value
+            scalars, arrays = self.learner.train(batch, t_begin)
             self.seconds["learning"] += time.perf_counter() - clock
             clock = time.perf_counter()
-            self._remember(played, scalars, arrays)
+            self._remember(played, scalars)
+            for name, values in arrays.items():
+                log.arrays(name, runner.t_env, **values)
             self.elapsed = clock - began
             if self._is_due("log", c.log_interval):
                 self._log(log)
@@ -197,13 +210,12 @@ class Training:
 
     # -- logging ---------------------------------------------------------------------------------------------
 
-    def _remember(self, played: Episodes, scalars: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
+    def _remember(self, played: Episodes, scalars: Mapping[str, float]) -> None:
         for name in ("returns", "lengths", "metrics"):
             getattr(self.window, name).extend(getattr(played, name))
         for name, value in scalars.items():
             self.sums.setdefault(name, []).append(value)
         self.latest_return = float(np.mean([self._team(r) for r in played.returns]))
-        self.arrays = dict(arrays)
 
     def _team(self, returns: np.ndarray) -> float:
         return float(returns[0] if self.config.common_reward else returns.sum())
@@ -221,7 +233,7 @@ class Training:
         runner, t = self.runner, self.runner.t_env
         self.seconds["environment"], self.seconds["inference"] = runner.time_env, runner.time_act
         metrics = self.window.scalars(runner.info, self.config.common_reward)
-        metrics |= {name: float(np.mean(values)) for name, values in self.sums.items()}
+        metrics |= {name: over_updates(name, values) for name, values in self.sums.items()}
         metrics |= {
             "episode": float(runner.episodes), "agent_steps": float(runner.agent_steps),
             "updates": float(self.learner.updates), "processed_samples": float(self.learner.processed),
@@ -229,8 +241,6 @@ class Training:
         }  # fmt: skip
         metrics |= {f"time_{name}": seconds for name, seconds in self.seconds.items()}
         log.scalars(metrics, t)
-        for name, arrays in self.arrays.items():
-            log.arrays(name, t, **arrays)
         log.table(t)
         self.window, self.sums = Episodes(), {}
 
@@ -259,10 +269,11 @@ class Training:
     # -- files -----------------------------------------------------------------------------------------------
 
     def _due_files(self, log: RunLog) -> None:
-        if self._is_due("checkpoint", self.config.checkpoint_interval):
-            self.save(log, log.folder / checkpoints.FOLDER, keep=2)
         if self._is_due("model", self.config.save_model_interval) and self.config.save_model:
             self.save(log, log.folder / MODELS, keep=None)
+        # last: it must know that everything else was done
+        if self._is_due("checkpoint", self.config.checkpoint_interval):
+            self.save(log, log.folder / checkpoints.FOLDER, keep=2)
 
     def save(self, log: RunLog, folder: Path, keep: int | None) -> None:
         """Write everything that a resumed run needs to go on with the same numbers."""

@@ -245,7 +245,7 @@ def play(folder: Path, algorithm: str, t_max: int, **more: Any) -> Trained:
 )
 def test_policies_that_can_differ_solve_proposition_1(algorithm: str, tmp_path: Path) -> None:
     """HATRPO paper, Proposition 1: 1 for (0, 0, 1, 1) and (1, 1, 0, 0), else 0. Uniform play has 2/16."""
-    run = play(tmp_path, algorithm, 6400, key="prop1", args={"n_agents": 4})
+    run = play(tmp_path, algorithm, 4480, key="prop1", args={"n_agents": 4})
     assert expected_return(run) > 0.95
     assert run.result["test_return_mean"] == 1.0
     assert run.last("return_mean") > 0.9

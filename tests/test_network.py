@@ -149,12 +149,13 @@ def test_a_small_head_gain_makes_untrained_outputs_small() -> None:
     torch.testing.assert_close(small.stacked(small.theta, x), expected, atol=1e-6, rtol=1e-4)
 
 
-def test_initial_parameters_come_from_the_generator_alone() -> None:
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_initial_parameters_come_from_the_generator_alone(recurrent: bool) -> None:
     torch.manual_seed(1)
-    first = network(seed=4)
+    first = network(seed=4, recurrent=recurrent)
     torch.manual_seed(2)
-    assert torch.equal(network(seed=4).theta, first.theta)
-    assert not torch.equal(network(seed=5).theta, first.theta)
+    assert torch.equal(network(seed=4, recurrent=recurrent).theta, first.theta)
+    assert not torch.equal(network(seed=5, recurrent=recurrent).theta, first.theta)
 
 
 def test_layers_are_views_that_cover_the_parameters_once() -> None:

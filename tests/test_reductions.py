@@ -31,8 +31,8 @@ from oamarl.components.batch import Batch
 from oamarl.controllers.reuse_mac import ReuseMapping
 from oamarl.envs.base import EnvInfo
 from oamarl.learners import happo, hatrpo, oappo, oatrpo, ppo
-from oamarl.learners.oappo import draw_sources, reuse_rows
-from oamarl.learners.policy import ClipStats, Rows, clipped_loss, targets_with_factor
+from oamarl.learners.objectives import ClipStats, Rows, clipped_loss, targets_with_factor
+from oamarl.learners.off_agent import draw_sources, reuse_rows
 
 both_networks = pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
 

@@ -289,6 +289,9 @@ def test_the_ends_of_the_unit_interval_draw_the_first_and_the_last_part() -> Non
     m = np.array([[0.75, 0.25, 0.0], [0.0, 0.75, 0.25], [0.25, 0.0, 0.75]])
     first, last = draw_permutation(m, 0.0)[0].tolist(), draw_permutation(m, 1.0 - 1e-16)[0].tolist()
     assert {tuple(first), tuple(last)} == {(0, 1, 2), (1, 2, 0)}
+    edge = birkhoff(balanced(m))[0][0]  # [0, edge) is the first part's, [edge, 1) the last one's
+    assert draw_permutation(m, float(np.nextafter(edge, 0.0)))[0].tolist() == first
+    assert draw_permutation(m, edge)[0].tolist() == last
 
 
 def test_thirty_agents_are_drawn_in_good_time() -> None:

@@ -222,6 +222,7 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     assert_same_run(folder, folder.with_name("2"))
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_finds_the_same_numbers(program: Program, tmp_path: Path) -> None:
     assert main([*WORDS, f"local_results_path={tmp_path / 'here'}"]) == 0
     done = program(*WORDS, f"local_results_path={tmp_path / 'there'}", cwd=tmp_path)

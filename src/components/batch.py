@@ -131,13 +131,15 @@ class Samples:
         return self.valid.transpose(0, 1).flatten(1).sum(1).clamp(min=1).float()
 
 
-def minibatches(n_entries: int, n_minibatches: int, generator: torch.Generator) -> list[Tensor]:
-    """Cut ``n_entries`` into at most ``n_minibatches`` random index sets of nearly equal size.
+def minibatches(
+    n_entries: int, n_minibatches: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> list[Tensor]:
+    """Cut ``n_entries`` into at most ``n_minibatches`` random index sets of nearly equal size, on ``device``.
 
     One set of entries serves every agent and source. With one minibatch there is nothing to shuffle
     and no draw is made.
     """
     if n_minibatches == 1:
-        return [torch.arange(n_entries)]
-    order = torch.randperm(n_entries, generator=generator)
+        return [torch.arange(n_entries, device=device)]
+    order = torch.randperm(n_entries, generator=generator).to(device)
     return [part for part in order.tensor_split(n_minibatches) if len(part)]

@@ -166,13 +166,22 @@ def _step(
     return Step(**rejected, reason=reason, backtracks=line_search_steps, blocked=blocked)  # type: ignore[arg-type]
 
 
+#: Why a step can be rejected (``Step.reason``).
+REJECTIONS = ("surrogate", "kl", "condition", "gradient")
+
+
 def step_scalars(steps: Sequence[Step]) -> dict[str, float]:
-    """What an iteration's steps are logged as: means over agents, and the share of steps accepted."""
+    """What an iteration's steps are logged as: shares accepted and rejected by cause, and means over agents.
+
+    `approx_kl` is the exact KL of the accepted steps (0 with none).
+    """
     n = max(len(steps), 1)
+    accepted = [s for s in steps if s.accepted]
     return {
-        "approx_kl": sum(s.kl for s in steps) / n,
+        "approx_kl": sum(s.kl for s in accepted) / max(len(accepted), 1),
         "agent_grad_norm": sum(s.gradient_norm for s in steps) / n,
         "surrogate_improvement": sum(s.improvement for s in steps) / n,
-        "steps_accepted": sum(s.accepted for s in steps) / n,
+        "steps_accepted": len(accepted) / n,
         "line_search_backtracks": sum(s.backtracks for s in steps) / n,
+        **{f"rejected_{why}": sum(s.reason == why for s in steps) / n for why in REJECTIONS},
     }

@@ -107,6 +107,11 @@ class BasicMAC:
         self.network.to(device)
         self._index = self._index.to(device)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.network.theta.device
+
     # -- rows: agents gathered to the networks that play them ------------------------------------
 
     def _thetas(self) -> Tensor:

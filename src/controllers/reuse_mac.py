@@ -119,6 +119,11 @@ class ReuseMAC(BasicMAC):
                 f"reuse_lambda=uniform is for reuse_scheme all or groups; "
                 f"with {config.reuse_scheme} give a number in [0, 1]."
             )
+        for name, given in (("groups", config.reuse_groups), ("matrix", config.reuse_matrix)):
+            if given is not None and config.reuse_scheme != name:
+                raise UserError(
+                    f"reuse_{name} is set, but reuse_scheme={config.reuse_scheme}: use reuse_scheme={name}."
+                )
         if config.reuse_scheme == "groups":
             check_groups(config.reuse_groups, n)
         if config.reuse_scheme in ("all", "groups", "matrix"):
@@ -148,8 +153,8 @@ class ReuseMAC(BasicMAC):
             wanted = math.ceil(wanted / episode_limit)
         n = samples.n_entries
         if wanted >= n:
-            return torch.arange(n)
-        return torch.randperm(n, generator=generator)[:wanted].sort().values
+            return torch.arange(n, device=self.device)
+        return torch.randperm(n, generator=generator)[:wanted].sort().values.to(self.device)
 
     def _source_policies(self, samples: Samples, entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs [S, N, *T, I], masks [S, N, *T, A] and the sources' own log-probabilities [S, N, *T, A] there."""

@@ -24,16 +24,8 @@ from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .policy import (
-    ClipConfig,
-    ClipStats,
-    PolicyLearner,
-    Rows,
-    clipped_loss,
-    merged_ranges,
-    refuse_for_sequential,
-    targets_with_factor,
-)
+from .objectives import ClipStats, Rows, clipped_loss, merged_ranges, targets_with_factor
+from .policy import ClipConfig, PolicyLearner, refuse_for_sequential, refuse_reuse
 from .value import clip_rows
 
 
@@ -55,6 +47,7 @@ class HAPPOLearner(PolicyLearner):
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
         """Refuse what sequential updates cannot do."""
         refuse_for_sequential(values, info, "HAPPO")
+        refuse_reuse(values, "HAPPO")
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
@@ -85,7 +78,7 @@ class HAPPOLearner(PolicyLearner):
         """All epochs of agent i; returns its gradient norms."""
         c, theta, norms = self.config, self.thetas[i], []
         for _ in range(c.epochs):
-            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"])
+            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
                 source = torch.full_like(part, i)
                 weight = 1.0 / (counts / len(parts))[source]

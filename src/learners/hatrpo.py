@@ -24,15 +24,8 @@ from ..components.trust_region import step_scalars, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .policy import (
-    PolicyLearner,
-    Rows,
-    TrustRegionConfig,
-    merged_ranges,
-    refuse_for_sequential,
-    targets_with_factor,
-    trust_region_objectives,
-)
+from .objectives import Rows, merged_ranges, targets_with_factor, trust_region_objectives
+from .policy import PolicyLearner, TrustRegionConfig, refuse_for_sequential, refuse_reuse
 
 
 class HATRPOLearner(PolicyLearner):
@@ -51,6 +44,7 @@ class HATRPOLearner(PolicyLearner):
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
         """Refuse what sequential updates cannot do."""
         refuse_for_sequential(values, info, "HATRPO")
+        refuse_reuse(values, "HATRPO")
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""

@@ -19,40 +19,32 @@ Eq. 8 as printed multiplies F A outside the minimum, which is wrong for A < 0; P
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
-from ..components.config import key
-from ..components.errors import UserError
 from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .policy import (
-    ClipConfig,
-    ClipStats,
-    PolicyLearner,
-    Rows,
-    clipped_loss,
-    merged_ranges,
-    refuse_for_sequential,
-    targets_with_factor,
+from .objectives import ClipStats, clipped_loss, merged_ranges, targets_with_factor
+from .off_agent import (
+    OffAgentConfig,
+    draw_sources,
+    mapping_arrays,
+    mapping_scalars,
+    merged,
+    refuse_off_agent,
+    reuse_rows,
+    sources_of,
 )
+from .policy import ClipConfig, PolicyLearner
 from .value import clip_rows
-
-
-@dataclass(frozen=True)
-class OffAgentConfig:
-    """What both off-agent learners read beside their trust-region keys."""
-
-    factor_clip: float | None = key("Clip the sequential factor to [1/c, c] (null: off).", low=1)
 
 
 @dataclass(frozen=True)
@@ -106,10 +98,9 @@ class OAPPOLearner(PolicyLearner):
         scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
         } | merged_ranges(ranges)  # fmt: skip
-        pairs = {
-            k: torch.stack([s.per_source()[k] for s in stats]).cpu().numpy() for k in ("ess", "clip_frac", "ratio_mean")
-        }
-        return scalars, {"reuse": {"M": mapping.matrix, "D": mapping.distances, **pairs}}
+        per_source = [s.per_source() for s in stats]
+        pairs = {k: torch.stack([p[k] for p in per_source]).cpu().numpy() for k in per_source[0]}
+        return scalars, {"reuse": mapping_arrays(mapping, pairs)}
 
     def _update_agent(
         self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, entropy_coef: float,
@@ -119,7 +110,7 @@ class OAPPOLearner(PolicyLearner):
         c, theta, norms = self.config, self.thetas[i], []
         for _ in range(c.epochs):
             drawn = draw_sources(self.mac, mapping, i, samples.n_entries, self.generators["draws"])
-            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"])
+            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
                 self.optimisers[i].zero_grad()
                 for rows in reuse_rows(self.mac, mapping, i, samples, target, counts / len(parts), part, drawn):
@@ -127,101 +118,3 @@ class OAPPOLearner(PolicyLearner):
                 norms.append(clip_rows(theta.grad, c.grad_norm_clip))
                 self.optimisers[i].step()
         return norms
-
-
-# -- what OAPPO and OATRPO share ------------------------------------------------------------------------------
-
-
-def refuse_off_agent(values: Mapping[str, Any], info: EnvInfo, method: str) -> None:
-    """Refuse what off-agent updates cannot do.
-
-    Raises:
-        UserError: as the sequential methods, a controller without a reuse mapping, or recurrent reuse on segments.
-    """
-    refuse_for_sequential(values, info, method)
-    if values["mac"] != "reuse_mac":
-        raise UserError(f"{method} needs the reuse mapping: mac={values['mac']} is refused, use mac=reuse_mac.")
-    if values["use_rnn"] and values["runner"] == "rollout" and values["reuse_scheme"] != "none":
-        raise UserError(
-            f"{method} with use_rnn=True needs whole episodes to reuse: runner=rollout is refused, use runner=parallel."
-        )
-
-
-def sources_of(mapping: ReuseMapping, i: int) -> list[int]:
-    """The sources that learner i uses in this iteration."""
-    if mapping.permutation is not None:
-        return [int(mapping.permutation[i])]
-    return [int(j) for j in np.flatnonzero(mapping.matrix[i] > 0)]
-
-
-def draw_sources(
-    mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, generator: torch.Generator
-) -> Tensor | None:
-    """[E] one source for each entry (`frequency`: drawn from M[i, .]; `sample`: e(i)), or None in `weights`."""
-    sources = sources_of(mapping, i)
-    if len(sources) == 1:
-        # nothing to draw, in any mode
-        return torch.full((n_entries,), sources[0])
-    if mac.config.reuse_mode == "weights":
-        return None
-    row = torch.from_numpy(mapping.matrix[i]).float()
-    return torch.multinomial(row, n_entries, replacement=True, generator=generator)
-
-
-def reuse_rows(
-    mac: ReuseMAC,
-    mapping: ReuseMapping,
-    i: int,
-    samples: Samples,
-    target: Tensor,
-    counts: Tensor,
-    part: Tensor,
-    drawn: Tensor | None,
-) -> Iterator[Rows]:
-    """Learner i's rows on the entries ``part``, in pieces of bounded size.
-
-    A row of source j weighs M[i, j] / count_j when all sources are evaluated, and 1 / count_j when j was drawn:
-    the same objective in expectation.
-
-    Args:
-        counts: [N] valid steps of each source, divided by the number of minibatches.
-        part: [m] entries.
-        drawn: [E] one source per entry, or None for all of them.
-    """
-    device = counts.device
-    if drawn is not None:
-        source = drawn[part].to(device)
-        yield Rows.gather(samples, target, part.to(device), source, 1.0 / counts[source])
-        return
-    part = part.to(device)
-    share = torch.from_numpy(mapping.matrix[i]).to(device, counts.dtype) / counts
-    steps = samples.valid[0, 0].numel()
-    for chunk in mac.chunks(sources_of(mapping, i), len(part) * steps):
-        source = torch.tensor(chunk, device=device).repeat(len(part))
-        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
-
-
-def merged(stats: list[ClipStats]) -> ClipStats:
-    """All learners' sums in one."""
-    total = ClipStats(stats[0].eps_clip, stats[0].sums.shape[1], stats[0].sums.device)
-    total.sums = torch.stack([s.sums for s in stats]).sum(0)
-    total.largest = torch.stack([s.largest for s in stats]).amax(0)
-    return total
-
-
-def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
-    """What is logged of a mapping beside its arrays."""
-    m, d = mapping.matrix, mapping.distances
-    n = len(m)
-    off = ~np.eye(n, dtype=bool)
-    finite = d[off & np.isfinite(d)]
-    scalars = {
-        "reuse_off_diagonal": float(m[off].mean()) if n > 1 else 0.0,
-        "reuse_pairs": float((m[off] > 0).mean()) if n > 1 else 0.0,
-        "reuse_distance_mean": float(finite.mean()) if len(finite) else 0.0,
-        "reuse_distance_max": float(finite.max()) if len(finite) else 0.0,
-        "reuse_kl_entries": float(len(mapping.entries)),
-    }
-    if mapping.permutation is not None:
-        scalars["reuse_balance_deviation"] = mapping.deviation
-    return scalars

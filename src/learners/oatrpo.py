@@ -8,8 +8,8 @@ OAPO paper (Chen et al.), Algorithm 1, Proposition 1, eq. 7 and 9, Condition 1 (
         H = exact Fisher matrix of pi_i on the M[i, .]-weighted mixture of the sources' observations
         step along H^-1 g scaled to KL = delta; halve until the surrogate improved, the mixture's
         KL(pi_i_old || pi_i) <= delta, and KL(mu_j || pi_i) <= sigma for every other source j in use
-        if Condition 1 alone stood in the way: drop the sources that violate it, rebuild the row by eq. 9,
-        and compute the step once more; with none left that is the HATRPO step
+        if none was accepted and Condition 1 alone stood in the way of a backtrack: drop the sources that violate
+        it there, rebuild the row by eq. 9, and compute the step once more; with none left that is the HATRPO step
     fit the critic
 
 Departure from eq. 7: its delta-ball is centred on the source, which the learner may be outside of from the start
@@ -19,11 +19,11 @@ learner near its sources. In `sample` a learner has one source and no row to reb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,22 +33,18 @@ from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .oappo import (
+from .objectives import ClipStats, log_ratios, merged_ranges, targets_with_factor, trust_region_objectives
+from .off_agent import (
     OffAgentConfig,
     draw_sources,
+    mapping_arrays,
     mapping_scalars,
+    merged,
     refuse_off_agent,
     reuse_rows,
     sources_of,
 )
-from .policy import (
-    PolicyLearner,
-    TrustRegionConfig,
-    log_ratios,
-    merged_ranges,
-    targets_with_factor,
-    trust_region_objectives,
-)
+from .policy import PolicyLearner, TrustRegionConfig
 
 
 @dataclass(frozen=True)
@@ -83,19 +79,20 @@ class OATRPOLearner(PolicyLearner):
         # Condition 1 is against the policies that ACTED, also after their owners have been updated
         acting = self.mac.acting_log_probs(samples, mapping.entries)
         updated = torch.zeros_like(samples.log_prob)
-        ess = np.full((self.info.n_agents, self.info.n_agents), np.nan)
+        matrix = mapping.matrix
+        stats = [ClipStats(math.inf, self.info.n_agents, self.device) for _ in range(self.info.n_agents)]
         steps, ranges, retries = [], [], 0
         for i in self.order():
             own = self.mac.factor == "own"
             target, factor_range = targets_with_factor(
                 samples, updated, sources_of(mapping, i), own, self.config.factor_clip
             )
-            step = self._step(i, samples, target, counts, mapping, acting, ess)
+            step, stats[i] = self._step(i, samples, target, counts, mapping, acting)
             if step.blocked is not None and not step.accepted and mapping.permutation is None:
                 mapping = self._without_violators(i, step.blocked, samples, mapping, acting)
                 # own experience may be a source only now (lambda = 0)
                 target, _ = targets_with_factor(samples, updated, sources_of(mapping, i), own, self.config.factor_clip)
-                step = self._step(i, samples, target, counts, mapping, acting, ess)
+                step, stats[i] = self._step(i, samples, target, counts, mapping, acting)
                 retries += 1
             if step.accepted:
                 self.mac.network.theta.data[self.mac.index[i]].copy_(step.theta)
@@ -106,27 +103,33 @@ class OATRPOLearner(PolicyLearner):
         scalars = self.value.update(batch, targets, scale)
         self.updates += 1
         scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges) | {
+            **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},
             "entropy": self.mac.mean_entropy(samples), "lr": self.config.lr * scale,
             "condition_retries": retries / self.info.n_agents,
         }  # fmt: skip
-        return scalars, {"reuse": {"M": mapping.matrix, "D": mapping.distances, "ess": ess}}
+        per_source = [s.per_source() for s in stats]
+        pairs = {k: torch.stack([p[k] for p in per_source]).cpu().numpy() for k in ("ess", "ratio_mean", "ratio_max")}
+        # M as eq. 9 gives it, and as it was used once Condition 1 had dropped sources
+        arrays = mapping_arrays(replace(mapping, matrix=matrix), {**pairs, "M_used": mapping.matrix})
+        return scalars, {"reuse": arrays}
 
     def _step(
-        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, acting: Tensor,
-        ess: np.ndarray,
-    ) -> Step:  # fmt: skip
-        """Learner i's step under its present row; gradient, Fisher product and line search share the same rows."""
+        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, acting: Tensor
+    ) -> tuple[Step, ClipStats]:
+        """Learner i's step under its present row; gradient, Fisher product and line search share the same rows.
+
+        Returns:
+            the step, and the ratios of its sources before it.
+        """
         c, theta = self.config, self.mac.network.theta.data[self.mac.index[i]]
-        entries = torch.arange(samples.n_entries)
+        entries = torch.arange(samples.n_entries, device=self.device)
         drawn = draw_sources(self.mac, mapping, i, samples.n_entries, self.generators["draws"])
         chunks = list(reuse_rows(self.mac, mapping, i, samples, target, counts, entries, drawn))
         self.processed += sum(int(rows.valid.sum()) for rows in chunks)
+        stats = ClipStats(math.inf, self.info.n_agents, self.device)  # nothing is clipped here
         with torch.no_grad():
             for rows in chunks:
-                ratio = log_ratios(self.mac, theta, rows)[0].exp()
-                for j in rows.source.unique().tolist():
-                    r = ratio[rows.source == j][rows.valid[rows.source == j]]
-                    ess[i, j] = float(r.sum() ** 2 / (len(r) * (r**2).sum())) if len(r) else np.nan
+                stats.add(*log_ratios(self.mac, theta, rows), rows.valid, rows.source, rows.weight)
         surrogate, kl = trust_region_objectives(self.mac, theta, chunks)
         others = [j for j in sources_of(mapping, i) if j != i]
         guarded = bool(others) and self.mac.config.reuse_scheme == "adaptive_kl"
@@ -135,10 +138,11 @@ class OATRPOLearner(PolicyLearner):
             found = self.mac.condition(candidate, samples, mapping.entries, acting, others)
             return all(d <= self.mac.config.reuse_sigma for d in found.values())
 
-        return trust_region_step(
+        step = trust_region_step(
             surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
             line_search_steps=c.line_search_steps, condition=condition if guarded else None,
         )  # fmt: skip
+        return step, stats
 
     def _without_violators(
         self, i: int, candidate: Tensor, samples: Samples, mapping: ReuseMapping, acting: Tensor

@@ -24,7 +24,8 @@ from ..components.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .policy import ClipConfig, ClipStats, PolicyLearner
+from .objectives import ClipStats
+from .policy import ClipConfig, PolicyLearner, refuse_reuse
 from .value import clip_rows
 
 
@@ -43,7 +44,8 @@ class PPOLearner(PolicyLearner):
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
-        """Nothing that the single keys allow is refused."""
+        """Refuse a reuse mapping that nothing would follow."""
+        refuse_reuse(values, "PPO")
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``.
@@ -61,7 +63,7 @@ class PPOLearner(PolicyLearner):
         agents = torch.arange(self.info.n_agents, device=self.device)
         norms = []
         for _ in range(c.epochs):
-            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"])
+            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
                 policy = self.mac.policies(samples, part)
                 valid = samples.valid[part]
@@ -76,7 +78,10 @@ class PPOLearner(PolicyLearner):
                 loss.backward()
                 norms.append(clip_rows(self.mac.network.theta.grad, c.grad_norm_clip))
                 self.optimisers[0].step()
-                stats.add(log_ratio.flatten(0, 1), entropy.flatten(0, 1), valid.flatten(0, 1), agents.repeat(len(part)))
+                stats.add(
+                    log_ratio.flatten(0, 1), entropy.flatten(0, 1), valid.flatten(0, 1), agents.repeat(len(part)),
+                    (share * len(parts)).repeat(len(part)),
+                )  # fmt: skip
         scalars = self.value.update(batch, targets, scale)
         self.updates += 1
         self.processed += stats.count

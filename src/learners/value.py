@@ -62,6 +62,9 @@ class ValueConfig:
             raise UserError(
                 f"q_nstep selects n-step returns and gae_lambda GAE: {both}; set one and leave the other null."
             )
+        for name in ("critic_agent_obs", "obs_individual_obs"):
+            if self.critic_type == "ac_critic" and getattr(self, name):
+                raise UserError(f"{name}=True adds to the state: critic_type=ac_critic has none, use cv_critic.")
 
 
 @dataclass(frozen=True)
@@ -267,8 +270,11 @@ class ValueLearner:
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
         losses, norms = [], []
         for _ in range(self.epochs):
-            for part in minibatches(len(x), self.config.num_minibatches, self.generator):
-                loss = self.loss(self.evaluate(self.network, x[part]), old[part], goal[part]).mean()
+            parts = minibatches(len(x), self.config.num_minibatches, self.generator, x.device)
+            for part in parts:
+                errors = self.loss(self.evaluate(self.network, x[part]), old[part], goal[part])
+                # unequal minibatches add up to the whole batch's mean
+                loss = errors.sum() * (len(parts) / goal.numel())
                 self.optimiser.zero_grad()
                 loss.backward()
                 norms.append(clip_rows(self.network.theta.grad, self.config.grad_norm_clip))
@@ -298,6 +304,19 @@ class ValueLearner:
                 self.target.theta.copy_(self.network.theta)
 
     # -- state -----------------------------------------------------------------------------------------------
+
+    def load_weights(self, state: Mapping[str, Any]) -> bool:
+        """Take the network, and the scale of returns that it predicts on, if both fit; returns whether they did."""
+        scale = state["return_stats"]
+        fits = state["theta"].shape == self.network.theta.shape and bool(scale) == (self.return_stats is not None)
+        if not fits or (self.return_stats is not None and scale["mean"].shape != self.return_stats.mean.shape):
+            return False
+        with torch.no_grad():
+            self.network.theta.copy_(state["theta"])
+            self.target.theta.copy_(state["theta"])
+        if self.return_stats is not None:
+            self.return_stats.load_state_dict(scale)
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs to go on with the same numbers."""

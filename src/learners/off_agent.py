@@ -1,0 +1,127 @@
+"""What OAPPO and OATRPO share: refusals, and a learner's rows under the reuse mapping (OAPO paper, section 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..components.batch import Samples
+from ..components.config import key
+from ..components.errors import UserError
+from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
+from ..envs.base import EnvInfo
+from .objectives import ClipStats, Rows
+from .policy import refuse_for_sequential
+
+
+@dataclass(frozen=True)
+class OffAgentConfig:
+    """What both off-agent learners read beside their trust-region keys."""
+
+    factor_clip: float | None = key("Clip the sequential factor to [1/c, c] (null: off).", low=1)
+
+
+def refuse_off_agent(values: Mapping[str, Any], info: EnvInfo, method: str) -> None:
+    """Refuse what off-agent updates cannot do.
+
+    Raises:
+        UserError: as the sequential methods, a controller without a reuse mapping, or recurrent reuse on segments.
+    """
+    refuse_for_sequential(values, info, method)
+    if values["mac"] != "reuse_mac":
+        raise UserError(f"{method} needs the reuse mapping: mac={values['mac']} is refused, use mac=reuse_mac.")
+    if values["use_rnn"] and values["runner"] == "rollout" and values["reuse_scheme"] != "none":
+        raise UserError(
+            f"{method} with use_rnn=True needs whole episodes to reuse: runner=rollout is refused, use runner=parallel."
+        )
+
+
+def sources_of(mapping: ReuseMapping, i: int) -> list[int]:
+    """The sources that learner i uses in this iteration."""
+    if mapping.permutation is not None:
+        return [int(mapping.permutation[i])]
+    return [int(j) for j in np.flatnonzero(mapping.matrix[i] > 0)]
+
+
+def draw_sources(
+    mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, generator: torch.Generator
+) -> Tensor | None:
+    """[E] one source for each entry (`frequency`: drawn from M[i, .]; `sample`: e(i)), or None in `weights`."""
+    sources = sources_of(mapping, i)
+    if len(sources) == 1:
+        # nothing to draw, in any mode
+        return torch.full((n_entries,), sources[0], device=mac.device)
+    if mac.config.reuse_mode == "weights":
+        return None
+    row = torch.from_numpy(mapping.matrix[i]).float()
+    return torch.multinomial(row, n_entries, replacement=True, generator=generator).to(mac.device)
+
+
+def reuse_rows(
+    mac: ReuseMAC,
+    mapping: ReuseMapping,
+    i: int,
+    samples: Samples,
+    target: Tensor,
+    counts: Tensor,
+    part: Tensor,
+    drawn: Tensor | None,
+) -> Iterator[Rows]:
+    """Learner i's rows on the entries ``part``, in pieces of bounded size.
+
+    A row of source j weighs M[i, j] / count_j when all sources are evaluated, and 1 / count_j when j was drawn:
+    the same objective in expectation.
+
+    Args:
+        counts: [N] valid steps of each source, divided by the number of minibatches.
+        part: [m] entries.
+        drawn: [E] one source per entry, or None for all of them.
+    """
+    device = counts.device
+    if drawn is not None:
+        source = drawn[part]
+        yield Rows.gather(samples, target, part, source, 1.0 / counts[source])
+        return
+    share = torch.from_numpy(mapping.matrix[i]).to(device, counts.dtype) / counts
+    steps = samples.valid[0, 0].numel()
+    for chunk in mac.chunks(sources_of(mapping, i), len(part) * steps):
+        source = torch.tensor(chunk, device=device).repeat(len(part))
+        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
+
+
+def merged(stats: list[ClipStats]) -> ClipStats:
+    """All learners' sums in one."""
+    total = ClipStats(stats[0].eps_clip, stats[0].sums.shape[1], stats[0].sums.device)
+    total.sums = torch.stack([s.sums for s in stats]).sum(0)
+    total.largest = torch.stack([s.largest for s in stats]).amax(0)
+    return total
+
+
+def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
+    """What is logged of a mapping beside its arrays."""
+    m, d = mapping.matrix, mapping.distances
+    n = len(m)
+    off = ~np.eye(n, dtype=bool)
+    finite = d[off & np.isfinite(d)]
+    scalars = {
+        "reuse_off_diagonal": float(m[off].mean()) if n > 1 else 0.0,
+        "reuse_pairs": float((m[off] > 0).mean()) if n > 1 else 0.0,
+        "reuse_distance_mean": float(finite.mean()) if len(finite) else 0.0,
+        "reuse_distance_max": float(finite.max()) if len(finite) else 0.0,
+        "reuse_kl_entries": float(len(mapping.entries)),
+    }
+    if mapping.permutation is not None:
+        scalars["reuse_balance_deviation"] = mapping.deviation
+    return scalars
+
+
+def mapping_arrays(mapping: ReuseMapping, pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is kept of each update: M, D, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
+    drawn = {} if mapping.permutation is None else {"e": mapping.permutation.astype(np.int16)}
+    arrays = {"M": mapping.matrix, "D": mapping.distances, **pairs}
+    return {k: v.astype(np.float32) for k, v in arrays.items()} | drawn

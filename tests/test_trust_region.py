@@ -325,11 +325,13 @@ def test_a_condition_is_not_asked_about_a_step_that_failed_already() -> None:
     assert (result.reason, result.blocked) == ("surrogate", None)
 
 
-def test_step_scalars_are_means_over_agents() -> None:
+def test_step_scalars_are_shares_of_steps_and_means_over_agents() -> None:
     taken = Step(ZERO, True, "accepted", kl=0.02, improvement=0.5, backtracks=2, gradient_norm=3.0)
     refused = Step(ZERO, False, "kl", kl=0.0, improvement=0.0, backtracks=10, gradient_norm=1.0)
-    assert step_scalars([taken, refused]) == {
-        "approx_kl": 0.01, "agent_grad_norm": 2.0, "surrogate_improvement": 0.25, "steps_accepted": 0.5,
-        "line_search_backtracks": 6.0,
+    useless = Step(ZERO, False, "gradient", kl=0.0, improvement=0.0, backtracks=0, gradient_norm=0.0)
+    assert step_scalars([taken, refused, useless, refused]) == {
+        "approx_kl": 0.02, "agent_grad_norm": 1.25, "surrogate_improvement": 0.125, "steps_accepted": 0.25,
+        "line_search_backtracks": 5.5, "rejected_kl": 0.5, "rejected_gradient": 0.25, "rejected_surrogate": 0.0,
+        "rejected_condition": 0.0,
     }  # fmt: skip
     assert set(step_scalars([]).values()) == {0.0}

@@ -112,7 +112,8 @@ def table() -> str:
 
     groups: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(DATA.glob("maze-*-seed*.json")):
-        groups.setdefault(path.stem.removeprefix("maze-").rsplit("-seed", 1)[0], []).append(json.loads(path.read_text()))
+        name = path.stem.removeprefix("maze-").rsplit("-seed", 1)[0]
+        groups.setdefault(name, []).append(json.loads(path.read_text()))
     optimum = Maze(n_slots=1).optimum().team_return
     head = (
         "| method | last tenth / optimum | not collapsed | at the optimum | area under the curve "

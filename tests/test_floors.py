@@ -15,7 +15,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 #: each floor may import itself and what is below it; parts of one floor do not know each other
 FLOORS = [
     {"main", "tools", "__main__"},
-    {"run", "settings", "experiment"},
+    {"run", "settings", "experiment", "team"},
     {"learners", "runners"},
     {"controllers", "envs"},
     {"modules"},

@@ -20,8 +20,9 @@ from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
 from oamarl.envs.vec import make_vec
 from oamarl.main import main
-from oamarl.run import MAY_DIFFER, RunConfig, Training, build, check_same, load_team
+from oamarl.run import MAY_DIFFER, RunConfig, Training, build, check_same
 from oamarl.settings import resolve
+from oamarl.team import load_team
 
 from conftest import Program
 from toy_envs import Truncating

@@ -218,7 +218,9 @@ class ValueLearner:
         terminated, truncated = batch.terminated.unsqueeze(-1), batch.truncated.unsqueeze(-1)
         if not self.config.add_value_last_step:
             terminated = terminated | truncated
-        ended = terminated | truncated | ~batch.filled.unsqueeze(-1)
+        # nothing flows back from padding, also where a row stops without a flag
+        goes_on = torch.cat([batch.filled[:, 1:], torch.ones_like(batch.filled[:, :1])], dim=1) & batch.filled
+        ended = terminated | truncated | ~goes_on.unsqueeze(-1)
         if not self.common_reward and not self.joint:
             # under individual rewards an agent that left has nothing more to come
             terminated = terminated | batch.agent_terminated

@@ -29,7 +29,7 @@ PICTURE = "showcase.png"
 
 
 class Team(Protocol):
-    """Trained policies (``run.Team``)."""
+    """Trained policies (``team.Team``)."""
 
     info: EnvInfo
 
@@ -211,7 +211,7 @@ def rollout(team: Team, env: Maze) -> np.ndarray:
 
 def learned_routes(story: Story) -> np.ndarray | None:
     """Return :func:`rollout` of the run's newest checkpoint; None, with a sentence, where there is none."""
-    from ..run import load_team
+    from ..team import load_team
 
     if not isinstance(story.env, Maze):
         return None

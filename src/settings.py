@@ -134,7 +134,7 @@ def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[s
             if layer.origin in ("user", "command"):
                 inert.append(name)
         elif layer.origin == "command":
-            raise UserError(f"'{name}' is not read by {who}: take it off the command line{nearest(name, read)}")
+            raise UserError(f"'{name}' is not read by {who}: take it off the command line.")
         elif layer.origin == "user":
             unread.append(name)
     notices = []

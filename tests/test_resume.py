@@ -270,7 +270,7 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
     return status, out, err
 
 
-SHORT = ("t_max=480", "lr_schedule=constant", "hidden_dim=8", "epochs=2")
+SHORT = ("t_max=480", "lr_schedule=constant", "hidden_dim=8", "epochs=2", "num_minibatches=2")
 
 
 @pytest.fixture(scope="module")
@@ -291,9 +291,20 @@ def test_t_max_may_grow(done: Path, tmp_path: Path) -> None:
     assert main(resumed(tmp_path / "grown", done, "t_max=960")) == 0
     long, grown = folders(tmp_path / "long")[-1], folders(tmp_path / "grown")[-1]
     assert_same_run(long, grown)
+    check_sacred(grown)
     old, new = read_metrics(done), read_metrics(grown)
     assert untimed(new[: len(old) - 2]) == untimed(old[:-2])  # all but its closing point and test
     assert new[-1]["t"] >= 960 > old[-1]["t"]
+
+
+def test_a_test_that_was_due_at_the_checkpoint_is_not_lost(tmp_path: Path) -> None:
+    """It comes before the next update, so a checkpoint made after the last one has it still to come."""
+    more = (*SHORT, "t_max=200", "test_interval=1")
+    assert main(words("happo", tmp_path / "long", *more)) == 0
+    assert main(words("happo", tmp_path / "cut", *more, "t_max=100")) == 0
+    first = folders(tmp_path / "cut")[-1]
+    assert main(words("happo", tmp_path / "grown", *more, f"checkpoint_path={first}")) == 0
+    assert_same_run(folders(tmp_path / "long")[-1], folders(tmp_path / "grown")[-1])
 
 
 def test_what_does_not_change_learning_may_change(done: Path, tmp_path: Path) -> None:

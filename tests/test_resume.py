@@ -45,12 +45,18 @@ def words(algorithm: str, results: Path, *more: str) -> list[str]:
     return [f"--config={algorithm}", "--env-config=maze", "with", *QUICK, f"local_results_path={results}", *more]
 
 
+def usual_signals() -> None:
+    """What a terminal gives a program, also where these tests run under nohup or in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(algorithm: str, results: Path, *more: str) -> subprocess.Popen[str]:
     """The program in a process (and process group) of its own."""
     return subprocess.Popen(
         [sys.executable, str(SRC / "main.py"), *words(algorithm, results, *more)],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=usual_signals,
     )  # fmt: skip
 
 

@@ -31,13 +31,13 @@ ENVS: dict[str, dict[str, Any]] = {
 
 ALWAYS = {
     "ep_length_mean", "return_mean", "return_std", "episode", "agent_steps", "updates", "processed_samples",
-    "approx_kl", "entropy", "agent_grad_norm", "lr",
+    "approx_kl", "clip_frac", "entropy", "agent_grad_norm", "lr",
     "critic_loss", "critic_grad_norm", "explained_variance", "td_error_abs", "target_mean", "value_mean",
     "wall_clock", "time_environment", "time_inference", "time_learning", "time_logging", "time_testing",
 }  # fmt: skip
-OF_CLIPPED = {"clip_frac", "ratio_mean", "ratio_max", "entropy_coef"}
+OF_CLIPPED = {"ratio_mean", "ratio_max", "entropy_coef"}
 OF_SEQUENTIAL = {"factor_min", "factor_max"}
-OF_TRUST_REGIONS = {"surrogate_improvement", "steps_accepted", "line_search_backtracks"}
+OF_TRUST_REGIONS = {"surrogate_improvement", "steps_accepted", "line_search_backtracks", "rejected_kl"}
 OF_REUSE = {"reuse_off_diagonal", "reuse_pairs", "reuse_distance_mean", "reuse_distance_max", "reuse_kl_entries"}
 OF_TESTS = {"test_return_mean", "test_return_std", "test_ep_length_mean"}
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oamarl.components.surrogate import approx_kl, clipped_surrogate, factor_of
+from oamarl.learners.objectives import outside_share
 
 EPS = 0.2
 # (ratio, advantage, objective, slope in the ratio)
@@ -89,3 +90,10 @@ def test_factor_of_a_team_that_was_not_updated_is_one() -> None:
     assert factor_of(torch.zeros(4, 3, 5)).eq(1.0).all()
     assert factor_of(torch.zeros(4, 1), 0).tolist() == [1.0] * 4
     assert factor_of(torch.tensor([[3.0]]), 0).tolist() == [1.0]  # alone, there are no others
+
+
+def test_share_outside_the_clip_range_counts_valid_steps_only() -> None:
+    ratios = torch.tensor([[1.0, 1.19, 1.21], [0.79, 0.81, 9.0]])
+    valid = torch.tensor([[True, True, True], [True, True, False]])
+    assert outside_share(ratios.log(), valid) == pytest.approx(2 / 5)
+    assert outside_share(ratios.log(), torch.zeros_like(valid)) == 0.0

@@ -24,7 +24,7 @@ from ..components.trust_region import step_scalars, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .objectives import Rows, merged_ranges, targets_with_factor, trust_region_objectives
+from .objectives import Rows, merged_ranges, outside_share, targets_with_factor, trust_region_objectives
 from .policy import PolicyLearner, TrustRegionConfig, refuse_for_sequential, refuse_reuse
 
 
@@ -74,6 +74,7 @@ class HATRPOLearner(PolicyLearner):
         scalars = self.value.update(batch, targets, scale)
         self.updates += 1
         scalars |= step_scalars(steps) | {
+            "clip_frac": outside_share(updated, samples.valid),
             "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale,
         } | merged_ranges(ranges)  # fmt: skip
         return scalars, {}

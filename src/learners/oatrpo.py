@@ -33,7 +33,14 @@ from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .objectives import ClipStats, log_ratios, merged_ranges, targets_with_factor, trust_region_objectives
+from .objectives import (
+    ClipStats,
+    log_ratios,
+    merged_ranges,
+    outside_share,
+    targets_with_factor,
+    trust_region_objectives,
+)
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
@@ -104,6 +111,7 @@ class OATRPOLearner(PolicyLearner):
         self.updates += 1
         scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges) | {
             **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},
+            "clip_frac": outside_share(updated, samples.valid),
             "entropy": self.mac.mean_entropy(samples), "lr": self.config.lr * scale,
             "condition_retries": retries / self.info.n_agents,
         }  # fmt: skip

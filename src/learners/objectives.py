@@ -105,6 +105,15 @@ def merged_ranges(ranges: list[dict[str, float]]) -> dict[str, float]:
     return found
 
 
+def outside_share(updated: Tensor, valid: Tensor, eps: float = 0.2) -> float:
+    """Share of valid steps whose ratio left [1 - eps, 1 + eps]: what trust-region learners log as `clip_frac`.
+
+    They clip nothing; at PPO's usual eps the figure compares with that of the clipped methods.
+    """
+    outside = ((updated.exp() - 1.0).abs() > eps) & valid
+    return float(outside.sum()) / max(float(valid.sum()), 1.0)
+
+
 class ClipStats:
     """Running sums of what PPO-like updates log, per source (all tensors stay on the device).
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_tools import ALGORITHMS, CLIPPED, CPU, OFF_AGENT, PPO, Trained, assert_same, settings, train, untimed
 
 from oamarl.components.errors import UserError
 from oamarl.components.layers import shipped
@@ -17,6 +16,8 @@ from oamarl.controllers.basic_mac import with_extras
 from oamarl.envs.base import Arrays, EnvInfo
 from oamarl.envs.matrix import payoff
 from oamarl.run import build
+
+from run_tools import ALGORITHMS, CLIPPED, CPU, OFF_AGENT, PPO, Trained, assert_same, settings, train, untimed
 
 EARLY = "toy_envs:EarlyEnd"  # three like agents that leave one after another
 MIXED = "toy_envs:MixedLength"

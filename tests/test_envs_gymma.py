@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy_gym
 
 from oamarl.components.errors import UserError
 from oamarl.envs.base import Arrays
 from oamarl.envs.gymma import Gymma
 from oamarl.envs.vec import make_info, make_vec
+
+import toy_gym
 
 LBF = "lbforaging:Foraging-8x8-2p-3f-v3"
 RAGGED = "toy_gym:ToyRagged-v0"

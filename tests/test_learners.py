@@ -11,6 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+from oamarl.components.batch import Batch
+from oamarl.components.errors import UserError
+from oamarl.learners import happo
+from oamarl.learners.objectives import targets_with_factor
+
 from learner_tools import (
     ALGORITHMS,
     assert_same,
@@ -27,12 +34,6 @@ from learner_tools import (
     through_a_file,
     with_garbage,
 )
-from torch import Tensor
-
-from oamarl.components.batch import Batch
-from oamarl.components.errors import UserError
-from oamarl.learners import happo
-from oamarl.learners.objectives import targets_with_factor
 
 both_networks = pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
 all_algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS)

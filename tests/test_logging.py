@@ -27,6 +27,8 @@ from oamarl.components.errors import UserError
 from oamarl.components.logging import RunLog
 from oamarl.components.records import curve, read_arrays, read_metrics
 
+from child_signals import usual_signals
+
 
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
@@ -606,8 +608,9 @@ sys.exit(result.exit_code)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_end_a_run_cleanly(tmp_path: Path, number: signal.Signals, code: int) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=usual_signals,
+    )  # fmt: skip
     assert child.stdout is not None
     for line in child.stdout:
         if line == "ready\n":

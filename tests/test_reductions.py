@@ -11,6 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+from oamarl.components import trust_region
+from oamarl.components.batch import Batch
+from oamarl.controllers.reuse_mac import ReuseMapping
+from oamarl.envs.base import EnvInfo
+from oamarl.learners import happo, hatrpo, oappo, oatrpo, ppo
+from oamarl.learners.objectives import ClipStats, Rows, clipped_loss, targets_with_factor
+from oamarl.learners.off_agent import draw_sources, reuse_rows
+
 from learner_tools import (
     assert_same,
     assert_same_scalars,
@@ -24,15 +34,6 @@ from learner_tools import (
     samples_of,
     set_policies,
 )
-from torch import Tensor
-
-from oamarl.components import trust_region
-from oamarl.components.batch import Batch
-from oamarl.controllers.reuse_mac import ReuseMapping
-from oamarl.envs.base import EnvInfo
-from oamarl.learners import happo, hatrpo, oappo, oatrpo, ppo
-from oamarl.learners.objectives import ClipStats, Rows, clipped_loss, targets_with_factor
-from oamarl.learners.off_agent import draw_sources, reuse_rows
 
 both_networks = pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 import torch
-from run_tools import ALGORITHMS, CPU, assert_same, assert_same_run, final_state, untimed
 
 from oamarl.components import checkpoints
 from oamarl.components.records import read_metrics
@@ -29,7 +28,9 @@ from oamarl.main import main
 from oamarl.run import build, load_weights
 from oamarl.settings import resolve
 
+from child_signals import usual_signals
 from conftest import ROOT, SRC
+from run_tools import ALGORITHMS, CPU, assert_same, assert_same_run, final_state, untimed
 
 #: a maze that random walks solve now and then, so that episodes differ in length and return
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
@@ -43,12 +44,6 @@ QUICK = (
 
 def words(algorithm: str, results: Path, *more: str) -> list[str]:
     return [f"--config={algorithm}", "--env-config=maze", "with", *QUICK, f"local_results_path={results}", *more]
-
-
-def usual_signals() -> None:
-    """What a terminal gives a program, also where these tests run under nohup or in the background."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def start(algorithm: str, results: Path, *more: str) -> subprocess.Popen[str]:

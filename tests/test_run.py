@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_tools import CPU, Trained, assert_same, assert_same_run, settings, train, untimed
 
 from oamarl.components import checkpoints
 from oamarl.components.errors import UserError
@@ -25,6 +24,7 @@ from oamarl.settings import resolve
 from oamarl.team import load_team
 
 from conftest import Program
+from run_tools import CPU, Trained, assert_same, assert_same_run, settings, train, untimed
 from toy_envs import Truncating
 
 PLAIN = "toy_envs:Truncating"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_tools import CPU, assert_same, assert_same_batch, settings, train, untimed
 
 from oamarl.components.batch import Batch, Samples
 from oamarl.components.errors import UserError
@@ -18,6 +17,8 @@ from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import make_env
 from oamarl.run import build
+
+from run_tools import CPU, assert_same, assert_same_batch, settings, train, untimed
 
 MIXED = "toy_envs:MixedLength"
 EARLY = "toy_envs:EarlyEnd"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,3 +58,36 @@ def test_links_between_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+# -- the results that are stated -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seeds() -> Any:
+    spec = importlib.util.spec_from_file_location("maze_seeds", ROOT / "benchmarks" / "maze_seeds.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_results_is_that_of_the_curves(seeds: Any) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for line in seeds.table().splitlines():
+        assert line in page
+
+
+@pytest.mark.parametrize("method", ["oappo", "oatrpo", "happo", "hatrpo", "mappo", "ippo"])
+def test_curves_are_of_the_shipped_configuration(seeds: Any, method: str) -> None:
+    """A configuration that changes must be trained again before its results can stand."""
+    curve = json.loads((seeds.DATA / f"maze-{method}-seed1.json").read_text())
+    assert curve["config"] == seeds.configuration(seeds.words(method, 1, []))
+
+
+@pytest.mark.parametrize("method", ["oappo", "oatrpo"])
+def test_off_agent_methods_did_not_collapse(seeds: Any, method: str) -> None:
+    curves = [json.loads(path.read_text()) for path in seeds.DATA.glob(f"maze-{method}-seed*.json")]
+    assert len(curves) == 10
+    assert sum(c["tenths"][-1] >= 0.95 * c["best_tenth"] > 0 for c in curves) >= 9

@@ -131,7 +131,7 @@ class BasicMAC:
 
     def initial_hidden(self, n_slots: int) -> Tensor:
         """Return the hidden state of all agents in ``n_slots`` slots before their first step, [B, N, H]."""
-        return self.network.theta.new_zeros(n_slots, self.info.n_agents, self.network.hidden_dim)
+        return self.network.initial_hidden(n_slots, self.info.n_agents)
 
     @torch.no_grad()
     def act(

@@ -93,9 +93,9 @@ class Network(nn.Module):
         """Return network k's parameters [P] as a leaf sharing their storage: training it changes network k alone."""
         return self.theta.data[k].requires_grad_()
 
-    def initial_hidden(self, n_networks: int, rows: int) -> Tensor:
-        """Return zeros [n_networks, rows, H]: the hidden state before an episode's first step."""
-        return self.theta.new_zeros(n_networks, rows, self.hidden_dim)
+    def initial_hidden(self, *rows: int) -> Tensor:
+        """Return zeros [*rows, H]: the hidden state before an episode's first step."""
+        return self.theta.new_zeros(*rows, self.hidden_dim)
 
     def single(self, theta: Tensor, x: Tensor) -> Tensor:
         """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences from a zero hidden state.

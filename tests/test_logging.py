@@ -655,5 +655,8 @@ def test_sacred_is_known_in_one_place() -> None:
 def test_records_file_positions_match_the_reader(tmp_path: Path) -> None:
     log = make_log(tmp_path)
     log.scalars({"a": 1.0}, 1)
-    assert log.checkpoint_position() == {"metrics.jsonl": len(records.metrics_line({"a": 1.0}, 1, time.time()))}
+    line = (tmp_path / "metrics.jsonl").read_bytes()
+    assert line.endswith(b"\n")
+    assert records.parse_metrics(line)[0]["metrics"] == {"a": 1.0}
+    assert log.checkpoint_position() == {"metrics.jsonl": len(line)}
     log.close()

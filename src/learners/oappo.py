@@ -39,6 +39,7 @@ from .off_agent import (
     mapping_arrays,
     mapping_scalars,
     merged,
+    per_pair,
     refuse_off_agent,
     reuse_rows,
     sources_of,
@@ -98,9 +99,9 @@ class OAPPOLearner(PolicyLearner):
         scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
         } | merged_ranges(ranges)  # fmt: skip
-        per_source = [s.per_source() for s in stats]
-        pairs = {k: torch.stack([p[k] for p in per_source]).cpu().numpy() for k in per_source[0]}
-        return scalars, {"reuse": mapping_arrays(mapping, pairs)}
+        return scalars, {
+            "reuse": mapping_arrays(mapping, per_pair(stats, "ess", "ratio_mean", "ratio_max", "clip_frac"))
+        }
 
     def _update_agent(
         self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, entropy_coef: float,

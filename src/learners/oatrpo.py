@@ -47,6 +47,7 @@ from .off_agent import (
     mapping_arrays,
     mapping_scalars,
     merged,
+    per_pair,
     refuse_off_agent,
     reuse_rows,
     sources_of,
@@ -115,8 +116,7 @@ class OATRPOLearner(PolicyLearner):
             "entropy": self.mac.mean_entropy(samples), "lr": self.config.lr * scale,
             "condition_retries": retries / self.info.n_agents,
         }  # fmt: skip
-        per_source = [s.per_source() for s in stats]
-        pairs = {k: torch.stack([p[k] for p in per_source]).cpu().numpy() for k in ("ess", "ratio_mean", "ratio_max")}
+        pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max")
         # M as eq. 9 gives it, and as it was used once Condition 1 had dropped sources
         arrays = mapping_arrays(replace(mapping, matrix=matrix), {**pairs, "M_used": mapping.matrix})
         return scalars, {"reuse": arrays}

@@ -120,6 +120,12 @@ def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
     return scalars
 
 
+def per_pair(stats: list[ClipStats], *names: str) -> dict[str, np.ndarray]:
+    """Figures of ``ClipStats.per_source`` as [N, N], learner by source, from one ``ClipStats`` a learner."""
+    rows = [s.per_source() for s in stats]
+    return {name: torch.stack([row[name] for row in rows]).cpu().numpy() for name in names}
+
+
 def mapping_arrays(mapping: ReuseMapping, pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What is kept of each update: M, D, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
     drawn = {} if mapping.permutation is None else {"e": mapping.permutation.astype(np.int16)}

@@ -150,7 +150,7 @@ def with_garbage(batch: Batch, mac: Any, seed: int = 0) -> Batch:
     padding = ~batch.filled
     beyond = torch.arange(t + 1) > lengths
     idle = batch.filled.unsqueeze(-1) & ~batch.alive
-    content = {f.name: getattr(batch, f.name).clone() for f in fields(batch)}
+    content = {f.name: x.clone() for f in fields(batch) if (x := getattr(batch, f.name)) is not None}
 
     def spoil(name: str, where: Tensor) -> None:
         x = content[name]

@@ -51,7 +51,7 @@ CHECKED = [
 
 @pytest.mark.parametrize(("field", "dim"), CHECKED)
 def test_a_wrong_shape_is_told_by_the_field_s_name(field: str, dim: int) -> None:
-    good = batch()
+    good = segments()
     x: Tensor = getattr(good, field)
     wrong = torch.cat([x, x.narrow(dim, 0, 1)], dim=dim)
     with pytest.raises(ValueError, match=rf"Batch\.{field} starts with shape .*, expected "):
@@ -76,16 +76,25 @@ def test_valid_is_a_real_step_of_a_living_agent() -> None:
     ]
 
 
-def test_last_actions_start_anew_after_an_episode_that_ended_inside_the_row() -> None:
-    assert batch().last_actions.tolist() == [
+def segments() -> Batch:
+    """The same experience as segments: row 0 begins with an episode, row 1 in the middle of one (after 7, 8)."""
+    carried = torch.arange(1.0, B * N * 3 + 1).view(B, N, 3)
+    return replace(batch(), hidden=carried, before=torch.tensor([[-1, -1], [7, 8]]))
+
+
+def test_last_actions_start_anew_where_an_episode_begins_inside_the_row() -> None:
+    s = segments()
+    assert s.begins.tolist() == [[True, True, False, False], [False, False, True, True]]
+    assert s.last_actions.tolist() == [
         [[-1, -1], [-1, -1], [10, 11], [20, 21]],
-        [[-1, -1], [100, 101], [110, 111], [120, 121]],
+        [[7, 8], [100, 101], [-1, -1], [-1, -1]],
     ]
-    # an episode that ended with the row: the observation after it is the next one's first
-    at_the_end = replace(batch(), final_index=torch.tensor([[1, 2]]))
-    assert at_the_end.last_actions[:, 3].tolist() == [[20, 21], [-1, -1]]
-    assert at_the_end.last_actions[0, 1].tolist() == [0, 1]
-    assert at_the_end.actions[1, 2].tolist() == [120, 121]  # the batch itself is as it was
+    # an episode that is cut with the row: the observation after it is the next one's first
+    truncated = s.truncated.clone()
+    truncated[0, 2] = True
+    at_the_end = replace(s, truncated=truncated)
+    assert at_the_end.last_actions[0].tolist() == [[-1, -1], [-1, -1], [10, 11], [-1, -1]]
+    assert at_the_end.actions[0, 2].tolist() == [20, 21]  # the batch itself is as it was
 
 
 def test_last_actions_of_whole_episodes() -> None:
@@ -135,6 +144,34 @@ def test_recurrent_samples_are_the_rows_with_time_last() -> None:
     assert s.avail.shape == (B, N, T, A)
     assert s.avail[..., 2].nonzero().tolist() == [[0, 1, 1]]
     assert s.counts().tolist() == [5.0, 4.0]
+
+
+def test_recurrent_samples_of_segments_are_cut_where_episodes_begin() -> None:
+    b = segments()
+    inputs = torch.stack([b.actions.float(), 0.5 * b.actions], dim=-1)
+    s = Samples.make(b, inputs, 1000.0 + b.actions, True)
+    # sequences: row 0's first step; its other two; row 1's two real steps
+    assert s.actions.tolist() == [[[0, 0], [1, 0]], [[10, 20], [11, 21]], [[100, 110], [101, 111]]]
+    assert s.valid[..., 0].tolist() == [[True, True]] * 3
+    assert s.valid[..., 1].tolist() == [[False, False], [True, False], [True, True]]
+    assert torch.equal(s.inputs[..., 0], s.actions.float())
+    assert torch.equal(s.log_prob, -s.actions.float())
+    assert s.advantage[2].tolist() == [[1100.0, 1110.0], [1101.0, 1111.0]]
+    assert s.hidden is not None
+    assert b.hidden is not None
+    # what begins inside a row starts from zeros, what goes on starts from what was carried over
+    assert torch.equal(s.hidden, torch.stack([b.hidden[0], torch.zeros(N, 3), b.hidden[1]]))
+    assert s.counts().tolist() == samples(True).counts().tolist()
+
+
+def test_a_step_that_was_lost_cuts_the_sequence_around_it() -> None:
+    b = segments()
+    filled = torch.tensor([[True, False, True], [True, True, True]])
+    s = Samples.make(replace(b, filled=filled, terminated=b.terminated & False), b.obs[:, :T], b.reward, True)
+    assert s.actions[:, 0].tolist() == [[0, 0, 0], [20, 0, 0], [100, 110, 120]]
+    assert s.valid[:, 0].tolist() == [[True, False, False], [True, False, False], [True, True, True]]
+    assert s.hidden is not None
+    assert not s.hidden[1].any()
 
 
 @pytest.mark.parametrize("recurrent", [False, True])

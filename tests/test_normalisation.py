@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oamarl.components.batch import Batch, Samples
+from oamarl.components.errors import UserError
 from oamarl.components.generators import generator
-from oamarl.components.normalisation import RunningMeanStd
+from oamarl.components.normalisation import ObservationNormaliser, RunningMeanStd
 from oamarl.components.schedules import scheduled
+
+from learner_tools import make_batch, make_info, make_learner
+from run_tools import assert_same
 
 
 def test_running_mean_and_variance_by_hand() -> None:
@@ -89,3 +97,69 @@ def test_named_streams_are_repeatable_and_apart() -> None:
     assert draw(1, "order") == draw(1, "order")
     streams = [draw(1, "order"), draw(2, "order"), draw(1, "kl"), draw(1, "kl", 0), draw(1, "kl", 1), draw(1)]
     assert len({tuple(s) for s in streams}) == len(streams)
+
+
+# -- observations ------------------------------------------------------------------------------------------
+
+
+def test_agents_of_one_space_share_the_statistics_of_what_living_agents_saw() -> None:
+    """Agents 0 and 2 are alike; by hand: they saw 1, 3 and 5, agent 1 saw 10 and 30; the state was 2 and 4."""
+    norm = ObservationNormaliser([0, 1, 0], obs_size=2, state_size=1)
+    obs = torch.tensor([[[[1.0, 0.0], [10.0, 7.0], [3.0, 0.0]], [[99.0, 9.0], [30.0, 7.0], [5.0, 0.0]]]])
+    valid = torch.tensor([[[True, True, True], [False, True, True]]])
+    state, filled = torch.tensor([[[2.0], [4.0]]]), torch.ones(1, 2, dtype=torch.bool)
+    assert torch.equal(norm.obs(obs), obs.clamp(-10, 10)), "nothing is known yet: all as it was, but for the clip"
+    norm.update(obs, valid, state, filled)
+    deviation = (8 / 3) ** 0.5
+    torch.testing.assert_close(norm.obs(obs)[0, 0, :, 0], torch.tensor([-2 / deviation, -1.0, 0.0]))
+    torch.testing.assert_close(norm.obs(obs)[0, 1, :, 0], torch.tensor([10.0, 1.0, 2 / deviation]))  # clipped
+    assert not norm.obs(obs)[0, 0, :, 1].any(), "what never varies is 0, padding too"
+    assert norm.state(torch.tensor([[2.0], [5.0]])).tolist() == [[-1.0], [2.0]]
+
+
+def test_the_statistics_travel_with_the_policies() -> None:
+    info = make_info(3, ragged=True)
+    values = {"standardise_obs": True, "sharing": "separate", "obs_agent_id": False}
+    a, b = (make_learner("mappo", info, seed=s, **values) for s in (1, 2))
+    batch = make_batch(a.mac, seed=0)
+    assert a.mac.normaliser.groups == [0, 0, 1]
+    first = a.mac.standardised(batch)
+    assert torch.equal(first.obs, batch.obs.clamp(-10, 10))
+    a.train(batch, 0)
+    assert not torch.equal(a.mac.standardised(batch).obs, first.obs), (
+        "the batch entered the statistics after its update"
+    )
+    b.mac.load_state_dict(a.mac.state_dict())
+    assert torch.equal(a.mac.standardised(batch).obs, b.mac.standardised(batch).obs)
+    uniform, hidden = None, a.mac.initial_hidden(4)
+    args = (batch.obs[:, 0], batch.avail[:, 0], torch.full((4, 3), -1), hidden, uniform)
+    assert_same(a.mac.act(*args), b.mac.act(*args))
+    plain = make_learner("mappo", info, **{**values, "standardise_obs": False})
+    with pytest.raises(UserError, match="standardise_obs=False does not fit these policies"):
+        plain.mac.load_state_dict(a.mac.state_dict())
+    with pytest.raises(UserError, match="standardise_obs=True does not fit these policies"):
+        b.mac.load_state_dict(plain.mac.state_dict())
+
+
+@pytest.mark.parametrize("algorithm", ["ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo"])
+def test_a_scale_of_the_observations_does_not_matter_once_it_is_known(algorithm: str) -> None:
+    """Two learners see the same world in other units: after one batch of statistics they learn the same."""
+    thetas = []
+    for scale in (1.0, 64.0):
+        learner = make_learner(algorithm, make_info(), standardise_obs=True)
+        batch = make_batch(learner.mac, seed=0)
+        scaled = replace(batch, obs=batch.obs * scale, state=batch.state * scale)
+        learner.mac.observe(scaled)
+        learner.train(replace(scaled, log_prob=fresh_log_probs(learner.mac, scaled)), 0)
+        thetas.append(learner.mac.network.theta.detach().clone())
+    torch.testing.assert_close(thetas[0], thetas[1], rtol=1e-4, atol=1e-5)
+
+
+def fresh_log_probs(mac: Any, batch: Batch) -> torch.Tensor:
+    """[B, T, N] log-probabilities of a batch's actions under the policies as they are now."""
+    seen = mac.standardised(batch)
+    samples = Samples.make(seen, mac.inputs(seen), torch.zeros_like(batch.log_prob), False)
+    found = torch.zeros_like(batch.log_prob)
+    with torch.no_grad():
+        found[batch.filled] = mac.policies(samples, torch.arange(samples.n_entries)).log_prob(samples.actions)
+    return found

@@ -26,6 +26,8 @@ class Batch:
     | alive | [B, T, N] bool | the agent took a decision at this step |
     | final_obs, final_state, final_avail | [K, ...] | true last observations of episodes that end inside a row |
     | final_index | [K, 2] int64 | their (row, step) |
+    | hidden | [B, N, H] | the policies' hidden state before the first step; None: zeros (whole episodes) |
+    | before | [B, N] int64 | actions before the first step, -1 where an episode begins there; None: all -1 |
     """
 
     obs: Tensor
@@ -43,6 +45,8 @@ class Batch:
     final_state: Tensor
     final_avail: Tensor
     final_index: Tensor
+    hidden: Tensor | None = None
+    before: Tensor | None = None
 
     def __post_init__(self) -> None:
         b, t, n = self.log_prob.shape
@@ -51,8 +55,11 @@ class Batch:
             "obs": (b, t + 1, n), "state": (b, t + 1), "avail": (b, t + 1, n), "actions": (b, t, n),
             "reward": (b, t, n), "terminated": (b, t), "truncated": (b, t), "agent_terminated": (b, t, n),
             "filled": (b, t), "alive": (b, t, n), "final_index": (k, 2), "final_state": (k,), "final_avail": (k, n),
+            "hidden": (b, n), "before": (b, n),
         }  # fmt: skip
         for name, shape in expected.items():
+            if getattr(self, name) is None:
+                continue
             got = tuple(getattr(self, name).shape[: len(shape)])
             if got != shape:
                 raise ValueError(f"Batch.{name} starts with shape {got}, expected {shape}.")
@@ -63,21 +70,27 @@ class Batch:
         return self.filled.unsqueeze(-1) & self.alive
 
     @property
+    def begins(self) -> Tensor:
+        """[B, T+1] bool: an episode begins after the step before: it ended one, or was not real."""
+        over = self.terminated | self.truncated | ~self.filled
+        first = torch.ones_like(over[:, :1]) if self.before is None else (self.before < 0).all(1, keepdim=True)
+        return torch.cat([first, over], dim=1)
+
+    @property
     def last_actions(self) -> Tensor:
         """[B, T+1, N] int64: the action before each step, -1 where there is none (an episode's first step)."""
-        first = torch.full_like(self.actions[:, :1], -1)
+        first = torch.full_like(self.actions[:, :1], -1) if self.before is None else self.before.unsqueeze(1)
         previous = torch.cat([first, self.actions], dim=1)
-        if len(self.final_index):
-            # a new episode begins after a step that ended one inside the row
-            row, step = self.final_index.unbind(1)
-            previous[row, step + 1] = -1
-        return previous
+        if self.before is None:
+            return previous  # whole episodes: the last column follows the step that ended one
+        return torch.where(self.begins.unsqueeze(-1), -1, previous)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device`` (itself when it is there already)."""
         if self.obs.device == torch.device(device):
             return self
-        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{k: x if x is None else x.to(device, non_blocking=True) for k, x in moved.items()})
 
 
 @dataclass(frozen=True)
@@ -85,8 +98,9 @@ class Samples:
     """What policies are trained on: ENTRIES first, agents second, time last.
 
     Feed-forward policies: the E entries are the batch's filled steps and ``*T`` is empty.
-    Recurrent policies: the entries are the batch's rows and ``*T`` is ``(T,)``. So ``x[entry, source]``
-    gathers experience of any agents alike in both cases.
+    Recurrent policies: the entries are sequences and ``*T`` is ``(T,)``: the batch's rows where they are whole
+    episodes, otherwise its rows cut where episodes begin and padded to the longest. So ``x[entry, source]`` gathers
+    experience of any agents alike in both cases.
 
     | field | shape | meaning |
     |---|---|---|
@@ -95,6 +109,7 @@ class Samples:
     | actions, log_prob | [E, N, *T] | actions and their acting log-probabilities mu |
     | valid | [E, N, *T] bool | the loss mask (real step, living agent) |
     | advantage | [E, N, *T] | advantages; equal for all agents under a joint advantage |
+    | hidden | [E, N, H] | hidden state before each sequence, of the agents themselves; None: zeros |
     """
 
     inputs: Tensor
@@ -103,6 +118,7 @@ class Samples:
     log_prob: Tensor
     valid: Tensor
     advantage: Tensor
+    hidden: Tensor | None = None
 
     @classmethod
     def make(cls, batch: Batch, inputs: Tensor, advantage: Tensor, recurrent: bool) -> Samples:
@@ -112,12 +128,23 @@ class Samples:
             batch: the experience.
             inputs: [B, T, N, I] policy inputs.
             advantage: [B, T, N].
-            recurrent: keep rows whole.
+            recurrent: keep sequences whole.
         """
         steps = batch.actions.shape[1]
         per_agent = (inputs, batch.avail[:, :steps], batch.actions, batch.log_prob, batch.valid, advantage)
-        if recurrent:
+        if recurrent and batch.hidden is None:
             return cls(*(x.transpose(1, 2).contiguous() for x in per_agent))
+        if recurrent:
+            sequence, position, row, step = _sequences(batch)
+            shape = (int(sequence[-1]) + 1, int(position.max()) + 1)
+            cut = []
+            for x in per_agent:
+                padded = x.new_zeros(*shape, *x.shape[2:])
+                padded[sequence, position] = x[row, step]
+                cut.append(padded.transpose(1, 2).contiguous())
+            first = position == 0
+            carried = (first & (step == 0))[first].view(-1, 1, 1)
+            return cls(*cut, hidden=torch.where(carried, batch.hidden[row[first]], 0.0))
         where = batch.filled.nonzero(as_tuple=True)
         return cls(*(x[where] for x in per_agent))
 
@@ -129,6 +156,19 @@ class Samples:
     def counts(self) -> Tensor:
         """[N]: valid steps of each agent in the whole batch, at least 1 (a source without any has only zero rows)."""
         return self.valid.transpose(0, 1).flatten(1).sum(1).clamp(min=1).float()
+
+
+def _sequences(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Number the sequences that a batch of segments consists of, cut where an episode begins.
+
+    Returns:
+        for each real step, [S]: its sequence, its position in it, its row, and its place in the row.
+    """
+    row, step = batch.filled.nonzero(as_tuple=True)
+    # the first real step of a row starts a sequence, whether or not an episode begins there
+    starts = batch.begins[row, step] | torch.cat([torch.ones_like(row[:1]), row.diff()]).bool()
+    sequence = starts.long().cumsum(0) - 1
+    return sequence, step - step[starts][sequence], row, step
 
 
 def minibatches(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -51,3 +54,67 @@ class RunningMeanStd:
         """Take the statistics back."""
         device = self.mean.device
         self.mean, self.var, self.count = (state[k].to(device) for k in ("mean", "var", "count"))
+
+
+class ObservationNormaliser:
+    """Observations and states on a running scale: mean 0, deviation 1, clipped to [-10, 10].
+
+    Agents of one group share their statistics, so that an observation looks the same to whoever of them reads it.
+
+    Args:
+        groups: the group of each agent, [N] numbers from 0 without gaps.
+        obs_size, state_size: widths O and S.
+    """
+
+    CLIP = 10.0
+
+    def __init__(self, groups: Sequence[int], obs_size: int, state_size: int) -> None:
+        self.groups = list(groups)
+        self.obs_stats = [RunningMeanStd((obs_size,)) for _ in range(max(groups) + 1)]
+        self.state_stats = RunningMeanStd((state_size,))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Lay the groups' statistics out by agent: [N, O]."""
+        self._mean = torch.stack([self.obs_stats[g].mean.float() for g in self.groups])
+        self._std = torch.stack([self.obs_stats[g].std for g in self.groups])
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the statistics."""
+        for stats in (*self.obs_stats, self.state_stats):
+            stats.mean, stats.var, stats.count = (x.to(device) for x in (stats.mean, stats.var, stats.count))
+        self._refresh()
+
+    def obs(self, obs: Tensor) -> Tensor:
+        """Return observations [..., N, O] on the running scale."""
+        return ((obs - self._mean) / self._std).clamp(-self.CLIP, self.CLIP)
+
+    def state(self, state: Tensor) -> Tensor:
+        """Return states [..., S] on the running scale."""
+        return self.state_stats.normalise(state).clamp(-self.CLIP, self.CLIP)
+
+    def update(self, obs: Tensor, valid: Tensor, state: Tensor, filled: Tensor) -> None:
+        """Take in what was seen at real steps.
+
+        Args:
+            obs: [B, T, N, O].
+            valid: [B, T, N] bool: the agent took a decision there (the dead show zeros).
+            state: [B, T, S].
+            filled: [B, T] bool.
+        """
+        for g, stats in enumerate(self.obs_stats):
+            members = [i for i, group in enumerate(self.groups) if group == g]
+            stats.update(obs[:, :, members][valid[:, :, members]])
+        self.state_stats.update(state[filled])
+        self._refresh()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the statistics."""
+        return {"obs": [s.state_dict() for s in self.obs_stats], "state": self.state_stats.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the statistics back."""
+        for stats, saved in zip(self.obs_stats, state["obs"], strict=True):
+            stats.load_state_dict(saved)
+        self.state_stats.load_state_dict(state["state"])
+        self._refresh()

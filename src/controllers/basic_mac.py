@@ -6,9 +6,10 @@ Sharing is an index from agents to networks: [0, 0, 0] shared, [0, 1, 2] separat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +18,7 @@ from ..components.batch import Batch, Samples
 from ..components.config import key
 from ..components.distributions import MaskedCategorical
 from ..components.errors import UserError
+from ..components.normalisation import ObservationNormaliser
 from ..envs.base import EnvInfo
 from ..modules.network import Network, NetworkConfig
 
@@ -32,6 +34,7 @@ class MACConfig:
     )
     obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
     obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
+    standardise_obs: bool = key("Observations and states are shifted and scaled by running statistics.")
 
 
 def sharing_index(sharing: str | list[int], n_agents: int, name: str = "sharing") -> list[int]:
@@ -48,6 +51,12 @@ def sharing_index(sharing: str | list[int], n_agents: int, name: str = "sharing"
         raise UserError(f"{name}={sharing} names {len(sharing)} networks, but the environment has {n_agents} agents.")
     numbers = {old: new for new, old in enumerate(dict.fromkeys(sharing))}
     return [numbers[k] for k in sharing]
+
+
+def _groups(alike: np.ndarray) -> list[int]:
+    """The group of each agent: the number of distinct spaces before the first agent like it."""
+    first = alike.argmax(1).tolist()
+    return [sorted(set(first)).index(f) for f in first]
 
 
 def with_extras(obs: Tensor, last_actions: Tensor | None, agent_id: bool, n_actions: int) -> Tensor:
@@ -101,11 +110,18 @@ class BasicMAC:
             activation=net.activation, head_gain=net.head_gain, generator=generator,
         )  # fmt: skip
         self._index = torch.tensor(self.index)
+        # agents of one space share their statistics, whoever reads the observation
+        alike = info.agents_match()
+        self.normaliser = (
+            ObservationNormaliser(_groups(alike), info.obs_size, info.state_size) if config.standardise_obs else None
+        )
 
     def to(self, device: torch.device | str) -> None:
         """Move the networks."""
         self.network.to(device)
         self._index = self._index.to(device)
+        if self.normaliser is not None:
+            self.normaliser.to(device)
 
     @property
     def device(self) -> torch.device:
@@ -149,6 +165,8 @@ class BasicMAC:
         Returns:
             actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
         """
+        if self.normaliser is not None:
+            obs = self.normaliser.obs(obs)
         x = with_extras(
             obs, last_actions if self.config.obs_last_action else None, self.config.obs_agent_id, self.info.n_actions
         )
@@ -159,6 +177,22 @@ class BasicMAC:
 
     # -- learning ------------------------------------------------------------------------------------
 
+    def standardised(self, batch: Batch) -> Batch:
+        """Return ``batch`` as policies and critics see it, by the statistics that its actions were chosen with."""
+        if self.normaliser is None:
+            return batch
+        obs, state = self.normaliser.obs, self.normaliser.state
+        return replace(
+            batch, obs=obs(batch.obs), state=state(batch.state), final_obs=obs(batch.final_obs),
+            final_state=state(batch.final_state),
+        )  # fmt: skip
+
+    def observe(self, batch: Batch) -> None:
+        """Take a batch into the running statistics: after its update, or its ratios would not start at 1."""
+        if self.normaliser is not None:
+            steps = batch.actions.shape[1]
+            self.normaliser.update(batch.obs[:, :steps], batch.valid, batch.state[:, :steps], batch.filled)
+
     def inputs(self, batch: Batch) -> Tensor:
         """Return the policies' inputs at the steps of ``batch``, [B, T, N, I]."""
         steps = batch.actions.shape[1]
@@ -168,18 +202,23 @@ class BasicMAC:
     def policies(self, samples: Samples, entries: Tensor) -> MaskedCategorical:
         """Each agent's own policy on its own experience: a distribution over [E', N, *T]."""
         x = self._to_rows(samples.inputs[entries])
-        logits = self.network.stacked(self._thetas(), x)
+        hidden = None if samples.hidden is None else self._to_rows(samples.hidden[entries])
+        logits = self.network.stacked(self._thetas(), x, hidden)
         return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
 
-    def policy(self, theta: Tensor, inputs: Tensor, avail: Tensor) -> MaskedCategorical:
-        """The policy with flat parameters ``theta`` [P] on rows of anybody's experience [L, *T, I]."""
-        return MaskedCategorical(self.network.single(theta, inputs), avail)
+    def policy(self, theta: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:
+        """The policy with flat parameters ``theta`` [P] on rows of anybody's experience [L, *T, I].
+
+        ``hidden`` [L, H]: its hidden state before each sequence; None: zeros.
+        """
+        return MaskedCategorical(self.network.single(theta, inputs, hidden), avail)
 
     def own_log_ratio(self, samples: Samples, agent: int, source: int) -> Tensor:
         """[E, *T] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""
         with torch.no_grad():
+            hidden = None if samples.hidden is None else samples.hidden[:, source]
             policy = self.policy(
-                self.network.theta[self.index[agent]], samples.inputs[:, source], samples.avail[:, source]
+                self.network.theta[self.index[agent]], samples.inputs[:, source], samples.avail[:, source], hidden
             )
             log_ratio = policy.log_prob(samples.actions[:, source]) - samples.log_prob[:, source]
             return torch.where(samples.valid[:, source], log_ratio, 0.0)
@@ -193,10 +232,22 @@ class BasicMAC:
     # -- state -----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the parameters."""
-        return {"theta": self.network.theta.detach().clone()}
+        """Return the parameters, and the observations' statistics."""
+        state: dict[str, Any] = {"theta": self.network.theta.detach().clone()}
+        return state if self.normaliser is None else state | {"normaliser": self.normaliser.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take parameters back; leaves made by ``Network.row`` keep pointing at them."""
+        """Take parameters back; leaves made by ``Network.row`` keep pointing at them.
+
+        Raises:
+            UserError: the policies read standardised observations, and the configuration says otherwise.
+        """
+        if (self.normaliser is not None) != ("normaliser" in state):
+            raise UserError(
+                f"standardise_obs={self.normaliser is not None} does not fit these policies: they were trained with "
+                f"standardise_obs={self.normaliser is None}."
+            )
+        if self.normaliser is not None:
+            self.normaliser.load_state_dict(state["normaliser"])
         with torch.no_grad():
             self.network.theta.data.copy_(state["theta"])

@@ -32,12 +32,14 @@ class VecEnv(ABC):
         info: sizes and names.
         n_slots: B.
         arrays: what the slots show; the same memory for ever, filled by :meth:`reset` and :meth:`step`.
+        lost: [B] bool, slots whose episode went down with its worker at the last step: reset them.
     """
 
     def __init__(self, info: EnvInfo, n_slots: int, arrays: Arrays) -> None:
         self.info = info
         self.n_slots = n_slots
         self.arrays = arrays
+        self.lost = np.zeros(n_slots, bool)
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Start an episode in each of ``slots`` [k] int64 from ``seeds`` [k] int64; other rows stay as they are."""

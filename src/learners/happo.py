@@ -65,7 +65,7 @@ class HAPPOLearner(PolicyLearner):
             updated[:, i] = self.mac.own_log_ratio(samples, i, i)
             ranges.append(factor_range)
         scalars = self.value.update(batch, targets, scale)
-        self.updates += 1
+        self.close(batch)
         self.processed += stats.count
         scalars |= stats.scalars() | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,

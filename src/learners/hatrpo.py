@@ -72,7 +72,7 @@ class HATRPOLearner(PolicyLearner):
             ranges.append(factor_range)
             self.processed += int(rows.valid.sum())
         scalars = self.value.update(batch, targets, scale)
-        self.updates += 1
+        self.close(batch)
         scalars |= step_scalars(steps) | {
             "clip_frac": outside_share(updated, samples.valid),
             "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale,

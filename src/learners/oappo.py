@@ -94,7 +94,7 @@ class OAPPOLearner(PolicyLearner):
             updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
             ranges.append(factor_range)
         scalars = self.value.update(batch, targets, scale)
-        self.updates += 1
+        self.close(batch)
         self.processed += sum(s.count for s in stats)
         scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,

@@ -109,7 +109,7 @@ class OATRPOLearner(PolicyLearner):
             steps.append(step)
             ranges.append(factor_range)
         scalars = self.value.update(batch, targets, scale)
-        self.updates += 1
+        self.close(batch)
         scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges) | {
             **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},
             "clip_frac": outside_share(updated, samples.valid),

@@ -21,6 +21,7 @@ class Rows:
 
     ``weight`` [L] is the row's share of the objective: a sum over rows of weight times objective per step is the
     mean over the sources' valid steps that the method asks for. ``target`` [L, *T] is factor times advantage.
+    ``hidden`` [L, H] is the hidden state before each sequence, of the agent that acted (None: zeros).
     """
 
     inputs: Tensor
@@ -31,6 +32,7 @@ class Rows:
     target: Tensor
     weight: Tensor
     source: Tensor
+    hidden: Tensor | None = None
 
     @classmethod
     def gather(cls, samples: Samples, target: Tensor, entry: Tensor, source: Tensor, weight: Tensor) -> Rows:
@@ -46,7 +48,7 @@ class Rows:
         at = (entry, source)
         return cls(
             samples.inputs[at], samples.avail[at], samples.actions[at], samples.log_prob[at], samples.valid[at],
-            target[at], weight, source,
+            target[at], weight, source, None if samples.hidden is None else samples.hidden[at],
         )  # fmt: skip
 
     def per_step(self, x: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ class Rows:
 
 def log_ratios(mac: BasicMAC, theta: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """log r = log pi_theta(a_j|o_j) - log mu_j(a_j|o_j) [L, *T], 0 where not valid, and the policy's entropy there."""
-    policy = mac.policy(theta, rows.inputs, rows.avail)
+    policy = mac.policy(theta, rows.inputs, rows.avail, rows.hidden)
     # masked before it is exponentiated: an illegal padded action must not become an infinite ratio
     return torch.where(rows.valid, policy.log_prob(rows.actions) - rows.log_prob, 0.0), policy.entropy()
 
@@ -187,14 +189,14 @@ def trust_region_objectives(
         each function as the parts that it is the sum of, one for each piece.
     """
     with torch.no_grad():
-        old = [mac.policy(theta, rows.inputs, rows.avail) for rows in chunks]
+        old = [mac.policy(theta, rows.inputs, rows.avail, rows.hidden) for rows in chunks]
         total = max(sum(float(rows.per_step(torch.ones_like(rows.target)).sum()) for rows in chunks), 1e-12)
 
     def surrogate(rows: Rows, candidate: Tensor) -> Tensor:
         return rows.per_step(log_ratios(mac, candidate, rows)[0].exp() * rows.target).sum()
 
     def kl(rows: Rows, before: MaskedCategorical, candidate: Tensor) -> Tensor:
-        return rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail))).sum() / total
+        return rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail, rows.hidden))).sum() / total
 
     return (
         [partial(surrogate, rows) for rows in chunks],

@@ -91,8 +91,14 @@ class PolicyLearner:
 
     def samples(self, batch: Batch) -> tuple[Samples, Targets]:
         """Fix the advantages and lay the batch out for the policies."""
+        batch = self.mac.standardised(batch)
         targets = self.value.targets(batch)
         return Samples.make(batch, self.mac.inputs(batch), targets.advantage, self.mac.recurrent), targets
+
+    def close(self, batch: Batch) -> None:
+        """End an iteration: what was seen in it enters the observations' statistics only now."""
+        self.mac.observe(batch)
+        self.updates += 1
 
     def lr_scale(self, t_env: int) -> float:
         """The share of the learning rates that the schedule leaves at ``t_env``; set into every optimiser."""

@@ -83,7 +83,7 @@ class PPOLearner(PolicyLearner):
                     (share * len(parts)).repeat(len(part)),
                 )  # fmt: skip
         scalars = self.value.update(batch, targets, scale)
-        self.updates += 1
+        self.close(batch)
         self.processed += stats.count
         scalars |= stats.scalars() | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,

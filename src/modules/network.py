@@ -97,12 +97,13 @@ class Network(nn.Module):
         """Return zeros [*rows, H]: the hidden state before an episode's first step."""
         return self.theta.new_zeros(*rows, self.hidden_dim)
 
-    def single(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences from a zero hidden state.
+    def single(self, theta: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences.
 
         Args:
             theta: [P].
             x: [L, I], or [L, T, I] when recurrent.
+            hidden: [L, H] the recurrent network's hidden state before each sequence; None: zeros.
 
         Returns:
             [L, n_outputs] or [L, T, n_outputs].
@@ -110,18 +111,22 @@ class Network(nn.Module):
         w = self.layers(theta)
         x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
         if self.recurrent:
-            start = x.new_zeros(1, len(x), self.hidden_dim)
+            start = x.new_zeros(1, len(x), self.hidden_dim) if hidden is None else hidden.unsqueeze(0).contiguous()
             weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
             x = torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
         else:
             x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
         return x @ w["head.w"] + w["head.b"]
 
-    def stacked(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Evaluate networks ``theta`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs]."""
+    def stacked(self, theta: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Evaluate networks ``theta`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs].
+
+        ``hidden`` [K, L, H]: as in :meth:`single`.
+        """
         if len(theta) == 1 or self.recurrent:
             # one network needs no batched product; sequences are fastest through the fused GRU, network by network
-            return torch.stack([self.single(p, rows) for p, rows in zip(theta, x, strict=True)])
+            starts = [None] * len(theta) if hidden is None else hidden
+            return torch.stack([self.single(p, rows, h) for p, rows, h in zip(theta, x, starts, strict=True)])
         w = self.layers(theta)
         x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
         x = self.activation(torch.baddbmm(w["fc2.b"].unsqueeze(1), x, w["fc2.w"]))

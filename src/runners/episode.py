@@ -93,6 +93,7 @@ class EpisodeRunner:
         seed: int,
     ) -> None:
         self.config, self.mac, self.device, self.seed = config, mac, device, seed
+        self.task = env, env_args
         self.n_slots = config.batch_size_run
         self.per_slot = (config.batch_size or self.n_slots) // self.n_slots
         self.vec: VecEnv = make_vec(env, env_args, self.n_slots, backend=config.backend, workers=config.workers)
@@ -229,10 +230,15 @@ class EpisodeRunner:
         batch = Batch(**tensors, **none, final_index=torch.zeros(0, 2, dtype=torch.int64))
         return batch.to(self.device), played
 
+    @property
+    def _batch_shape(self) -> tuple[int, int]:
+        """Rows of a batch, and the most steps of a row."""
+        return self.n_slots * self.per_slot, self.info.episode_limit
+
     def _storage(self) -> dict[str, np.ndarray]:
         """The preallocated arrays of one batch, cleared (what is not filled must not hold the last batch's flags)."""
         if not self._store:
-            i, rows, t = self.info, self.n_slots * self.per_slot, self.info.episode_limit
+            i, (rows, t) = self.info, self._batch_shape
             n = i.n_agents
             self._store = {
                 "obs": np.zeros((rows, t + 1, n, i.obs_size), np.float32),
@@ -275,10 +281,11 @@ class EpisodeRunner:
             "acting": self.acting.get_state(),
         }  # fmt: skip
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take counters and stream back."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Take counters and stream back; returns notices (none)."""
         self.t_env, self.episodes, self.agent_steps = (int(state[k]) for k in ("t_env", "episodes", "agent_steps"))
         self.acting.set_state(state["acting"])
+        return []
 
     def close(self) -> None:
         """Release environments and workers."""

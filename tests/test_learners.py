@@ -769,10 +769,10 @@ def test_thirty_agents_train_in_bounded_memory(monkeypatch: pytest.MonkeyPatch, 
     small, large = build(3), build(30)
     single = large.mac.network.single
 
-    def spy(theta: Tensor, x: Tensor) -> Tensor:
+    def spy(theta: Tensor, x: Tensor, *hidden: Tensor | None) -> Tensor:
         nonlocal largest
         largest = max(largest, x[..., 0].numel())
-        return single(theta, x)
+        return single(theta, x, *hidden)
 
     few = peak_of_training(small, make_batch(small.mac, lengths=lengths))
     monkeypatch.setattr(large.mac.network, "single", spy)

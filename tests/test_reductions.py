@@ -286,7 +286,7 @@ def test_sources_are_drawn_as_the_mapping_says_afresh_each_epoch(monkeypatch: py
     learner = make_learner(
         "oappo", make_info(), reuse_mode="frequency", reuse_scheme="matrix", reuse_matrix=m.tolist(), epochs=3
     )
-    mapping = ReuseMapping(np.zeros((3, 3)), m, torch.arange(1), None, 0.0)
+    mapping = ReuseMapping(np.zeros((3, 3)), m, torch.arange(1), torch.zeros(1), None, 0.0)
     n = 40_000
     for i in range(3):
         drawn = draw_sources(learner.mac, mapping, i, n, learner.generators["draws"])
@@ -316,6 +316,17 @@ def test_sources_are_drawn_as_the_mapping_says_afresh_each_epoch(monkeypatch: py
 # -- names of agents mean nothing ------------------------------------------------------------------------------
 
 
+def given_mapping(mac: Any, source: list[int]) -> Any:
+    """A stand-in for ``mac.mapping`` that always maps learner i to ``source[i]``."""
+    entries = torch.arange(3)
+
+    def mapping(samples: Any, *_: Any) -> ReuseMapping:
+        acting = mac.acting_log_probs(samples, entries)
+        return ReuseMapping(np.zeros((3, 3)), np.eye(3)[source], entries, acting, np.array(source), 0.0)
+
+    return mapping
+
+
 def train_permuted(algorithm: str, perm: list[int], order: list[int], **overrides: Any) -> tuple[Any, Any]:
     """The same iteration under two namings of the agents; returns both learners after it."""
     info = make_info()
@@ -327,10 +338,8 @@ def train_permuted(algorithm: str, perm: list[int], order: list[int], **override
     batch = make_batch(a.mac)
     if overrides.get("reuse_mode") == "sample":
         e = [1, 2, 0]
-        d = np.zeros((3, 3))
         for learner, source in ((a, e), (b, [new_name[e[perm[k]]] for k in range(3)])):
-            given = ReuseMapping(d, np.eye(3)[source], torch.arange(3), np.array(source), 0.0)
-            learner.mac.mapping = lambda *_, given=given: given
+            learner.mac.mapping = given_mapping(learner.mac, source)
     _, found = a.train(batch, 0)
     _, other = b.train(permuted(batch, perm), 0)
     if "reuse" in found and overrides.get("reuse_mode") != "sample":

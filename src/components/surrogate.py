@@ -21,12 +21,12 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
     return log_ratio.exp() - 1.0 - log_ratio
 
 
-def factor_of(log_ratios: Tensor, exclude: int | Tensor | None = None) -> Tensor:
+def factor_of(log_ratios: Tensor, exclude: int | None = None) -> Tensor:
     """Product of the updated agents' ratios (HATRPO paper, eq. 9-11; OAPO paper, eq. 6).
 
     Args:
         log_ratios: [E, N, *T] log pi_k_new - log mu_k in each slot; 0 where it was not updated or the agent is dead.
-        exclude: slots that are left out of their own factor: one slot, or [L] one for each entry.
+        exclude: a slot that is left out of its own factor.
 
     Returns:
         [E, *T].
@@ -34,9 +34,12 @@ def factor_of(log_ratios: Tensor, exclude: int | Tensor | None = None) -> Tensor
     if exclude is None:
         return log_ratios.sum(1).exp()
     # the slot is left out of the sum, not subtracted from it: a large own ratio would cost the others their digits
-    others = log_ratios.clone()
-    if isinstance(exclude, int):
-        others[:, exclude] = 0.0
-    else:
-        others[torch.arange(len(exclude), device=others.device), exclude] = 0.0
-    return others.sum(1).exp()
+    return (log_ratios[:, :exclude].sum(1) + log_ratios[:, exclude + 1 :].sum(1)).exp()
+
+
+def factors_without_own(log_ratios: Tensor) -> Tensor:
+    """:func:`factor_of` with each slot left out in turn, [E, N, *T]: sums over the slots before and after it."""
+    none = torch.zeros_like(log_ratios[:, :1])
+    before = torch.cat([none, log_ratios[:, :-1]], dim=1).cumsum(1)
+    after = torch.cat([log_ratios[:, 1:], none], dim=1).flip(1).cumsum(1).flip(1)
+    return (before + after).exp()

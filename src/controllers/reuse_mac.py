@@ -60,12 +60,13 @@ class ReuseConfig(MACConfig):
 
 @dataclass(frozen=True)
 class ReuseMapping:
-    """One iteration's mapping: D and M [N, N] (learner rows, source columns), the entries D was measured on,
-    and in mode `sample` the permutation and its largest |M' - M|."""
+    """One iteration's mapping: D and M [N, N] (learner rows, source columns), the entries D was measured on with the
+    acting policies' log-probabilities there, and in mode `sample` the permutation and its largest |M' - M|."""
 
     distances: np.ndarray
     matrix: np.ndarray
     entries: Tensor
+    acting: Tensor
     permutation: np.ndarray | None
     deviation: float
 
@@ -156,23 +157,19 @@ class ReuseMAC(BasicMAC):
             return torch.arange(n, device=self.device)
         return torch.randperm(n, generator=generator)[:wanted].sort().values.to(self.device)
 
-    def _source_policies(self, samples: Samples, entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs [S, N, *T, I], masks [S, N, *T, A] and the sources' own log-probabilities [S, N, *T, A] there."""
-        with torch.no_grad():
-            return samples.inputs[entries], samples.avail[entries], self.policies(samples, entries).log_probs
-
-    def _reduce(self, kl: Tensor, valid: Tensor) -> float:
-        taken = kl[valid]
-        if not len(taken):
-            return math.inf
+    def _reduce(self, kl: Tensor, valid: Tensor) -> Tensor:
+        """[J] float64: the distance of each source from KL [S, J, *T] at its valid steps; infinite without any."""
+        kl, valid = (x.transpose(0, 1).flatten(1) for x in (kl, valid))
         if self.config.reuse_kl_reduction == "mean":
-            return float(taken.mean())
-        if self.config.reuse_kl_reduction == "p95":
-            return float(torch.quantile(taken, 0.95))
-        return float(taken.max())
+            found = torch.where(valid, kl, 0.0).sum(1) / valid.sum(1)
+        elif self.config.reuse_kl_reduction == "p95":
+            found = torch.where(valid, kl, torch.nan).nanquantile(0.95, dim=1)
+        else:
+            found = torch.where(valid, kl, -torch.inf).amax(1)
+        return torch.where(valid.any(1), found, torch.inf).double()
 
     @torch.no_grad()
-    def distances(self, samples: Samples, entries: Tensor) -> np.ndarray:
+    def distances(self, samples: Samples, entries: Tensor, acting: Tensor | None = None) -> np.ndarray:
         """D[i, j]: KL( pi_j(.|o_j) || pi_i(.|o_j) ) under j's mask, reduced over j's valid steps (eq. 9, Condition 1).
 
         Infinite between agents whose spaces differ, and for a source without a valid step. 0 on the diagonal.
@@ -180,20 +177,17 @@ class ReuseMAC(BasicMAC):
         Args:
             samples: the batch.
             entries: [S] which entries to measure on.
+            acting: :meth:`acting_log_probs` there, where they are known already.
         """
         n = self.info.n_agents
-        inputs, avail, source_log_probs = self._source_policies(samples, entries)
-        valid = samples.valid[entries]
-        d = np.full((n, n), np.inf)
+        acting = self.acting_log_probs(samples, entries) if acting is None else acting
+        d = torch.full((n, n), math.inf, dtype=torch.float64, device=self.device)
         for i in range(n):
-            sources = [j for j in range(n) if j == i or self.match[i, j]]
-            for chunk in self.chunks(sources, inputs[:, 0, ..., 0].numel()):
-                policy = self._policy_on(self.network.theta[self.index[i]], inputs, avail, chunk)
-                kl = kl_categorical(source_log_probs[:, chunk], policy)
-                for c, j in enumerate(chunk):
-                    d[i, j] = self._reduce(kl[:, c], valid[:, j])
-        np.fill_diagonal(d, 0.0)
-        return d
+            others = [j for j in range(n) if j != i and self.match[i, j]]
+            if others:
+                theta = self.network.theta[self.index[i]]
+                d[i, others] = self.condition(theta, samples, entries, acting, others)
+        return d.fill_diagonal_(0.0).cpu().numpy()
 
     def chunks(self, sources: list[int], rows_each: int) -> list[list[int]]:
         """Cut ``sources`` so that one network call has at most `reuse_max_rows` rows (at least one source)."""
@@ -206,24 +200,23 @@ class ReuseMAC(BasicMAC):
         flat = MaskedCategorical(self.network.single(theta, x.flatten(0, 1)), avail[:, sources].flatten(0, 1))
         return flat.log_probs.unflatten(0, x.shape[:2])
 
-    def condition(
-        self, theta: Tensor, samples: Samples, entries: Tensor, acting: Tensor, sources: list[int]
-    ) -> dict[int, float]:
-        """Distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances` (Condition 1).
+    def condition(self, theta: Tensor, samples: Samples, entries: Tensor, acting: Tensor, sources: list[int]) -> Tensor:
+        """[J] distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances` (Condition 1).
 
         Args:
             acting: [S, N, *T, A] the acting policies' log-probabilities on their own steps (:meth:`acting_log_probs`).
         """
         inputs, avail, valid = samples.inputs[entries], samples.avail[entries], samples.valid[entries]
-        found = {}
-        for chunk in self.chunks(sources, inputs[:, 0, ..., 0].numel()):
+        found = []
+        for chunk in self.chunks(sources, valid[:, 0].numel()):
             kl = kl_categorical(acting[:, chunk], self._policy_on(theta, inputs, avail, chunk))
-            found.update({j: self._reduce(kl[:, c], valid[:, j]) for c, j in enumerate(chunk)})
-        return found
+            found.append(self._reduce(kl, valid[:, chunk]))
+        return torch.cat(found)
 
     def acting_log_probs(self, samples: Samples, entries: Tensor) -> Tensor:
         """[S, N, *T, A] log-probabilities of every agent's present policy on its own steps."""
-        return self._source_policies(samples, entries)[2]
+        with torch.no_grad():
+            return self.policies(samples, entries).log_probs
 
     # -- the mapping -----------------------------------------------------------------------------------------
 
@@ -239,12 +232,13 @@ class ReuseMAC(BasicMAC):
     ) -> ReuseMapping:
         """Measure D on the batch and build M, once per iteration, from the policies that acted."""
         entries = self.kl_entries(samples, episode_limit, kl_generator)
-        d = self.distances(samples, entries)
+        acting = self.acting_log_probs(samples, entries)
+        d = self.distances(samples, entries, acting)
         m = self.fixed
         if m is None:
             m = np.stack([self.row(d, i) for i in range(self.info.n_agents)])
         if self.config.reuse_mode != "sample":
-            return ReuseMapping(d, m, entries, None, 0.0)
+            return ReuseMapping(d, m, entries, acting, None, 0.0)
         uniform = float(torch.rand((), generator=map_generator, dtype=torch.float64))
         e, deviation = draw_permutation(m, uniform)
-        return ReuseMapping(d, m, entries, e, deviation)
+        return ReuseMapping(d, m, entries, acting, e, deviation)

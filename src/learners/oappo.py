@@ -98,7 +98,7 @@ class OAPPOLearner(PolicyLearner):
         self.processed += sum(s.count for s in stats)
         scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
-        } | merged_ranges(ranges)  # fmt: skip
+        } | merged_ranges(ranges, c.factor_clip)  # fmt: skip
         return scalars, {
             "reuse": mapping_arrays(mapping, per_pair(stats, "ess", "ratio_mean", "ratio_max", "clip_frac"))
         }

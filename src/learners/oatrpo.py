@@ -84,8 +84,6 @@ class OATRPOLearner(PolicyLearner):
         samples, targets = self.samples(batch)
         counts = samples.counts()
         mapping = self.mac.mapping(samples, self.info.episode_limit, self.generators["kl"], self.generators["mapping"])
-        # Condition 1 is against the policies that ACTED, also after their owners have been updated
-        acting = self.mac.acting_log_probs(samples, mapping.entries)
         updated = torch.zeros_like(samples.log_prob)
         matrix = mapping.matrix
         stats = [ClipStats(math.inf, self.info.n_agents, self.device) for _ in range(self.info.n_agents)]
@@ -95,12 +93,12 @@ class OATRPOLearner(PolicyLearner):
             target, factor_range = targets_with_factor(
                 samples, updated, sources_of(mapping, i), own, self.config.factor_clip
             )
-            step, stats[i] = self._step(i, samples, target, counts, mapping, acting)
+            step, stats[i] = self._step(i, samples, target, counts, mapping)
             if step.blocked is not None and not step.accepted and mapping.permutation is None:
-                mapping = self._without_violators(i, step.blocked, samples, mapping, acting)
+                mapping = self._without_violators(i, step.blocked, samples, mapping)
                 # own experience may be a source only now (lambda = 0)
                 target, _ = targets_with_factor(samples, updated, sources_of(mapping, i), own, self.config.factor_clip)
-                step, stats[i] = self._step(i, samples, target, counts, mapping, acting)
+                step, stats[i] = self._step(i, samples, target, counts, mapping)
                 retries += 1
             if step.accepted:
                 self.mac.network.theta.data[self.mac.index[i]].copy_(step.theta)
@@ -110,7 +108,7 @@ class OATRPOLearner(PolicyLearner):
             ranges.append(factor_range)
         scalars = self.value.update(batch, targets, scale)
         self.close(batch)
-        scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges) | {
+        scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges, self.config.factor_clip) | {
             **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},
             "clip_frac": outside_share(updated, samples.valid),
             "entropy": self.mac.mean_entropy(samples), "lr": self.config.lr * scale,
@@ -122,7 +120,7 @@ class OATRPOLearner(PolicyLearner):
         return scalars, {"reuse": arrays}
 
     def _step(
-        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, acting: Tensor
+        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping
     ) -> tuple[Step, ClipStats]:
         """Learner i's step under its present row; gradient, Fisher product and line search share the same rows.
 
@@ -143,8 +141,9 @@ class OATRPOLearner(PolicyLearner):
         guarded = bool(others) and self.mac.config.reuse_scheme == "adaptive_kl"
 
         def condition(candidate: Tensor) -> bool:
-            found = self.mac.condition(candidate, samples, mapping.entries, acting, others)
-            return all(d <= self.mac.config.reuse_sigma for d in found.values())
+            # against the policies that ACTED, also after their owners have been updated
+            found = self.mac.condition(candidate, samples, mapping.entries, mapping.acting, others)
+            return bool((found <= self.mac.config.reuse_sigma).all())
 
         step = trust_region_step(
             surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
@@ -152,13 +151,11 @@ class OATRPOLearner(PolicyLearner):
         )  # fmt: skip
         return step, stats
 
-    def _without_violators(
-        self, i: int, candidate: Tensor, samples: Samples, mapping: ReuseMapping, acting: Tensor
-    ) -> ReuseMapping:
+    def _without_violators(self, i: int, candidate: Tensor, samples: Samples, mapping: ReuseMapping) -> ReuseMapping:
         """The mapping with row i rebuilt by eq. 9 over the sources that ``candidate`` stays within sigma of."""
         others = [j for j in sources_of(mapping, i) if j != i]
-        found = self.mac.condition(candidate, samples, mapping.entries, acting, others)
-        barred = [j for j, d in found.items() if not d <= self.mac.config.reuse_sigma]
+        found = self.mac.condition(candidate, samples, mapping.entries, mapping.acting, others)
+        barred = [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.mac.config.reuse_sigma]
         matrix = mapping.matrix.copy()
         matrix[i] = self.mac.row(mapping.distances, i, barred)
         return replace(mapping, matrix=matrix)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..components.batch import Samples
 from ..components.distributions import MaskedCategorical
-from ..components.surrogate import approx_kl, clipped_surrogate, factor_of
+from ..components.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
 from ..controllers.basic_mac import BasicMAC
 
 
@@ -66,7 +66,7 @@ def log_ratios(mac: BasicMAC, theta: Tensor, rows: Rows) -> tuple[Tensor, Tensor
 
 def targets_with_factor(
     samples: Samples, updated: Tensor, sources: Sequence[int], own_slot: bool, factor_clip: float | None = None
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, Tensor]:
     """X = F^(j) A for each source j in use (HATRPO paper, eq. 9; OAPO paper, eq. 6-8).
 
     Args:
@@ -76,35 +76,31 @@ def targets_with_factor(
         factor_clip: clip the factor to [1/c, c].
 
     Returns:
-        X [E, N, *T] (0 for other sources), and the factor's range.
+        X [E, N, *T] (0 for other sources), and the factor's range [3]: smallest, largest, share clipped.
     """
-    x = torch.zeros_like(samples.advantage)
-    low, high, clipped, total = 1.0, 1.0, 0.0, 0.0
-    for j in sources:
-        factor = factor_of(updated, j if own_slot else None)
-        valid = samples.valid[:, j]
-        if factor_clip is not None:
-            raw, factor = factor, factor.clamp(1.0 / factor_clip, factor_clip)
-            clipped += float(((raw != factor) & valid).sum())
-        total += float(valid.sum())
-        x[:, j] = factor * samples.advantage[:, j]
-        if valid.any():
-            low, high = min(low, float(factor[valid].min())), max(high, float(factor[valid].max()))
-    stats = {"factor_min": low, "factor_max": high}
+    columns = list(sources)
+    valid = samples.valid[:, columns]
+    if not own_slot:
+        factor = factor_of(updated).unsqueeze(1).expand(valid.shape)
+    elif len(columns) == 1:
+        factor = factor_of(updated, columns[0]).unsqueeze(1)
+    else:
+        factor = factors_without_own(updated)[:, columns]
+    clipped = factor.new_zeros(())
     if factor_clip is not None:
-        stats["factor_clip_frac"] = clipped / max(total, 1.0)
-    return x, stats
+        raw, factor = factor, factor.clamp(1.0 / factor_clip, factor_clip)
+        clipped = ((raw != factor) & valid).sum() / valid.sum().clamp(min=1)
+    x = torch.zeros_like(samples.advantage)
+    x[:, columns] = factor * samples.advantage[:, columns]
+    seen = torch.where(valid, factor, 1.0)
+    return x, torch.stack([seen.amin(), seen.amax(), clipped])
 
 
-def merged_ranges(ranges: list[dict[str, float]]) -> dict[str, float]:
-    """The factor's range over all learners, and the mean share clipped."""
-    found = {
-        "factor_min": min(r["factor_min"] for r in ranges),
-        "factor_max": max(r["factor_max"] for r in ranges),
-    }
-    if "factor_clip_frac" in ranges[0]:
-        found["factor_clip_frac"] = sum(r["factor_clip_frac"] for r in ranges) / len(ranges)
-    return found
+def merged_ranges(ranges: list[Tensor], factor_clip: float | None = None) -> dict[str, float]:
+    """The factor's range over all learners, and the mean share clipped where it is."""
+    low, high, clipped = torch.stack(ranges).unbind(1)
+    found = {"factor_min": float(low.min()), "factor_max": float(high.max())}
+    return found if factor_clip is None else found | {"factor_clip_frac": float(clipped.mean())}
 
 
 def outside_share(updated: Tensor, valid: Tensor, eps: float = 0.2) -> float:

@@ -24,8 +24,14 @@ T = TypeVar("T")
 
 #: key that names a class -> the package with its registry
 SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners"}
+#: methods without which a class cannot be one of its kind
+METHODS = {"learner": ("train", "state_dict", "load_state_dict"), "runner": ("run", "test", "close")}
 #: dataclasses that every run reads: part -> "module:class"
-ALWAYS = {"run": ".run:RunConfig", "logging": ".components.logging:LoggingConfig"}
+ALWAYS = {
+    "run": ".run:RunConfig",
+    "evaluation": ".evaluation_run:EvaluationConfig",
+    "logging": ".components.logging:LoggingConfig",
+}
 #: keys read here, with their meaning
 OWN = {
     "name": (
@@ -97,7 +103,25 @@ def _select(values: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
         module = importlib.import_module(f".{package}", __package__)
         found[name] = look_up(module.__name__, module.REGISTRY, values[name], name)
+        _check_part(name, values[name], found[name])
     return found
+
+
+def _check_part(kind: str, name: str, cls: Any) -> None:
+    """Refuse a class of the user's that lacks what every part of its kind has.
+
+    Raises:
+        UserError: no dataclass ``Config`` with keys declared by ``key(...)``, or a missing method.
+    """
+    declared = getattr(cls, "Config", None)
+    if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):
+        raise UserError(f"{kind}={name} has no dataclass `Config` with the keys that it reads.")
+    for f in dataclasses.fields(declared):
+        if "doc" not in f.metadata:
+            raise UserError(f"{kind}={name}: its Config declares '{f.name}' without key(...).")
+    missing = [m for m in METHODS.get(kind, ()) if not callable(getattr(cls, m, None))]
+    if missing:
+        raise UserError(f"{kind}={name} has no method {' or '.join(missing)}: every {kind} needs one.")
 
 
 def _known(found: list[Layer], read: Mapping[str, type]) -> set[str]:

@@ -52,6 +52,7 @@ class Nothing:
 
 class Runner:
     Config = Nothing
+    run = test = close = print
 
 
 class MAC:
@@ -64,6 +65,7 @@ class Agent:
 
 class Learner:
     Config = LearnerConfig
+    train = state_dict = load_state_dict = print
 
     @classmethod
     def check(cls, values, info):
@@ -73,6 +75,7 @@ class Learner:
 
 class ReuseLearner:
     Config = MatrixConfig
+    train = state_dict = load_state_dict = print
 
 
 class Env:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from oamarl.main import main
+
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = (ROOT / "docs" / "adding-an-algorithm.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    """The guide's code blocks of one language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE, flags=re.DOTALL)
+def blocks(language: str, text: str = GUIDE) -> list[str]:
+    """The code blocks of one language in a guide, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def train(main: Path, config: str, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -40,17 +41,39 @@ def test_a_variant_by_yaml_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_worked_example_of_a_learner(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    learner, entry = blocks("python")
-    (tmp_path / "src/learners/kl_ppo.py").write_text(learner)
-    registry = tmp_path / "src/learners/__init__.py"
-    registry.write_text(registry.read_text().replace("REGISTRY = {\n", "REGISTRY = {\n" + entry))
-    (tmp_path / "src/config/algs/mappo_kl.yaml").write_text(blocks("yaml")[1])
-    done = train(tmp_path / "src" / "main.py", "mappo_kl", tmp_path, "kl_coef=0.5")
+    """A learner beside the YAML that names it, in the current folder."""
+    (tmp_path / "kl_ppo.py").write_text(blocks("python")[0])
+    (tmp_path / "mappo_kl.yaml").write_text(blocks("yaml")[1])
+    done = train(ROOT / "src" / "main.py", "./mappo_kl.yaml", tmp_path, "kl_coef=0.5")
     assert done.returncode == 0, done.stderr
     metrics = (tmp_path / "results/sacred/mappo_kl/black_red/1/metrics.jsonl").read_text()
     assert '"kl":' in metrics
     assert '"explained_variance":' in metrics
+
+
+@pytest.mark.parametrize(
+    ("page", "package", "module"),
+    [("algorithm", "kl-ppo/oamarl_kl_ppo", "kl_ppo.py"), ("environment", "rendezvous/oamarl_rendezvous", "game.py")],
+)
+def test_the_guides_show_the_examples(page: str, package: str, module: str) -> None:
+    text = (ROOT / "docs" / f"adding-an-{page}.md").read_text(encoding="utf-8")
+    assert (ROOT / "examples" / package / module).read_text(encoding="utf-8") in blocks("python", text)
+    project = (ROOT / "examples" / package).parent / "pyproject.toml"
+    told = project.read_text(encoding="utf-8")
+    for block in blocks("toml", text):
+        assert all(line in told for line in block.splitlines())
+
+
+def test_the_worked_example_of_an_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "adding-an-environment.md").read_text(encoding="utf-8")
+    (tmp_path / "my_module.py").write_text(blocks("python", text)[0])
+    (tmp_path / "rendezvous.yaml").write_text(blocks("yaml", text)[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["check-env", "./rendezvous.yaml", "with", "env_args.n_agents=3"]) == 0
+    assert "0 wrong, 0 to note." in capsys.readouterr().out
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -42,3 +42,87 @@ class OneAgent(gymnasium.Env):
 
 gymnasium.register("ToyRagged-v0", entry_point=RaggedGym)
 gymnasium.register("ToyOne-v0", entry_point=OneAgent)
+
+
+class Corridor(gymnasium.Env):
+    """One agent: Dict observation, combined actions, a mask in the info, a Gymnasium time limit of 7."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"at": gymnasium.spaces.Discrete(4), "noise": gymnasium.spaces.Box(-9, 9, (2,))}
+    )
+    action_space = gymnasium.spaces.MultiDiscrete([2, 3], start=[0, -1])
+    seen: ClassVar[list[Any]] = []
+
+    def __init__(self, mask: str = "parts") -> None:
+        self.mask = mask
+
+    def _look(self) -> tuple[Any, dict[str, Any]]:
+        parts = (np.array([1, 0], np.int8), np.array([1, 1, 0], np.int8))
+        mask = {"parts": parts, "whole": np.array([1, 1, 0, 0, 0, 0]), "short": np.ones(5), "none": None}[self.mask]
+        noise = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return {"at": self.at, "noise": noise}, {} if mask is None else {"action_mask": mask}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.at = 0
+        return self._look()
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        type(self).seen.append(action)
+        self.at = min(self.at + int(action[0]), 3)
+        look, info = self._look()
+        return look, float(self.at), self.at == 3, False, info
+
+
+class OneReward(RaggedGym):
+    """Several agents and one number for them all; each is cut off at its own time."""
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        look, _, _, _, info = super().step(action)
+        return look, 2.5, [False, False], [self.time >= 2, self.time >= 3], info
+
+
+class Clock(RaggedGym):
+    """Its limit is in what it shows: nobody may take it away."""
+
+    def _look(self) -> tuple[Any, ...]:
+        return np.full((2, 2), self.time / self.max_steps), self.time % 3
+
+
+class Continuous(OneAgent):
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+
+class Many(OneAgent):
+    action_space = gymnasium.spaces.MultiDiscrete([100, 100])
+
+
+gymnasium.register("ToyCorridor-v0", entry_point=Corridor, max_episode_steps=7)
+gymnasium.register("ToyOneReward-v0", entry_point=OneReward)
+gymnasium.register("ToyClock-v0", entry_point=Clock)
+gymnasium.register("ToyContinuous-v0", entry_point=Continuous, max_episode_steps=7)
+gymnasium.register("ToyMany-v0", entry_point=Many, max_episode_steps=7)
+
+
+class Outside(gymnasium.Env):
+    """Four agents, each of which sees something that its space does not allow."""
+
+    _box = gymnasium.spaces.Box(-1, 1, (2,))
+    observation_space = gymnasium.spaces.Tuple(
+        [gymnasium.spaces.Box(-1, 1, (2, 2)), gymnasium.spaces.MultiBinary(3), _box, _box]
+    )
+    action_space = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)] * 4)
+
+    def _look(self) -> tuple[Any, ...]:
+        noise = self.np_random.uniform(-1, 1, 4).astype(np.float32)
+        return noise, np.array([0, 1, 2]), np.array([0, 5], np.float32), np.zeros(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        return self._look(), {}
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        return self._look(), [0.0] * 4, False, False, {}
+
+
+gymnasium.register("ToyOutside-v0", entry_point=Outside, max_episode_steps=5)

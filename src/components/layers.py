@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import vocabulary, yamls
+from . import plugins, vocabulary, yamls
 from .errors import UserError, nearest
 from .request import Request
 
@@ -19,7 +19,8 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Layer:
-    """One source of values. ``origin`` is default (default.yaml), shipped, user (a YAML given by path) or command."""
+    """One source of values. ``origin`` is default (default.yaml), shipped, user (a YAML by path or of another package)
+    or command."""
 
     name: str
     origin: str
@@ -36,10 +37,29 @@ def _load(given: str, folder: str, kind: str) -> Layer:
     if "/" in given or os.sep in given or given.endswith((".yaml", ".yml")):
         return Layer(given, "user", yamls.load(Path(given).expanduser(), given))
     names = shipped(folder)
-    if given not in names:
-        raise UserError(f"Unknown {kind} '{given}': use a path or one of {', '.join(names)}{nearest(given, names)}")
-    shown = f"{folder}/{given}.yaml"
-    return Layer(shown, "shipped", yamls.load(names[given], shown))
+    if given in names:
+        shown = f"{folder}/{given}.yaml"
+        return Layer(shown, "shipped", yamls.load(names[given], shown))
+    plugin = plugins.find(kind, given)
+    if plugin is None:
+        every = [*names, *(n for n in plugins.installed(kind) if n not in names)]
+        raise UserError(f"Unknown {kind} '{given}': use a path or one of {', '.join(every)}{nearest(given, every)}")
+    values, shown = plugins.values(kind, plugin)
+    return Layer(shown, "user", values)
+
+
+def environment(given: str) -> Layer:
+    """Return what an environment's name, YAML file or ``package.module:Class`` sets (at least ``env``).
+
+    Raises:
+        UserError: an unknown name, or a YAML that cannot be read or names no environment.
+    """
+    if ":" in given and "/" not in given:
+        return Layer(given, "user", {"env": given})
+    layer = _load(given, "envs", "environment")
+    if not layer.values.get("env"):
+        raise UserError(f"The file {layer.name} names no environment: it has no `env:`.")
+    return layer
 
 
 def collect(request: Request) -> list[Layer]:

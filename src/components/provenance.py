@@ -65,6 +65,8 @@ def versions(env_key: str = "") -> dict[str, str]:
     names = list(_PACKAGES)
     if ":" in env_key:
         names.append(env_key.partition(":")[0].partition(".")[0])
+    if env_key.startswith("pz-"):
+        names += ["pettingzoo", "mpe2"]
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
             found[name] = importlib.metadata.version(name)
@@ -86,9 +88,19 @@ def commit() -> str | None:
         return None
 
 
-def command_line() -> str:
-    """Return the command line of this process, as one could type it again."""
+def _words() -> list[str]:
     arguments = sys.orig_argv[1:]
     if arguments and os.path.basename(arguments[0]) == "oamarl":  # the installed command
-        return shlex.join(["oamarl", *arguments[1:]])
-    return shlex.join([os.path.basename(sys.executable) or "python", *arguments])
+        return ["oamarl", *arguments[1:]]
+    return [os.path.basename(sys.executable) or "python", *arguments]
+
+
+def command_line() -> str:
+    """Return the command line of this process, as one could type it again."""
+    return shlex.join(_words())
+
+
+def resume_command(folder: str | Path) -> str:
+    """Return the command line that goes on with the run in ``folder``, where this process is that run."""
+    words = [word for word in _words() if not word.startswith("checkpoint_path=")]
+    return shlex.join([*words, *([] if "with" in words else ["with"]), f"checkpoint_path={folder}"])

@@ -4,5 +4,5 @@
 REGISTRY = {
     "maze": ".maze:Maze",
     "matrix": ".matrix:Matrix",
-    "gymma": ".gymma:Gymma",
+    "gymma": ".gymma:gymma",
 }

@@ -1,104 +1,136 @@
-"""Gymnasium environments with list-like agents: observations, actions and rewards one an agent (LBF, RWARE, ...)."""
+"""Environments of other packages, by EPyMARL's `gymma`: Gymnasium ids (one agent, or a list of them) and PettingZoo."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
-import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..components.errors import UserError, nearest
-from .base import Arrays, EnvInfo
+from ..components.errors import UserError
+from . import gym_ids
+from .base import Arrays, Env, EnvInfo
+from .own_random import OwnRandom
+from .pictures import gymnasium_frame
+from .spaces import AgentSpaces
 
-#: module that registers ids -> its package on PyPI; of an unknown module nobody should install a guess
-_PACKAGES = {"lbforaging": "lbforaging", "rware": "rware"}
 #: an environment's own step limit, under the names that environments give it
-_LIMIT_NAMES = ("_max_episode_steps", "max_steps")
-_OWN = ("key", "time_limit", "pretrained_wrapper")
-#: the registered scheme of LBF's ids; numbers beyond the registered ones are as good
-_FORAGING = re.compile(
-    r"Foraging(?P<partial>-2s)?-(?P<rows>\d+)x(?P<columns>\d+)-(?P<players>\d+)p-(?P<food>\d+)f(?P<coop>-coop)?-v3"
-)
+_LIMIT_NAMES = ("_max_episode_steps", "max_episode_steps", "max_steps", "max_cycles")
+#: packages that report their own limit as a TERMINATION: it is taken away, and steps are counted here. Of others the
+#: limit must stay: it may be in their rewards and observations.
+_LIFTED = {"lbforaging", "rware"}
+
+
+def gymma(
+    key: str,
+    time_limit: int | None = None,
+    pretrained_wrapper: str | None = None,
+    team_reward: bool = False,
+    global_random: bool = False,
+    render_mode: str | None = None,
+    **kwargs: Any,
+) -> Env:
+    """Make an environment of another package.
+
+    Args:
+        key: Gymnasium id with the module that registers it (``lbforaging:Foraging-8x8-2p-3f-v3``), PettingZoo's in
+            EPyMARL's spelling (``pz-mpe-simple-spread-v3``), or ``package.module:parallel_env``.
+        time_limit: steps until an episode is cut; the environment's own limit holds where that is less, and
+            alone where this is None.
+        pretrained_wrapper: EPyMARL's word; only null is supported.
+        team_reward: the environment gives one reward for all agents, a number.
+        global_random: it draws from numpy's or Python's global generators; each slot gets its own.
+        render_mode: set where pictures will be asked for; an environment that offers none by that name is
+            made without it.
+        kwargs: further arguments of the environment itself.
+
+    Raises:
+        UserError: missing package, unknown id or argument, or an environment that is not of this kind.
+    """
+    if pretrained_wrapper is not None:
+        raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is.")
+    if time_limit is not None and time_limit < 1:
+        raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
+
+    def build() -> Env:
+        env, registered = gym_ids.make(key, kwargs, render_mode)
+        if hasattr(env, "possible_agents") or hasattr(env, "agent_iter"):
+            from .pettingzoo import PettingZoo
+
+            return PettingZoo(env, key, time_limit, _own_limit(env), team_reward)
+        if hasattr(env, "observation_space") and hasattr(env, "action_space"):
+            return Gymma(env, key, _limit(env, key, time_limit, registered), team_reward)
+        raise UserError(
+            f"env_args.key='{key}' makes a {type(env).__name__}, which is neither a Gymnasium nor a PettingZoo "
+            "environment."
+        )
+
+    return OwnRandom(build) if global_random else build()
 
 
 class Gymma:
-    """One multi-agent Gymnasium environment; agents of different sizes are padded, and what is padded is illegal."""
+    """One Gymnasium environment of one agent, or of several with one entry an agent in everything it gives and takes.
 
-    def __init__(
-        self, key: str, time_limit: int | None = None, pretrained_wrapper: str | None = None, **kwargs: Any
-    ) -> None:
-        """Make the environment.
+    Agents of different sizes are padded, and what is padded is illegal. ``info["action_mask"]`` (one mask an agent)
+    or an ``action_mask`` in a Dict observation says which actions are legal.
+    """
 
-        Args:
-            key: Gymnasium id, with the module that registers it: ``lbforaging:Foraging-8x8-2p-3f-v3``.
-            time_limit: steps until an episode is cut; the environment's own limit holds where that is less, and
-                alone where this is None.
-            pretrained_wrapper: EPyMARL's word; only null is supported.
-            kwargs: further arguments of the environment itself.
+    def __init__(self, env: Any, name: str, episode_limit: int, team_reward: bool) -> None:
+        """Wrap ``env``; ``episode_limit`` steps end an episode.
 
         Raises:
-            UserError: missing package, unknown id or argument, or an environment that is not of this kind.
+            UserError: spaces that are not of this kind.
         """
-        import gymnasium
+        from gymnasium import spaces
 
-        if pretrained_wrapper is not None:
-            raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is.")
-        if time_limit is not None and time_limit < 1:
-            raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
-        spec = _find_spec(key)
-        _check_kwargs(spec, key, kwargs)
-        try:
-            # without gymnasium's checkers, which know rewards that are one number only, and without its TimeLimit
-            self._env = gymnasium.make(spec.id, disable_env_checker=True, max_episode_steps=-1, **kwargs)
-        except (TypeError, ValueError, AssertionError) as exc:
-            raise UserError(f"The environment '{key}' could not be made from these env_args: {exc}") from exc
-        obs_spaces, action_sizes = _spaces(self._env, key)
-        self._obs_spaces = obs_spaces
-        sizes = tuple(int(gymnasium.spaces.flatdim(s)) for s in obs_spaces)
-        self._flatten = gymnasium.spaces.flatten
-        self._boxes = [isinstance(s, gymnasium.spaces.Box) for s in obs_spaces]
-        self._starts = [int(s.start) for s in self._env.action_space]  # type: ignore[attr-defined]
-        own_limit = _lift_own_limit(self._env.unwrapped)
-        limits = [v for v in (time_limit, spec.max_episode_steps, own_limit) if v is not None]
-        if not limits:
-            raise UserError(f"The environment '{key}' has no step limit of its own: set env_args.time_limit.")
-        n, width = len(sizes), max(sizes)
+        self._env = env
+        obs, actions = env.observation_space, env.action_space
+        self._single = not (isinstance(actions, spaces.Tuple) and isinstance(obs, spaces.Tuple))
+        if not self._single and len(obs) != len(actions):
+            raise UserError(
+                f"The environment '{name}' is not multi-agent in gymma's sense: its observation space has {len(obs)} "
+                f"entries and its action space {len(actions)}, and one an agent is needed in both."
+            )
+        n = 1 if self._single else len(actions)
+        one_each = ([obs], [actions]) if self._single else (list(obs), list(actions))
+        self.spaces = AgentSpaces(name, [str(i) for i in range(n)], *one_each)
+        s = self.spaces
         self.info = EnvInfo(
-            name=key,
-            n_agents=n,
-            obs_size=width,
-            state_size=n * width,
-            n_actions=max(action_sizes),
-            episode_limit=min(limits),
-            obs_sizes=sizes,
-            action_sizes=action_sizes,
-        )
-        self._avail = np.arange(max(action_sizes)) < np.array(action_sizes)[:, None]  # [N, A]
-        self._only_first = np.arange(max(action_sizes)) == 0  # what an agent that has ended may do
+            name=name, n_agents=n, obs_size=s.obs_size, state_size=n * s.obs_size, n_actions=s.n_actions,
+            episode_limit=episode_limit, obs_sizes=s.obs_sizes, action_sizes=s.action_sizes, team_reward=team_reward,
+        )  # fmt: skip
         self._time = 0
+        self._foraging = type(env.unwrapped).__module__.startswith("lbforaging.")
+        self._masked = any(s.masked)  # or as soon as an info has a mask
 
-    def _see(self, observations: Any, out: Arrays) -> None:
+    def _see(self, observations: Any, told: Any, out: Arrays) -> None:
+        """Write what the agents see and may do; ``told`` is the environment's info."""
+        if self._single:
+            observations = (observations,)
         if len(observations) != self.info.n_agents:
             raise ValueError(f"{len(observations)} observations came for {self.info.n_agents} agents")
+        masks = told.get("action_mask") if type(told) is dict else None
+        if masks is not None and self._single:
+            masks = (masks,)
+        if masks is not None and len(masks) != self.info.n_agents:
+            raise ValueError(f"{len(masks)} action masks came for {self.info.n_agents} agents")
+        self._masked |= masks is not None
         for i, one in enumerate(observations):
-            flat = np.asarray(one).ravel() if self._boxes[i] else self._flatten(self._obs_spaces[i], one)
-            size = self.info.obs_sizes[i]
-            if flat.size != size:
-                raise ValueError(f"agent {i} sees {flat.size} numbers, and its observation space says {size}")
-            out.obs[i, :size] = flat
+            inside = self.spaces.observe(i, one, out.obs[i])
+            if self._masked:
+                self.spaces.mask(i, inside if masks is None else masks[i], out.avail[i])
         out.state[...] = out.obs.ravel()
 
     def reset(self, seed: int, out: Arrays) -> None:
         """Start the episode of ``seed``."""
-        observations, _ = self._env.reset(seed=seed)
+        if self._foraging:
+            # LBF places its players where the LAST episode's did not stand: an episode must depend on its seed alone
+            for player in self._env.unwrapped.players:
+                player.position = None
+        observations, told = self._env.reset(seed=seed)
         self._time = 0
         out.obs[...] = 0
-        self._see(observations, out)
-        out.avail[...] = self._avail
+        out.avail[...] = self.spaces.legal
+        self._see(observations, told, out)
         out.alive[...] = True
         for field in (out.reward, out.terminated, out.truncated, out.agent_terminated):
             field[...] = 0
@@ -107,160 +139,72 @@ class Gymma:
         """Apply ``actions`` [N].
 
         Raises:
-            ValueError: an action that is padding for its agent.
+            ValueError: an action that is padding for its agent, or numbers of other sizes than declared.
         """
-        chosen = actions.tolist()
-        for i, (action, size) in enumerate(zip(chosen, self.info.action_sizes, strict=True)):
-            if not 0 <= action < size:
-                raise ValueError(f"agent {i} has no action {action}: it has {size}")
-        moves = [a + start for a, start in zip(chosen, self._starts, strict=True)]
-        observations, reward, terminated, truncated, _ = self._env.step(moves)
+        moves = [self.spaces.move(i, a) for i, a in enumerate(actions.tolist())]
+        observations, reward, terminated, truncated, told = self._env.step(moves[0] if self._single else moves)
         self._time += 1
-        self._see(observations, out)
-        rewards = np.asarray(reward, np.float32)
-        if rewards.size != self.info.n_agents:
-            raise ValueError(f"{rewards.size} rewards came for {self.info.n_agents} agents")
-        out.reward[...] = rewards.ravel()
+        self._see(observations, told, out)
+        self._reward(reward, out)
         # one flag means all agents, a list says it agent by agent; who has ended stays ended
-        out.agent_terminated |= np.asarray(terminated, bool)
+        out.agent_terminated |= self._flags(terminated)
         ended = out.agent_terminated
         if ended.any():
             out.alive[...] = ~ended
-            out.avail[ended] = self._only_first
-        cut = bool((ended | np.asarray(truncated, bool)).all()) or self._time >= self.info.episode_limit
+            out.avail[ended] = self.spaces.only_first
+        cut = bool((ended | self._flags(truncated)).all()) or self._time >= self.info.episode_limit
         out.terminated[...] = ended.all()
         out.truncated[...] = cut and not ended.all()
+
+    def _reward(self, reward: Any, out: Arrays) -> None:
+        rewards, n = np.asarray(reward, np.float32), self.info.n_agents
+        if self.info.team_reward:
+            if rewards.size != 1:
+                raise ValueError(f"{rewards.size} rewards came, and env_args.team_reward=True promises one for all")
+        elif rewards.size != n:
+            hint = "; env_args.team_reward=True takes one reward for all" if rewards.size == 1 else ""
+            raise ValueError(f"{rewards.size} rewards came for {n} agents{hint}")
+        out.reward[...] = rewards.ravel()
+
+    def _flags(self, given: Any) -> np.ndarray:
+        flags = np.asarray(given, bool)
+        if flags.ndim and flags.shape != (self.info.n_agents,):
+            raise ValueError(f"end flags of shape {flags.shape} came for {self.info.n_agents} agents")
+        return flags
+
+    def render(self) -> np.ndarray:
+        """Return a picture of this moment, uint8 [H, W, 3]."""
+        picture: np.ndarray = gymnasium_frame(self._env)
+        return picture
 
     def close(self) -> None:
         """Close the environment."""
         self._env.close()
 
 
-def _find_spec(key: str) -> Any:
-    """Return the registered spec of an id, importing the module that registers it.
+def _own_limit(env: Any) -> int | None:
+    """Return the step limit that an environment keeps among its attributes, or None."""
+    inner = env.unwrapped
+    found = [vars(inner).get(name) for name in _LIMIT_NAMES]
+    whole = [int(v) for v in found if isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0]
+    return min(whole, default=None)
+
+
+def _limit(env: Any, key: str, time_limit: int | None, registered: int | None) -> int:
+    """Return the steps after which an episode is cut, taking away an own limit that would pass for a termination.
 
     Raises:
-        UserError: no such package, or no such id.
+        UserError: there is no limit at all.
     """
-    import gymnasium
-
-    module, _, name = key.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as exc:
-            missing = exc.name or module
-            how = (
-                f": `pip install {_PACKAGES[missing]}`."
-                if missing in _PACKAGES
-                else nearest(missing, _PACKAGES) or ": install the package that has it."
-            )
-            raise UserError(f"The environment '{key}' needs the module '{missing}', which is missing{how}") from exc
-        except ImportError as exc:
-            raise UserError(f"The environment '{key}' cannot be used: importing '{module}' fails: {exc}.") from exc
-    spec = gymnasium.registry.get(name)
-    if spec is None and module == "lbforaging":
-        spec = _register_foraging(name)
-    if spec is None:
-        # ids given without their module are the common slip
-        home = module or ("lbforaging" if name.startswith("Foraging") else "rware" if name.startswith("rware") else "")
-        if home and not module and importlib.util.find_spec(home):
-            importlib.import_module(home)
-        known = [i for i, s in gymnasium.registry.items() if str(s.entry_point).startswith(home)]
-        near = nearest(f"{home}:{name}" if home else name, [f"{home}:{i}" if home else i for i in known])
-        raise UserError(f"env_args.key='{key}' is not a registered Gymnasium id{near or '.'}")
-    return spec
-
-
-def _register_foraging(name: str) -> Any:
-    """Register an LBF id that follows the registered scheme with other numbers; return its spec or None."""
-    import gymnasium
-
-    match = _FORAGING.fullmatch(name)
-    if match is None:
-        return None
-    rows, columns, players, food = (int(match[g]) for g in ("rows", "columns", "players", "food"))
-    if min(rows, columns) < 4 or players < 1 or food < 1:
-        return None
-    # what the package's own registered ids say, but for the numbers in the name
-    pattern = gymnasium.registry["Foraging-8x8-2p-1f-v3"]
-    gymnasium.register(
-        id=name,
-        entry_point=pattern.entry_point,
-        kwargs={
-            **pattern.kwargs,
-            "players": players,
-            "field_size": (rows, columns),
-            "max_num_food": food,
-            "sight": 2 if match["partial"] else max(rows, columns),
-            "force_coop": match["coop"] is not None,
-        },
-    )
-    return gymnasium.registry[name]
-
-
-def _check_kwargs(spec: Any, key: str, kwargs: Mapping[str, Any]) -> None:
-    """Check further env_args against the environment's own constructor.
-
-    Raises:
-        UserError: an argument that it does not have.
-    """
-    from gymnasium.envs.registration import load_env_creator
-
-    if not kwargs:  # looking at the constructor imports the environment's code
-        return
-    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
-    parameters = inspect.signature(creator).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for name in kwargs:
-        if name == "max_episode_steps":
-            raise UserError("env_args.max_episode_steps is spelt env_args.time_limit here.")
-        if name not in parameters:
-            raise UserError(
-                f"env_args.{name} is not an argument of gymma or of '{key}'"
-                + (nearest(name, [*_OWN, *parameters]) or f": it takes {', '.join([*_OWN, *parameters])}.")
-            )
-
-
-def _spaces(env: Any, key: str) -> tuple[Sequence[Any], tuple[int, ...]]:
-    """Return each agent's observation space and number of actions.
-
-    Raises:
-        UserError: the spaces are not one entry an agent, or the actions are not discrete.
-    """
-    from gymnasium import spaces
-
-    obs, actions = env.observation_space, env.action_space
-    if not isinstance(obs, spaces.Tuple) or not isinstance(actions, spaces.Tuple) or len(obs) != len(actions):
-        raise UserError(
-            f"The environment '{key}' is not multi-agent in gymma's sense: its observation and action spaces must be "
-            "gymnasium Tuples with one entry an agent."
-        )
-    for i, space in enumerate(actions):
-        if not isinstance(space, spaces.Discrete):
-            raise UserError(
-                f"The environment '{key}' cannot be used: agent {i} has the action space {type(space).__name__}, "
-                "and only Discrete is supported."
-            )
-    for i, space in enumerate(obs):
-        if not space.is_np_flattenable:
-            raise UserError(
-                f"The environment '{key}' cannot be used: the observations of agent {i} ({type(space).__name__}) have "
-                "no fixed size."
-            )
-    return list(obs), tuple(int(s.n) for s in actions)
-
-
-def _lift_own_limit(env: Any) -> int | None:
-    """Take away an environment's own step limit and return it, or None where it has none.
-
-    LBF and RWARE report their limit as a termination; only without it does their flag mean a real end.
-    """
-    limit = None
-    for name in _LIMIT_NAMES:
-        value = vars(env).get(name)
-        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0:
-            limit = int(value) if limit is None else min(limit, int(value))
-            setattr(env, name, 2**62)
-    return limit
+    own, inner = _own_limit(env), env.unwrapped
+    limits = [v for v in (time_limit, registered) if v is not None]
+    if own is not None and type(inner).__module__.partition(".")[0] in _LIFTED:
+        for name in _LIMIT_NAMES:
+            if isinstance(vars(inner).get(name), (int, np.integer)):
+                setattr(inner, name, 2**62)
+        limits.append(own)
+    elif own is not None and not limits:
+        limits.append(own)
+    if not limits:
+        raise UserError(f"The environment '{key}' has no step limit of its own: set env_args.time_limit.")
+    return min(limits)

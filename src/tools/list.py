@@ -3,38 +3,67 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 
-from ..components import yamls
+from ..components import plugins, yamls
 from ..components.errors import UserError, nearest
 from ..components.layers import shipped
 
+#: section -> (folder of the shipped YAMLs, kind of entry point, flag)
+SECTIONS = {"algorithms": ("algs", "algorithm", "--config"), "environments": ("envs", "environment", "--env-config")}
+
+
+def _missing(names: list[str]) -> list[str]:
+    missing = []
+    for name in names:
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            found = None
+        if found is None:
+            missing.append(name)
+    return missing
+
 
 def _installed(names: list[str]) -> str:
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    missing = _missing(names)
     return f"  [not installed: pip install {' '.join(missing)}]" if missing else "  [installed]"
+
+
+def _offered(entries: tuple[plugins.Plugin, ...], ours: Mapping[str, object]) -> str:
+    """Describe what other packages offer under one name; a damaged YAML is theirs, and no reason to stop."""
+    file, whose = plugins.yaml_of(entries[0]), " and ".join(e.package for e in entries)
+    try:
+        line = yamls.description(file) if file else entries[0].target
+    except (OSError, UnicodeDecodeError):
+        line = f"{file} cannot be read"
+    if entries[0].name in ours:
+        return f"{line}  [{whose}; not reachable by this name, which is oamarl's own]"
+    return f"{line}  [{whose}{'; the name is taken twice: uninstall one' if len(entries) > 1 else ''}]"
 
 
 def main(argv: list[str]) -> int:
     """Print both lists, or one (``algorithms``, ``environments``); return the exit status."""
-    sections = ("algorithms", "environments")
     if "-h" in argv or "--help" in argv:
-        print(f"usage: oamarl list [{'|'.join(sections)}]")
+        print(f"usage: oamarl list [{'|'.join(SECTIONS)}]")
         return 0
     for word in argv:
-        if word not in sections:
+        if word not in SECTIONS:
             raise UserError(
-                f"`oamarl list` does not know '{word}': use algorithms or environments{nearest(word, sections)}"
+                f"`oamarl list` does not know '{word}': use algorithms or environments{nearest(word, SECTIONS)}"
             )
-    wanted = argv or list(sections)
-    algorithms, environments = shipped("algs"), shipped("envs")
-    width = max(map(len, [*algorithms, *environments]), default=0)
-    for section, paths in (("algorithms", algorithms), ("environments", environments)):
-        if section not in wanted:
+    ours = {section: shipped(folder) for section, (folder, _, _) in SECTIONS.items()}
+    theirs = {section: plugins.installed(kind) for section, (_, kind, _) in SECTIONS.items()}
+    names = [name for section in SECTIONS for name in (*ours[section], *theirs[section])]
+    width = max(map(len, names), default=0)
+    for section, (_, _, flag) in SECTIONS.items():
+        if argv and section not in argv:
             continue
-        flag = "--config" if section == "algorithms" else "--env-config"
         print(f"{section} ({flag}=NAME)")
-        for name, path in paths.items():
+        for name, path in ours[section].items():
             state = _installed(yamls.needs(path)) if section == "environments" else ""
             print(f"  {name:<{width}}  {yamls.description(path)}{state}")
+        for name, entries in theirs[section].items():
+            print(f"  {name:<{width}}  {_offered(entries, ours[section])}")
         print()
     return 0

@@ -1,0 +1,1 @@
+"""MAPPO with a KL penalty."""

@@ -1,0 +1,264 @@
+"""What can be wrong with an environment, found by playing it: every finding is one sentence."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from ..components.errors import UserError
+from .base import Arrays, Env, EnvInfo
+from .own_random import OwnRandom
+from .spaces import AgentSpaces
+
+#: what an episode is compared by, in the order in which differences are named
+FIELDS = tuple(f.name for f in fields(Arrays))
+_FLOATS = ("obs", "state", "reward", "metrics")
+_FLAGS = ("avail", "terminated", "truncated", "agent_terminated", "alive")
+
+
+BUILDING = "building the environment"
+
+
+class Stop(Exception):
+    """The environment is too broken to go on with this check."""
+
+
+@dataclass
+class Report:
+    """Findings (something is wrong) and warnings (something is worth knowing), each kind told once."""
+
+    findings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds told so far."""
+        return set(self._told)
+
+    def find(self, kind: str, sentence: str) -> None:
+        """Add a finding unless one of this kind is there."""
+        if kind not in self._told:
+            self._told.add(kind)
+            self.findings.append(sentence)
+
+    def warn(self, kind: str, sentence: str) -> None:
+        """Add a warning unless one of this kind is there."""
+        if kind not in self._told:
+            self._told.add(kind)
+            self.warnings.append(sentence)
+
+    @contextmanager
+    def during(self, what: str) -> Iterator[None]:
+        """Turn an exception into a finding that says where it came from, and stop the check."""
+        try:
+            yield
+        except Stop:
+            raise
+        except UserError as exc:
+            if what == BUILDING:
+                raise  # wrong arguments, or something that is not installed: a mistake on the command line
+            self.find("raises", f"{what}: {exc}")
+            raise Stop from exc
+        except (Exception, SystemExit) as exc:
+            frames = traceback.extract_tb(exc.__traceback__)
+            at = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+            self.find("raises", f"{what} raises {type(exc).__name__}: {' '.join(str(exc).split())}{at}.")
+            raise Stop from exc
+
+
+class _Field(np.ndarray):
+    """One of the arrays that an environment writes into; it looks at what is written over the whole of it."""
+
+    look: Callable[[Any], None] | None = None
+
+    def __setitem__(self, where: Any, value: Any) -> None:
+        if self.look is not None and (where is Ellipsis or (isinstance(where, slice) and where == slice(None))):
+            self.look(value)
+        super().__setitem__(where, value)
+
+
+def _watched(array: np.ndarray, name: str, info: EnvInfo, report: Report) -> np.ndarray:
+    """Return a view of ``array`` that reports writes which numpy would repeat or convert in silence."""
+    view = array.view(_Field)
+
+    def look(value: Any) -> None:
+        given = np.asarray(value)
+        if name in _FLAGS and given.dtype != bool and not np.isin(given, (0, 1)).all():
+            report.find(f"flag {name}", f"out.{name} is given {given.ravel()[:3].tolist()}: it holds True and False.")
+        meant = getattr(value, "strides", None) and 0 in value.strides  # np.broadcast_to says that it is meant
+        if name in ("obs", "state", "reward") and 1 < given.size < array.size and not meant:
+            report.find(
+                f"repeats {name}",
+                f"out.{name} of shape {array.shape} is given numbers of shape {given.shape}, which numpy repeats in "
+                "silence: write every entry (np.broadcast_to says that repeating is meant).",
+            )
+        if name == "reward" and given.size == 1 < array.size and not info.team_reward and given.any():
+            report.find(
+                "one reward",
+                f"out.reward is given one number for {array.size} agents, which a common reward then adds up: give one "
+                "an agent, or say team_reward=True in EnvInfo.",
+            )
+
+    view.look = look
+    return view
+
+
+Step = dict[str, np.ndarray]
+
+
+class Player:
+    """One instance with arrays of its own; plays episodes at random and returns what it showed, step by step."""
+
+    def __init__(self, make: Callable[[], Env], report: Report) -> None:
+        with report.during(BUILDING):
+            self.env = make()
+        self.info, self.report = self.env.info, report
+        self.plain = Arrays.allocate(self.info, 1).slot(0)
+        watched = {n: _watched(getattr(self.plain, n), n, self.info, report) for n in FIELDS}
+        self.out = Arrays(**watched)
+        self._given = watched
+        self._last: Step | None = None
+        self.complaints: list[str] = []
+        inner = self.env.env if isinstance(self.env, OwnRandom) else self.env
+        found = getattr(inner, "spaces", None)
+        if isinstance(found, AgentSpaces):
+            found.watch = self.complaints
+
+    def _snapshot(self, at: str) -> Step:
+        for name in FIELDS:
+            if getattr(self.out, name) is not self._given[name]:
+                self.report.find(
+                    "rebinds", f"{at} binds out.{name} to another array: write into it, as out.{name}[...] = values."
+                )
+                raise Stop
+        self._last = {n: np.array(getattr(self.plain, n)) for n in FIELDS}
+        return self._last
+
+    def reset(self, seed: int) -> Step:
+        """Start an episode, with everything in the arrays that an environment must not rely on."""
+        p = self.plain
+        for name in ("reward", "terminated", "truncated", "agent_terminated", "metrics"):
+            getattr(p, name)[...] = 0
+        p.obs[...] = p.state[...] = np.nan
+        p.avail[...] = p.alive[...] = False
+        with self.report.during(f"reset (seed {seed})"):
+            self.env.reset(seed, self.out)
+        return self._snapshot(f"reset (seed {seed})")
+
+    def step(self, seed: int, t: int, rng: np.random.Generator) -> Step:
+        """Take a random legal action for each agent (action 0 where there is none)."""
+        if self._last is not None and any(
+            not np.array_equal(getattr(self.plain, n), v, equal_nan=n in _FLOATS) for n, v in self._last.items()
+        ):
+            self.report.find("written later", "the arrays of one instance change while only another one is stepped.")
+        avail = self.plain.avail
+        actions = np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in avail], np.int64)
+        given = actions.copy()
+        with self.report.during(f"step {t} (seed {seed})"):
+            self.env.step(given, self.out)
+        if not np.array_equal(given, actions):
+            self.report.find("actions", f"step {t} (seed {seed}) changes the actions that it was given: copy them.")
+        return self._snapshot(f"step {t} (seed {seed})")
+
+    def play(
+        self, seed: int, action_seed: int | None = None, check: Callable[..., None] | None = None, most: int = 10**9
+    ) -> list[Step]:
+        """Return the steps of one episode (cut after ``most``), the reset first; ``check(steps)`` sees each."""
+        rng = np.random.default_rng(seed if action_seed is None else action_seed)
+        steps = [self.reset(seed)]
+        if check is not None:
+            check(steps)
+        while not (steps[-1]["terminated"] or steps[-1]["truncated"]) and len(steps) <= most:
+            if len(steps) > self.info.episode_limit:
+                break
+            steps.append(self.step(seed, len(steps), rng))
+            if check is not None:
+                check(steps)
+        return steps
+
+    def close(self) -> None:
+        with self.report.during("close"):
+            self.env.close()
+
+
+def difference(a: list[Step], b: list[Step]) -> str:
+    """Say where two episodes differ first, ``""`` where they do not."""
+    for t, (x, y) in enumerate(zip(a, b, strict=False)):
+        for name in FIELDS:
+            if not np.array_equal(x[name], y[name], equal_nan=name in _FLOATS):
+                return f"{name} {'at reset' if t == 0 else f'after step {t}'}"
+    return "" if len(a) == len(b) else "their lengths"
+
+
+def check_info(info: EnvInfo, report: Report) -> None:
+    """Look for sizes that contradict one another."""
+    n = info.n_agents
+    for name, low in (("n_agents", 1), ("obs_size", 1), ("state_size", 1), ("n_actions", 1), ("episode_limit", 1)):
+        value = getattr(info, name)
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+            report.find(f"info {name}", f"info.{name}={value!r} must be a whole number of at least {low}.")
+            raise Stop
+    for name, size in (("obs_sizes", "obs_size"), ("action_sizes", "n_actions")):
+        sizes = getattr(info, name)
+        if not isinstance(sizes, tuple) or len(sizes) != n:
+            report.find(f"info {name}", f"info.{name}={sizes!r} must be a tuple with one entry for each of {n} agents.")
+            raise Stop
+        if max(sizes) != getattr(info, size) or min(sizes) < 1:
+            report.find(f"info {name}", f"info.{name}={sizes} and info.{size}={getattr(info, size)} do not fit.")
+            raise Stop
+    if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
+        report.find("info metrics", f"info.metrics={info.metrics!r} must be a tuple of names.")
+        raise Stop
+
+
+def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> None:
+    """Look at the newest of ``steps`` for everything that must hold at every step."""
+    t, now = len(steps) - 1, steps[-1]
+    at = f"at reset (seed {seed})" if t == 0 else f"after step {t} (seed {seed})"
+    over = bool(now["terminated"] or now["truncated"])
+    for name in _FLOATS:
+        bad = np.argwhere(~np.isfinite(now[name]))
+        if len(bad):
+            what = f"out.{name}{bad[0].tolist()} is {now[name][tuple(bad[0])]}"
+            why = ", or was not written" if t == 0 and name in ("obs", "state") else ""
+            report.find(f"finite {name}", f"{at} {what}{why}.")
+    for i in range(info.n_agents):
+        legal, alive, size = now["avail"][i], bool(now["alive"][i]), info.action_sizes[i]
+        if alive and not legal.any() and not over:
+            report.find("no action", f"{at} agent {i} is alive and has no legal action.")
+        if not alive and legal.sum() != 1 and not over:
+            report.find(
+                "dead actions",
+                f"{at} agent {i} is not alive and has {legal.sum()} legal actions: it needs exactly one.",
+            )
+        if legal[size:].any():
+            report.find(
+                "padded actions", f"{at} agent {i} may take action {size + int(legal[size:].argmax())}: it has {size}."
+            )
+        if (now["obs"][i, info.obs_sizes[i] :] != 0).any():
+            report.find(
+                "padded obs", f"{at} agent {i} sees more than its {info.obs_sizes[i]} numbers: padding must be 0."
+            )
+        if now["agent_terminated"][i] and alive and not over:
+            report.find("dead and alive", f"{at} agent {i} is agent_terminated and alive at once.")
+        if t and steps[-2]["agent_terminated"][i]:
+            if not now["agent_terminated"][i]:
+                report.find("back", f"{at} agent {i} is no longer agent_terminated: an agent's end is for good.")
+            if now["reward"][i] != 0 and not info.team_reward:
+                report.warn(
+                    "late reward", f"{at} agent {i} is rewarded after its end: individual rewards do not count that."
+                )
+    if t == 0 and over:
+        report.find("over at reset", f"{at} the episode is over already.")
+    if not now["alive"].any() and not over:
+        report.find(
+            "nobody", f"{at} no agent is alive{' (reset writes out.alive)' if t == 0 else ' and the episode goes on'}."
+        )
+    if t >= info.episode_limit and not over:
+        report.find("limit", f"{at} the episode goes on, and info.episode_limit={info.episode_limit}.")

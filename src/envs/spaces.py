@@ -1,0 +1,190 @@
+"""The spaces of several agents as rows of one size: flat padded observations, numbered actions, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..components.errors import UserError
+
+#: a combination of choices becomes one numbered action; beyond this many a policy could not learn them apart
+_MOST_ACTIONS = 4096
+
+
+class AgentSpaces:
+    """What N agents see and may do.
+
+    Attributes:
+        obs_sizes, action_sizes: each agent's own sizes; a combined action space (MultiDiscrete, MultiBinary, a Tuple
+            of Discretes) counts every combination as one action.
+        obs_size, n_actions: the largest of them, O and A.
+        legal: [N, A] bool, the actions that are not padding.
+        watch: None, or a list to which every observation outside its declared space adds a sentence.
+    """
+
+    def __init__(self, where: str, names: Sequence[str], obs: Sequence[Any], actions: Sequence[Any]) -> None:
+        """Read Gymnasium spaces, one an agent; a Dict with ``action_mask`` is split into observation and mask.
+
+        Args:
+            where: the environment's name, for messages.
+            names: the agents, for messages.
+            obs, actions: the spaces.
+
+        Raises:
+            UserError: a space without a fixed size, or actions that are not discrete.
+        """
+        from gymnasium import spaces
+
+        self.names = [str(n) for n in names]
+        self.obs_spaces, self.masked = [], []
+        for name, space in zip(self.names, obs, strict=True):
+            masked = isinstance(space, spaces.Dict) and "action_mask" in space.spaces
+            rest = _without_mask(space) if masked else space
+            if not rest.is_np_flattenable:
+                raise UserError(
+                    f"The environment '{where}' cannot be used: the observations of agent {name} "
+                    f"({type(rest).__name__}) have no fixed size."
+                )
+            self.obs_spaces.append(rest)
+            self.masked.append(masked)
+        self._flatten = spaces.flatten
+        self._boxes = [isinstance(s, spaces.Box) for s in self.obs_spaces]
+        self.obs_sizes = tuple(int(spaces.flatdim(s)) for s in self.obs_spaces)
+        self._moves = [_moves(where, name, space) for name, space in zip(self.names, actions, strict=True)]
+        self._choices = [_choices(space) for space in actions]
+        self.action_sizes = tuple(len(m) for m in self._moves)
+        self.obs_size, self.n_actions = max(self.obs_sizes), max(self.action_sizes)
+        self.legal = np.arange(self.n_actions) < np.array(self.action_sizes)[:, None]
+        self.only_first = np.arange(self.n_actions) == 0  # what an agent that has ended may do
+        self.watch: list[str] | None = None
+
+    def observe(self, i: int, value: Any, row: np.ndarray) -> Any:
+        """Write agent i's observation into ``row`` [O] and return the mask that came inside it, or None.
+
+        Raises:
+            ValueError: an observation of another size than the space says.
+        """
+        mask = None
+        if self.masked[i]:
+            mask = value["action_mask"]
+            rest = {k: v for k, v in value.items() if k != "action_mask"}
+            value = rest["observation"] if list(rest) == ["observation"] else rest
+        if self.watch is not None:
+            self._complain(i, value)
+        flat = np.asarray(value).ravel() if self._boxes[i] else self._flatten(self.obs_spaces[i], value)
+        size = self.obs_sizes[i]
+        if flat.size != size:
+            raise ValueError(f"agent {self.names[i]} sees {flat.size} numbers, and its observation space says {size}")
+        row[:size] = flat
+        return mask
+
+    def mask(self, i: int, given: Any, row: np.ndarray) -> None:
+        """Write agent i's legal actions into ``row`` [A]; ``given`` None: all of its own.
+
+        ``given`` has one entry an action; for a combined space also one mask a choice (Gymnasium's form).
+
+        Raises:
+            ValueError: a mask of another size.
+        """
+        if given is None:
+            row[...] = self.legal[i]
+            return
+        choices, size = self._choices[i], self.action_sizes[i]
+        if len(choices) > 1 and isinstance(given, (tuple, list)) and [np.size(g) for g in given] == choices:
+            flat = np.asarray(given[0], bool)
+            for part in given[1:]:
+                flat = np.logical_and.outer(flat, np.asarray(part, bool))
+        else:
+            flat = np.asarray(given, bool)
+        if flat.size != size:
+            raise ValueError(f"agent {self.names[i]} has {size} actions, and its action mask {flat.size} entries")
+        row[...] = False
+        row[:size] = flat.ravel()
+
+    def move(self, i: int, action: int) -> Any:
+        """Return numbered action ``action`` of agent i as its environment expects it.
+
+        Raises:
+            ValueError: an action that is padding for this agent.
+        """
+        if not 0 <= action < self.action_sizes[i]:
+            raise ValueError(f"agent {self.names[i]} has no action {action}: it has {self.action_sizes[i]}")
+        return self._moves[i][action]
+
+    def _complain(self, i: int, value: Any) -> None:
+        """Say what of an observation lies outside its declared space."""
+        assert self.watch is not None
+        space, name = self.obs_spaces[i], self.names[i]
+        if not self._boxes[i]:
+            if not space.contains(value):
+                self.watch.append(f"agent {name} sees {value!r:.60}, which is not in its observation space {space}.")
+            return
+        array = np.asarray(value)
+        if array.shape != space.shape:
+            self.watch.append(
+                f"the observation of agent {name} has the shape {array.shape}, its space says {space.shape}."
+            )
+        elif not np.can_cast(array.dtype, space.dtype):
+            self.watch.append(f"the observation of agent {name} is {array.dtype}, its space says {space.dtype}.")
+        elif ((array < space.low) | (array > space.high)).any():
+            which = np.argwhere((array < space.low) | (array > space.high))[0]
+            at = tuple(which.tolist())
+            self.watch.append(
+                f"the observation of agent {name} is {array[at]:g} at {list(at)}, and its space allows "
+                f"{space.low[at]:g} to {space.high[at]:g}."
+            )
+
+
+def _without_mask(space: Any) -> Any:
+    from gymnasium import spaces
+
+    rest = {k: v for k, v in space.spaces.items() if k != "action_mask"}
+    return rest["observation"] if list(rest) == ["observation"] else spaces.Dict(rest)
+
+
+def _choices(space: Any) -> list[int]:
+    """Return the number of options of each choice that a (discrete) action consists of."""
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)]
+    if isinstance(space, spaces.MultiDiscrete):
+        return [int(n) for n in space.nvec.ravel()]
+    if isinstance(space, spaces.MultiBinary):
+        return [2] * int(np.prod(space.shape))
+    if isinstance(space, spaces.Tuple) and all(isinstance(s, spaces.Discrete) for s in space):
+        return [int(s.n) for s in space]
+    return []
+
+
+def _moves(where: str, name: str, space: Any) -> list[Any]:
+    """Return what each numbered action of a space is in the environment's own terms, the last choice fastest.
+
+    Raises:
+        UserError: not discrete, or too many combinations.
+    """
+    from gymnasium import spaces
+
+    choices = _choices(space)
+    if not choices:
+        what = "continuous actions" if isinstance(space, spaces.Box) else f"the action space {type(space).__name__}"
+        raise UserError(
+            f"The environment '{where}' cannot be used: agent {name} has {what}, and only discrete ones (Discrete, "
+            "MultiDiscrete, MultiBinary) are supported."
+        )
+    total = int(np.prod(np.array(choices, object)))
+    if total > _MOST_ACTIONS:
+        raise UserError(
+            f"The environment '{where}' cannot be used: the actions of agent {name} have {total} combinations, and at "
+            f"most {_MOST_ACTIONS} are supported."
+        )
+    if isinstance(space, spaces.Discrete):
+        return [int(space.start) + a for a in range(total)]
+    table = np.stack(np.unravel_index(np.arange(total), choices), axis=-1)
+    if isinstance(space, spaces.Tuple):
+        starts = [int(s.start) for s in space]
+        return [tuple(a + s for a, s in zip(row, starts, strict=True)) for row in table.tolist()]
+    start = space.start.ravel() if isinstance(space, spaces.MultiDiscrete) else 0
+    return list((table + start).astype(space.dtype).reshape(total, *space.shape))

@@ -1,0 +1,287 @@
+"""``oamarl check-env ENV``: play an environment at random and name everything that is wrong with it."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..components import vocabulary, yamls
+from ..components.errors import UserError
+from ..components.layers import environment
+from ..components.request import parse
+from ..envs.build import is_native, make_env
+from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
+from ..envs.own_random import global_state, seed_global, set_global_state
+from ..envs.vec import VecEnv, check_env_args, make_vec
+
+USAGE = """usage: oamarl check-env ENVIRONMENT [--episodes=N] [--seed=N] [with env_args.KEY=VALUE ...]
+Plays an environment at random and prints what is wrong with it, a sentence each. ENVIRONMENT is a name (see
+`oamarl list`), a YAML file, or package.module:Factory. Exit status: 0 nothing is wrong, 1 something is, 2 a mistake
+on the command line. Warnings (worth knowing, maybe meant) do not change it."""
+
+#: steps of the episodes that are played again through each backend
+_BACKEND_STEPS = 200
+_SPEED_SECONDS = 1.0
+
+
+class Checks:
+    """The checks of one environment, in order; each goes on from what the ones before it have played."""
+
+    def __init__(self, env: str, args: Mapping[str, Any], seed: int, episodes: int, report: Report) -> None:
+        self.env, self.args, self.report = env, dict(args), report
+        self.seeds = list(range(seed, seed + max(episodes, 3)))
+        self.reference: dict[int, list[Step]] = {}
+        self.speed = 0.0
+
+    def player(self) -> Player:
+        """A fresh instance."""
+        return Player(lambda: make_env(self.env, self.args), self.report)
+
+    def run(self) -> Player:
+        """Make every check that the ones before it allow; returns the first instance.
+
+        Raises:
+            Stop: the environment cannot be built or played at all.
+        """
+        outer = global_state()
+        try:
+            first = self._episodes()
+            for check in (self._again, self._seeds_matter, self._two_at_once, self._backends):
+                try:
+                    check(first)
+                except Stop:
+                    continue
+            self._speed(first)
+            first.close()
+            return first
+        finally:
+            set_global_state(outer)
+
+    def _episodes(self) -> Player:
+        """Whole episodes, looked at step by step."""
+        report = self.report
+        seed_global(1)
+        before = pickle.dumps(global_state())
+        first = self.player()
+        check_info(first.info, report)
+        for seed in self.seeds:
+            self.reference[seed] = first.play(
+                seed, check=lambda steps, s=seed: check_step(steps, s, first.info, report)
+            )
+        for sentence in first.complaints:
+            report.find(" ".join(sentence.split()[:8]), sentence)
+        if pickle.dumps(global_state()) != before:
+            report.warn(
+                "global",
+                "the global generators of numpy or Python were drawn from or seeded: a generator of the environment's "
+                "own, np.random.default_rng(seed) in reset, keeps episodes apart.",
+            )
+        ends = [steps[-1] for steps in self.reference.values()]
+        limit = first.info.episode_limit
+        if (
+            limit > 1
+            and all(e["terminated"] for e in ends)
+            and all(len(s) - 1 == limit for s in self.reference.values())
+        ):
+            report.warn(
+                "limit",
+                f"all episodes are terminated at exactly episode_limit={limit}: an end by the clock is truncated, not "
+                "terminated (the value of what would have come is lost otherwise).",
+            )
+        return first
+
+    def _again(self, first: Player) -> None:
+        """The same seed again: in a second instance, after the global generators moved, and after other episodes."""
+        seed, report = self.seeds[0], self.report
+        seed_global(2)
+        other = self.player()
+        if differs := difference(self.reference[seed], other.play(seed)):
+            seed_global(1)
+            third = self.player()
+            if difference(self.reference[seed], third.play(seed)):
+                report.find(
+                    "seed",
+                    f"the same seed ({seed}) gives another episode in a second instance; first difference: {differs}.",
+                )
+            else:
+                report.find(
+                    "seed",
+                    f"episodes depend on the global generators of numpy or Python (first difference: {differs}): use a "
+                    "generator of its own, or global_random=True (env_args of gymma, a class attribute otherwise).",
+                )
+            third.close()
+            other.close()
+            return
+        other.play(self.seeds[1], most=2)
+        if differs := difference(self.reference[seed], other.play(seed)):
+            report.find(
+                "leftover",
+                f"reset in the middle of an episode leaves something behind: seed {seed} then gives another episode "
+                f"(first difference: {differs}).",
+            )
+        elif differs := difference(self.reference[seed], first.play(seed)):
+            report.find(
+                "leftover",
+                f"an episode that has ended leaves something behind: seed {seed} then gives another episode (first "
+                f"difference: {differs}).",
+            )
+        other.close()
+
+    def _seeds_matter(self, first: Player) -> None:
+        a, b = (first.play(s, action_seed=0) for s in self.seeds[:2])
+        if not difference(a, b):
+            self.report.warn("same", "different seeds give the same episode: nothing in it is random.")
+
+    def _two_at_once(self, first: Player) -> None:
+        """Two instances in turn, as in one process: neither may see the other."""
+        if self.report.kinds & {"seed", "leftover"}:
+            return  # they would differ for that reason
+        players, seeds = [self.player(), self.player()], self.seeds[:2]
+        rngs = [np.random.default_rng(s) for s in seeds]
+        played = [[p.reset(s)] for p, s in zip(players, seeds, strict=True)]
+        most = min(_BACKEND_STEPS, *(len(self.reference[s]) - 1 for s in seeds))
+        for t in range(1, most + 1):
+            for p, s, rng, steps in zip(players, seeds, rngs, played, strict=True):
+                steps.append(p.step(s, t, rng))
+        for s, steps in zip(seeds, played, strict=True):
+            if differs := difference(self.reference[s][: most + 1], steps):
+                self.report.find(
+                    "shared",
+                    f"two instances in one process disturb each other (first difference: {differs}, seed {s}).",
+                )
+        for p in players:
+            p.close()
+
+    def _backends(self, first: Player) -> None:
+        """The same episodes through each backend that the environment can have."""
+        try:
+            pickle.dumps(self.args)
+        except Exception as exc:
+            self.report.find("pickle", f"env_args cannot be sent to a worker process: {exc}.")
+            return
+        if self.report.kinds & {"seed", "leftover", "shared"}:
+            return  # they would differ for that reason
+        for backend in ("serial", "process", "native") if is_native(self.env) else ("serial", "process"):
+            try:
+                with self.report.during(f"backend={backend}"):
+                    vec = make_vec(self.env, self.args, 3, backend=backend, workers=2)
+                    try:
+                        self._play_backend(vec, backend)
+                    finally:
+                        vec.close()
+            except Stop:
+                return
+
+    def _play_backend(self, vec: VecEnv, backend: str) -> None:
+        seeds, a = self.seeds[:3], vec.arrays
+        rngs = [np.random.default_rng(s) for s in seeds]
+        # slots are reset one after another, so that rows that are not concerned can be seen to stay as they are
+        for b, s in enumerate(seeds):
+            before = {n: np.array(getattr(a, n)) for n in FIELDS}
+            vec.reset(np.array([b]), np.array([s]))
+            if any(not np.array_equal(np.delete(getattr(a, n), b, 0), np.delete(before[n], b, 0)) for n in FIELDS):
+                self.report.find("rows", f"backend={backend}: reset of slot {b} changes rows of other slots.")
+        for t in range(_BACKEND_STEPS):
+            for b, s in enumerate(seeds):
+                wanted = self.reference[s]
+                if t < len(wanted):
+                    now = {n: np.array(getattr(a, n)[b]) for n in FIELDS}
+                    if differs := difference([wanted[t]], [now]):
+                        self.report.find(
+                            "backend",
+                            f"backend={backend} gives other numbers than one instance alone: {differs.split()[0]} "
+                            f"differs {f'after step {t}' if t else 'at reset'} (seed {s}).",
+                        )
+                        return
+            active = ~(a.terminated | a.truncated)
+            if not active.any():
+                return
+            actions = np.zeros((len(seeds), vec.info.n_agents), np.int64)
+            for b in np.flatnonzero(active).tolist():
+                actions[b] = [rngs[b].choice(np.flatnonzero(row)) if row.any() else 0 for row in a.avail[b]]
+            vec.step(actions, active)
+
+    def _speed(self, first: Player) -> None:
+        """Steps a second at random, resets included, the check's own work left out as far as it goes."""
+        rng, steps, began, seed = np.random.default_rng(0), 0, time.perf_counter(), self.seeds[0]
+        with self.report.during("playing on"):
+            while (spent := time.perf_counter() - began) < _SPEED_SECONDS or not steps:
+                p = first.plain
+                for cleared in (p.reward, p.terminated, p.truncated, p.agent_terminated, p.metrics):
+                    cleared[...] = 0
+                first.env.reset(seed, p)
+                for _ in range(first.info.episode_limit):
+                    scores = rng.random(p.avail.shape)
+                    first.env.step(np.where(p.avail, scores, -1.0).argmax(-1), p)
+                    steps += 1
+                    if p.terminated or p.truncated or time.perf_counter() - began > _SPEED_SECONDS:
+                        break
+                seed += 1
+        self.speed = steps / max(spent, 1e-9)
+
+
+def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
+    """Return the environment, its arguments (checked), and the numbers of the flags.
+
+    Raises:
+        UserError: a mistake on the command line.
+    """
+    numbers, words, names = {"episodes": 3, "seed": 0}, [], []
+    for i, word in enumerate(argv):
+        flag, _, text = word.partition("=")
+        if flag in ("--episodes", "--seed"):
+            if not text.isdecimal():
+                raise UserError(f"{flag} needs a whole number, as {flag}={numbers[flag[2:]]}.")
+            numbers[flag[2:]] = int(text)
+        elif "with" in argv[:i] or word == "with" or word.startswith("-"):
+            words.append(word)
+        else:
+            names.append(word)
+    request, _ = parse(words)
+    names += [request.env_config] if request.env_config else []
+    if len(names) != 1:
+        raise UserError(f"`oamarl check-env` takes one environment, {'none' if not names else ', '.join(names)} given.")
+    for name in request.overrides:
+        if name != "env_args":
+            raise UserError(
+                f"'{name}' is not an argument of an environment: only env_args.KEY=VALUE may follow `with`."
+            )
+    layer = environment(names[0])
+    args = {**(layer.values.get("env_args") or {}), **request.overrides.get("env_args", {})}
+    for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.") and n[9:] in args]:
+        vocabulary.refuse(name, args.pop(name[9:]), "command line")
+    return str(layer.values["env"]), check_env_args(str(layer.values["env"]), args), numbers
+
+
+def main(argv: list[str]) -> int:
+    """Check an environment; return the exit status."""
+    if "-h" in argv or "--help" in argv or not argv:
+        print(USAGE)
+        return 0
+    env, args, numbers = asked(argv)
+    report = Report()
+    checks = Checks(env, args, numbers["seed"], numbers["episodes"], report)
+    try:
+        player = checks.run()
+    except Stop:
+        player = None
+    print(f"{env}  {yamls.inline(args) if args else ''}".rstrip())
+    if player is not None:
+        i, lengths = player.info, [len(s) - 1 for s in checks.reference.values()]
+        print(
+            f"{i.n_agents} agents, observations {list(i.obs_sizes)}, actions {list(i.action_sizes)}, "
+            f"state {i.state_size}, at most {i.episode_limit} steps; episodes of {min(lengths)} to {max(lengths)} "
+            f"steps at random, {checks.speed:,.0f} steps a second."
+        )
+    for sentence in report.findings:
+        print(f"wrong: {sentence}")
+    for sentence in report.warnings:
+        print(f"note:  {sentence}")
+    print(f"{len(report.findings)} wrong, {len(report.warnings)} to note.")
+    sys.stdout.flush()
+    return 1 if report.findings else 0

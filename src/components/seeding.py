@@ -9,18 +9,18 @@ import numpy as np
 from .errors import UserError
 
 #: Fixed numbers: changing one changes every result.
-_PURPOSES = {"train": 0, "test": 1}
+_PURPOSES = {"train": 0, "test": 1, "evaluate": 2}
 
 
-def episode_seed(seed: int, purpose: Literal["train", "test"], slot: int, episode: int) -> int:
+def episode_seed(seed: int, purpose: Literal["train", "test", "evaluate"], slot: int, episode: int) -> int:
     """Return the seed [0, 2**31) of one episode.
 
-    Training and test episodes come from separate streams, and neighbouring runs, slots and episodes share
+    Training, test and evaluation episodes come from separate streams, and neighbouring runs, slots and episodes share
     nothing: the four numbers go through :class:`numpy.random.SeedSequence` (seed as entropy, the rest as spawn key).
 
     Args:
         seed: the run's seed, 0 or more.
-        purpose: ``"train"`` or ``"test"``.
+        purpose: ``"train"``, ``"test"`` or ``"evaluate"``.
         slot: number of the environment slot, 0 or more.
         episode: number of the episode in that slot, counted from 0.
 

@@ -58,10 +58,8 @@ class Only:
 REFUSED: dict[str, Only] = {
     "action_selector": Only(("soft_policies", "multinomial", None), "policies are sampled"),
     "agent_output_type": Only(("pi_logits", None), "agents are policies"),
-    "evaluate": Only((False, None), "runs train; test episodes come every test_interval steps"),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
-    "render": Only((False, None), "`oamarl showcase` draws what a run has learned"),
-    "save_replay": Only((False, None), "`oamarl showcase` draws what a run has learned"),
+    "save_replay": Only((False, None), "replay files are StarCraft II's; `oamarl evaluate --video` records episodes"),
     "use_tensorboard": Only((False, None), "metrics are in the run's folder, as files"),
     "use_wandb": Only((False, None), "metrics are in the run's folder, as files"),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
@@ -100,11 +98,11 @@ OTHER: dict[str, str] = {
 
 READ: tuple[str, ...] = (
     "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path", "common_reward",
-    "critic_type", "entropy_coef", "env", "env_args", "epochs", "eps_clip", "gamma", "grad_norm_clip", "hidden_dim",
-    "label", "learner", "local_results_path", "log_interval", "lr", "mac", "name", "obs_agent_id",
-    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reward_scalarisation", "runner", "save_model",
-    "save_model_interval", "standardise_returns", "standardise_rewards", "t_max", "target_update_interval_or_tau",
-    "test_greedy", "test_interval", "test_nepisode", "use_cuda", "use_rnn",
+    "critic_type", "entropy_coef", "env", "env_args", "epochs", "eps_clip", "evaluate", "gamma", "grad_norm_clip",
+    "hidden_dim", "label", "learner", "local_results_path", "log_interval", "lr", "mac", "name", "obs_agent_id",
+    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation", "runner",
+    "save_model", "save_model_interval", "standardise_returns", "standardise_rewards", "t_max",
+    "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode", "use_cuda", "use_rnn",
 )  # fmt: skip
 
 KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})

@@ -93,7 +93,11 @@ class Arrays:
 
 
 class Env(Protocol):
-    """One environment instance; stepped by the `serial` and `process` backends."""
+    """One environment instance; stepped by the `serial` and `process` backends.
+
+    One that can be drawn also has ``render() -> [H, W, 3] uint8``, a picture of this moment made without a window,
+    and takes ``render_mode: str | None`` ("rgb_array") in its constructor if it must know that somebody will look.
+    """
 
     info: EnvInfo
 
@@ -108,7 +112,7 @@ class Env(Protocol):
 
 
 class BatchedEnv(Protocol):
-    """An environment that steps B slots itself (the `native` backend)."""
+    """An environment that steps B slots itself (the `native` backend); ``render(slot)`` draws one, where it can."""
 
     info: EnvInfo
 

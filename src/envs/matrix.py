@@ -81,6 +81,7 @@ class Matrix:
         self._flat = self.payoff.astype(np.float32).ravel()
         self._weights = a ** np.arange(n - 1, -1, -1)  # joint action -> index into the flat table
         self._time = np.zeros(n_slots, np.int64)
+        self._played = np.full((n_slots, n), -1, np.int64)  # last joint action, for pictures
         # one constant number to see, and one for the state: there is one state only
         self.info = EnvInfo(
             name=key,
@@ -106,6 +107,7 @@ class Matrix:
     def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
         """Start episodes in ``slots`` [k]; ``seeds`` change nothing."""
         self._time[slots] = 0
+        self._played[slots] = -1
         for field in (out.obs, out.state, out.avail, out.alive):
             field[slots] = 1
         for field in (out.reward, out.terminated, out.truncated, out.agent_terminated):
@@ -115,10 +117,17 @@ class Matrix:
         """Pay the joint ``actions`` [B, N] of the active slots."""
         rows = np.flatnonzero(active)
         self._time[rows] += 1
+        self._played[rows] = actions[rows]
         done = self._time[rows] >= self.steps
         out.reward[rows] = self._flat[actions[rows] @ self._weights][:, None]
         out.terminated[rows] = done
         out.agent_terminated[rows] = done[:, None]
+
+    def render(self, slot: int) -> np.ndarray:
+        """Return a picture of one slot's last joint action, uint8 [H, W, 3]; see :mod:`oamarl.envs.matrix_picture`."""
+        from .matrix_picture import rgb_picture
+
+        return rgb_picture(self.payoff, self._played[slot])
 
     def close(self) -> None:
         """Nothing to release."""

@@ -201,6 +201,10 @@ class Maze:
     def close(self) -> None:
         """Nothing to release."""
 
+    def render(self, slot: int) -> np.ndarray:
+        """Return a picture of one slot as it is now, uint8 [H, W, 3]."""
+        return self.render_rgb(self.positions()[slot].tolist(), cell=40)
+
     def render_ascii(
         self, positions: Sequence[int] | None = None, routes: Sequence[Sequence[int]] | None = None
     ) -> str:

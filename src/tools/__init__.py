@@ -9,7 +9,11 @@ from collections.abc import Callable
 COMMANDS = {
     "list": ("list", "algorithms and environments"),
     "config": ("config", "the merged configuration with where each value came from, without running"),
+    "bench": ("bench", "steps a second, where the time goes, and the limit of this machine"),
+    "check-env": ("check_env", "what is wrong with an environment: masks, seeds, NaN, ends, workers ..."),
+    "evaluate": ("evaluate", "exactly so many episodes of a trained team: statistics, JSON, video"),
     "showcase": ("showcase", "results, learned routes and reuse of a finished run (a folder, or `latest`)"),
+    "runs": ("runs", "stored runs: `runs export` copies them to MongoDB and back"),
 }
 
 

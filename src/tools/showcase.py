@@ -33,7 +33,7 @@ class Team(Protocol):
 
     info: EnvInfo
 
-    def reset(self, n_slots: int = 1) -> None:
+    def reset(self) -> None:
         """Start new episodes."""
 
     def act(self, obs: np.ndarray, avail: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def find_run(word: str, results: Path) -> Path:
     """Return the run folder that ``word`` means.
 
     Args:
-        word: a folder, a path below ``results/sacred``, or ``latest``.
+        word: a folder, a path below ``results/sacred``, or ``latest``, which is the newest that trained.
         results: the results folder.
 
     Raises:
@@ -82,7 +82,9 @@ def find_run(word: str, results: Path) -> Path:
     if word == "latest":
         if not known:
             raise UserError(f"There is no run in {runs} yet.")
-        return max(known, key=lambda p: known[p])
+        newest = sorted(known, key=lambda p: known[p], reverse=True)
+        trained = (p for p in newest if not _json(p / "config.json").get("evaluate"))
+        return next(trained, newest[0])
     for folder in (Path(word), runs / word):
         if (folder / "config.json").is_file():
             return folder
@@ -201,7 +203,7 @@ def rollout(team: Team, env: Maze) -> np.ndarray:
     """
     out = Arrays.allocate(env.info, 1)
     env.reset(np.zeros(1, np.int64), np.zeros(1, np.int64), out)
-    team.reset(1)
+    team.reset()
     cells = [env.positions()[0]]
     while not (out.terminated[0] or out.truncated[0]):
         env.step(np.asarray(team.act(out.obs, out.avail), np.int64), np.ones(1, bool), out)
@@ -211,12 +213,12 @@ def rollout(team: Team, env: Maze) -> np.ndarray:
 
 def learned_routes(story: Story) -> np.ndarray | None:
     """Return :func:`rollout` of the run's newest checkpoint; None, with a sentence, where there is none."""
-    from ..team import load_team
+    from ..team import load
 
     if not isinstance(story.env, Maze):
         return None
     try:
-        return rollout(load_team(story.folder), story.env)
+        return rollout(load(story.folder), story.env)
     except UserError as error:
         print(f"No routes are drawn: {error}", file=sys.stderr)
         return None

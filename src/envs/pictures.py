@@ -1,0 +1,27 @@
+"""How Gymnasium environments are asked for a picture."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+def gymnasium_mode(spec: Any) -> str | None:
+    """Return the ``render_mode`` to make an environment with, None where it offers no pictures by that name.
+
+    Args:
+        spec: its registered spec.
+    """
+    from gymnasium.envs.registration import load_env_creator
+
+    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
+    modes = (getattr(creator, "metadata", None) or {}).get("render_modes") or ()
+    return "rgb_array" if "rgb_array" in modes else None
+
+
+def gymnasium_frame(env: Any) -> Any:
+    """Return the picture of a Gymnasium or PettingZoo environment, also of one that asks for the mode at every call."""
+    inner = env.unwrapped
+    if "mode" in inspect.signature(inner.render).parameters:
+        return inner.render(mode="rgb_array")
+    return env.render()

@@ -1,0 +1,110 @@
+"""``evaluate=True`` on the command line of a run: EPyMARL's way to evaluate, logged as a run of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import experiment
+from .components import checkpoints
+from .components.config import key
+from .components.errors import UserError
+from .components.logging import RunLog
+from .controllers.basic_mac import MACConfig
+from .envs.vec import VecConfig, make_info
+from .evaluation import Plan, evaluate, logged_metrics, report, write_report
+from .settings import Settings
+from .team import Team, config_of
+
+#: What is written in the run's folder.
+RESULT_FILE, VIDEO_FILE = "evaluation.json", "evaluation.gif"
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What decides whether a run trains or evaluates."""
+
+    evaluate: bool = key(
+        "Play test_nepisode episodes with the policies of checkpoint_path, log test_* metrics, and train nothing."
+    )
+    render: bool = key("With evaluate: record the first episodes as a video in the run's folder.")
+
+
+def asked(settings: Settings) -> bool:
+    """Return whether ``settings`` ask for an evaluation in place of training.
+
+    Raises:
+        UserError: keys that contradict it.
+    """
+    config, values = settings.part(EvaluationConfig), settings.values
+    if not config.evaluate:
+        if config.render:
+            raise UserError(
+                "render=True records evaluations: use it with evaluate=True, or `oamarl evaluate RUN --render` later."
+            )
+        return False
+    if not values["checkpoint_path"]:
+        raise UserError("evaluate=True needs the policies to play with: checkpoint_path=RUN (a folder or a file).")
+    if values["test_nepisode"] < 1:
+        raise UserError(f"evaluate=True with test_nepisode={values['test_nepisode']} has nothing to play.")
+    return True
+
+
+def run(settings: Settings) -> int:
+    """Evaluate as ``settings`` say, in one sacred run of its own; returns the exit status.
+
+    The metrics are the ``test_*`` of training, at the checkpoint's step; ``evaluation.json`` (and with ``render`` a
+    video) lie in the run's folder.
+
+    Raises:
+        UserError: there is no such checkpoint, or it does not fit the configuration.
+    """
+    values, notices = settings.values, list(settings.notices)
+    torch.set_num_threads(values["torch_threads"])
+    path = checkpoints.find(values["checkpoint_path"], notices.append)
+    saved = checkpoints.load(path)
+    # the command line names the classes: nothing is taken from the checkpoint that could be called
+    check_same_policies(settings, saved, path)
+    team = Team(saved, path, info=make_info(values["env"], values["env_args"]), trust=True)
+    if settings.source.get("seed") == "worked out" and isinstance(team.config.get("seed"), int):
+        values["seed"] = team.config["seed"]
+    notices.append(f"Evaluation of {path}, step {team.step:,}.")
+
+    def body(log: RunLog) -> dict[str, Any]:
+        plan = Plan(
+            values["env"], values["env_args"], values["test_nepisode"], values["seed"], values["test_greedy"],
+            values["batch_size_run"], settings.part(VecConfig), values["common_reward"], values["reward_scalarisation"],
+            log.folder / VIDEO_FILE if values["render"] else None,
+        )  # fmt: skip
+        episodes = evaluate(team, plan)
+        found = logged_metrics(episodes, plan, team.info)
+        log.scalars(found, team.step)
+        log.table(team.step)
+        write_report(log.folder / RESULT_FILE, report(team, plan, episodes))
+        if plan.video is not None:
+            log.info(f"Video: {plan.video}")
+        return {"t_env": float(team.step), **found}
+
+    return experiment.execute(values, notices, body, info={"evaluated": str(path)}).exit_code
+
+
+def check_same_policies(settings: Settings, saved: Mapping[str, Any], path: Path) -> None:
+    """Refuse a configuration whose policies are not built like the checkpoint's.
+
+    Raises:
+        UserError: naming the keys that differ.
+    """
+    trained, values = config_of(saved, path), settings.values
+    read = {f.name for cls in (MACConfig, settings.agent.Config) for f in dataclasses.fields(cls)} - {"head_gain"}
+    differ = [k for k in ("mac", "agent", *sorted(read)) if k in trained and trained[k] != values[k]]
+    if differ:
+        shown = ", ".join(f"{k}={values[k]!r} (trained with {trained[k]!r})" for k in differ[:4])
+        raise UserError(
+            f"The policies of {path} are not of this configuration: {shown}; give the --config and the keys that it "
+            "was trained with, or use `oamarl evaluate`, which takes them from the checkpoint."
+        )

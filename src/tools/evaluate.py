@@ -1,0 +1,231 @@
+"""``oamarl evaluate``: play exactly so many episodes with a trained team, and say what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..components import yamls
+from ..components.config import read
+from ..components.errors import UserError, nearest
+from ..components.layers import CONFIGS
+from ..components.request import parse
+
+if TYPE_CHECKING:
+    from ..evaluation import Plan
+    from ..team import Team
+
+USAGE = """\
+usage: oamarl evaluate RUN [--episodes N] [--seed S] [--greedy | --sample] [--checkpoint latest|best|FILE]
+                       [--env-args KEY=VALUE ...] [--video FILE.gif|FILE.mp4] [--render] [--video-episodes N]
+                       [--json FILE|-] [--slots B] [--backend auto|serial|process|native] [--workers N] [--trust]
+
+RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a checkpoint, or `latest`.
+
+  --episodes N        how many, exactly (100)
+  --seed S            of the episodes and of sampled actions (0): the same seed gives the same numbers
+  --greedy, --sample  most probable actions (as if nothing is said), or sampled ones
+  --checkpoint        the run's latest checkpoint, its best by test return, or a file
+  --env-args          play in a changed environment of the same sizes: --env-args time_limit=100
+  --video FILE        record the first episodes; --render: in the run's folder, videos/
+  --video-episodes N  how many of them (3)
+  --json FILE         write everything, episode by episode; `-` prints it in place of the table
+  --slots, --backend, --workers   who steps the environments; no number depends on it
+  --trust             import the classes (package.module:Class) that the checkpoint names"""
+
+
+COLUMNS = ("", "mean", "95 % interval", "std", "min", "median", "max")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in one sentence."""
+
+    flags: tuple[str, ...] = ()
+
+    def error(self, message: str) -> NoReturn:
+        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0]
+        if message.startswith("unrecognized") and wrong.startswith("-"):
+            raise UserError(f"`oamarl evaluate` has no flag '{wrong}'{nearest(wrong, self.flags) or '; see --help.'}")
+        if message.startswith("unrecognized"):
+            raise UserError(f"`oamarl evaluate` takes one run, and '{wrong}' is one word too many.")
+        raise UserError(f"`oamarl evaluate`: {message}; see --help.")
+
+
+def _number(low: int) -> Any:
+    def read(text: str) -> int:
+        value = int(text) if text.lstrip("+-").isdecimal() else low - 1
+        if not low <= value < 2**31:
+            raise argparse.ArgumentTypeError(f"'{text}' is not allowed: a whole number from {low} on is expected")
+        return value
+
+    return read
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser; mistakes are UserErrors."""
+    p = _Parser(add_help=False, allow_abbrev=False)
+    p.add_argument("run", metavar="RUN")
+    p.add_argument("--episodes", type=_number(1), default=100)
+    p.add_argument("--seed", type=_number(0), default=0)
+    how = p.add_mutually_exclusive_group()
+    how.add_argument("--greedy", action="store_true")
+    how.add_argument("--sample", action="store_true")
+    p.add_argument("--checkpoint", default="latest")
+    p.add_argument("--env-args", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
+    p.add_argument("--video", type=Path)
+    p.add_argument("--render", action="store_true")
+    p.add_argument("--video-episodes", type=_number(1))
+    p.add_argument("--json")
+    p.add_argument("--slots", type=_number(1))
+    p.add_argument("--backend", default="auto")
+    p.add_argument("--workers", type=_number(1))
+    p.add_argument("--trust", action="store_true")
+    p.flags = tuple(flag for action in p._actions for flag in action.option_strings)
+    return p
+
+
+def checkpoint_of(word: str, which: str) -> Path:
+    """Return the checkpoint file that RUN and ``--checkpoint`` mean.
+
+    Raises:
+        UserError: there is none.
+    """
+    from ..settings import results_folder
+    from ..team import find_checkpoint
+    from .showcase import find_run
+
+    path = Path(word)
+    if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
+        return find_checkpoint(path, which)
+    return find_checkpoint(find_run(word, Path(results_folder(None))), which)
+
+
+def changed(env_args: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
+    """Return ``env_args`` with the ``KEY=VALUE`` of ``words`` put in.
+
+    Raises:
+        UserError: a word of another form.
+    """
+    dotted = [word if word.startswith("env_args.") else f"env_args.{word}" for word in words]
+    for word in words:
+        if "=" not in word:
+            raise UserError(f"--env-args takes KEY=VALUE, such as time_limit=100, and not '{word}'.")
+    overrides = parse(["with", *dotted])[0].overrides.get("env_args", {})
+    return {**env_args, **overrides}
+
+
+def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dict[str, Any]) -> Plan:
+    """Return what to play; rewards are added up as the run did."""
+    from ..components.video import check_target
+    from ..envs.vec import VecConfig
+    from ..evaluation import VIDEO_EPISODES, Plan
+
+    video = options.video
+    if video is None and options.render:
+        how = "sampled" if options.sample else "greedy"
+        video = folder / "videos" / f"step{team.step}-{how}-seed{options.seed}.gif"
+    if video is None and options.video_episodes is not None:
+        raise UserError("--video-episodes says how long a video is: give --video FILE or --render too.")
+    config, shipped = team.config, yamls.load(CONFIGS / "default.yaml", "default.yaml")
+    usual = config.get("batch_size_run")
+    return Plan(
+        env=config["env"], env_args=env_args, episodes=options.episodes, seed=options.seed,
+        greedy=not options.sample, slots=options.slots or (usual if isinstance(usual, int) else 1),
+        stepping=read(VecConfig, {**shipped, **config, "backend": options.backend, "workers": options.workers}),
+        common_reward=bool(config.get("common_reward", True)),
+        reward_scalarisation=str(config.get("reward_scalarisation", "sum")),
+        video=None if video is None else check_target(video),
+        video_episodes=options.video_episodes or VIDEO_EPISODES,
+    )  # fmt: skip
+
+
+def table(found: Mapping[str, Any]) -> Any:
+    """Return a report's statistics as a rich table."""
+    from rich.table import Table
+
+    from ..components.console import number
+
+    def text(value: float | None, size: float) -> str:
+        if value is None:
+            return "-"
+        return number(0.0 if abs(value) < 1e-6 * size else value)  # what rounding left of a sum of rewards
+
+    said = found["statistics"]
+    rows = {"team return" if said["agents"] else "return": said["return"]}
+    rows |= {f"agent {i}": one for i, one in enumerate(said["agents"])}
+    rows |= {"episode length": said["length"], **said["metrics"]}
+    grid = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in COLUMNS:
+        grid.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, one in rows.items():
+        size = max(abs(one[k] or 0.0) for k in ("min", "max"))
+        interval = " .. ".join(text(bound, size) for bound in one["ci95"] or (None,))
+        grid.add_row(name, text(one["mean"], size), interval, *(text(one[k], size) for k in COLUMNS[3:]))
+    return grid
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print a report."""
+    from rich.console import Console
+
+    how = "greedy" if found["greedy"] else "sampled"
+    task = found["env_args"].get("map_name") or found["env_args"].get("key")
+    print(f"Checkpoint {found['checkpoint']}, step {found['step']:,}")
+    count = f"{found['n_episodes']:,} {how} episode{'s' * (found['n_episodes'] > 1)}"
+    print(f"{count} of {found['algorithm']} on {found['env']}{f' ({task})' if task else ''}, seed {found['seed']}")
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=120)
+    console.print(table(found))
+    if found["video"]:
+        print(f"Video: {found['video']}")
+
+
+def main(argv: list[str]) -> int:
+    """Evaluate; return the exit status.
+
+    Raises:
+        UserError: a mistake on the command line, or a run that cannot be played.
+    """
+    if "-h" in argv or "--help" in argv:
+        print(USAGE)
+        return 0
+    options = parser().parse_args(argv)
+    path = checkpoint_of(options.run, options.checkpoint)
+
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..components import checkpoints
+    from ..components.video import check_file
+    from ..envs.vec import make_info
+    from ..evaluation import evaluate, report, write_report
+    from ..team import Team, check_names, config_of
+
+    torch.set_num_threads(1)
+    saved = checkpoints.load(path)
+    config = config_of(saved, path)
+    check_names(config, ("env",), path, options.trust)
+    env_args = changed(config["env_args"], options.env_args)
+    team = Team(saved, path, info=make_info(config["env"], env_args), trust=options.trust)
+    run_folder = path.parent.parent if path.parent.parent.joinpath("config.json").is_file() else Path.cwd()
+    plan = plan_of(options, team, run_folder, env_args)
+    if options.json not in (None, "-"):
+        check_file(Path(options.json).expanduser(), "file")
+    err = Console(stderr=True)
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("episodes", total=plan.episodes)
+        episodes = evaluate(team, plan, lambda: progress.advance(bar))
+    found = report(team, plan, episodes)
+    if options.json == "-":
+        print(json.dumps(found, indent=1))
+        return 0
+    show(found)
+    if options.json is not None:
+        write_report(Path(options.json).expanduser(), found)
+        print(f"JSON: {options.json}")
+    return 0

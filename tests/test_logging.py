@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from oamarl import experiment
-from oamarl.components import provenance, records
+from oamarl.components import provenance, records, run_files
 from oamarl.components.console import Screen, columns, duration, is_live, number, rows_of, without_controls
 from oamarl.components.errors import UserError
 from oamarl.components.logging import RunLog
@@ -237,6 +237,9 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     class Full:
         def write(self, data: bytes) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def fileno(self) -> int:
+            raise OSError
 
     monkeypatch.setattr(log._metrics, "_file", Full())
     with pytest.raises(UserError, match=r"Cannot write .*metrics\.jsonl: No space left on device\."):
@@ -560,7 +563,7 @@ def test_user_error_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_disk_that_was_full_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """sacred's own observer gives up for good after one error; ours writes all points at the next chance."""
-    real, failing = experiment._write_json, []
+    real, failing = run_files.write_json, []
 
     def sometimes(path: Path, *args: Any, **kwargs: Any) -> None:
         if failing and path.name in ("metrics.json", "run.json"):
@@ -568,7 +571,7 @@ def test_a_disk_that_was_full_for_a_while(tmp_path: Path, monkeypatch: pytest.Mo
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(path, *args, **kwargs)
 
-    monkeypatch.setattr(experiment, "_write_json", sometimes)
+    monkeypatch.setattr(run_files, "write_json", sometimes)
 
     def body(log: RunLog) -> dict[str, Any]:
         failing.append("on")
@@ -584,6 +587,16 @@ def test_a_disk_that_was_full_for_a_while(tmp_path: Path, monkeypatch: pytest.Mo
     assert result.status == "COMPLETED"
     assert json.loads((result.folder / "metrics.json").read_text())["a"]["steps"] == list(range(11))
     assert status(result.folder) == "COMPLETED"
+
+
+def test_a_disk_that_is_full_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(run_files, "write_json", full)
+    with pytest.raises(UserError, match=r"^Cannot write the run's folder in .*black_red: No space left on device\.$"):
+        experiment.execute(values(tmp_path), [], lambda log: {})
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 RUN = """

@@ -89,8 +89,8 @@ class Batch:
         """Return the batch on ``device`` (itself when it is there already)."""
         if self.obs.device == torch.device(device):
             return self
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: x if x is None else x.to(device, non_blocking=True) for k, x in moved.items()})
+        there = {f.name: x for f in fields(self) if (x := getattr(self, f.name)) is not None}
+        return Batch(**{name: x.to(device, non_blocking=True) for name, x in there.items()})
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,23 @@ class Samples:
         if recurrent and batch.hidden is None:
             return cls(*(x.transpose(1, 2).contiguous() for x in per_agent))
         if recurrent:
-            sequence, position, row, step = _sequences(batch)
-            shape = (int(sequence[-1]) + 1, int(position.max()) + 1)
-            cut = []
-            for x in per_agent:
-                padded = x.new_zeros(*shape, *x.shape[2:])
-                padded[sequence, position] = x[row, step]
-                cut.append(padded.transpose(1, 2).contiguous())
-            first = position == 0
-            carried = (first & (step == 0))[first].view(-1, 1, 1)
-            return cls(*cut, hidden=torch.where(carried, batch.hidden[row[first]], 0.0))
+            return cls._cut(batch, batch.hidden, per_agent)
         where = batch.filled.nonzero(as_tuple=True)
         return cls(*(x[where] for x in per_agent))
+
+    @classmethod
+    def _cut(cls, batch: Batch, hidden: Tensor, per_agent: tuple[Tensor, ...]) -> Samples:
+        """Sequences cut where episodes begin, from [B, T, N, ...] of segments whose first hidden state is given."""
+        sequence, position, row, step = _sequences(batch)
+        shape = (int(sequence[-1]) + 1, int(position.max()) + 1)
+        cut = []
+        for x in per_agent:
+            padded = x.new_zeros(*shape, *x.shape[2:])
+            padded[sequence, position] = x[row, step]
+            cut.append(padded.transpose(1, 2).contiguous())
+        first = position == 0
+        carried = (step[first] == 0).view(-1, 1, 1)
+        return cls(*cut, torch.where(carried, hidden[row[first]], 0.0))
 
     @property
     def n_entries(self) -> int:

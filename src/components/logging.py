@@ -15,9 +15,16 @@ import numpy as np
 from .config import key
 from .console import PLAIN_WIDTH, Screen, columns, duration, number, plain_table, rows_of, without_controls
 from .errors import UserError
-from .records import ARRAYS_SUFFIX, METRICS_FILE, AppendFile, array_record, metrics_line, parse_metrics, plain_float
-
-LOG_FILE = "run.log"
+from .records import (
+    ARRAYS_SUFFIX,
+    LOG_FILE,
+    METRICS_FILE,
+    AppendFile,
+    array_record,
+    metrics_line,
+    parse_metrics,
+    plain_float,
+)
 
 #: Without a terminal a progress line appears with each table, and otherwise at most this often (seconds).
 PLAIN_PROGRESS_EVERY = 60.0
@@ -35,6 +42,7 @@ class LoggingConfig:
     beat_interval: float = key(
         "Seconds between two updates of run.json and metrics.json; metrics.jsonl and run.log are always up to date.",
         above=0,
+        high=1e9,
     )
 
 
@@ -168,8 +176,7 @@ class RunLog:
         shown_return = "-" if return_mean is None or math.isnan(return_mean) else f"{return_mean:.3f}"
         done = t / t_max if t_max else 1.0
         text = (
-            f"{t:,}/{t_max:,} steps  {min(100, int(100 * done))}%  "
-            f"{speed} steps/s  {left} left  return {shown_return}"
+            f"{t:,}/{t_max:,} steps  {min(100, int(100 * done))}%  {speed} steps/s  {left} left  return {shown_return}"
         )
         self._progress = text
         if self.screen.live:

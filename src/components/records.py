@@ -6,6 +6,7 @@ offset is enough to say how far a file had got when a checkpoint was made.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -21,6 +22,7 @@ import numpy as np
 from .errors import UserError
 
 METRICS_FILE = "metrics.jsonl"
+LOG_FILE = "run.log"  # everything that was said
 ARRAYS_SUFFIX = ".arrays"
 
 _MAGIC = b"OAR1"
@@ -50,6 +52,9 @@ class AppendFile:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
+            # a torn record would hide those that a resumed run appends
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), os.fstat(self._file.fileno()).st_size - len(data) + len(view))
             raise UserError(f"Cannot write {self.path}: {error.strerror or error}.") from None
 
     def position(self) -> int:

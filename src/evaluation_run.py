@@ -15,6 +15,7 @@ from .components import checkpoints
 from .components.config import key
 from .components.errors import UserError
 from .components.logging import RunLog
+from .components.trackers import TrackersConfig
 from .controllers.basic_mac import MACConfig
 from .envs.vec import VecConfig, make_info
 from .evaluation import Plan, evaluate, logged_metrics, report, write_report
@@ -90,7 +91,8 @@ def run(settings: Settings) -> int:
             log.info(f"Video: {plan.video}")
         return {"t_env": float(team.step), **found}
 
-    return experiment.execute(values, notices, body, info={"evaluated": str(path)}).exit_code
+    info, trackers = {"evaluated": str(path)}, settings.part(TrackersConfig)
+    return experiment.execute(values, notices, body, info=info, trackers=trackers).exit_code
 
 
 def check_same_policies(settings: Settings, saved: Mapping[str, Any], path: Path) -> None:

@@ -31,6 +31,8 @@ from .components.mongo_mirror import END_WAIT, END_WAIT_INTERRUPTED, Mirror
 from .components.provenance import command_line, commit, storable, versions
 from .components.run_files import RunFiles, check_writable, folder_name
 from .components.signals import Stop, Terminated
+from .components.trackers import Trackers, TrackersConfig
+from .components.trackers import check as check_trackers
 
 
 @dataclass
@@ -88,6 +90,7 @@ def execute(
     *,
     info: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
+    trackers: TrackersConfig | None = None,
 ) -> Result:
     """Run ``body`` as one sacred run and return how it ended.
 
@@ -101,12 +104,15 @@ def execute(
         body: does the work; what it returns is stored as the result.
         info: further facts to store in info.json, such as ``resumed_from``.
         stop: what ``body`` looks at to end in good order when a signal comes; None: a signal ends it wherever it is.
+        trackers: where scalars go beside the files; None: nowhere.
 
     Raises:
         UserError: the folder cannot be written, the configuration cannot be stored or MONGO_URL is no address
             (nothing was started then), or ``body`` raised it (the run is FAILED, and run.log has the sentence).
     """
     config, where = read(LoggingConfig, values), mongo.address()
+    if trackers is not None:
+        check_trackers(trackers)
     parent = run_parent(values).absolute()
     stored, facts = storable(values), _facts(values, info or {})
     check_writable(parent)
@@ -119,12 +125,14 @@ def execute(
     @experiment.main
     def main(_run: Any) -> dict[str, Any]:
         result.folder = files.folder
-        log = handler.log = RunLog(files.folder)
+        tracked = Trackers(trackers, stored, files.folder, handler.say)
+        log = handler.log = RunLog(files.folder, tracked)
         try:
             if where is not None:
                 mirrors.append(Mirror(where, files.folder, config.beat_interval, log.info, log.warning))
             result.value = _observed(log, body, facts, notices, result)
         finally:
+            tracked.close()
             handler.log = None
             log.close()
             _run.add_artifact(str(files.folder / LOG_FILE), content_type="text/plain")

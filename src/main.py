@@ -65,9 +65,9 @@ def train(argv: Sequence[str]) -> int:
 
     request, _ = parse(argv)
     settings = resolve(request)
-    from .run import run  # last, since it loads torch
+    from . import evaluation_run, run  # last, since they load torch
 
-    return int(run(settings))
+    return int(evaluation_run.run(settings) if evaluation_run.asked(settings) else run.run(settings))
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -97,13 +97,16 @@ def dispatch(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status: 0 done, 1 failed, 2 a mistake of the user's, 130 interrupted."""
-    from .components.errors import UserError
+    from .components.errors import RunError, UserError
 
     try:
         return dispatch(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
+    except RunError as error:  # before a run was begun: it tells later ones itself
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

@@ -31,6 +31,7 @@ ALWAYS = {
     "run": ".run:RunConfig",
     "evaluation": ".evaluation_run:EvaluationConfig",
     "logging": ".components.logging:LoggingConfig",
+    "trackers": ".components.trackers:TrackersConfig",
 }
 #: keys read here, with their meaning
 OWN = {
@@ -50,6 +51,28 @@ OWN = {
         "Folder of results; null is `results` in the checkout that the program runs from, otherwise `./results`.",
     ),
 }
+
+
+#: Keys around a run: they steer when to stop, look and write and who steps the environments, not what is learned.
+AROUND = frozenset(
+    {
+        "checkpoint_path", "checkpoint_interval", "test_nepisode", "test_interval", "test_greedy", "log_interval",
+        "save_model", "save_model_interval", "save_best", "label", "local_results_path", "beat_interval", "backend",
+        "workers", "step_timeout", "reset_timeout", "on_worker_death", "max_seconds", "stop_seconds", "evaluate",
+        "render", "use_tensorboard", "use_wandb", "wandb_team", "wandb_project", "wandb_mode", "wandb_save_model",
+    }
+)  # fmt: skip
+#: Keys that were added when there were results already, with the value that changes nothing.
+LATER: dict[str, Any] = {"standardise_obs": False}
+
+
+def learned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the numbers of a run: two runs are the same experiment where this is equal.
+
+    Args:
+        values: a merged configuration, from `resolve` or from a run's config.json (also an older version's).
+    """
+    return {k: v for k, v in values.items() if k not in AROUND and not (k in LATER and v == LATER[k])}
 
 
 @dataclass(frozen=True)
@@ -244,7 +267,8 @@ def resolve(request: Request) -> Settings:
     for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.")]:
         inner = name.partition(".")[2]
         if inner in values["env_args"]:
-            vocabulary.refuse(name, values["env_args"].pop(inner), origin[name].name)
+            where = next(layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}."))
+            vocabulary.refuse(name, values["env_args"].pop(inner), where)
     values["env_args"] = check_env_args(values["env"], values["env_args"])
     notices = _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
     _check_values(values, origin, parts)

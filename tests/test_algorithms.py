@@ -35,6 +35,7 @@ ALWAYS = {
     "approx_kl", "clip_frac", "entropy", "agent_grad_norm", "lr",
     "critic_loss", "critic_grad_norm", "explained_variance", "td_error_abs", "target_mean", "value_mean",
     "wall_clock", "time_environment", "time_inference", "time_learning", "time_logging", "time_testing",
+    "time_other",
 }  # fmt: skip
 OF_CLIPPED = {"ratio_mean", "ratio_max", "entropy_coef"}
 OF_SEQUENTIAL = {"factor_min", "factor_max"}

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import pickle
+import resource
 import subprocess
 import sys
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +29,7 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-def wrap(content: bytes, version: int = 1) -> bytes:
+def wrap(content: bytes, version: int = 2) -> bytes:
     """A file whose checksum is right, whatever it holds."""
     return f"oamarl-checkpoint {version} {hashlib.sha256(content).hexdigest()}\n".encode() + content
 
@@ -168,7 +173,7 @@ def test_falls_back_to_the_older(tmp_path: Path) -> None:
 
 def test_from_a_newer_version(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint_1.pt"
-    path.write_bytes(wrap(b"whatever", version=2))
+    path.write_bytes(wrap(b"whatever", version=3))
     with pytest.raises(UserError, match="newer version"):
         checkpoints.load(path)
 
@@ -259,3 +264,132 @@ def test_killed_while_saving(tmp_path: Path) -> None:
         back = checkpoints.load(checkpoints.find(folder))
         assert back["t"] >= max(seen, default=1)
         assert (back["x"] == back["t"]).all()
+
+
+# -- files that somebody meant harm with ---------------------------------------------------------------------
+
+
+def torch_bytes(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def rezip(content: bytes, change: Callable[[str, bytes], bytes], compression: int) -> bytes:
+    """The same archive with other contents or another compression."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w", compression) as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return out.getvalue()
+
+
+def laughs(depth: int) -> list:
+    """Ten times itself, ``depth`` times: small in a file, endless for whoever walks over it."""
+    value: list = [1]
+    for _ in range(depth):
+        value = [value] * 10
+    return value
+
+
+def stored(value: object, change: Callable[[str, bytes], bytes]) -> bytes:
+    return rezip(torch_bytes(value), change, zipfile.ZIP_STORED)
+
+
+def bomb() -> bytes:
+    """A tensor of 400 MB in a file of 400 kB."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(torch_bytes({"x": torch.zeros(1)}))) as old:
+        shape = old.read("archive/data.pkl").replace(b"K\x01", b"J\x00\xe1\xf5\x05")  # 1 -> 10**8, wherever it stands
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                if name.endswith("/data/0"):
+                    with new.open(name, "w") as file:
+                        for _ in range(400):
+                            file.write(bytes(10**6))
+                else:
+                    new.writestr(name, shape if name.endswith(".pkl") else old.read(name))
+    return out.getvalue()
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "a zip bomb": bomb,
+    "laughs": lambda: torch_bytes({"config": laughs(40)}),
+    "a stretched tensor": lambda: torch_bytes({"x": torch.zeros(1).expand(10**12)}),
+    "a sparse tensor": lambda: torch_bytes({"x": torch.zeros(3).to_sparse()}),
+    "an endless integer": lambda: torch_bytes({"t_env": 1 << 100_000}),
+    "an ordered dict": lambda: torch_bytes({"x": OrderedDict(a=1)}),
+    "a parameter": lambda: torch_bytes({"x": torch.nn.Parameter(torch.zeros(2))}),
+    "a device": lambda: torch_bytes({"x": torch.device("cpu")}),
+    "a set": lambda: torch_bytes({"x": {1, 2}}),
+    "no dict": lambda: torch_bytes([1, 2]),
+    "too short a storage": lambda: stored({"x": torch.zeros(100)}, lambda n, d: d[:40] if "/data/" in n else d),
+    "another pickle": lambda: stored({"x": 1}, lambda n, d: d[:-3] if n.endswith(".pkl") else d),
+    "an empty zip": lambda: b"PK\x05\x06" + bytes(18),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_one_sentence_and_the_older_one_is_used(name: str, tmp_path: Path) -> None:
+    good = checkpoints.save(tmp_path, 1, {"t": 1})
+    bad = tmp_path / "checkpoint_000000000002.pt"
+    bad.write_bytes(wrap(HOSTILE[name]()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="not loaded"):
+        checkpoints.load(bad)
+    said: list[str] = []
+    assert checkpoints.load_newest(tmp_path, said.append) == (good, {"t": 1})
+    assert len(said) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "it took memory (kB)"
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe, a device without an end, a folder, a link to itself, under a checkpoint's name."""
+    good = checkpoints.save(tmp_path, 1, {"t": 1})
+    os.mkfifo(tmp_path / "checkpoint_2.pt")
+    (tmp_path / "checkpoint_3.pt").symlink_to("/dev/zero")
+    (tmp_path / "checkpoint_4.pt").mkdir()
+    (tmp_path / "checkpoint_5.pt").symlink_to(tmp_path / "checkpoint_5.pt")
+    (tmp_path / f"checkpoint_{'9' * 5000}.pt"[:250]).write_text("")  # int() of so many digits is an error of its own
+    said: list[str] = []
+    assert checkpoints.load_newest(tmp_path, said.append)[0] == good
+    assert len(said) == 4
+    for number in (2, 3, 4):
+        with pytest.raises(UserError, match=r"is not a file|cannot be read"):
+            checkpoints.load(tmp_path / f"checkpoint_{number}.pt")
+
+
+def test_a_link_to_a_checkpoint_is_one(tmp_path: Path) -> None:
+    path = checkpoints.save(tmp_path / "a", 1, {"t": 1})
+    (tmp_path / "checkpoint_1.pt").symlink_to(path)
+    assert checkpoints.load(checkpoints.find(tmp_path))["t"] == 1
+
+
+def test_from_an_older_version(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint_1.pt"
+    path.write_bytes(wrap(b"whatever", version=1))
+    with pytest.raises(UserError, match="written by an older version"):
+        checkpoints.load(path)
+
+
+def test_a_payload_that_does_not_fit_is_passed_over(tmp_path: Path) -> None:
+    for t in (1, 2, 3):
+        checkpoints.save(tmp_path, t, {"t": t}, keep=None)
+    said: list[str] = []
+    path, payload = checkpoints.load_newest(tmp_path, said.append, lambda p: "is odd" if p["t"] > 1 else "")
+    assert (checkpoints.steps_of(path), payload["t"]) == (1, 1)
+    assert [text.split(": ")[1].split(";")[0] for text in said] == [
+        "checkpoint_000000000003.pt is odd", "checkpoint_000000000002.pt is odd",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"is odd; checkpoint_0+2\.pt in the same folder is intact"):
+        checkpoints.load_newest(tmp_path / "checkpoint_000000000003.pt", fits=lambda p: "is odd")
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(fd: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tmp_path, 1, {"t": 1})
+    assert names(tmp_path) == []

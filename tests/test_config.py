@@ -368,7 +368,7 @@ def test_inert_keys_give_one_notice(world):
 @pytest.mark.parametrize(
     "override",
     [
-        "use_tensorboard=True", "use_wandb=True", "evaluate=True", "render=True", "save_replay=True",
+        "save_replay=True",
         "action_selector=epsilon_greedy", "agent_output_type=q", "mask_before_softmax=False",
         "env_args.pretrained_wrapper=PretrainedTag", "env_args.seed=3",
     ],
@@ -381,7 +381,7 @@ def test_refused_values(world, override):
 
 def test_what_happens_anyway_is_accepted_silently(world):
     s = ok(
-        "use_tensorboard=False", "use_wandb=null", "evaluate=False", "render=False", "save_replay=False",
+        "save_replay=False",
         "action_selector=multinomial", "agent_output_type=pi_logits", "mask_before_softmax=True",
         "env_args.pretrained_wrapper=null", "env_args.seed=null",
     )  # fmt: skip

@@ -15,17 +15,20 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 #: each floor may import itself and what is below it; parts of one floor do not know each other
 FLOORS = [
     {"main", "tools", "__main__"},
-    {"run", "settings", "experiment", "team"},
+    {"run", "resume", "training", "curve", "settings", "experiment", "team", "evaluation", "evaluation_run"},
     {"learners", "runners"},
     {"controllers", "envs"},
-    {"modules"},
+    {"modules", "analysis"},
     {"components"},
 ]
 LEVEL = {part: height for height, parts in enumerate(reversed(FLOORS)) for part in parts}
 #: which neighbours on one floor may be imported
 NEIGHBOURS = {
     ("controllers", "envs"),  # EnvInfo
-    ("run", "settings"), ("run", "experiment"), ("settings", "run"),
+    ("run", "settings"), ("run", "experiment"), ("settings", "run"), ("run", "resume"), ("run", "training"),
+    ("training", "resume"), ("training", "curve"), ("resume", "settings"),
+    ("evaluation", "team"), ("evaluation_run", "evaluation"), ("evaluation_run", "team"),
+    ("evaluation_run", "settings"), ("evaluation_run", "experiment"),
     ("main", "tools"), ("tools", "main"), ("__main__", "main"),
 }  # fmt: skip
 #: loaded by environment workers, or by every start of the program

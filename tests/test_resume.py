@@ -25,7 +25,8 @@ from oamarl.components import checkpoints
 from oamarl.components.records import read_metrics
 from oamarl.components.request import Request
 from oamarl.main import main
-from oamarl.run import build, load_weights
+from oamarl.resume import load_weights
+from oamarl.run import build
 from oamarl.settings import resolve
 
 from child_signals import usual_signals
@@ -232,7 +233,7 @@ def test_a_signal_ends_the_run_as_interrupted(number: signal.Signals, code: int,
     with running("oappo", tmp_path, *more) as process:
         wait_for_checkpoint(tmp_path, process)
         below = descendants(process.pid)
-        assert len(below) == 2, "two workers were to run"
+        assert len(below) == 3, "two workers and their guard were to run"
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
         else:
@@ -256,7 +257,7 @@ def test_a_killed_run_leaves_no_workers(tmp_path: Path) -> None:
     with running("mappo", tmp_path, "backend=process", "workers=2") as process:
         wait_for_checkpoint(tmp_path, process)
         below = descendants(process.pid)
-        assert len(below) == 2
+        assert len(below) == 3  # two workers and their guard
         process.kill()
         process.wait()
         wait_until_gone(below)
@@ -431,3 +432,93 @@ def test_init_from_another_shape_is_one_sentence(
     assert status == 2
     assert err.count("\n") == 1
     assert "init_from" in err
+
+
+# -- checkpoints that are not what they should be --------------------------------------------------------------
+
+
+def rewritten(done: Path, there: Path, change: Any) -> Path:
+    """A copy of a run whose newest checkpoint holds something else, under a right checksum."""
+    source = Path(shutil.copytree(done, there))
+    newest = checkpoints.listed(source / "checkpoints")[0]
+    payload = checkpoints.load(newest)
+    change(payload)
+    newest.unlink()
+    checkpoints.save(source / "checkpoints", checkpoints.steps_of(newest), payload)
+    return source
+
+
+def poison(payload: dict[str, Any]) -> None:
+    payload["learner"]["value"]["theta"][0, 3] = float("nan")
+
+
+UNFIT = {
+    "lacks what this program writes (loop)": lambda p: p.pop("loop"),
+    "lacks what this program writes (mac, runner)": lambda p: p.update(mac=[1], runner=None),
+    "no sensible place": lambda p: p.update(position={"metrics.jsonl": -1}),
+    "lacks its step or its seed": lambda p: p["runner"].update(t_env="many"),
+    "parameters that are not finite": poison,
+}
+
+
+@pytest.mark.parametrize("said", UNFIT)
+def test_a_payload_that_is_no_runs_is_passed_over(
+    said: str, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = rewritten(done, tmp_path / "source", UNFIT[said])
+    status, out, _ = call(capsys, *resumed(tmp_path / "r", source))
+    assert status == 0
+    assert said in out
+    assert_same_run(done, folders(tmp_path / "r")[-1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p["loop"].pop("next"),
+        lambda p: p["loop"].update(window=3),
+        lambda p: p["learner"]["optimisers"].pop(),
+        lambda p: p["learner"]["generators"].update(kl=torch.zeros(3)),
+        lambda p: p["mac"].update(theta=torch.zeros(2, 2)),
+        lambda p: p["runner"].update(acting="text"),
+    ],
+)
+def test_a_state_that_does_not_fit_the_parts_is_one_sentence(
+    change: Any, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = rewritten(done, tmp_path / "source", change)
+    status, out, err = call(capsys, *resumed(tmp_path / "r", source))
+    assert status == 2
+    assert "Traceback" not in out + err
+    assert "does not fit" in err
+    assert info(folders(tmp_path / "r")[-1], "run.json")["status"] == "FAILED"
+
+
+def test_a_file_of_unknown_origin_does_not_name_its_curve(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lying loose, it says where its run was: believed only of a run of this configuration."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text('{"t": 1, "time": 0, "metrics": {"secret": 1.0}}\n' * 1000)
+    for folder, known in ((other, False), (done, True)):
+        payload = checkpoints.load(checkpoints.find(done)) | {"folder": str(folder)}
+        path = checkpoints.save(tmp_path / f"loose-{known}", payload["runner"]["t_env"], payload)
+        status, _, err = call(capsys, *resumed(tmp_path / f"r-{known}", path))
+        assert status == 0
+        again = folders(tmp_path / f"r-{known}")[-1]
+        assert "secret" not in (again / "metrics.jsonl").read_text()
+        assert ("earlier curve is incomplete" in err) is not known
+        if known:
+            assert_same_run(done, again)
+
+
+def test_a_place_beyond_the_end_asks_for_no_memory(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def far(payload: dict[str, Any]) -> None:
+        payload["position"] = dict.fromkeys(payload["position"], 2**60)
+
+    status, _, err = call(capsys, *resumed(tmp_path / "r", rewritten(done, tmp_path / "source", far)))
+    assert status == 0
+    assert "earlier curve is incomplete" in err

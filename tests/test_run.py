@@ -19,12 +19,13 @@ from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
 from oamarl.envs.vec import make_vec
 from oamarl.main import main
-from oamarl.run import MAY_DIFFER, RunConfig, Training, build, check_same
+from oamarl.resume import MAY_DIFFER, check_same
+from oamarl.run import RunConfig, Training, build
 from oamarl.settings import resolve
-from oamarl.team import load_team
+from oamarl.team import load
 
 from conftest import Program
-from run_tools import CPU, Trained, assert_same, assert_same_run, settings, train, untimed
+from run_tools import ALGORITHMS, CPU, Trained, assert_same, assert_same_run, settings, train, untimed
 from toy_envs import Truncating
 
 PLAIN = "toy_envs:Truncating"
@@ -54,7 +55,7 @@ class FailsLater(Truncating):
 # -- what is due when --------------------------------------------------------------------------------------
 
 
-def test_points_and_tests_come_at_their_intervals(tmp_path: Path) -> None:
+def tested_at_and_tests_come_at_their_intervals(tmp_path: Path) -> None:
     """Iterations end at 20, 40, ...; each is due at the first end at or after a multiple of its interval."""
     run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=200, log_interval=50, test_interval=70)
     assert steps_with(run, "updates") == [60, 100, 160, 200]
@@ -157,13 +158,13 @@ def test_no_snapshots_unless_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("config", "use_rnn"), [("mappo", False), ("oappo", True)])
 def test_a_trained_team_acts_as_it_did(config: str, use_rnn: bool, tmp_path: Path) -> None:
-    """`load_team`, greedy, on a test episode played by hand: the return that the closing test found."""
+    """`oamarl.load`, greedy, on a test episode played by hand: the return that the closing test found."""
     run = train(tmp_path, config, PLAIN, FIVE, t_max=100, use_rnn=use_rnn, obs_last_action=True, head_gain=1.0, lr=0.01)
-    team = load_team(run.folder)
+    team = load(run.folder)
     vec = make_vec(PLAIN, FIVE, 4, backend="serial")
     returns = []
     for n in (4, 1):  # two hands of the same team, the second after a reset
-        team.reset(n)
+        team.reset()
         vec.reset(np.arange(4), np.array([episode_seed(run.loop.runner.seed, "test", b, 0) for b in range(4)]))
         total = np.zeros(n)
         for _ in range(5):
@@ -293,3 +294,99 @@ def test_resolve_is_what_the_tools_use() -> None:
     a, b = resolve(request).values, settings("oappo", "maze", lr=0.5).values
     assert a["lr"] == b["lr"] == 0.5
     assert set(a) == set(b)
+
+
+# -- the best checkpoint -------------------------------------------------------------------------------------
+
+
+def returns_tested(folder: Path) -> list[tuple[int, float]]:
+    return [
+        (p["t"], p["metrics"]["test_return_mean"])
+        for p in read_metrics(folder)
+        if "test_return_mean" in p["metrics"]
+    ]  # fmt: skip
+
+
+def kept_best(folder: Path) -> tuple[int, float]:
+    (path,) = checkpoints.listed(folder / "best")
+    best = checkpoints.load(path)["loop"]["best"]
+    assert best["t_env"] == checkpoints.steps_of(path)
+    return best["t_env"], best["return_mean"]
+
+
+SWINGING: dict[str, Any] = {
+    "t_max": 400, "test_interval": 20, "lr": 0.05, "lr_schedule": "constant", "head_gain": 2.0, "test_greedy": False,
+}  # fmt: skip
+
+
+def test_the_best_checkpoint_is_the_first_with_the_highest_test_return(tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", PLAIN, FIVE, **SWINGING)
+    points = returns_tested(run.folder)
+    assert len({value for _, value in points}) > 2
+    assert kept_best(run.folder) == max(points, key=lambda p: (p[1], -p[0]))
+    assert kept_best(run.folder)[0] < 400, "this run is to get worse again"
+    # the policies are those of that moment: the test is the same again
+    loop = train(tmp_path / "again", "mappo", PLAIN, FIVE, **(SWINGING | {"t_max": kept_best(run.folder)[0]})).loop
+    assert_same(loop.mac.state_dict(), checkpoints.load(checkpoints.find(run.folder / "best"))["mac"])
+
+
+def test_the_closing_test_may_be_the_best(tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", PLAIN, FIVE, **(SWINGING | {"test_interval": 10**6, "t_max": 100}))
+    points = returns_tested(run.folder)
+    assert [t for t, _ in points] == [0, 100]
+    assert kept_best(run.folder) == max(points, key=lambda p: (p[1], -p[0]))
+
+
+@pytest.mark.parametrize("more", [{"save_best": False}, {"test_nepisode": 0}])
+def test_no_best_checkpoint_without_tests_or_unless_asked_for(more: dict[str, Any], tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=60, **more)
+    assert not (run.folder / "best").exists()
+
+
+def test_a_resumed_run_keeps_the_best(tmp_path: Path) -> None:
+    words = ["--config=mappo", "with", f"env={PLAIN}", "env_args.limit=5", "seed=3", "use_cuda=False", "hidden_dim=8",
+             "batch_size_run=4", "epochs=2", "backend=serial", "test_nepisode=3",
+             *(f"{k}={v}" for k, v in SWINGING.items())]  # fmt: skip
+    assert main([*words, f"local_results_path={tmp_path / 'whole'}"]) == 0
+    (whole,) = tmp_path.glob("whole/sacred/mappo/*/1")
+    best, _ = kept_best(whole)
+    for name, steps in (("before", best - 20), ("after", best + 60)):
+        assert main([*words, f"t_max={steps}", f"local_results_path={tmp_path / name}"]) == 0
+        (first,) = tmp_path.glob(f"{name}/sacred/mappo/*/1")
+        assert main([*words, f"checkpoint_path={first}", f"local_results_path={tmp_path / name}"]) == 0
+        assert kept_best(first.with_name("2")) == kept_best(whole)
+
+
+def test_individual_rewards_go_by_the_total(tmp_path: Path) -> None:
+    run = train(tmp_path, "ippo", PLAIN, FIVE, common_reward=False, **SWINGING)
+    totals = [p["metrics"]["test_total_return_mean"] for p in run.points if "test_total_return_mean" in p["metrics"]]
+    assert kept_best(run.folder)[1] == max(totals)
+
+
+# -- equal numbers -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", ALGORITHMS)
+def test_the_same_command_twice_gives_the_same_files(config: str, tmp_path: Path) -> None:
+    words = [f"--config={config}", "--env-config=matrix", "with", "env_args.steps=4", "t_max=160", "batch_size_run=8",
+             "seed=11", "use_cuda=False", "hidden_dim=8", "log_interval=32", "test_interval=64",
+             "test_nepisode=4"]  # fmt: skip
+    for name in "ab":
+        assert main([*words, f"local_results_path={tmp_path / name}"]) == 0
+    a, b = (next((tmp_path / name).glob("sacred/*/*/1")) for name in "ab")
+    assert len(read_metrics(a)) >= 7
+    assert_same_run(a, b)
+
+
+@pytest.mark.parametrize("config", ["mappo", "oappo", "oatrpo"])
+@pytest.mark.parametrize("runner", [{}, {"runner": "rollout", "rollout_length": 7}])
+def test_looking_changes_nothing(config: str, runner: dict[str, Any], tmp_path: Path) -> None:
+    """Tests, points, checkpoints and snapshots, often or never: the same training."""
+    recurrent = config == "mappo" or not runner  # segments and recurrent reuse do not go together
+    more: dict[str, Any] = {"t_max": 200, "obs_last_action": True, "use_rnn": recurrent, **runner}
+    often = train(tmp_path / "often", config, PLAIN, FIVE, test_interval=1, log_interval=1, checkpoint_interval=1,
+                  save_model=True, save_model_interval=1, test_greedy=False, **more)  # fmt: skip
+    never = train(tmp_path / "never", config, PLAIN, FIVE, test_nepisode=0, log_interval=10**6, save_best=False, **more)
+    for name in ("mac", "learner", "runner"):
+        assert_same(getattr(often.loop, name).state_dict(), getattr(never.loop, name).state_dict(), name)
+    assert len(often.points) > 2 * len(never.points)

@@ -179,9 +179,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="re
 
 @needs_proc
 def test_close_ends_the_workers_even_a_stuck_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    import oamarl.envs.process as process
+    import oamarl.envs.launch as launch
 
-    monkeypatch.setattr(process, "_CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(launch, "CLOSE_SECONDS", 0.3)
     vec = make_vec("toy_envs:Failing", {"how": "hang"}, 2, backend="process", workers=2)
     assert isinstance(vec, ProcessVec)
     pids = [w.process.pid for w in vec._workers]

@@ -132,10 +132,10 @@ class Samples:
         """
         steps = batch.actions.shape[1]
         per_agent = (inputs, batch.avail[:, :steps], batch.actions, batch.log_prob, batch.valid, advantage)
-        if recurrent and batch.hidden is None:
-            return cls(*(x.transpose(1, 2).contiguous() for x in per_agent))
-        if recurrent:
+        if recurrent and batch.hidden is not None:
             return cls._cut(batch, batch.hidden, per_agent)
+        if recurrent:
+            return cls(*(x.transpose(1, 2).contiguous() for x in per_agent))
         where = batch.filled.nonzero(as_tuple=True)
         return cls(*(x[where] for x in per_agent))
 
@@ -151,7 +151,7 @@ class Samples:
             cut.append(padded.transpose(1, 2).contiguous())
         first = position == 0
         carried = (step[first] == 0).view(-1, 1, 1)
-        return cls(*cut, torch.where(carried, hidden[row[first]], 0.0))
+        return cls(*cut, hidden=torch.where(carried, hidden[row[first]], 0.0))  # type: ignore[misc]
 
     @property
     def n_entries(self) -> int:
@@ -187,4 +187,4 @@ def minibatches(
     if n_minibatches == 1:
         return [torch.arange(n_entries, device=device)]
     order = torch.randperm(n_entries, generator=generator).to(device)
-    return [part for part in order.tensor_split(n_minibatches) if len(part)]
+    return [part for part in order.tensor_split(min(n_minibatches, max(n_entries, 1))) if len(part)]

@@ -2,7 +2,10 @@
 
 A file is one text line, the SHA-256 of what follows, and a ``torch.save`` of plain containers and tensors::
 
-    oamarl-checkpoint 1 <sha256 in hex>\\n<bytes of torch.save>
+    oamarl-checkpoint 2 <sha256 in hex>\\n<bytes of torch.save>
+
+The checksum finds accidents; what a file means is looked at as if a stranger had made it (:func:`_open`): only plain
+containers and tensors, and never more memory than a few times the file's size.
 """
 
 from __future__ import annotations
@@ -13,22 +16,29 @@ import io
 import os
 import pickle
 import re
+import stat
+import struct
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from .errors import UserError
 
-FOLDER = "checkpoints"  # inside a run's folder
+FOLDER = "checkpoints"  # inside a run's folder: the newest ones, to resume from
+MODELS = "models"  # permanent snapshots
+BEST = "best"  # the one with the best test return
 
 _HEADER = re.compile(rb"oamarl-checkpoint (\d+) ([0-9a-f]{64})\n")
 _HEADER_SIZE = 128  # enough to read the line; it is shorter
-_VERSION = 1
-_NAME = re.compile(r"checkpoint_(\d+)\.pt")
+_VERSION = 2
+_NAME = re.compile(r"checkpoint_(\d{1,18})\.pt")
+
+T = TypeVar("T")
 
 
 class _Damaged(Exception):
@@ -76,6 +86,11 @@ def steps_of(path: Path) -> int:
     return int(match.group(1)) if match else -1
 
 
+def name_of(t_env: int) -> str:
+    """Return the file name of the checkpoint of step ``t_env``."""
+    return f"checkpoint_{t_env:012d}.pt"
+
+
 def listed(folder: Path) -> list[Path]:
     """Return the checkpoint files of a folder, newest first."""
     files = [p for p in folder.glob("checkpoint_*.pt") if steps_of(p) >= 0]
@@ -100,15 +115,17 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
     buffer = io.BytesIO()
     torch.save(plain(payload), buffer)
     content = buffer.getbuffer()
-    header = f"oamarl-checkpoint {_VERSION} {hashlib.sha256(content).hexdigest()}\n".encode()
-    path = folder / f"checkpoint_{t_env:012d}.pt"
+    header = _header(content)
+    path = folder / name_of(t_env)
     temporary = folder / f".{path.name}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(temporary, path, header, content)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         reason = error.strerror or str(error)
         raise UserError(f"Cannot write the checkpoint {path}: {reason}; the earlier checkpoints are kept.") from None
     if keep is not None:
@@ -117,6 +134,24 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
             with contextlib.suppress(OSError):
                 old.unlink()
     return path
+
+
+def copy(source: Path, folder: Path) -> bool:
+    """Put a copy of an intact checkpoint into ``folder``; returns whether that went well."""
+    temporary = folder / f".{source.name}.{os.getpid()}.tmp"
+    try:
+        content = _content(source)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(temporary, folder / source.name, _header(content), content)
+    except (_Damaged, OSError):
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _header(content: memoryview) -> bytes:
+    return f"oamarl-checkpoint {_VERSION} {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
 def _write(temporary: Path, path: Path, header: bytes, content: memoryview) -> None:
@@ -133,20 +168,83 @@ def _write(temporary: Path, path: Path, header: bytes, content: memoryview) -> N
         os.close(directory)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> memoryview:
+    """Return the bytes after the header line.
+
+    Raises:
+        _Damaged: they cannot be read, or are not what was written.
+    """
     try:
-        data = path.read_bytes()
+        # a pipe under a checkpoint's name would be waited for; a device has no end
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _Damaged("is not a file")
+            head = file.read(_HEADER_SIZE)
+            match = _HEADER.match(head)
+            if match is None or int(match.group(1)) < 1:
+                raise _Damaged("is not a checkpoint of this program")
+            if int(match.group(1)) != _VERSION:
+                age = "a newer" if int(match.group(1)) > _VERSION else "an older"
+                raise _Damaged(f"was written by {age} version of this program")
+            content = memoryview(head + file.read())[match.end() :]
     except OSError as error:
         raise _Damaged(f"cannot be read ({error.strerror or error})") from None
-    match = _HEADER.match(data[:_HEADER_SIZE])
-    if match is None or int(match.group(1)) < 1:
-        raise _Damaged("is not a checkpoint of this program")
-    if int(match.group(1)) > _VERSION:
-        raise _Damaged("was written by a newer version of this program")
-    content = data[match.end() :]
     if hashlib.sha256(content).hexdigest().encode() != match.group(2):
         raise _Damaged("is damaged (its checksum does not match)")
     return content
+
+
+def _open(path: Path) -> dict[str, Any]:
+    """Return a file's payload; nothing in it is executed.
+
+    Raises:
+        _Damaged: it cannot be read, or holds something that :func:`save` never writes.
+    """
+    content = _content(path)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # torch stores without compression: whatever claims to be larger than the file grows while it is read
+            entries = archive.infolist()
+            stored = all(e.compress_type == zipfile.ZIP_STORED and e.file_size == e.compress_size for e in entries)
+            if not stored or sum(e.file_size for e in entries) > len(content):
+                raise _Damaged("claims to hold more than it has: not loaded")
+        payload = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, LookupError, EOFError, AttributeError,
+        TypeError, MemoryError, OverflowError, AssertionError, NotImplementedError, struct.error,
+    ):  # fmt: skip
+        raise _Damaged("holds more than plain numbers and tensors: not loaded") from None
+    _check(payload)
+    return payload
+
+
+def _check(payload: Any) -> None:
+    """Refuse what :func:`plain` does not make, before anything walks over it.
+
+    A tree is what was written: containers that appear twice could stand for exponentially many, and a tensor may not
+    show more numbers than it stores.
+    """
+    odd = _Damaged("does not hold what this program writes: not loaded")
+    if type(payload) is not dict:
+        raise odd
+    seen: set[int] = set()
+    waiting: list[Any] = [payload]
+    while waiting:
+        value = waiting.pop()
+        if type(value) in (dict, list, tuple):
+            if len(value) and id(value) in seen:
+                raise odd
+            seen.add(id(value))
+            waiting.extend(value)
+            if type(value) is dict:
+                waiting.extend(value.values())
+        elif type(value) is torch.Tensor:
+            plain_one = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+            if not plain_one or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise odd
+        elif value is not None and type(value) not in (bool, int, float, str, bytes):
+            raise odd
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -159,14 +257,33 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        payload = torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=True)
+        return _open(path)
     except _Damaged as problem:
         raise UserError(f"The checkpoint {path} {problem}.") from None
-    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError):
-        raise UserError(f"The checkpoint {path} holds more than plain numbers and tensors: not loaded.") from None
-    if not isinstance(payload, dict):
-        raise UserError(f"The checkpoint {path} does not hold what this program writes: not loaded.")
-    return payload
+
+
+def load_newest(
+    path: str | Path, say: Callable[[str], None] = _say, fits: Callable[[dict[str, Any]], str] = lambda payload: ""
+) -> tuple[Path, dict[str, Any]]:
+    """Return the newest checkpoint that ``path`` means and its payload.
+
+    Args:
+        path: a checkpoint file, a folder of them, or a run's folder (which has ``checkpoints/`` inside).
+        say: called with one sentence for each newer file that is skipped because it is of no use.
+        fits: returns what is wrong with a payload, as the end of a sentence that begins with the file's name.
+
+    Raises:
+        UserError: nothing is there, or nothing of use.
+    """
+
+    def whole(file: Path) -> dict[str, Any]:
+        payload = _open(file)
+        problem = fits(payload)
+        if problem:
+            raise _Damaged(problem)
+        return payload
+
+    return _newest(path, say, whole)
 
 
 def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
@@ -179,13 +296,17 @@ def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
     Raises:
         UserError: nothing is there, or nothing intact.
     """
+    return _newest(path, say, _content)[0]
+
+
+def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path], T]) -> tuple[Path, T]:
+    """Return the newest file that ``path`` means which can be opened, and what opening gave."""
     path = Path(path)
     if path.is_file():
         try:
-            _content(path)
+            return path, opened(path)
         except _Damaged as problem:
             raise UserError(f"The checkpoint {path} {problem}{_instead(path)}.") from None
-        return path
     if not path.is_dir():
         raise UserError(f"There is no checkpoint at {path}: no such file or folder.")
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
@@ -197,13 +318,13 @@ def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
     problems = []
     for file in files:
         try:
-            _content(file)
+            found = opened(file)
         except _Damaged as problem:
             problems.append(f"{file.name} {problem}")
             continue
         for text in problems:
             say(f"Skipped a checkpoint: {text}; going on from {file.name}.")
-        return file
+        return file, found
     raise UserError(f"There is no intact checkpoint in {folder}: {'; '.join(problems)}.")
 
 

@@ -20,7 +20,8 @@ class MaskedCategorical:
 
     def __init__(self, logits: Tensor, avail: Tensor) -> None:
         legal = avail | ~avail.any(-1, keepdim=True)
-        self.log_probs = F.log_softmax(logits.masked_fill(~legal, ILLEGAL), dim=-1)
+        self._illegal = ~legal
+        self.log_probs = F.log_softmax(logits.masked_fill(self._illegal, ILLEGAL), dim=-1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """[...] log-probability of ``actions`` [...] int64."""
@@ -35,7 +36,10 @@ class MaskedCategorical:
         return kl_categorical(self.log_probs, other.log_probs)
 
     def sample(self, uniform: Tensor) -> Tensor:
-        """[...] int64 actions drawn with ``uniform`` noise [..., A] in [0, 1) by the Gumbel-max rule."""
+        """[...] int64 actions drawn with ``uniform`` noise [..., A] in [0, 1) by the Gumbel-max rule.
+
+        They are legal even where logits are NaN: who looks for such numbers shall find them, not a failed game.
+        """
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
         return (self.log_probs + gumbel).argmax(-1)
 

@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend, and the search for the name they meant."""
+"""The exceptions that are told in one sentence, and the search for the name that a user meant."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ class UserError(Exception):
 
     The command line prints the sentence alone (no traceback) and exits with status 2.
     """
+
+
+class RunError(Exception):
+    """What a run cannot go on from (numbers that are not finite, a full disk), told in one sentence.
+
+    The run is FAILED and the exit status 1; there is no traceback, since no line of the program is to blame.
+    """
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory (of the machine, or of its GPU)."""
+    return isinstance(error, MemoryError) or any(
+        text in f"{type(error).__name__} {error}" for text in ("OutOfMemory", "allocate memory", "bad_alloc")
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, without what follows its first line; its kind where it says nothing."""
+    return str(error).split("\n")[0].rstrip(".") or type(error).__name__
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

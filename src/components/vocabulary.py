@@ -40,10 +40,6 @@ INERT: dict[str, str] = {
     "optim_alpha": "it is RMSProp's; the optimiser is Adam",
     "repeat_id": "it numbers repetitions for one laboratory's tools",
     "runner_log_interval": "log_interval holds for all logs",
-    "wandb_mode": "there is no Weights & Biases logging",
-    "wandb_project": "there is no Weights & Biases logging",
-    "wandb_save_model": "there is no Weights & Biases logging",
-    "wandb_team": "there is no Weights & Biases logging",
 }
 
 
@@ -60,8 +56,6 @@ REFUSED: dict[str, Only] = {
     "agent_output_type": Only(("pi_logits", None), "agents are policies"),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
     "save_replay": Only((False, None), "replay files are StarCraft II's; `oamarl evaluate --video` records episodes"),
-    "use_tensorboard": Only((False, None), "metrics are in the run's folder, as files"),
-    "use_wandb": Only((False, None), "metrics are in the run's folder, as files"),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
     "env_args.seed": Only((None,), "`seed` seeds every episode"),
 }
@@ -103,6 +97,7 @@ READ: tuple[str, ...] = (
     "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation", "runner",
     "save_model", "save_model_interval", "standardise_returns", "standardise_rewards", "t_max",
     "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode", "use_cuda", "use_rnn",
+    "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model", "wandb_team",
 )  # fmt: skip
 
 KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 import typing
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..components.config import check_value
-from ..components.errors import UserError, nearest, one_of
+from ..components.errors import RunError, UserError, nearest, one_of
 from ..components.registry import resolve
 from . import REGISTRY
 from .base import Arrays, BatchedEnv, Env, EnvInfo
+from .protocol import build_one
 
 
-class EnvError(RuntimeError):
-    """An environment failed in the middle of a run; the message names the slot and its episode's seed."""
+class EnvError(RunError):
+    """An environment failed in the middle of a run; the message names the slot and its episode's seed, and ends with
+    the environment's own traceback or stack."""
 
 
 def factory(env: str) -> Any:
@@ -44,11 +47,14 @@ def check_env_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an unknown name, a missing one, or a value of the wrong type.
     """
     make = factory(env)
-    parameters = inspect.signature(make).parameters
+    try:
+        parameters = inspect.signature(make).parameters
+        hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    except (TypeError, ValueError, NameError) as error:
+        raise UserError(f"Environment '{env}' is not a class or function that makes one: {error}.") from None
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     named = {name: p for name, p in parameters.items() if name != "n_slots" and p.kind not in variadic}
-    hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
     checked: dict[str, Any] = {}
     for name, value in env_args.items():
         if name in named:
@@ -73,7 +79,7 @@ def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
     args = check_env_args(env, env_args)
     if is_native(env):
         return _OneSlot(factory(env)(n_slots=1, **args))
-    return cast(Env, factory(env)(**args))
+    return build_one(env, factory(env), args)
 
 
 def make_info(env: str, env_args: Mapping[str, Any]) -> EnvInfo:
@@ -113,12 +119,29 @@ class _OneSlot:
 class Slots:
     """Consecutive slots, stepped one after another in this process; used by `serial` and by each worker."""
 
-    def __init__(self, env: str, env_args: Mapping[str, Any], arrays: Arrays, first: int, count: int) -> None:
-        """Build ``count`` environments that write rows ``first`` to ``first + count - 1`` of ``arrays``."""
+    def __init__(
+        self,
+        env: str,
+        env_args: Mapping[str, Any],
+        arrays: Arrays,
+        first: int,
+        count: int,
+        at: np.ndarray | None = None,
+    ) -> None:
+        """Build ``count`` environments that write rows ``first`` to ``first + count - 1`` of ``arrays``.
+
+        ``at`` [1] int64 always holds the slot that is being built, reset or stepped, -1 for none.
+        """
         self.first = first
-        self.envs = [make_env(env, env_args) for _ in range(count)]
+        self.at = np.full(1, -1, np.int64) if at is None else at
+        self.envs = []
+        for slot in range(first, first + count):
+            self.at[0] = slot
+            self.envs.append(make_env(env, env_args))
+        self.at[0] = -1
         self.rows = [arrays.slot(b) for b in range(first, first + count)]
         self.seeds = [-1] * count
+        self.steps = [0] * count
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Start episodes in ``slots`` [k] (numbers in the whole batch) from ``seeds`` [k].
@@ -126,15 +149,18 @@ class Slots:
         Raises:
             EnvError: an environment failed (the cause is chained).
         """
+        at = self.at
         for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
+            at[0] = slot
             i = slot - self.first
-            self.seeds[i] = seed
+            self.seeds[i], self.steps[i] = seed, 0
             try:
                 self.envs[i].reset(seed, self.rows[i])
             except UserError:
                 raise
-            except Exception as exc:
+            except (Exception, SystemExit) as exc:
                 raise self._failed("reset", i, exc) from exc
+        at[0] = -1
 
     def step(self, actions: np.ndarray, slots: np.ndarray) -> None:
         """Apply ``actions`` [B, N] (of the whole batch) in ``slots`` [k].
@@ -142,18 +168,25 @@ class Slots:
         Raises:
             EnvError: an environment failed (the cause is chained).
         """
+        at = self.at
         for slot in slots.tolist():
+            at[0] = slot
             i = slot - self.first
+            self.steps[i] += 1
             try:
                 self.envs[i].step(actions[slot], self.rows[i])
             except UserError:
                 raise
-            except Exception as exc:
-                raise self._failed("step", i, exc) from exc
+            except (Exception, SystemExit) as exc:
+                raise self._failed(f"step {self.steps[i]}", i, exc) from exc
+        at[0] = -1
 
-    def _failed(self, what: str, i: int, exc: Exception) -> EnvError:
+    def _failed(self, what: str, i: int, exc: BaseException) -> EnvError:
         where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
-        return EnvError(f"The environment failed in {what} ({where}): {type(exc).__name__}: {exc}")
+        shown = "".join(traceback.format_exception(exc)).rstrip()
+        return EnvError(
+            f"The environment failed in {what} ({where}): {type(exc).__name__}: {exc}\n--- its traceback ---\n{shown}"
+        )
 
     def close(self) -> None:
         """Close every environment."""

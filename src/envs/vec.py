@@ -5,6 +5,8 @@
 | serial | this process, one environment instance a slot |
 | process | spawned workers, each stepping several consecutive slots, over shared memory |
 | native | the environment itself, all slots in one call |
+
+Only `process` can survive an environment that crashes or hangs: elsewhere it lives in this process.
 """
 
 from __future__ import annotations
@@ -12,17 +14,50 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..components.config import key
 from ..components.errors import UserError, nearest, one_of
 from .base import Arrays, BatchedEnv, EnvInfo
 from .build import EnvError, Slots, check_env_args, factory, is_native, make_info
 
-__all__ = ["BACKENDS", "EnvError", "VecEnv", "check_env_args", "make_info", "make_vec"]
+__all__ = ["BACKENDS", "EnvError", "VecConfig", "VecEnv", "check_env_args", "make_info", "make_vec"]
 
 BACKENDS = ("auto", "serial", "process", "native")
+ON_DEATH = ("fail", "restart")
+
+#: Workers need POSIX pipes, signals and sessions.
+_POSIX = os.name == "posix"
+
+
+@dataclass(frozen=True)
+class VecConfig:
+    """The keys of :func:`make_vec`, for runners to inherit."""
+
+    backend: str = key(
+        "Who steps the environments: serial, process (workers), native (batched by itself), or auto.", choices=BACKENDS
+    )
+    workers: int | None = key("Worker processes of backend=process; null: one for each processor core.", low=1)
+    step_timeout: float | None = key(
+        "Seconds that one step of one environment may take in a worker; null: no limit.", above=0
+    )
+    reset_timeout: float | None = key(
+        "Seconds that building or resetting one environment may take in a worker; null: no limit.", above=0
+    )
+    on_worker_death: str = key(
+        "When a worker dies, hangs or raises: fail (the run), or restart it and play its slots' episodes anew.",
+        choices=ON_DEATH,
+    )
+
+    def options(self) -> dict[str, Any]:
+        """Return them as keyword arguments of :func:`make_vec`."""
+        return {
+            "backend": self.backend, "workers": self.workers, "step_timeout": self.step_timeout,
+            "reset_timeout": self.reset_timeout, "on_worker_death": self.on_worker_death,
+        }  # fmt: skip
 
 
 class VecEnv(ABC):
@@ -32,32 +67,54 @@ class VecEnv(ABC):
         info: sizes and names.
         n_slots: B.
         arrays: what the slots show; the same memory for ever, filled by :meth:`reset` and :meth:`step`.
-        lost: [B] bool, slots whose episode went down with its worker at the last step: reset them.
+        seeds: [B] int64, of each slot's episode; -1 before the first one.
+        steps: [B] int64, taken in each slot's episode.
+        lost: [B] bool, slots whose episode was lost with its worker (only under ``on_worker_death="restart"``). They
+            show zeros with every action legal and are not stepped. Look here after every :meth:`step`, drop such an
+            episode, and start a new one by :meth:`reset`; a loss in :meth:`reset` may wait for the next look.
+        worker_restarts: workers started again so far.
+        workers: processes that step the slots; 0: this one does.
+        native: the environment steps all slots itself, in one call.
     """
+
+    workers = 0
+    native = False
 
     def __init__(self, info: EnvInfo, n_slots: int, arrays: Arrays) -> None:
         self.info = info
         self.n_slots = n_slots
         self.arrays = arrays
+        self.seeds = np.full(n_slots, -1, np.int64)
+        self.steps = np.zeros(n_slots, np.int64)
         self.lost = np.zeros(n_slots, bool)
+        self.worker_restarts = 0
+        self._legal = b""  # the newest avail in which every agent had a legal action
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
-        """Start an episode in each of ``slots`` [k] int64 from ``seeds`` [k] int64; other rows stay as they are."""
+        """Start an episode in each of ``slots`` [k] int64 from ``seeds`` [k] int64; other rows stay as they are.
+
+        Raises:
+            UserError: an agent has no legal action.
+            EnvError: an environment or its worker failed.
+        """
         slots, seeds = np.asarray(slots, np.int64), np.asarray(seeds, np.int64)
         if slots.shape != seeds.shape or slots.ndim != 1:
             raise ValueError(f"slots {slots.shape} and seeds {seeds.shape} must both be [k]")
         if slots.size == 0:
             return
         out = self.arrays
-        for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics):
+        for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics, self.lost):
             field[slots] = 0
+        self.seeds[slots], self.steps[slots] = seeds, 0
         self._reset(slots, seeds)
+        self._check_legal()
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> None:
         """Apply ``actions`` [B, N] int64 in the slots where ``active`` [B] bool; other rows stay as they are.
 
         Raises:
             ValueError: an active slot's episode has ended and was not started again.
+            UserError: an agent has no legal action.
             EnvError: an environment or its worker failed.
         """
         if actions.shape != (self.n_slots, self.info.n_agents) or active.shape != (self.n_slots,):
@@ -65,7 +122,29 @@ class VecEnv(ABC):
         over = active & (self.arrays.terminated | self.arrays.truncated)
         if over.any():
             raise ValueError(f"slots {np.flatnonzero(over).tolist()} have ended: reset them first")
+        if self.worker_restarts:
+            active = active & ~self.lost
         self._step(actions, active)
+        self.steps += active
+        self._check_legal()
+
+    def _check_legal(self) -> None:
+        """Name the first agent without a legal action; slots without an episode, or at its very end, need none."""
+        shown = self.arrays.avail.tobytes()
+        if shown == self._legal:  # ten times as quick as a look, and most environments' actions are always legal
+            return
+        if self.arrays.avail.any(-1).all():
+            self._legal = shown
+            return
+        playing = (self.seeds >= 0) & ~self.arrays.terminated & ~self.lost
+        stuck = np.argwhere(~self.arrays.avail.any(-1) & playing[:, None])
+        if len(stuck):
+            slot, agent = stuck[0].tolist()
+            raise UserError(
+                f"The environment '{self.info.name}' leaves agent {agent} without a legal action after step "
+                f"{self.steps[slot]} (slot {slot}, episode seed {self.seeds[slot]}): also an agent that has ended "
+                "needs one."
+            )
 
     @abstractmethod
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None: ...
@@ -102,6 +181,8 @@ class SerialVec(VecEnv):
 class NativeVec(VecEnv):
     """An environment that steps its slots itself."""
 
+    native = True
+
     def __init__(self, env: BatchedEnv, n_slots: int) -> None:
         super().__init__(env.info, n_slots, Arrays.allocate(env.info, n_slots))
         self._env: BatchedEnv | None = env
@@ -129,7 +210,15 @@ def usable_cpus() -> int:
 
 
 def make_vec(
-    env: str, env_args: Mapping[str, Any], n_slots: int, *, backend: str = "auto", workers: int | None = None
+    env: str,
+    env_args: Mapping[str, Any],
+    n_slots: int,
+    *,
+    backend: str = "auto",
+    workers: int | None = None,
+    step_timeout: float | None = None,
+    reset_timeout: float | None = None,
+    on_worker_death: str = "fail",
 ) -> VecEnv:
     """Build ``n_slots`` slots of an environment; results are equal, bit for bit, for any backend and worker count.
 
@@ -140,22 +229,35 @@ def make_vec(
         backend: ``serial``, ``process``, ``native``, or ``auto``: native where the environment is, else process
             where more than one worker makes sense, else serial.
         workers: processes of the `process` backend; None: one a usable core; never more than slots.
+        step_timeout, reset_timeout: seconds that one environment may take in a worker; None: no limit.
+        on_worker_death: ``fail`` raises when a worker dies, hangs or raises; ``restart`` starts it again and marks its
+            slots in ``VecEnv.lost``.
 
     Raises:
         UserError: unknown environment, backend or argument, or something missing that the environment needs.
+        EnvError: a worker died or hung while it built its environments.
     """
     if backend not in BACKENDS:
         raise UserError(f"backend={backend!r} is not known: use {one_of(BACKENDS)}{nearest(backend, BACKENDS)}")
+    if on_worker_death not in ON_DEATH:
+        near = nearest(on_worker_death, ON_DEATH)
+        raise UserError(f"on_worker_death={on_worker_death!r} is not known: use {one_of(ON_DEATH)}{near}")
     if n_slots < 1 or (workers is not None and workers < 1):
         raise UserError(f"{n_slots} environments with {workers} workers cannot be: at least 1 of each is needed.")
     if backend == "native" and not is_native(env):
         raise UserError(f"backend=native is not offered by environment '{env}': use auto, serial or process.")
+    if backend == "process" and not _POSIX:
+        raise UserError("backend=process is not offered on Windows: use backend=serial, or Linux (WSL 2).")
     if backend == "native" or (backend == "auto" and is_native(env)):
         return NativeVec(factory(env)(n_slots=n_slots, **check_env_args(env, env_args)), n_slots)
     info = make_info(env, env_args)
     count = min(n_slots, usable_cpus() if workers is None else workers)
-    if backend == "process" or (backend == "auto" and count > 1):
+    if backend == "process" or (backend == "auto" and count > 1 and _POSIX):
         from .process import ProcessVec
 
-        return ProcessVec(env, env_args, info, n_slots, count)
+        limits = {"step_timeout": step_timeout, "reset_timeout": reset_timeout}
+        try:
+            return ProcessVec(env, env_args, info, n_slots, count, **limits, restart=on_worker_death == "restart")
+        except OSError as exc:
+            raise UserError(f"{count} environment workers cannot be started here: {exc.strerror or exc}.") from exc
     return SerialVec(env, env_args, info, n_slots)

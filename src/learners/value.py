@@ -39,7 +39,7 @@ class ValueConfig:
     critic_sharing: str = key("One critic for all agents, or one each.", choices=("shared", "separate"))
     critic_agent_obs: bool = key("cv_critic also sees the agent's own observation (agent-specific state).")
     obs_individual_obs: bool = key("cv_critic also sees all agents' observations.")
-    critic_lr: float | None = key("Learning rate of the critic; null takes lr.", above=0)
+    critic_lr: float | None = key("Learning rate of the critic; null takes lr.", above=0, high=1e6)
     critic_epochs: int | None = key("Epochs of the critic; null takes epochs.", low=1)
     num_minibatches: int = key("Minibatches per epoch, of policies and critic.", low=1)
     value_loss: str = key("Regression loss of the critic.", choices=("mse", "huber"))
@@ -51,8 +51,8 @@ class ValueConfig:
         above=0,
     )
     grad_norm_clip: float = key("Largest L2 norm of each network's gradient.", above=0)
-    lr: float = key("Learning rate (Adam).", above=0)
-    optim_eps: float = key("Epsilon of Adam.", above=0)
+    lr: float = key("Learning rate (Adam).", above=0, high=1e6)
+    optim_eps: float = key("Epsilon of Adam.", above=0, high=1e6)
     obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
     obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
 

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ..components.config import key
+from .gru import recurrence
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """What the architecture reads."""
 
-    hidden_dim: int = key("Width of the hidden layers (and of the GRU) of policies and critics.", low=1)
+    hidden_dim: int = key("Width of the hidden layers (and of the GRU) of policies and critics.", low=1, high=65536)
     use_rnn: bool = key("Policies carry a GRU over the episode; otherwise they are feed-forward.")
     activation: str = key("Non-linearity of the feed-forward layers.", choices=("relu", "tanh"))
     head_gain: float = key(
@@ -59,6 +60,8 @@ class Network(nn.Module):
         super().__init__()
         self.n_networks, self.hidden_dim, self.recurrent = n_networks, hidden_dim, recurrent
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
+        #: whether the derivative will be differentiated again (Fisher products): torch's GRU can be, ours cannot
+        self.second_order = False
         h = hidden_dim
         # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
         middle = (
@@ -108,6 +111,10 @@ class Network(nn.Module):
         Returns:
             [L, n_outputs] or [L, T, n_outputs].
         """
+        if self.recurrent and not self._by_torch(x):
+            return self._sequences(theta.unsqueeze(0), x.unsqueeze(0), None if hidden is None else hidden.unsqueeze(0))[
+                0
+            ]
         w = self.layers(theta)
         x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
         if self.recurrent:
@@ -118,13 +125,32 @@ class Network(nn.Module):
             x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
         return x @ w["head.w"] + w["head.b"]
 
+    def _by_torch(self, x: Tensor) -> bool:
+        """Whether sequences go through torch's own kernel."""
+        return x.is_cuda or self.second_order
+
+    def _sequences(self, theta: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
+        """Recurrent networks ``theta`` [K, P] on whole sequences ``x`` [K, L, T, I], all steps' products at once."""
+        k, rows, steps, _ = x.shape
+        w = self.layers(theta)
+        # time first: a step of all rows is one piece of memory
+        x = x.transpose(1, 2).reshape(k, steps * rows, -1)
+        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+        x = torch.baddbmm(w["b_ih"].unsqueeze(1), x, w["w_ih"].transpose(1, 2))
+        start = x.new_zeros(k, rows, self.hidden_dim) if hidden is None else hidden
+        x = recurrence(x.view(k, steps, rows, -1).transpose(0, 1), start, w["w_hh"], w["b_hh"])
+        x = torch.baddbmm(w["head.b"].unsqueeze(1), x.transpose(0, 1).reshape(k, steps * rows, -1), w["head.w"])
+        return x.view(k, steps, rows, -1).transpose(1, 2)
+
     def stacked(self, theta: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Evaluate networks ``theta`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs].
 
         ``hidden`` [K, L, H]: as in :meth:`single`.
         """
+        if self.recurrent and not self._by_torch(x):
+            return self._sequences(theta, x, hidden)
         if len(theta) == 1 or self.recurrent:
-            # one network needs no batched product; sequences are fastest through the fused GRU, network by network
+            # one network needs no batched product; torch's GRU takes one network
             starts = [None] * len(theta) if hidden is None else hidden
             return torch.stack([self.single(p, rows, h) for p, rows, h in zip(theta, x, starts, strict=True)])
         w = self.layers(theta)

@@ -19,14 +19,16 @@ from ..components.batch import Batch
 from ..components.config import key
 from ..components.errors import UserError
 from ..components.generators import generator
+from ..components.hints import Use
+from ..components.machine import in_use
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.vec import VecEnv, make_vec
+from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
 
 
 @dataclass(frozen=True)
-class EpisodeConfig:
+class EpisodeConfig(VecConfig):
     """What the whole-episode runners read."""
 
     batch_size_run: int = key("Environments stepped side by side (slots).", low=1)
@@ -35,11 +37,6 @@ class EpisodeConfig:
     )
     common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
     reward_scalarisation: str = key("How agents' rewards make the common one.", choices=("sum", "mean"))
-    backend: str = key(
-        "Who steps the environments: serial, process (workers), native (batched by itself), or auto.",
-        choices=("auto", "serial", "process", "native"),
-    )
-    workers: int | None = key("Worker processes of backend=process; null: one for each processor core.", low=1)
 
 
 @dataclass
@@ -96,11 +93,17 @@ class EpisodeRunner:
         self.task = env, env_args
         self.n_slots = config.batch_size_run
         self.per_slot = (config.batch_size or self.n_slots) // self.n_slots
-        self.vec: VecEnv = make_vec(env, env_args, self.n_slots, backend=config.backend, workers=config.workers)
+        self.vec: VecEnv = make_vec(env, env_args, self.n_slots, **config.options())
         self.info = self.vec.info
         self.t_env = self.episodes = self.agent_steps = 0
+        #: episodes of each slot that were lost with a worker: their numbers are not used again
+        self.skipped = np.zeros(self.n_slots, np.int64)
+        self._earlier_restarts = 0
+        self._row_seeds = np.full(self.n_slots * self.per_slot, -1, np.int64)
         self.acting = generator(seed, "acting")
         self.time_env = self.time_act = 0.0
+        #: steps that slots could have made in this process's batches, and those in which they waited for others
+        self._slot_steps = self._waited = 0
         self._store: dict[str, np.ndarray] = {}
 
     @classmethod
@@ -125,12 +128,15 @@ class EpisodeRunner:
     ) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
 
+        In place of an episode that is lost with its worker comes one more, with the number that follows the plan's.
+
         Args:
             noise: where action noise comes from; None acts greedily.
             store: arrays [rows, T+1, ...] to fill, row = position in the plan, slot by slot; None keeps nothing.
         """
         out, n = self.vec.arrays, self.n_slots
         todo = [list(numbers) for numbers in plan]
+        beyond = [numbers[-1] + 1 if numbers else 0 for numbers in plan]
         first = np.cumsum([0, *(len(p) for p in plan)])[:-1]
         row, step = first.copy(), np.zeros(n, np.int64)
         active = np.array([bool(p) for p in todo])
@@ -141,7 +147,9 @@ class EpisodeRunner:
         done = Episodes()
         finished: dict[int, tuple[np.ndarray, int, np.ndarray]] = {}
         slots = np.flatnonzero(active)
+        now = time.perf_counter()
         self._reset(purpose, slots, np.array([todo[b].pop(0) for b in slots]))
+        self.time_env += time.perf_counter() - now
         while active.any():
             began = time.perf_counter()
             actions, log_prob, hidden = self._act(last, hidden, noise)
@@ -152,29 +160,38 @@ class EpisodeRunner:
                 for name in ("obs", "state", "avail", "alive"):
                     store[name][at] = getattr(out, name)[active]
                 store["actions"][at], store["log_prob"][at] = actions[active], log_prob[active]
-            alive = int(out.alive[active].sum())
+            alive = out.alive.sum(-1)
             self.vec.step(actions, active)
+            lost, real = np.flatnonzero(self.vec.lost), active & ~self.vec.lost
+            at = (row[real], step[real])
             reward = self._reward(out.reward)
-            returns[active] += reward[active]
+            returns[real] += reward[real]
             if store is not None:
                 store["filled"][at] = True
-                store["reward"][at] = reward[active]
+                store["reward"][at] = reward[real]
                 for name in ("terminated", "truncated", "agent_terminated"):
-                    store[name][at] = getattr(out, name)[active]
-            step[active] += 1
+                    store[name][at] = getattr(out, name)[real]
+            step[real] += 1
             last = actions
             if purpose == "train":
                 self.t_env += len(at[0])
-                self.agent_steps += alive
-            ended = np.flatnonzero(active & (out.terminated | out.truncated))
+                self.agent_steps += int(alive[real].sum())
+            for b in lost:
+                todo[b].append(beyond[b])
+                beyond[b] += 1
+                if store is not None:
+                    self._drop(int(b), store, int(row[b]), int(step[b]))
+            ended = np.flatnonzero(real & (out.terminated | out.truncated))
             for b in ended:
                 finished[int(row[b])] = (returns[b].copy(), int(step[b]), out.metrics[b].astype(np.float64))
                 if store is not None:
+                    self._row_seeds[row[b]] = self.vec.seeds[b]
                     for name in ("obs", "state", "avail"):
                         store[name][row[b], step[b]] = getattr(out, name)[b]
+            row[ended] += 1
+            ended = np.concatenate([ended, lost])
             if len(ended):
-                row[ended], step[ended], returns[ended] = row[ended] + 1, 0, 0.0
-                last[ended] = -1
+                step[ended], returns[ended], last[ended] = 0, 0.0, -1
                 hidden[torch.from_numpy(ended).to(hidden.device)] = 0.0
                 again = np.array([b for b in ended if todo[b]], np.int64)
                 active[[b for b in ended if not todo[b]]] = False
@@ -186,6 +203,14 @@ class EpisodeRunner:
             done.lengths.append(length)
             done.metrics.append(metrics)
         return done
+
+    def _drop(self, b: int, store: dict[str, np.ndarray], row: int, step: int) -> None:
+        """Forget the ``step`` steps of slot b's training episode, which was lost with its worker."""
+        self.t_env -= step
+        self.agent_steps -= int(store["alive"][row, :step].sum())
+        self.skipped[b] += 1
+        for array in store.values():
+            array[row] = 0
 
     def _reset(self, purpose: Literal["train", "test"], slots: np.ndarray, numbers: np.ndarray) -> None:
         if len(slots):
@@ -220,15 +245,29 @@ class EpisodeRunner:
     def run(self) -> tuple[Batch, Episodes]:
         """Collect one batch: `batch_size` whole episodes, cut to the longest."""
         began = self.episodes // self.n_slots
-        plan = [list(range(began, began + self.per_slot)) for _ in range(self.n_slots)]
+        plan = [list(range(k, k + self.per_slot)) for k in (began + self.skipped).tolist()]
         store = self._storage()
         played = self._play("train", plan, self.acting, store)
         self.episodes += self.n_slots * self.per_slot
+        busy = np.array(played.lengths).reshape(self.n_slots, self.per_slot).sum(1)
+        self._slot_steps += int(busy.max()) * self.n_slots
+        self._waited += int(busy.max()) * self.n_slots - int(busy.sum())
         steps = max(played.lengths)
         tensors = {k: torch.from_numpy(v[:, : steps + (k in ("obs", "state", "avail"))]) for k, v in store.items()}
         none = {f"final_{k}": tensors[k][:0, 0] for k in ("obs", "state", "avail")}
         batch = Batch(**tensors, **none, final_index=torch.zeros(0, 2, dtype=torch.int64))
         return batch.to(self.device), played
+
+    def use(self) -> Use:
+        """Return what collecting has of the machine, for :func:`~oamarl.components.hints.hints`."""
+        return Use(
+            cores=usable_cpus(), busy=in_use(), workers=self.vec.workers, native=self.vec.native,
+            gpu=torch.cuda.is_available(), device=self.device.type, waiting=self._waited / max(self._slot_steps, 1),
+        )  # fmt: skip
+
+    def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:
+        """Return slot and episode seed of a step of the batch that was collected last."""
+        return row // self.per_slot, int(self._row_seeds[row])
 
     @property
     def _batch_shape(self) -> tuple[int, int]:
@@ -278,14 +317,22 @@ class EpisodeRunner:
         """Counters and the acting stream: between batches nothing else is alive."""
         return {
             "t_env": self.t_env, "episodes": self.episodes, "agent_steps": self.agent_steps,
-            "acting": self.acting.get_state(),
+            "acting": self.acting.get_state(), "skipped": self.skipped.copy(),
+            "worker_restarts": self.worker_restarts,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Take counters and stream back; returns notices (none)."""
         self.t_env, self.episodes, self.agent_steps = (int(state[k]) for k in ("t_env", "episodes", "agent_steps"))
         self.acting.set_state(state["acting"])
+        self.skipped = torch.as_tensor(state["skipped"]).numpy().copy()
+        self._earlier_restarts = int(state["worker_restarts"]) - self.vec.worker_restarts
         return []
+
+    @property
+    def worker_restarts(self) -> int:
+        """Environment workers that were started again so far, those before a resume included."""
+        return self._earlier_restarts + self.vec.worker_restarts
 
     def close(self) -> None:
         """Release environments and workers."""

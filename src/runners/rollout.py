@@ -19,6 +19,7 @@ import torch
 from ..components.batch import Batch
 from ..components.config import key
 from ..components.errors import UserError
+from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from .episode import EpisodeConfig, EpisodeRunner, Episodes
@@ -67,7 +68,9 @@ class RolloutRunner(EpisodeRunner):
     def run(self) -> tuple[Batch, Episodes]:
         """Collect one batch: `rollout_length` steps of every slot; returns it and the episodes that ended in it."""
         if self._number[0] < 0:
+            now = time.perf_counter()
             self._begin(np.arange(self.n_slots))
+            self.time_env += time.perf_counter() - now
         store, played, finals = self._storage(), Episodes(), []
         hidden, before = self._hidden.clone(), torch.from_numpy(self._last.copy())
         everywhere = np.ones(self.n_slots, bool)
@@ -132,6 +135,11 @@ class RolloutRunner(EpisodeRunner):
             f"final_{name}": torch.from_numpy(np.stack([seen[name] for *_, seen in finals]) if finals else none)
             for name, none in shapes.items()
         } | {"final_index": torch.tensor([[b, t] for b, t, _ in finals], dtype=torch.int64).view(-1, 2)}
+
+    def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:
+        """Return slot and episode seed of a step of the batch that was collected last."""
+        number = int(self._number[row]) - int(batch.begins[row, step + 1 :].sum())
+        return row, episode_seed(self.seed, "train", row, number)
 
     @property
     def _batch_shape(self) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""Side-by-side measurements against other frameworks; the program is ``benchmarks/compare.py``."""

@@ -1,0 +1,226 @@
+"""What is compared with what: each cell names its sides, and each side the exact configuration that it runs with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LBF, RWARE = "lbforaging:Foraging-8x8-2p-3f-v3", "rware:rware-tiny-4ag-v2"
+#: no program reaches it: the clock ends the run
+NEVER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Side:
+    """One program with one configuration.
+
+    | field | meaning |
+    |---|---|
+    | name | its name in the table |
+    | program | ``oamarl``, ``epymarl``, ``pymarlzooplus``, ``benchmarl`` or ``random`` |
+    | spec | what the program in ``sides/`` is told: ``kind``, ``words`` (the command line) and its own entries |
+    """
+
+    name: str
+    program: str
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison.
+
+    | field | meaning |
+    |---|---|
+    | name | to select it by |
+    | title | what is compared |
+    | measure | a key of :data:`report.MEASURES` |
+    | sides | in the order in which each round runs them |
+    | reference | the name of the side that ratios are to |
+    | target | ``(">=", x)`` or ``("<=", x)`` for the first side's ratio; None: none |
+    | quick | part of ``--quick`` |
+    """
+
+    name: str
+    title: str
+    measure: str
+    sides: tuple[Side, ...]
+    reference: str
+    target: tuple[str, float] | None = None
+    quick: bool = False
+    note: str = field(default="")
+
+    @property
+    def programs(self) -> set[str]:
+        """The programs that it needs."""
+        return {side.program for side in self.sides}
+
+
+def words(config: str, env: Mapping[str, Any], **settings: Any) -> list[str]:
+    """Return a training command line, which EPyMARL and this project read alike."""
+    given = {f"env_args.{name}": value for name, value in env.items()} | settings
+    return [
+        f"--config={config}",
+        "--env-config=gymma",
+        "with",
+        *(f"{k}={'null' if v is None else v}" for k, v in given.items()),
+    ]
+
+
+#: one algorithm for both: EPyMARL's MAPPO, key by key (the values are its own mappo.yaml's, but for the network)
+COMMON = {
+    "seed": 1, "t_max": NEVER, "batch_size_run": 10, "hidden_dim": 128, "epochs": 4, "eps_clip": 0.2, "lr": 0.0003,
+    "gamma": 0.99, "q_nstep": 5, "entropy_coef": 0.001, "grad_norm_clip": 10, "target_update_interval_or_tau": 0.01,
+    "standardise_returns": False, "standardise_rewards": True, "obs_agent_id": True, "obs_last_action": False,
+    "obs_individual_obs": False, "critic_type": "cv_critic", "add_value_last_step": True, "common_reward": True,
+    "log_interval": 10_000, "test_interval": NEVER,
+}  # fmt: skip
+#: what only this project has a word for, at EPyMARL's behaviour; no tests, which EPyMARL cannot do without (it has
+#: one at the start, which lies before the measured time)
+OURS = {
+    "activation": "relu", "gae_lambda": None, "lr_schedule": "constant", "normalise_advantage": False,
+    "test_nepisode": 0,
+}  # fmt: skip
+THEIRS = {"batch_size": 10, "buffer_size": 10, "runner_log_interval": 10_000, "learner_log_interval": 10_000,
+          "test_nepisode": 10}  # fmt: skip
+#: for comparisons among this project's own methods: their shipped YAMLs, but for these
+OWN = {"seed": 1, "t_max": NEVER, "hidden_dim": 128, "epochs": 4, "test_nepisode": 0, "log_interval": 10_000}
+
+
+def environment(name: str, quick: bool) -> dict[str, Any]:
+    """Return ``env_args`` of ``lbf`` or ``rware`` (whose episodes are short in a quick run)."""
+    return {"key": LBF, "time_limit": 50} if name == "lbf" else {"key": RWARE, "time_limit": 100 if quick else 500}
+
+
+def pair(env: Mapping[str, Any], rnn: bool, kind: str) -> tuple[Side, Side]:
+    """MAPPO here and in EPyMARL."""
+    ours = words("mappo", env, **COMMON, use_rnn=rnn, **OURS)
+    theirs = words("mappo", env, **COMMON, use_rnn=rnn, **THEIRS)
+    return Side("oamarl", "oamarl", {"kind": kind, "words": ours}), Side(
+        "EPyMARL", "epymarl", {"kind": kind, "words": theirs}
+    )
+
+
+def own(name: str, config: str, env: Mapping[str, Any], kind: str = "learner", **settings: Any) -> Side:
+    """One of this project's methods by itself; repeated updates start from the same state each time."""
+    spec = {"kind": kind, "words": words(config, env, **{**OWN, **settings}), "restore": True}
+    return Side(name, "oamarl", spec)
+
+
+def cells(quick: bool = False, cores: int = 2) -> list[Cell]:
+    """Return every cell; ``cores`` is the number of processes that random stepping uses."""
+    found = []
+    for name in ("lbf", "rware"):
+        env, title = environment(name, quick), {"lbf": "LBF 8x8-2p-3f", "rware": "RWARE tiny-4ag"}[name]
+        for net, rnn, target in (("mlp", False, 10 if name == "lbf" else 6), ("gru", True, 4)):
+            found.append(
+                Cell(
+                    f"{name}-{net}", f"{title}, MAPPO {net.upper()}-128, end to end", "steps", pair(env, rnn, "run"),
+                    "EPyMARL", (">=", target), quick=(name, net) != ("rware", "mlp"),
+                )
+            )  # fmt: skip
+        found.append(
+            Cell(
+                f"{name}-learner", f"{title}, MAPPO GRU-128, one update on the same batch", "updates",
+                pair(env, True, "learner"), "EPyMARL", (">=", 4 if name == "lbf" else 6), quick=name == "lbf",
+            )
+        )  # fmt: skip
+        play = Side("random", "random", {"kind": "run", **env, "processes": cores})
+        found.append(
+            Cell(
+                f"{name}-collect", f"{title}, collection without learning (MLP-128) against random stepping",
+                "steps", (pair(env, False, "collect")[0], play, pair(env, False, "collect")[1]), "random",
+                (">=", 0.7 if name == "lbf" else 0.8),
+                note=f"random: {cores} processes, each stepping one stock environment; EPyMARL: its collection alone",
+            )
+        )  # fmt: skip
+    return found + own_cells() + peer_cells(quick)
+
+
+def players(n: int) -> dict[str, Any]:
+    """LBF with n agents."""
+    return {"key": f"lbforaging:Foraging-8x8-{n}p-3f-v3", "time_limit": 50}
+
+
+def own_cells() -> list[Cell]:
+    """Return the comparisons among this project's methods."""
+    found = []
+    for slots, limit in ((10, 2.0), (64, 1.3)):
+        for n in (3, 5, 8):
+            sides = tuple(
+                own(label, config, players(n), batch_size_run=slots)
+                for label, config in (("HAPPO", "happo"), ("MAPPO non-shared", "mappo_ns"))
+            )
+            found.append(
+                Cell(
+                    f"happo-{n}p-{slots}env", f"LBF {n} agents, {slots} environments, MLP-128: one update", "update",
+                    sides, "MAPPO non-shared", ("<=", limit), quick=(n, slots) == (8, 10),
+                )
+            )  # fmt: skip
+    base = own("HAPPO", "happo", players(5))
+    modes = {
+        mode: own(f"OAPPO {mode}", "oappo", players(5), reuse_mode=mode) for mode in ("frequency", "sample", "weights")
+    }
+    for mode, measure in (("frequency", "update"), ("sample", "update"), ("weights", "sample")):
+        found.append(
+            Cell(
+                f"oappo-{mode}", f"LBF 5 agents, MLP-128: OAPPO {mode} against HAPPO", measure, (modes[mode], base),
+                "HAPPO", ("<=", 1.15), quick=mode == "weights",
+            )
+        )  # fmt: skip
+    many = {"key": "lbforaging:Foraging-20x20-9p-5f-v3", "players": 30, "time_limit": 50}
+    sides = tuple(own(f"OAPPO {mode}", "oappo", many, reuse_mode=mode) for mode in ("weights", "frequency"))
+    found.append(
+        Cell(
+            "oappo-30", "LBF 20x20, 30 agents, MLP-128: one update (all 900 pairs may be in use)", "update",
+            (*sides, own("HAPPO", "happo", many)), "HAPPO",
+        )
+    )  # fmt: skip
+    return found
+
+
+def peer_cells(quick: bool) -> list[Cell]:
+    """Return the comparisons with packages of PyPI."""
+    env = environment("lbf", quick)
+    ours = pair(env, True, "run")[0]
+    zoo = words(
+        "mappo", {**env, "seed": 1}, **{k: v for k, v in (COMMON | THEIRS).items() if k not in _NOT_ZOO}, use_rnn=True
+    )
+    spread = words(
+        "mappo", {"key": "pz-mpe-simple-spread-v3", "time_limit": 25}, **OWN, batch_size_run=10, batch_size=40,
+        lr=0.0005, lr_schedule="constant", gae_lambda=0.95, entropy_coef=0.0, standardise_returns=False,
+    )  # fmt: skip
+    bench = tuple(
+        Side(
+            f"BenchMARL {label}",
+            "benchmarl",
+            {"kind": "run", **BENCHMARL, "experiment": {**_EXPERIMENT, "parallel_collection": many}},
+        )
+        for label, many in (("serial", False), ("10 processes", True))
+    )
+    return [
+        Cell(
+            "lbf-gru-pymarlzooplus", "LBF 8x8-2p-3f, MAPPO GRU-128, end to end", "steps",
+            (ours, Side("pymarlzooplus", "pymarlzooplus", {"kind": "run", "words": zoo})), "pymarlzooplus",
+        ),
+        Cell(
+            "spread-mlp-benchmarl", "MPE simple-spread, 3 agents, MAPPO MLP-128, 1000 steps a batch, end to end",
+            "steps",
+            (Side("oamarl", "oamarl", {"kind": "run", "words": spread}), *bench), "BenchMARL serial",
+            note="another code of the same game: mpe2 here, pettingzoo.mpe there",
+        ),
+    ]  # fmt: skip
+
+
+#: pymarlzooplus takes the seed in env_args, and has no word for these
+_NOT_ZOO = ("seed", "common_reward", "add_value_last_step")
+_EXPERIMENT = {
+    "evaluation": False, "render": False, "loggers": [], "create_json": False, "prefer_continuous_actions": False,
+    "on_policy_collected_frames_per_batch": 1000, "on_policy_n_envs_per_worker": 10, "on_policy_n_minibatch_iters": 4,
+    "on_policy_minibatch_size": 1000, "max_n_frames": NEVER, "lr": 0.0005, "gamma": 0.99,
+}  # fmt: skip
+BENCHMARL: dict[str, Any] = {
+    "task": "SIMPLE_SPREAD", "task_config": {"max_cycles": 25}, "cells": [128, 128], "threads": 1,
+    "algorithm": {"lmbda": 0.95, "entropy_coef": 0.0},
+}  # fmt: skip

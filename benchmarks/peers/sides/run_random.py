@@ -1,0 +1,70 @@
+"""Random play of the stock environment, nothing else: ``python run_random.py SPEC.json``.
+
+``processes`` processes step one instance each, through Gymnasium and without a wrapper: the most that any program
+could collect on as many cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import time
+from multiprocessing.queues import Queue
+from typing import Any
+
+from clock import Clock, Measured
+
+
+def play(spec: dict[str, Any], number: int, results: Queue[dict[str, float]]) -> None:
+    """Step one environment for the warm-up and then for ``seconds``; put what was done into ``results``."""
+    import gymnasium
+    import numpy as np
+
+    env = gymnasium.make(spec["key"], disable_env_checker=True)
+    env = env.unwrapped
+    n_actions = [int(space.n) for space in env.action_space]
+    draws = np.random.default_rng(number).integers(0, n_actions, size=(1000, len(n_actions)))
+    seconds, begun, steps, at = spec["warm_seconds"], 0.0, 0, spec["time_limit"]
+    wall, cpu = time.perf_counter(), time.process_time()
+    while True:
+        if at >= spec["time_limit"]:
+            if time.perf_counter() - wall >= seconds:
+                if begun:
+                    break
+                begun, seconds, steps = 1.0, spec["seconds"], 0
+                wall, cpu = time.perf_counter(), time.process_time()
+            env.reset()
+            at = 0
+        _, _, done, *_ = env.step(draws[steps % 1000])
+        steps += 1
+        at = spec["time_limit"] if done else at + 1
+    results.put({"steps": steps, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
+
+
+def main() -> None:
+    """Start the processes and add up what they did."""
+    clock = Clock.from_command_line()
+    context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    workers = [
+        context.Process(target=play, args=(clock.spec, number, results)) for number in range(clock.spec["processes"])
+    ]
+    for worker in workers:
+        worker.start()
+    done = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    wall = max(x["wall"] for x in done)
+    clock.facts = {"processes": len(done), "main": os.getpid()}
+    with contextlib.suppress(Measured):
+        # each at its own rate: they do not end at the same moment
+        clock.finish({
+            "steps": wall * sum(x["steps"] / x["wall"] for x in done), "wall": wall,
+            "cpu": wall * sum(x["cpu"] / x["wall"] for x in done), "cpu_main": 0.0, "iteration": 0.0,
+            "learning": 0.0, "updates": 0,
+        })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What a measurement ran on: the processor, memory and versions, and how much memory processes have taken at most."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_PROC = Path("/proc")
+
+
+def facts(cores: int) -> dict[str, Any]:
+    """Return what a result depends on; what the system does not tell is None.
+
+    | key | meaning |
+    |---|---|
+    | cpu, cores, cores_all | the processor's name; cores that this process may use; cores there are |
+    | ram_gb | memory of the machine, 10^9 bytes |
+    | load | processes that wanted to run in the last minute, this one included |
+    | system, python, torch, numpy | names and versions |
+    | omp_num_threads | the environment variable |
+    """
+    return {
+        "cpu": cpu_name(), "cores": cores, "cores_all": os.cpu_count(), "ram_gb": _ram_gb(), "load": load(),
+        "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
+        "torch": _version("torch"), "numpy": _version("numpy"), "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+    }  # fmt: skip
+
+
+def cpu_name() -> str | None:
+    """Return the processor's model."""
+    for name, value in _pairs(_PROC / "cpuinfo"):
+        if name in ("model name", "Model", "cpu model"):
+            return value
+    return platform.processor() or None
+
+
+def load() -> float | None:
+    """Return the load of the last minute: processes running or waiting for a core."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows
+        return None
+
+
+def in_use() -> float:
+    """Return the share of all the machine's cores that were in use in the last minute, 0 to 1 (0 where unknown)."""
+    return min(1.0, (load() or 0.0) / (os.cpu_count() or 1))
+
+
+def peak_memory(pid: int) -> int:
+    """Return the most memory (bytes, resident) that a process has had; 0 where nobody tells."""
+    for name, value in _pairs(_PROC / str(pid) / "status"):
+        if name == "VmHWM":
+            return 1024 * int(value.split()[0])
+    if pid == os.getpid():
+        with contextlib.suppress(ImportError):
+            import resource
+
+            # in bytes on macOS, in kilobytes elsewhere
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 0
+
+
+def peak_memory_below(pid: int) -> list[int]:
+    """Return for each child of a process the most memory (bytes) that it and its own children have had, largest first.
+
+    Memory that processes share counts in each of them. Empty where the system has no /proc.
+    """
+    below = _children()
+
+    def tree(top: int) -> int:
+        return peak_memory(top) + sum(tree(child) for child in below.get(top, ()))
+
+    return sorted((tree(child) for child in below.get(pid, ())), reverse=True)
+
+
+def _children() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for path in _PROC.glob("[0-9]*/stat"):
+        # after the name, which may hold anything: state, parent
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            found.setdefault(parent, []).append(int(path.parent.name))
+    return found
+
+
+def _pairs(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the ``name: value`` lines of a file of the system's; nothing where there is none."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            name, colon, value = line.partition(":")
+            if colon and value.strip():
+                yield name.strip(), value.strip()
+
+
+def _ram_gb() -> float | None:
+    for name, value in _pairs(_PROC / "meminfo"):
+        if name == "MemTotal":
+            return round(int(value.split()[0]) * 1024 / 1e9, 1)
+    return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,126 @@
+"""Reasons to end a run before its time: signals, and a limit of wall-clock time.
+
+A part that can end in good order (the training loop) looks at :meth:`Stop.why` between its steps. The first signal
+only makes that say why; after ``grace`` seconds, or at a second signal, the run is ended wherever it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+#: What terminals, process managers and batch systems send (USR1, USR2, XCPU: a time limit draws near).
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+#: Exit status of a run that reached its `max_seconds`: what `timeout` uses.
+OUT_OF_TIME = 124
+#: Seconds before somebody who waits is told what the run is doing.
+_SAY_AFTER = 0.5
+#: Interrupts from the keyboard after which also the clean end is given up.
+_INSISTS = 3
+
+
+class Terminated(KeyboardInterrupt):
+    """The run ends before its time; no ``except Exception`` on the way stops it. The message is for the user."""
+
+    def __init__(self, text: str = "", exit_code: int = 130) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+def name_of(number: int) -> str:
+    """Return ``SIGTERM`` for 15."""
+    return signal.Signals(number).name
+
+
+class Stop:
+    """Why a run should end now, if it should.
+
+    Args:
+        grace: seconds between the first signal and the end of patience; 0: a signal ends the run wherever it is.
+        max_seconds: seconds from now on after which the run should end; None: no limit.
+    """
+
+    def __init__(self, grace: float = 0.0, max_seconds: float | None = None) -> None:
+        self.grace, self.max_seconds = grace, max_seconds
+        self.began = time.monotonic()
+        self.received: list[int] = []
+        #: how somebody who waits is told; called from a thread of its own
+        self.say: Callable[[str], None] = lambda text: None
+        self._since_raised: list[int] | None = None
+        self._settled = threading.Event()
+
+    # -- for the part that ends in good order ------------------------------------------------------------------
+
+    def why(self) -> str:
+        """Return the reason to end now (``SIGTERM``, ``max_seconds=60``), or nothing."""
+        if self.received:
+            return name_of(self.received[0])
+        if self.max_seconds is not None and time.monotonic() - self.began >= self.max_seconds:
+            return f"max_seconds={self.max_seconds:g}"
+        return ""
+
+    @property
+    def exit_code(self) -> int:
+        """The process's exit status for the reason there is: 128 + the signal's number, or 124."""
+        return 128 + self.received[0] if self.received else OUT_OF_TIME
+
+    def settle(self) -> None:
+        """The end is under way, or nothing is left to end: patience has no limit from here on."""
+        self._settled.set()
+
+    def over(self) -> None:
+        """The work is done: what arrives now must not disturb the clean end."""
+        self.settle()
+        if self._since_raised is None:
+            self._since_raised = []
+
+    # -- signals -----------------------------------------------------------------------------------------------
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        self.received.append(number)
+        if self._since_raised is not None:  # the run is ending: only somebody who insists can disturb that
+            self._since_raised.append(number)
+            if self._since_raised.count(signal.SIGINT) >= _INSISTS - 1:
+                raise KeyboardInterrupt
+        elif len(self.received) == 1 and self.grace > 0:
+            # printing in a signal handler may meet a half-written line of the same stream
+            threading.Thread(target=self._patience, args=(number,), name="stop", daemon=True).start()
+        else:
+            self._since_raised = []
+            self.settle()
+            raise Terminated(f"Ended by {name_of(number)}: the run stops here.", 128 + self.received[0])
+
+    def _patience(self, number: int) -> None:
+        if self._settled.wait(min(_SAY_AFTER, self.grace)):
+            return
+        self.say(
+            f"{name_of(number)}: the run ends after this update, with a checkpoint; "
+            f"in {self.grace:g} seconds, or at a second signal, without."
+        )
+        if not self._settled.wait(max(0.0, self.grace - _SAY_AFTER)):
+            # to the main thread, so that it also leaves a system call that it waits in
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle signals as long as the context lasts (main thread only: elsewhere Python has none)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {}
+        for name in SIGNALS:
+            number = getattr(signal, name, None)
+            # what is ignored stays so: nohup for SIGHUP, a background job of a script for SIGINT
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, self)
+        try:
+            yield
+        finally:
+            self.settle()
+            for number, handler in before.items():
+                signal.signal(number, handler)

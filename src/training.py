@@ -1,0 +1,365 @@
+"""The training loop:
+
+while t_env < t_max:
+    batch = runner.run()                  collect experience with the acting policies
+    learner.train(batch, t_env)           update
+    test, log, save                       at their intervals
+
+and how it ends: at t_max, early in good order (a signal, `max_seconds`), or at something that it cannot go on from.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .components import checkpoints
+from .components.batch import Batch
+from .components.checkpoints import BEST, FOLDER, MODELS
+from .components.config import key
+from .components.errors import RunError, UserError, first_line, lacks_memory
+from .components.finite import all_finite, broken_scalars, dump, first_fault
+from .components.hints import SHORTEST, hints
+from .components.logging import RunLog
+from .components.provenance import resume_command
+from .components.signals import Stop, Terminated
+from .curve import Curve
+from .envs.vec import EnvError
+from .resume import sound
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the training loop reads."""
+
+    seed: int = key("Seed of everything random in the run; null draws one.", low=0)
+    t_max: int = key("Environment steps to train for.", low=1)
+    max_seconds: float | None = key(
+        "Seconds after which the run saves a checkpoint and ends, at the next update (null: no limit).", above=0
+    )
+    stop_seconds: float = key(
+        "Seconds that a signalled run may take to end its update and save a checkpoint; 0: it stops at once.",
+        low=0,
+        high=1e6,
+    )
+    common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
+    test_nepisode: int = key("Episodes of a test, exactly; 0 for no tests.", low=0)
+    test_interval: int = key("Environment steps between tests.", low=1)
+    test_greedy: bool = key("Tests take the most probable actions; otherwise they sample.")
+    log_interval: int = key("Environment steps between logged points and tables.", low=1)
+    save_model: bool = key("Keep permanent snapshots too, in the run's folder models/.")
+    save_model_interval: int = key("Environment steps between snapshots.", low=1)
+    save_best: bool = key("Keep the checkpoint with the best mean return of a test, in the run's folder best/.")
+    checkpoint_interval: int = key("Environment steps between resume checkpoints (the newest two are kept).", low=1)
+    checkpoint_path: str = key(
+        "Resume from this run's folder, folder of checkpoints, or checkpoint file; `latest`: from the newest run of "
+        "this configuration that is not over, if there is one."
+    )
+    init_from: str = key("Start from the weights (alone) of this run, folder or checkpoint file.")
+    use_cuda: bool = key("Learn and act on the GPU, where there is one.")
+    torch_threads: int = key("Threads of torch's operations on the CPU.", low=1, high=1024)
+
+
+class Training:
+    """The loop, with what it must remember between iterations.
+
+    Args:
+        config: what it reads.
+        values: the whole configuration, for checkpoints.
+        runner, mac, learner: the parts.
+        stop: what may ask it to end early; None: nothing.
+    """
+
+    def __init__(
+        self, config: RunConfig, values: Mapping[str, Any], runner: Any, mac: Any, learner: Any,
+        stop: Stop | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.values = config, values
+        self.runner, self.mac, self.learner, self.stop = runner, mac, learner, stop or Stop()
+        # what is due next, in environment steps; the first test comes before the first update
+        self.next = {"test": 0, "log": config.log_interval, "checkpoint": config.checkpoint_interval,
+                     "model": config.save_model_interval}  # fmt: skip
+        self.curve = Curve(runner, learner, config.common_reward)
+        self.best: dict[str, float] | None = None
+        self.newest: Path | None = None  # checkpoint to go on from
+        self.trouble = False
+        self.hinted = 0.0  # when hints were given, in seconds of training
+
+    def run(self, log: RunLog, saved: Mapping[str, Any] | None) -> dict[str, float]:
+        """Train to t_max; returns the result that is stored with the run.
+
+        Args:
+            saved: payload of the checkpoint to go on from.
+
+        Raises:
+            RunError: numbers that are not finite, or files that cannot be written.
+            Terminated: `stop` asked for the end; the message says how to go on.
+        """
+        self.stop.say = log.info
+        try:
+            if saved is not None:
+                self._take(saved, log)
+            self._train(log)
+            return self._finish(log)
+        except KeyboardInterrupt as error:
+            code = error.exit_code if isinstance(error, Terminated) else 130
+            raise Terminated(f"{error or 'Interrupted: the run stops here.'} {self._advice(log)}", code) from None
+        except Exception as error:
+            if lacks_memory(error):
+                raise RunError(f"There is not enough memory ({first_line(error)}). {self._state()}") from error
+            told = isinstance(error, (UserError, RunError)) and not isinstance(error, EnvError)
+            if told or not self.stop.received:
+                raise
+            # a batch system signals all processes of a job: workers may be gone before the loop could end
+            log.note(traceback.format_exc().rstrip())
+            text = f"Ended by {self.stop.why()} ({type(error).__name__} while it ended). {self._advice(log)}"
+            raise Terminated(text, self.stop.exit_code) from error
+
+    def _train(self, log: RunLog) -> None:
+        c, runner = self.config, self.runner
+        curve, seconds = self.curve, self.curve.seconds
+        began, start_t = time.perf_counter() - curve.elapsed, runner.t_env
+        recent = (time.perf_counter(), runner.t_env)
+        self._flush(log)  # what an earlier run could not write
+        while runner.t_env < c.t_max:
+            self._pause(log)
+            self._due_test(log)
+            self._pause(log)
+            t_begin = runner.t_env
+            batch, played = runner.run()
+            clock = time.perf_counter()
+            scalars, arrays = self._update(batch, t_begin, log)
+            seconds["learning"] += time.perf_counter() - clock
+            clock = time.perf_counter()
+            curve.remember(played, scalars, arrays)
+            curve.elapsed = clock - began
+            due = self._is_due("log", c.log_interval)
+            if due:
+                curve.point()
+            self._flush(log)
+            if due:  # the first test came before anything else: its share says nothing yet
+                self._hint(log, curve.split() | {"testing": 0.0})
+            # speed over the last few seconds, so that it follows what the machine does now
+            if clock - recent[0] > 5.0 or recent[1] == start_t:
+                speed = (runner.t_env - recent[1]) / max(clock - recent[0], 1e-9)
+                recent = (clock, runner.t_env)
+            log.progress(runner.t_env, c.t_max, speed, curve.latest_return)
+            self._due_files(log)
+            seconds["logging"] += time.perf_counter() - clock
+        curve.elapsed = time.perf_counter() - began
+
+    def _finish(self, log: RunLog) -> dict[str, float]:
+        """The last checkpoint, the last point and the last test."""
+        # before the closing point and test, which a run resumed to a later t_max has not
+        closing = self.payload(log)
+        written = self._save(log, FOLDER, 2, closing)
+        self._pause(log)
+        if self.curve.sums:
+            self.curve.point()
+            self._flush(log)
+        split = self.curve.split()
+        result = self._test(log, closing) if self.config.test_nepisode else {}
+        if self.curve.elapsed > 2 * self.hinted:
+            self.hinted = 0.0
+            self._hint(log, split)
+        t, latest = self.runner.t_env, self.curve.latest_return
+        log.progress(t, self.config.t_max, t / max(self.curve.elapsed, 1e-9), latest)
+        if not written:
+            raise RunError(f"The run has reached t_max, but its last checkpoint could not be written. {self._state()}")
+        self.stop.over()
+        return {"t_env": float(t), "return_mean": latest, **result}
+
+    # -- ending early ------------------------------------------------------------------------------------------
+
+    def _pause(self, log: RunLog) -> None:
+        """End here, with a checkpoint, if something asks for it."""
+        why = self.stop.why()
+        if why:
+            self.stop.settle()
+            t = self.runner.t_env
+            if self.newest is None or checkpoints.steps_of(self.newest) != t:
+                self._save(log, FOLDER, 2)
+            raise Terminated(f"Ended by {why} at step {t:,}.", self.stop.exit_code)
+
+    def _state(self) -> str:
+        if self.newest is None:
+            return "There is no checkpoint."
+        return f"The newest checkpoint is {self.newest} (step {checkpoints.steps_of(self.newest):,})."
+
+    def _advice(self, log: RunLog) -> str:
+        if self.newest is None:
+            return self._state()
+        # the run's own folder, unless it has nothing yet and stands where an earlier one stood
+        own = self.newest.parent.parent == log.folder
+        return f"{self._state()} To go on: {resume_command(log.folder if own else self.newest)}"
+
+    # -- learning ----------------------------------------------------------------------------------------------
+
+    def _update(self, batch: Batch, t_begin: int, log: RunLog) -> tuple[dict[str, float], dict[str, Any]]:
+        """One update, between a look at what goes in and a look at what came out.
+
+        Raises:
+            RunError: numbers that are not finite; the batch is in the run's folder.
+        """
+        fault = first_fault(batch)
+        if fault is not None:
+            slot, seed = self.runner.origin(batch, fault.row, fault.step)
+            where = f"row {fault.row}, step {fault.step}, slot {slot}, episode seed {seed}"
+            who = "the policies" if fault.field == "log_prob" else "the environment"
+            raise self._broken(log, f"{who} gave a number that is not finite: {fault} ({where})", batch, {})
+        # schedules go by the step at which the batch began: the first update has their first value
+        scalars, arrays = self.learner.train(batch, t_begin)
+        broken = broken_scalars(scalars)
+        parameters = {"policies": self.mac.network.theta, "critic": self.learner.value.network.theta}
+        if not all_finite(parameters.values()):
+            broken += [f"the parameters of the {name}" for name, x in parameters.items() if not all_finite([x])]
+        if broken:
+            what = f"update {self.learner.updates} left numbers that are not finite: {', '.join(broken)}"
+            raise self._broken(log, what, batch, scalars)
+        return scalars, arrays
+
+    def _broken(self, log: RunLog, what: str, batch: Batch, scalars: Mapping[str, float]) -> RunError:
+        path = log.folder / f"dump-{self.runner.t_env}.npz"
+        try:
+            dump(path, batch, scalars)
+            kept = f"The batch is in {path}."
+        except OSError as error:
+            kept = f"The batch could not be kept ({error.strerror or error})."
+        return RunError(f"Stopped at step {self.runner.t_env:,}: {what}. {kept} {self._state()}")
+
+    # -- logging -----------------------------------------------------------------------------------------------
+
+    def _is_due(self, what: str, interval: int) -> bool:
+        """Whether `what` is due at this step; its next time is then the next multiple of its interval."""
+        t = self.runner.t_env
+        if t < self.next[what]:
+            return False
+        self.next[what] = (t // interval + 1) * interval
+        return True
+
+    def _flush(self, log: RunLog) -> None:
+        """Write what is pending. The loop is between two steps here, so a checkpoint made now can be resumed.
+
+        Raises:
+            RunError: it cannot be written; a checkpoint has been tried, and holds what is still pending.
+        """
+        try:
+            self.curve.flush(log)
+        except UserError as error:
+            self._save(log, FOLDER, 2)
+            raise RunError(f"{error} The run cannot go on without its records. {self._state()}") from error
+
+    def _hint(self, log: RunLog, split: Mapping[str, float]) -> None:
+        """Say, once, what plainly wastes the machine, if the time ``split`` covers enough to know."""
+        if not self.hinted and sum(split.values()) >= SHORTEST:
+            self.hinted = self.curve.elapsed
+            for hint in hints(split, self.values, self.runner.use()):
+                log.info(f"Hint: {hint}")
+
+    # -- tests -------------------------------------------------------------------------------------------------
+
+    def _due_test(self, log: RunLog) -> None:
+        if self.config.test_nepisode and self._is_due("test", self.config.test_interval):
+            self._test(log)
+
+    def _test(self, log: RunLog, closing: dict[str, Any] | None = None) -> dict[str, float]:
+        """Play test episodes; ``closing`` is the state to keep if this, the last test, was the best."""
+        clock = time.perf_counter()
+        played = self.runner.test(self.config.test_nepisode, self.config.test_greedy)
+        metrics = played.scalars(self.runner.info, self.config.common_reward, "test_")
+        now = time.perf_counter()
+        self.curve.seconds["testing"] += now - clock
+        self.curve.add(metrics)
+        self._flush(log)
+        reached = metrics["test_return_mean" if self.config.common_reward else "test_total_return_mean"]
+        better = self.best is None or reached > self.best["return_mean"]
+        if self.config.save_best and better and math.isfinite(reached):
+            self.best = {"t_env": self.runner.t_env, "return_mean": reached}
+            payload = closing or self.payload(log)
+            self._save(log, BEST, 1, payload | {"loop": payload["loop"] | {"best": self.best}})
+        self.curve.seconds["logging"] += time.perf_counter() - now
+        return metrics
+
+    # -- files -------------------------------------------------------------------------------------------------
+
+    def _due_files(self, log: RunLog) -> None:
+        if self._is_due("model", self.config.save_model_interval) and self.config.save_model:
+            self._save(log, MODELS, None)
+        # last: it must know that everything else was done
+        if self._is_due("checkpoint", self.config.checkpoint_interval):
+            self._save(log, FOLDER, 2)
+
+    def _save(self, log: RunLog, folder: str, keep: int | None, payload: dict[str, Any] | None = None) -> bool:
+        """Write a checkpoint into a subfolder of the run's; returns whether that went well.
+
+        A full disk may be empty again at the next interval, so it is said once and the run goes on.
+        """
+        try:
+            payload = payload or self.payload(log)
+            path = checkpoints.save(log.folder / folder, self.runner.t_env, payload, keep=keep)
+        except (UserError, OSError) as error:
+            if not self.trouble:
+                log.warning(f"{error} The next one is tried at its time.")
+            self.trouble = True
+            return False
+        if self.trouble:
+            log.info(f"Checkpoints can be written again: {path}.")
+        self.trouble = False
+        if folder == FOLDER:
+            self.newest = path
+        return True
+
+    def payload(self, log: RunLog) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on with the same numbers.
+
+        Raises:
+            RunError: a parameter is not finite: such a checkpoint would replace a good one.
+        """
+        payload = {
+            "config": dict(self.values),
+            "info": asdict(self.runner.info),
+            "folder": str(log.folder),
+            "position": log.checkpoint_position(),
+            "mac": self.mac.state_dict(),
+            "learner": self.learner.state_dict(),
+            "runner": self.runner.state_dict(),
+            "loop": {"next": dict(self.next), "best": self.best, **self.curve.state_dict()},
+        }  # fmt: skip
+        if not sound(payload):
+            raise RunError(f"Stopped at step {self.runner.t_env:,}: a parameter is not finite. {self._state()}")
+        return payload
+
+    def _take(self, saved: Mapping[str, Any], log: RunLog) -> None:
+        try:
+            self.load(saved, log)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
+            raise UserError(
+                f"The checkpoint does not fit this version of the program ({type(error).__name__}: {error})."
+            ) from error
+
+    def load(self, saved: Mapping[str, Any], log: RunLog) -> None:
+        """Go on from a checkpoint, its run's curve first."""
+        log.carry_over(saved["folder"], saved["position"])
+        self.mac.load_state_dict(saved["mac"])
+        self.learner.load_state_dict(saved["learner"])
+        for notice in self.runner.load_state_dict(saved["runner"]):
+            log.warning(notice)
+        loop = saved["loop"]
+        t = self.runner.t_env
+        for what, interval in (
+            ("test", self.config.test_interval), ("log", self.config.log_interval),
+            ("checkpoint", self.config.checkpoint_interval), ("model", self.config.save_model_interval),
+        ):  # fmt: skip
+            # an interval may have changed: the stored time holds unless the new interval comes sooner
+            self.next[what] = min(int(loop["next"][what]), (t // interval + 1) * interval)
+        self.curve.load_state_dict(loop)
+        # the best so far comes along, unless a later one has taken its place: then the tests to come find that again
+        if loop["best"] is not None:
+            name = checkpoints.name_of(int(loop["best"]["t_env"]))
+            if checkpoints.copy(Path(saved["folder"]) / BEST / name, log.folder / BEST):
+                self.best = dict(loop["best"])

@@ -1,0 +1,139 @@
+"""Environments that go wrong as told, for tests of what happens then; named ``faulty_envs:Faulty`` and so on."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from oamarl.envs.base import Arrays
+
+from toy_envs import MixedLength, Toy
+
+
+def in_worker() -> bool:
+    """Workers lead a session of their own; the process of the tests shall not go wrong itself."""
+    return os.getsid(0) == os.getpid() and "pytest" not in sys.modules
+
+
+def endless() -> None:
+    while True:
+        time.sleep(600)
+
+
+def go_wrong(how: str) -> None:
+    """Do it: raise, stop (``sys.exit``), exit, kill, segv or hang."""
+    print(f"about to {how}", flush=True)
+    if how == "raise":
+        raise ZeroDivisionError("the toy broke")
+    if how == "stop":
+        sys.exit("no more")
+    if how == "exit":
+        os._exit(5)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "segv":
+        ctypes.string_at(0)
+    endless()
+
+
+class Faulty(MixedLength):
+    """``MixedLength`` that goes wrong in the episodes of ``seeds`` at ``step`` (0: the reset, -1: when it is built)."""
+
+    def __init__(self, how: str = "exit", step: int = 1, seeds: list | None = None, limit: int = 6) -> None:
+        super().__init__(limit)
+        self.how, self.when, self.seeds = how, step, seeds or []
+        if step == -1 and in_worker():
+            go_wrong(how)
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        super().reset(seed, out)
+        self._perhaps(out)
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        self._perhaps(out)
+
+    def _perhaps(self, out: Arrays) -> None:
+        if self.time == self.when and self.seed in self.seeds:
+            out.avail[...] = False  # half-written rows are what a crash leaves
+            out.obs[...] = np.nan
+            go_wrong(self.how)
+
+
+class Slow(Toy):
+    """Takes ``seconds`` for a step."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        time.sleep(self.seconds)
+        super().step(actions, out)
+
+
+class Chatty(Toy):
+    """Prints on both streams at each reset, and ``lines`` more."""
+
+    def __init__(self, lines: int = 0) -> None:
+        super().__init__(limit=3)
+        self.lines = lines
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        super().reset(seed, out)
+        print("hello from a game")
+        print("and a complaint", file=sys.stderr)
+        for i in range(self.lines):
+            print("line", i)
+
+
+class Gamer(Toy):
+    """Starts a game, a process that hears nothing, and shows its number and the worker's in the state.
+
+    ``hang`` as action 1 of the first agent; ``deaf`` closes badly: it hangs there too.
+    """
+
+    def __init__(self, deaf: bool = False) -> None:
+        super().__init__(limit=1000)
+        self.deaf = deaf
+        code = "import signal, time\nfor n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)\ntime.sleep(600)"
+        self.game = subprocess.Popen([sys.executable, "-S", "-c", code]) if in_worker() else None
+
+    def look(self, out: Arrays) -> None:
+        out.obs[...] = 0
+        out.state[:2] = os.getpid(), self.game.pid if self.game else 0
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        if actions[0]:
+            endless()
+
+    def close(self) -> None:
+        if self.deaf and self.game:
+            endless()
+
+
+class NoLegal(Toy):
+    """The second agent has no legal action after step ``when`` (0: the reset) of an episode with an even seed."""
+
+    def __init__(self, when: int = 2, end: int | None = None, limit: int = 6) -> None:
+        super().__init__(limit, end)
+        self.when = when
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        super().reset(seed, out)
+        self._take_away(out)
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        self._take_away(out)
+
+    def _take_away(self, out: Arrays) -> None:
+        if self.time == self.when and self.seed % 2 == 0:
+            out.avail[1] = False

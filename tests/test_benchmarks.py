@@ -1,0 +1,329 @@
+"""The side-by-side measurements' own parts: ratios, tables, cells, repairs, and the clock inside a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+@pytest.fixture(autouse=True)
+def path() -> Iterator[None]:
+    """`peers` and the clock are importable as they are for the programs."""
+    added = [str(BENCHMARKS), str(BENCHMARKS / "peers" / "sides")]
+    sys.path[:0] = added
+    yield
+    for entry in added:
+        sys.path.remove(entry)
+
+
+def result(steps: float, wall: float, cpu: float) -> dict[str, Any]:
+    return {"steps": steps, "wall": wall, "cpu": cpu, "memory": {"main": wall, "all": 9.0, "proportional": 5.0}}
+
+
+# -- numbers -------------------------------------------------------------------------------------------------------
+
+
+def test_ratio_is_of_medians_with_the_range_within_rounds() -> None:
+    from peers import report
+
+    found = report.ratio([10, 40, 30], [1, 2, 10])
+    assert found == {"median": 15.0, "low": 3.0, "high": 20.0}
+
+
+def test_summary_by_both_clocks() -> None:
+    from peers import report
+
+    rounds = [{"a": result(100, 1, 2), "b": result(10, 1, 1)}, {"a": result(300, 2, 3), "b": result(20, 1, 4)}]
+    found = report.summarise("steps", "b", rounds)
+    assert found["a"]["wall"] == {"median": 125.0, "low": 100.0, "high": 150.0}
+    assert found["a"]["ratio"] == {"median": 125 / 15, "low": 7.5, "high": 10.0}
+    assert found["a"]["cpu_ratio"] == {"median": 75 / 7.5, "low": 5.0, "high": 20.0}
+    assert found["b"]["ratio"]["median"] == 1.0
+    assert found["a"]["memory"]["main"] == 1.5
+
+
+def test_measures_of_updates() -> None:
+    from peers import report
+
+    calls = [{"wall": w, "cpu": w / 2, "samples": 1000} for w in (0.1, 0.4, 0.2)]
+    values = {name: value({"calls": calls}, "wall") for name, (_, value) in report.MEASURES.items() if name != "steps"}
+    assert values == pytest.approx({"updates": 5.0, "update": 200.0, "sample": 200.0})
+    assert report.MEASURES["update"][1]({"calls": calls}, "cpu") == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "said"),
+    [((">=", 4), 4.0, ">= 4: yes"), ((">=", 4), 3.9, ">= 4: NO"), (("<=", 1.15), 1.2, "<= 1.15: NO"), (None, 1.0, "")],
+)
+def test_targets(target: Any, value: float, said: str) -> None:
+    from peers import report
+
+    assert report.reached(target, value) == said
+
+
+def test_table() -> None:
+    from peers import report
+
+    rounds = [{"a": result(2000, 1, 2), "b": result(1000, 1, 1)}]
+    lines = report.table("T", "steps", "b", (">=", 3), report.summarise("steps", "b", rounds)).splitlines()
+    assert lines[4] == "| a | 2,000 | 1,000 | 2 | 1 | >= 3: NO | 1 | 9 | 5 |"
+    assert lines[5].startswith("| b | 1,000 | 1,000 | 1 | 1 |  |")
+    assert {line.count("|") for line in lines[2:]} == {10}
+
+
+# -- cells ---------------------------------------------------------------------------------------------------------
+
+
+def test_cells_are_whole() -> None:
+    from peers import cells, report, rounds
+
+    for quick in (False, True):
+        every = cells.cells(quick)
+        assert len({cell.name for cell in every}) == len(every)
+        for cell in every:
+            names = [side.name for side in cell.sides]
+            assert cell.reference in names
+            assert len(set(names)) == len(names)
+            assert cell.measure in report.MEASURES
+            assert all((rounds.SIDES / f"run_{program}.py").is_file() for program in cell.programs)
+    assert {cell.name for cell in every if cell.quick} > {"lbf-mlp", "lbf-gru"}
+
+
+def test_our_side_of_every_cell_is_a_configuration_that_is_accepted() -> None:
+    """A key that is renamed, or no longer read, must not be found out in the middle of an hour's measurement."""
+    from peers.cells import cells
+
+    from oamarl.components.request import parse
+    from oamarl.settings import resolve
+
+    seen = [resolve(parse(s.spec["words"])[0]) for c in cells() for s in c.sides if s.program == "oamarl"]
+    assert len(seen) > 20
+    assert all(x.values["hidden_dim"] == 128 and x.values["epochs"] == 4 for x in seen)
+
+
+def test_both_sides_get_the_same_algorithm() -> None:
+    from peers.cells import COMMON, OURS, cells
+
+    cell = next(c for c in cells() if c.name == "rware-gru")
+    ours, theirs = (dict(w.split("=", 1) for w in side.spec["words"][3:]) for side in cell.sides)
+    assert set(ours) & set(theirs) >= {*COMMON, "use_rnn", "env_args.key", "env_args.time_limit"}
+    assert {k for k in set(ours) & set(theirs) if ours[k] != theirs[k]} == {"test_nepisode"}
+    assert set(ours) - set(theirs) == set(OURS) - {"test_nepisode"}
+
+
+def test_quick_only_shortens() -> None:
+    from peers.cells import cells
+
+    full, quick = ({c.name: c for c in cells(q)} for q in (False, True))
+    assert set(full) == set(quick)
+    different = {name for name in full if full[name].sides != quick[name].sides}
+    assert different == {name for name in full if name.startswith("rware")}
+
+
+# -- other frameworks ----------------------------------------------------------------------------------------------
+
+
+def fake_epymarl(folder: Path) -> Path:
+    (folder / "src" / "envs").mkdir(parents=True)
+    (folder / "src" / "main.py").write_text("")
+    (folder / "src" / "envs" / "__init__.py").write_text(
+        "import sys\nfrom .smaclite_wrapper import SMACliteWrapper\nREGISTRY = {}\n"
+    )
+    (folder / "requirements.txt").write_text("numpy\nPyYAML==5.3.1\nsacred\n")
+    return folder
+
+
+def test_repairs_are_made_on_a_copy(tmp_path: Path) -> None:
+    from peers import install
+
+    checkout = fake_epymarl(tmp_path / "checkout")
+    before = (checkout / "src" / "envs" / "__init__.py").read_text()
+    install.copy_tree(checkout, tmp_path / "copy")
+    install.repair(tmp_path / "copy")
+    assert (checkout / "src" / "envs" / "__init__.py").read_text() == before
+    assert (tmp_path / "copy" / "requirements.txt").read_text() == "numpy\nPyYAML\nsacred\n"
+    done = subprocess.run(
+        [sys.executable, "-c", "import envs; print(envs.SMACliteWrapper, envs.REGISTRY)"],
+        cwd=tmp_path / "copy" / "src", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "None {}\n", done.stderr
+
+
+def test_a_bare_git_directory_will_do(tmp_path: Path) -> None:
+    from peers import install
+
+    checkout = fake_epymarl(tmp_path / "checkout")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=checkout, check=True)
+    install.copy_tree(checkout / ".git", tmp_path / "copy")
+    assert (tmp_path / "copy" / "src" / "main.py").is_file()
+    assert not (tmp_path / "copy" / "source.tar").exists()
+
+
+def test_what_is_not_epymarl_is_refused(tmp_path: Path) -> None:
+    from peers import install
+
+    with pytest.raises(install.SetupError, match="no checkout"):
+        install.copy_tree(tmp_path / "nothing", tmp_path / "copy")
+    with pytest.raises(install.SetupError, match="--epymarl"):
+        install.epymarl(None, tmp_path)
+
+
+# -- the clock -----------------------------------------------------------------------------------------------------
+
+
+def spec(out: Path, **more: Any) -> dict[str, Any]:
+    timing = {"seconds": 0.0, "warm_seconds": 0.0, "warm_iterations": 1, "min_iterations": 2}
+    return {"kind": "run", "out": str(out), **timing, **more}
+
+
+def test_clock_counts_between_whole_iterations(tmp_path: Path) -> None:
+    from clock import Clock, Measured
+
+    out = tmp_path / "out.json"
+    clock, updates = Clock(spec(out)), []
+
+    def program() -> None:
+        for n in range(10):
+            clock.iteration(100 + 7 * n)
+            clock.learn(lambda n=n: updates.append(n))
+
+    with pytest.raises(Measured):
+        program()
+    found = json.loads(out.read_text())
+    # iteration 0 warms up; 1 and 2 are measured, and the clock stops where 3 begins
+    assert (found["steps"], found["iteration"], found["updates"], updates) == (14.0, 2.0, 2, [0, 1, 2])
+    assert found["wall"] > 0
+    assert 0 < found["memory"]["main"] <= found["memory"]["all"]
+    assert found["versions"]["numpy"]
+
+
+def test_clock_measures_at_least_the_time_asked_for(tmp_path: Path) -> None:
+    from clock import Clock, Measured
+
+    out = tmp_path / "out.json"
+    clock = Clock(spec(out, seconds=0.05))
+
+    def program() -> None:
+        for n in range(10**7):
+            clock.iteration(n)
+
+    with pytest.raises(Measured):
+        program()
+    assert json.loads(out.read_text())["wall"] >= 0.05
+
+
+def test_collection_alone_updates_nothing(tmp_path: Path) -> None:
+    from clock import Clock
+
+    assert Clock(spec(tmp_path / "out.json", kind="collect")).learn(lambda: 1 / 0) is None
+
+
+def test_repeated_updates_leave_the_warm_up_out(tmp_path: Path) -> None:
+    from clock import Clock, Measured
+
+    out, done = tmp_path / "out.json", []
+    samples = iter(range(0, 10**6, 5))
+    clock = Clock(spec(out, warm_iterations=3))
+    with pytest.raises(Measured):
+        clock.repeat(lambda: done.append("u"), before=lambda: done.append("b"), samples=lambda: next(samples))
+    calls = json.loads(out.read_text())["calls"]
+    assert done == ["b", "u"] * len(done[::2])
+    assert len(calls) >= 2
+    assert len(done) // 2 >= 3 + len(calls)
+    assert {call["samples"] for call in calls} == {5}
+
+
+def test_time_and_memory_of_children_are_counted() -> None:
+    import clock
+
+    work = (
+        "import time\nx = bytearray(50_000_000)\nwhile time.process_time() < 0.3: pass\nprint(1, flush=True)\ninput()"
+    )
+    child = subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        own = clock.processes(os.getpid())
+        assert child.pid in own
+        assert clock.cpu_seconds(own) - clock.cpu_seconds([os.getpid()]) >= 0.25
+        found = clock.memory(os.getpid())
+        assert found["all"] >= found["main"] + 50
+    finally:
+        child.communicate(b"\n")
+
+
+# -- rounds --------------------------------------------------------------------------------------------------------
+
+
+def measure_fake(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str, timeout: float) -> dict[str, Any]:
+    from peers import install, rounds
+    from peers.cells import Side
+
+    (folder / "run_fake.py").write_text(text)
+    monkeypatch.setattr(rounds, "SIDES", folder)
+    program = install.Program(sys.executable, folder)
+    found: dict[str, Any] = rounds.measure(Side("fake", "fake", {"x": 3}), program, {"seconds": 1.0}, timeout)
+    return found
+
+
+def test_a_side_is_told_its_specification_and_nothing_of_it_survives(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (
+        "import json, subprocess, sys\nspec = json.load(open(sys.argv[1]))\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "json.dump({'x': spec['x'], 'seconds': spec['seconds'], 'child': child.pid}, open(spec['out'], 'w'))\n"
+    )
+    found = measure_fake(monkeypatch, tmp_path, text, 60)
+    assert (found["x"], found["seconds"]) == (3, 1.0)
+    state = Path(f"/proc/{found['child']}/stat")
+    end = time.monotonic() + 10
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end, "the program's own child is still there"
+
+
+def test_a_side_that_fails_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from peers.rounds import SideError
+
+    with pytest.raises(SideError, match=r"(?s)fake ended with 3 .*last words"):
+        measure_fake(monkeypatch, tmp_path, "import sys\nprint('last words')\nsys.exit(3)\n", 60)
+
+
+@pytest.mark.slow
+def test_own_side_end_to_end(tmp_path: Path) -> None:
+    """One real comparison of two of this project's methods, through the command line."""
+    out = tmp_path / "out.json"
+    words = ["--quick", "--seconds", "0.2", "--cache", str(tmp_path), "--json", str(out), "happo-8p-10env"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "compare.py"), *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    cell = json.loads(out.read_text())["cells"]["happo-8p-10env"]
+    assert set(cell["summary"]) == {"HAPPO", "MAPPO non-shared"}
+    calls = cell["rounds"][0]["HAPPO"]["calls"]
+    # each update processes every agent's 500 steps in each of 4 epochs
+    facts = cell["rounds"][0]["HAPPO"]["facts"]
+    assert {call["samples"] for call in calls} == {facts["filled"] * 8 * 4}
+    assert "### LBF 8 agents" in done.stdout
+
+
+def test_a_wrong_cell_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "compare.py"), "lbf-mpl"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "no cell 'lbf-mpl'" in done.stderr

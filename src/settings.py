@@ -63,7 +63,7 @@ AROUND = frozenset(
     }
 )  # fmt: skip
 #: Keys that were added when there were results already, with the value that changes nothing.
-LATER: dict[str, Any] = {"standardise_obs": False}
+LATER: dict[str, Any] = {"standardise_obs": False, "learner_threads": None}
 
 
 def learned(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .components import checkpoints
 from .components.batch import Batch
 from .components.checkpoints import BEST, FOLDER, MODELS
@@ -63,6 +65,10 @@ class RunConfig:
     init_from: str = key("Start from the weights (alone) of this run, folder or checkpoint file.")
     use_cuda: bool = key("Learn and act on the GPU, where there is one.")
     torch_threads: int = key("Threads of torch's operations on the CPU.", low=1, high=1024)
+    learner_threads: int | None = key(
+        "Threads of torch's operations during updates, when environment workers wait; null: torch_threads.",
+        low=1, high=1024,
+    )  # fmt: skip
 
 
 class Training:
@@ -213,7 +219,9 @@ class Training:
             who = "the policies" if fault.field == "log_prob" else "the environment"
             raise self._broken(log, f"{who} gave a number that is not finite: {fault} ({where})", batch, {})
         # schedules go by the step at which the batch began: the first update has their first value
+        torch.set_num_threads(self.config.learner_threads or self.config.torch_threads)
         scalars, arrays = self.learner.train(batch, t_begin)
+        torch.set_num_threads(self.config.torch_threads)
         broken = broken_scalars(scalars)
         parameters = {"policies": self.mac.network.theta, "critic": self.learner.value.network.theta}
         if not all_finite(parameters.values()):

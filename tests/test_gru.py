@@ -12,6 +12,8 @@ from oamarl.components.generators import generator
 from oamarl.modules.gru import recurrence
 from oamarl.modules.network import Network
 
+from learner_tools import make_batch, make_info, make_learner
+
 
 def weights(k: int, size: int, seed: int) -> list[Tensor]:
     """w_ih, w_hh, b_ih, b_hh of K networks, as leaves."""
@@ -72,7 +74,12 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
     out = recurrence(project(torch.ones(2, 1, 1, 3, dtype=torch.float64), w), torch.zeros(1, 1, 3).double(), w[1], w[3])
     (first,) = torch.autograd.grad((out**2).sum(), w[1], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        torch.autograd.grad(first.sum(), w[1])
+        first.sum().backward()
+    # through other paths the missing part would go unnoticed: no trust-region step is made of it
+    learner = make_learner("hatrpo", make_info(), use_rnn=True)
+    learner.mac.network.first_order = True
+    with pytest.raises(ValueError, match="first_order"):
+        learner.train(make_batch(learner.mac), 0)
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -85,7 +92,7 @@ def test_a_network_gives_the_same_through_either_kernel(k: int, start: bool) -> 
         )
         x, hidden = torch.randn(k, 3, 7, 5), torch.randn(k, 3, 6) if start else None
         found = []
-        for net.second_order in (False, True):
+        for net.first_order in (False, True):
             out = net.stacked(net.theta, x, hidden)
             found.append((out, torch.autograd.grad((out**2).sum(), net.theta)[0]))
             one = net.single(net.theta[0], x[0], None if hidden is None else hidden[0])

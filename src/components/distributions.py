@@ -41,11 +41,11 @@ class MaskedCategorical:
         They are legal even where logits are NaN: who looks for such numbers shall find them, not a failed game.
         """
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
-        return (self.log_probs + gumbel).argmax(-1)
+        return (self.log_probs + gumbel).masked_fill(self._illegal, -torch.inf).argmax(-1)
 
     def mode(self) -> Tensor:
         """[...] int64 most probable actions (the first of equals)."""
-        return self.log_probs.argmax(-1)
+        return self.log_probs.masked_fill(self._illegal, -torch.inf).argmax(-1)
 
 
 def kl_categorical(log_p: Tensor, log_q: Tensor) -> Tensor:

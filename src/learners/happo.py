@@ -40,6 +40,7 @@ class HAPPOLearner(PolicyLearner):
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
+        mac.network.first_order = True
         self.thetas = [mac.network.row(i) for i in mac.index]
         self.optimisers = [self.adam([theta]) for theta in self.thetas]
 

@@ -39,7 +39,6 @@ class HATRPOLearner(PolicyLearner):
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
-        mac.network.second_order = True
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:

@@ -183,7 +183,12 @@ def trust_region_objectives(
 
     Returns:
         each function as the parts that it is the sum of, one for each piece.
+
+    Raises:
+        ValueError: recurrent networks that can be differentiated only once: Fisher products would lack a part.
     """
+    if mac.recurrent and mac.network.first_order:
+        raise ValueError("a trust-region learner of recurrent policies must leave mac.network.first_order False")
     with torch.no_grad():
         old = [mac.policy(theta, rows.inputs, rows.avail, rows.hidden) for rows in chunks]
         total = max(sum(float(rows.per_step(torch.ones_like(rows.target)).sum()) for rows in chunks), 1e-12)

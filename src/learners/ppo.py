@@ -40,6 +40,7 @@ class PPOLearner(PolicyLearner):
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed)
+        mac.network.first_order = True
         self.optimisers = [self.adam(list(mac.network.parameters()))]
 
     @classmethod

@@ -60,8 +60,8 @@ class Network(nn.Module):
         super().__init__()
         self.n_networks, self.hidden_dim, self.recurrent = n_networks, hidden_dim, recurrent
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
-        #: whether the derivative will be differentiated again (Fisher products): torch's GRU can be, ours cannot
-        self.second_order = False
+        #: whether derivatives are never differentiated again (Fisher products are): only torch's GRU can be
+        self.first_order = False
         h = hidden_dim
         # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
         middle = (
@@ -127,7 +127,7 @@ class Network(nn.Module):
 
     def _by_torch(self, x: Tensor) -> bool:
         """Whether sequences go through torch's own kernel."""
-        return x.is_cuda or self.second_order
+        return x.is_cuda or not self.first_order
 
     def _sequences(self, theta: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
         """Recurrent networks ``theta`` [K, P] on whole sequences ``x`` [K, L, T, I], all steps' products at once."""

@@ -13,7 +13,10 @@ COMMANDS = {
     "check-env": ("check_env", "what is wrong with an environment: masks, seeds, NaN, ends, workers ..."),
     "evaluate": ("evaluate", "exactly so many episodes of a trained team: statistics, JSON, video"),
     "showcase": ("showcase", "results, learned routes and reuse of a finished run (a folder, or `latest`)"),
-    "runs": ("runs", "stored runs: `runs export` copies them to MongoDB and back"),
+    "plot": ("plot", "pictures of many runs: curves, profiles, comparisons, reuse"),
+    "report": ("report", "one HTML page about a sweep or any runs"),
+    "sweep": ("sweep", "many runs from one file: algorithms x environments x seeds, on cores or a Ray cluster; search"),
+    "runs": ("runs", "stored runs: list, show, compare, delete, export to MongoDB and back"),
 }
 
 

@@ -8,6 +8,10 @@ from ..components.errors import UserError, nearest
 
 #: subcommand -> one line for the help; its module has ``USAGE`` and ``main(argv) -> int``
 SUBCOMMANDS = {
+    "list": "the runs that are there, also by condition (`oamarl runs` alone does it too)",
+    "show": "what is known of one run",
+    "compare": "what differs between runs, and what they reached, side by side",
+    "delete": "delete the folders of runs",
     "export": "copy runs from their folders to MongoDB, or from MongoDB to folders",
 }
 
@@ -15,7 +19,7 @@ SUBCOMMANDS = {
 def usage() -> str:
     """Return the help text."""
     lines = "\n".join(f"  {name:<8} {line}" for name, line in SUBCOMMANDS.items())
-    return f"usage: oamarl runs SUBCOMMAND ...\n\n{lines}\n\n`oamarl runs SUBCOMMAND --help` says more."
+    return f"usage: oamarl runs [SUBCOMMAND] ...\n\n{lines}\n\n`oamarl runs SUBCOMMAND --help` says more."
 
 
 def main(argv: list[str]) -> int:
@@ -24,9 +28,11 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: there is no such subcommand, or whatever it has to say.
     """
-    if not argv or argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ("-h", "--help"):
         print(usage())
         return 0
+    if not argv or argv[0].startswith("-"):
+        argv = ["list", *argv]
     if argv[0] not in SUBCOMMANDS:
         known = list(SUBCOMMANDS)
         raise UserError(f"`oamarl runs` does not know '{argv[0]}': use {', '.join(known)}{nearest(argv[0], known)}")

@@ -1,0 +1,1 @@
+"""What many runs say together: reading them, picking among them, curves, statistics. No torch, no pictures."""

@@ -1,0 +1,151 @@
+"""From runs to lines: a metric against an axis, a run's score, and runs of one kind as one line with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..components.errors import UserError, nearest
+from .reliable import Statistic, interval
+from .runs import Run
+
+#: axis -> (metric that counts it, how it is named)
+AXES = {
+    "steps": ("", "environment steps"),
+    "samples": ("processed_samples", "processed samples"),
+    "updates": ("updates", "updates"),
+    "time": ("wall_clock", "wall-clock time"),
+}
+#: points of a line
+GRID = 200
+#: share of training at the end that a final score is the mean of
+TENTH = 0.1
+
+
+def metric_of(run: Run, metric: str) -> str | None:
+    """Return the name under which a run has a metric, None where it has not.
+
+    Runs whose agents have rewards of their own log the team's return as ``total_return_mean``.
+    """
+    for name in (metric, metric.replace("return_mean", "total_return_mean")):
+        if name in run.curves:
+            return name
+    return None
+
+
+def with_metric(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Run]]:
+    """Return the runs that have a metric, and those that have not.
+
+    Raises:
+        UserError: none has it.
+    """
+    have = [run for run in runs if metric_of(run, metric)]
+    if not have:
+        names = sorted({name for run in runs for name in run.curves})
+        told = f"; there are {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}" if names else ""
+        raise UserError(f"No run has the metric '{metric}'{nearest(metric, names) or told or ': nothing is logged.'}")
+    return have, [run for run in runs if run not in have]
+
+
+def on_axis(run: Run, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return positions [K] and values [K] of a metric along an axis of :data:`AXES` (time in seconds).
+
+    None where the run does not say where it was. Between two points that it tells, a counter is taken to grow
+    evenly with the steps; a curve file that tells the total alone, from 0.
+    """
+    name = metric_of(run, metric)
+    if name is None:
+        return None
+    steps, values, times = run.curves[name]
+    if axis == "steps":
+        return steps.astype(np.float64), values
+    counter = AXES[axis][0]
+    if counter in run.curves:
+        at, count, _ = run.curves[counter]
+    elif counter in run.totals:
+        at, count = np.array([run.steps]), np.array([run.totals[counter]])
+    elif axis == "time" and np.isfinite(times).all():
+        return times - _began(run), values
+    else:
+        return None
+    if at[0] > 0:
+        at, count = np.r_[0, at], np.r_[0.0, count]
+    return np.interp(steps, at, count), values
+
+
+def _began(run: Run) -> float:
+    """Return when the run logged for the first time (seconds since 1970)."""
+    return min(float(times[0]) for _, _, times in run.curves.values() if len(times) and np.isfinite(times[0]))
+
+
+def final(run: Run, metric: str) -> float:
+    """Return the mean of a metric's points in the last tenth of the steps that it was logged over."""
+    steps, values, _ = run.curves[metric_of(run, metric) or metric]
+    return float(values[steps > (1 - TENTH) * steps[-1]].mean()) if steps[-1] > 0 else float(values[-1])
+
+
+def best(run: Run, metric: str) -> float:
+    """Return the largest mean of a metric over a tenth of its points in a row, wherever that begins."""
+    values = run.curves[metric_of(run, metric) or metric][1]
+    k = max(1, len(values) // 10)
+    return float(np.convolve(values, np.ones(k) / k, "valid").max())
+
+
+SCORES = {"final": final, "best": best}
+
+
+def smoothed(values: np.ndarray, share: float) -> np.ndarray:
+    """Return values [..., G] averaged over a centred window of ``share`` of them; it is narrower near the ends."""
+    size = values.shape[-1]
+    half = round(share * size / 2)
+    if half < 1:
+        return values
+    total = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, -1)], -1)
+    reach = np.minimum(np.minimum(half, np.arange(size)), size - 1 - np.arange(size))  # as far on both sides
+    low, high = np.arange(size) - reach, np.arange(size) + reach + 1
+    return (total[..., high] - total[..., low]) / (high - low)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Runs of one kind together.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | label, task | | what it is called, and where it was played |
+    | x, centre | [G] | positions, and mean or interquartile mean over runs |
+    | low, high | [G] | bounds of the 95 % bootstrap interval; None with one run |
+    | runs | | how many |
+    """
+
+    label: str
+    task: str
+    x: np.ndarray
+    centre: np.ndarray
+    low: np.ndarray | None
+    high: np.ndarray | None
+    runs: int
+
+
+def line(
+    label: str, task: str, groups: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], statistic: Statistic,
+    smooth: float = 0.0,
+) -> Line | None:  # fmt: skip
+    """Return runs as one line over the stretch that all of them cover; None where there is no such stretch.
+
+    Args:
+        groups: task -> (positions, values) of each run.
+        statistic: of :mod:`reliable`.
+        smooth: see :func:`smoothed`; each run by itself, before anything is taken together.
+    """
+    pieces = [piece for runs in groups.values() for piece in runs]
+    start, end = max(x[0] for x, _ in pieces), min(x[-1] for x, _ in pieces)
+    if end < start:
+        return None
+    grid = np.linspace(start, end, GRID) if end > start else np.array([start])
+    tasks = [smoothed(np.stack([np.interp(grid, x, y) for x, y in runs]), smooth) for runs in groups.values()]
+    bounds = interval(tasks, statistic)
+    low, high = bounds if bounds is not None else (None, None)
+    return Line(label, task, grid, statistic(tasks), low, high, len(pieces))

@@ -1,0 +1,355 @@
+"""Runs as their files tell them: folders of ours, sacred folders of EPyMARL, and curve files.
+
+Nothing here fails because of a damaged file: what can be read is read, and ``Run.troubles`` says what could not.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..components.errors import UserError, nearest
+from ..components.liveness import alive
+from ..components.records import METRICS_FILE, parse_metrics
+from ..components.run_files import CONFIG_FILE, CURVES_FILE, INFO_FILE, RUN_FILE
+from ..components.series import Series, sacred_metrics
+
+#: a run that says RUNNING, and whose process is no more
+DEAD = "DEAD"
+#: endings of files that `oamarl sweep` reads
+SWEEP_SUFFIXES = (".yaml", ".yml")
+#: facts that curve files hold beside their curves: totals at the run's end
+TOTALS = ("wall_clock", "processed_samples", "updates")
+
+#: steps [K], values [K], seconds since 1970 [K] (nan where unknown)
+Points = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(eq=False)
+class Run:
+    """One run.
+
+    | field | meaning |
+    |---|---|
+    | path | its folder or curve file |
+    | config | the merged configuration ({} where it cannot be read) |
+    | facts | info.json or the head of a curve file: command line, commit, versions |
+    | entry | run.json: status, times, host |
+    | troubles | sentences about what could not be read |
+    """
+
+    path: Path
+    config: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    entry: dict[str, Any] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+    totals: dict[str, float] = field(default_factory=dict)  # of a curve file
+    _curves: dict[str, Points] | None = None  # of a curve file
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder (and not a curve file)."""
+        return self._curves is None
+
+    @property
+    def name(self) -> str:
+        """Name of the algorithm."""
+        return str(self.config.get("name") or (self.path.parent.parent.name if self.is_folder else self.path.stem))
+
+    @property
+    def task(self) -> str:
+        """What was played: a map, a key, or the environment."""
+        args = self.config.get("env_args")
+        args = args if isinstance(args, Mapping) else {}
+        return str(args.get("map_name") or args.get("key") or self.config.get("env") or self.path.parent.name)
+
+    @property
+    def seed(self) -> Any:
+        """The run's seed; None where it is not known."""
+        return self.config.get("seed")
+
+    @property
+    def command(self) -> str:
+        """The command line that started it; "" where it is not known."""
+        meta = self.entry.get("meta")
+        told = self.facts.get("command_line") or self.facts.get("command")
+        return str(told or (meta.get("command_line") if isinstance(meta, Mapping) else "") or "")
+
+    @cached_property
+    def status(self) -> str:
+        """Status of run.json; DEAD for a run that was killed; ? where nothing says it."""
+        status = str(self.entry.get("status") or ("COMPLETED" if not self.is_folder else "?"))
+        if status != "RUNNING":
+            return status
+        process = self.facts.get("process")
+        interval = self.config.get("beat_interval")
+        beat = moment(self.entry.get("heartbeat")) or moment(self.entry.get("start_time"))
+        lives = alive(
+            process if isinstance(process, Mapping) else None, beat,
+            float(interval) if isinstance(interval, (int, float)) else 30.0,
+        )  # fmt: skip
+        return status if lives else "RUNNING?" if lives is None else DEAD
+
+    @cached_property
+    def curves(self) -> dict[str, Points]:
+        """Every metric's points, in order of steps; a long curve is thinned evenly."""
+        return self._curves if self._curves is not None else read_folder(self.path, self.troubles)
+
+    @cached_property
+    def newest(self) -> tuple[int, dict[str, float]]:
+        """The last environment step that anything is known of, and the newest value of every metric.
+
+        Of a folder of ours only the end of the metrics is read: a list of many runs stays quick.
+        """
+        if self.is_folder and "curves" not in self.__dict__ and (found := _tail(self.path / METRICS_FILE)):
+            return found
+        values = {name: float(points[1][-1]) for name, points in self.curves.items()}
+        steps = max((int(steps[-1]) for steps, _, _ in self.curves.values()), default=0)
+        return steps, {**self.totals, **values}
+
+    @property
+    def steps(self) -> int:
+        """The last environment step that anything is known of."""
+        return self.newest[0]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run has taken, nan where nothing says it."""
+        if "wall_clock" in self.newest[1]:
+            return self.newest[1]["wall_clock"]
+        start, end = moment(self.entry.get("start_time")), moment(self.entry.get("stop_time"))
+        end = end or moment(self.entry.get("heartbeat"))
+        return (end - start).total_seconds() if start and end else math.nan
+
+    def last(self, metric: str) -> float:
+        """The newest value of a metric, nan where there is none."""
+        return self.newest[1].get(metric, math.nan)
+
+
+#: bytes at the end of metrics.jsonl that hold the newest values of all metrics, tests included
+_TAIL = 1 << 18
+
+
+def _tail(path: Path) -> tuple[int, dict[str, float]] | None:
+    """Return the newest step and values of a ``metrics.jsonl``; None where that cannot be told from its end."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            data = file.read()
+    except OSError:
+        return None
+    steps, values = 0, dict[str, float]()
+    for record in parse_metrics(data if size <= _TAIL else data.partition(b"\n")[2]):
+        try:
+            values |= {str(name): float(value) for name, value in record["metrics"].items()}
+            steps = max(steps, int(record["t"]))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            continue
+    return (steps, values) if values else None
+
+
+def moment(value: Any) -> dt.datetime | None:
+    """Return a time of sacred's (ISO text, UTC), None where it is none."""
+    try:
+        return dt.datetime.fromisoformat(value).replace(tzinfo=None)
+    except (TypeError, ValueError):
+        return None
+
+
+def _mapping(path: Path, troubles: list[str]) -> dict[str, Any]:
+    """Return the mapping in a JSON file; {} and a sentence where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        troubles.append(f"{path} cannot be read: {error.strerror or error}.")
+        return {}
+    except (ValueError, RecursionError):
+        troubles.append(f"{path} is damaged: it is no JSON.")
+        return {}
+    if isinstance(content, dict):
+        return content
+    troubles.append(f"{path} is damaged: it holds no mapping.")
+    return {}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's."""
+    return any((folder / name).is_file() for name in (CONFIG_FILE, METRICS_FILE, RUN_FILE))
+
+
+def open_folder(folder: Path) -> Run:
+    """Return the run of a folder; its curves are read when they are asked for."""
+    troubles: list[str] = []
+    config, entry = (_mapping(folder / name, troubles) for name in (CONFIG_FILE, RUN_FILE))
+    facts = _mapping(folder / INFO_FILE, troubles) if (folder / INFO_FILE).exists() else {}
+    return Run(folder, config, facts, entry, troubles)
+
+
+def read_folder(folder: Path, troubles: list[str]) -> dict[str, Points]:
+    """Return every metric of a run's folder: of ``metrics.jsonl``, or of sacred's ``metrics.json`` without one."""
+    found: dict[str, Series] = {}
+    try:
+        if (folder / METRICS_FILE).is_file():
+            _own(folder / METRICS_FILE, found, troubles)
+        elif (folder / CURVES_FILE).is_file():
+            _sacred(_mapping(folder / CURVES_FILE, troubles), found)
+    except OSError as error:
+        troubles.append(f"The metrics of {folder} cannot be read: {error.strerror or error}.")
+    curves = {}
+    for name, series in found.items():
+        steps, values, times = series.points()
+        points = _points(steps, values, [t / 1000 if t else math.nan for t in times])
+        if len(points[0]):
+            curves[name] = points
+    return curves
+
+
+def _own(path: Path, found: dict[str, Series], troubles: list[str]) -> None:
+    damaged = 0
+    for record in parse_metrics(path.read_bytes()):
+        try:
+            t, time = int(record["t"]), round(1000 * float(record.get("time") or 0))
+            values = {str(name): float(value) for name, value in record["metrics"].items()}
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            damaged += 1
+            continue
+        for name, value in values.items():
+            found.setdefault(name, Series()).append(t, value, time)
+    if damaged:
+        troubles.append(f"{path} is damaged: {damaged} lines were left out.")
+
+
+def _sacred(content: Mapping[str, Any], found: dict[str, Series]) -> None:
+    for name, columns in content.items():
+        if not isinstance(columns, Mapping) or not isinstance(columns.get("values"), list):
+            continue
+        # older sacred stores numpy's numbers as objects; times may be missing
+        values = [v.get("value") if isinstance(v, Mapping) else v for v in columns["values"]]
+        times = columns.get("timestamps")
+        timed = isinstance(times, list) and len(times) == len(values)
+        steps = columns.get("steps")
+        plain = {"steps": steps if isinstance(steps, list) else [], "values": values,
+                 "timestamps": times if timed else ["1970-01-01"] * len(values)}  # fmt: skip
+        for _, (s, v, t) in sacred_metrics({name: plain}):
+            series = found.setdefault(name, Series())
+            for point in zip(s, v, t, strict=True):
+                series.append(*point)
+
+
+def _points(steps: Iterable[Any], values: Iterable[Any], times: Iterable[float] | None = None) -> Points:
+    """Return points in order of steps, without those that are no number (nan)."""
+    s, v = np.array(list(steps), np.int64), np.array(list(values), np.float64)
+    t = np.full(len(s), np.nan) if times is None else np.array(list(times), np.float64)
+    order = np.argsort(s, kind="stable")
+    order = order[~np.isnan(v[order])]
+    return s[order], v[order], t[order]
+
+
+# -- curve files ------------------------------------------------------------------------------------------------
+
+
+def _pairs(value: Any) -> Points | None:
+    """Return the points of ``[[step, value], ...]`` or ``{"steps": [...], "values": [...]}``; None: it is neither."""
+    try:
+        if isinstance(value, Mapping):
+            return _points(value["steps"], value["values"])
+        if isinstance(value, list) and value and all(len(pair) == 2 for pair in value):
+            return _points(*zip(*value, strict=True))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    return None
+
+
+def curve_file(path: Path, content: Mapping[str, Any]) -> Run | None:
+    """Return the run of a curve file (:mod:`components.curve_files`); None: the content is no curve file's.
+
+    Any list of [step, value] at the top or under ``metrics`` is a metric's curve.
+    """
+    config = content.get("config")
+    if not isinstance(config, Mapping):
+        return None
+    inner = content.get("metrics")
+    named = {**content, **(inner if isinstance(inner, Mapping) else {})}
+    found = {str(name): points for name, value in named.items() if (points := _pairs(value)) and len(points[0])}
+    if not found:
+        return None
+    numbers = {k: content[k] for k in TOTALS if k in content}
+    totals = {k: float(v) for k, v in numbers.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    facts = {k: v for k, v in content.items() if k not in found and k not in ("config", "metrics")}
+    return Run(path, dict(config), facts, {"status": content.get("status") or "COMPLETED"}, [], totals, found)
+
+
+# -- finding them -----------------------------------------------------------------------------------------------
+
+
+def find(
+    words: Iterable[str], results: Path, sweep: Callable[[Path], Iterable[Path]] | None = None
+) -> tuple[list[Run], list[str]]:
+    """Return the runs that ``words`` mean, each once, and sentences about files that could not be read.
+
+    Args:
+        words: run folders, folders with runs or curve files somewhere in them, curve files, paths below
+            ``results/sacred``, sweep files.
+        results: the results folder.
+        sweep: returns the folders and files in which a sweep's runs lie.
+
+    Raises:
+        UserError: a word means nothing that is there.
+    """
+    runs: dict[Path, Run] = {}
+    troubles: list[str] = []
+    for word in words:
+        for path in _paths(word, results, sweep):
+            found = list(_below(path, troubles))
+            if path.is_file() and not found:
+                raise UserError(troubles[-1] if troubles else f"{path} is no curve file of a run.")
+            for run in found:
+                runs.setdefault(run.path.resolve(), run)
+    return list(runs.values()), troubles
+
+
+def _paths(word: str, results: Path, sweep: Callable[[Path], Iterable[Path]] | None) -> list[Path]:
+    given = Path(word).expanduser()
+    for path in (given, results / "sacred" / word):
+        if path.is_file() and path.suffix in SWEEP_SUFFIXES and sweep is not None:
+            return [p for p in sweep(path) if p.exists()]
+        if path.exists():
+            return [path]
+    near = [p.name for p in given.parent.glob("*")] if given.parent.is_dir() else []
+    below = results / "sacred"
+    near += [str(p.relative_to(below)) for depth in ("*", "*/*", "*/*/*") for p in below.glob(depth)]
+    raise UserError(f"There is nothing at '{word}': a folder, a run or a curve file is expected{nearest(word, near)}")
+
+
+def _below(path: Path, troubles: list[str]) -> Iterator[Run]:
+    if path.is_file():
+        content = _mapping(path, troubles)
+        run = curve_file(path, content) if content else None
+        if run is not None:
+            yield run
+        elif content and path.suffix == ".json":
+            troubles.append(f"{path} is no curve file of a run: it has no configuration or no curve.")
+        return
+    if is_run(path):
+        yield open_folder(path)
+        return
+    try:
+        inside = sorted(os.scandir(path), key=lambda e: (len(e.name), e.name))  # 2 before 10
+    except OSError as error:
+        troubles.append(f"{path} cannot be read: {error.strerror or error}.")
+        return
+    for entry in inside:
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_dir(follow_symlinks=False) or (entry.is_file() and entry.name.endswith(".json")):
+            yield from _below(Path(entry.path), troubles)

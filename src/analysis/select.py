@@ -1,0 +1,228 @@
+"""Picking among runs: conditions, labels, configurations that differ, the best of them, runs that are there twice."""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..components import yamls
+from ..components.errors import UserError, nearest
+from .runs import Run
+
+#: what a run is asked beside its configuration
+FIELDS: dict[str, Callable[[Run], Any]] = {
+    "name": lambda run: run.name,
+    "task": lambda run: run.task,
+    "seed": lambda run: run.seed,
+    "status": lambda run: run.status,
+    "steps": lambda run: run.steps,
+    "seconds": lambda run: run.seconds,
+    "path": lambda run: str(run.path),
+}
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "=": operator.eq, "<": operator.lt, ">": operator.gt
+}  # fmt: skip
+_CONDITION = re.compile(r"^\s*([\w.\-]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*$", re.DOTALL)
+_NONE = object()
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return a nested mapping with dotted keys."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{before}{name}.")
+        else:
+            found[f"{before}{name}"] = value
+    return found
+
+
+def value_of(run: Run, name: str) -> Any:
+    """Return what a run says of ``name``: a field, ``config.KEY``, ``metrics.NAME`` (newest), or a key; else _NONE."""
+    if name in FIELDS:
+        return FIELDS[name](run)
+    if name.startswith("metrics."):
+        metric = name.removeprefix("metrics.")
+        return run.newest[1].get(metric, _NONE)
+    return flat(run.config).get(name.removeprefix("config."), _NONE)
+
+
+def check_key(name: str, runs: Iterable[Run], what: str) -> None:
+    """See that some run knows ``name``.
+
+    Raises:
+        UserError: none does.
+    """
+    runs = list(runs)
+    if all(value_of(run, name) is _NONE for run in runs):
+        known = {*FIELDS, *(k for run in runs for k in flat(run.config))}
+        if name.startswith("metrics."):
+            known = {f"metrics.{m}" for run in runs for m in run.newest[1]}
+        else:
+            name = name.removeprefix("config.")
+        hint = nearest(name, known) or f": a key of the configuration, metrics.NAME or one of {', '.join(FIELDS)}"
+        raise UserError(f"{what}: no run has '{name}'{hint}")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``name op value``, such as ``config.lr<0.001``; text may hold * and ?."""
+
+    name: str
+    op: str
+    value: Any
+
+    def holds(self, run: Run) -> bool:
+        """Whether a run meets it; one that does not know the name does not."""
+        found = value_of(run, self.name)
+        if found is _NONE:
+            return False
+        if isinstance(self.value, str) and self.op in ("=", "!="):
+            return fnmatch.fnmatchcase(str(found), self.value) is (self.op == "=")
+        try:
+            return bool(_COMPARE[self.op](found, self.value))
+        except TypeError:  # a number and a text
+            return False
+
+
+def conditions(words: Sequence[str]) -> list[Condition]:
+    """Return the conditions of ``words``.
+
+    Raises:
+        UserError: a word of another form.
+    """
+    found = []
+    for word in words:
+        match = _CONDITION.match(word)
+        if match is None:
+            raise UserError(f"--filter takes NAME=VALUE, also with != < <= > >=, such as 'lr<0.001', and not '{word}'.")
+        name, op, text = match.groups()
+        found.append(Condition(name, "=" if op == "==" else op, yamls.scalar(text)))
+    return found
+
+
+def chosen(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
+    """Return the runs that meet all conditions.
+
+    Raises:
+        UserError: a condition of another form, or about something that no run knows.
+    """
+    wanted = conditions(words)
+    for condition in wanted if runs else ():
+        check_key(condition.name, runs, f"--filter {condition.name}")
+    return [run for run in runs if all(c.holds(run) for c in wanted)]
+
+
+def label(run: Run, keys: Sequence[str]) -> str:
+    """Return what a run is called: the values of ``keys``, those other than the name with their key."""
+    parts = []
+    for key in keys:
+        value = value_of(run, key)
+        text = "-" if value is _NONE else value if isinstance(value, str) else yamls.inline(value)
+        short = key.removeprefix("config.").removeprefix("env_args.")
+        parts.append(str(text) if key in ("name", "task") else f"{short}={text}")
+    return ", ".join(parts)
+
+
+def grouped(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, dict[str, list[Run]]]:
+    """Return label -> task -> runs, labels and tasks in alphabetical order."""
+    found: dict[str, dict[str, list[Run]]] = {}
+    for run in runs:
+        found.setdefault(label(run, keys), {}).setdefault(run.task, []).append(run)
+    return {name: dict(sorted(found[name].items())) for name in sorted(found)}
+
+
+# -- configurations ---------------------------------------------------------------------------------------------
+
+#: EPyMARL's keys, and what else tells one repetition from another: they are no part of a method's configuration
+_REPETITION = frozenset({"seed", "env_args.seed", "run_id", "unique_token", "repeat_id", "hypergroup"})
+
+
+#: takes the keys out of a configuration that say nothing about what is learned
+Learned = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def configuration(run: Run, learned: Learned) -> dict[str, Any]:
+    """Return what a run was told to learn with, in dotted keys, without its seed and its task."""
+    left_out = _REPETITION | {"env"}
+    return {k: v for k, v in flat(learned(run.config)).items() if k not in left_out and not k.startswith("env_args.")}
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys about which configurations that have them disagree, or that some have and some have not."""
+    keys = sorted({k for config in configs for k in config})
+    return [k for k in keys if any(c.get(k, _NONE) != configs[0].get(k, _NONE) for c in configs)]
+
+
+def contradicting(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys that have different values in configurations that have them: a missing key says nothing."""
+    seen: dict[str, Any] = {}
+    wrong = set()
+    for config in configs:
+        for k, v in config.items():
+            if seen.setdefault(k, v) != v:
+                wrong.add(k)
+    return sorted(wrong)
+
+
+def variants(runs: Sequence[Run], learned: Learned) -> list[list[Run]]:
+    """Return the runs by configuration (:func:`configuration`), in order of their first run."""
+    found: list[tuple[dict[str, Any], list[Run]]] = []
+    for run in runs:
+        own = configuration(run, learned)
+        for config, members in found:
+            if not contradicting([config, own]):
+                config.update(own)
+                members.append(run)
+                break
+        else:
+            found.append((own, [run]))
+    return [members for _, members in found]
+
+
+def once(runs: Sequence[Run], learned: Learned) -> tuple[list[Run], list[Run]]:
+    """Return the runs without repetitions, and what was left out.
+
+    A run that another one went on with is part of that. Of runs with the same name, task, seed and configuration (one
+    whose curve file is there too) the one that got furthest counts; of equals the folder, and the newest.
+    """
+    resumed = {path.parent.parent.absolute() for run in runs if (path := _resumed_from(run))}
+    dropped = [run for run in runs if run.path.absolute() in resumed]
+    alike: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        if run not in dropped and run.seed is not None:  # without a seed nobody knows whether two are the same
+            alike.setdefault((run.name, run.task, repr(run.seed)), []).append(run)
+    for members in alike.values():
+        for same in _same_game(members, learned):
+            same.sort(key=lambda run: (run.steps, run.is_folder, str(run.entry.get("start_time", ""))))
+            dropped += same[:-1]
+    gone = {id(run) for run in dropped}
+    return [run for run in runs if id(run) not in gone], dropped
+
+
+def _resumed_from(run: Run) -> Path | None:
+    told = run.facts.get("resumed_from")
+    return Path(told) if isinstance(told, str) else None
+
+
+def _same_game(runs: Sequence[Run], learned: Learned) -> list[list[Run]]:
+    """Return the runs by configuration and arguments of the environment."""
+    found = []
+    for members in variants(runs, learned):
+        games: list[tuple[dict[str, Any], list[Run]]] = []
+        for run in members:
+            args = {k: v for k, v in flat(run.config).items() if k.startswith("env_args.") and k != "env_args.seed"}
+            for game, same in games:
+                if not contradicting([game, args]):
+                    game.update(args)
+                    same.append(run)
+                    break
+            else:
+                games.append((args, [run]))
+        found += [same for _, same in games]
+    return found

@@ -16,6 +16,7 @@ from torch import Tensor
 from oamarl.components.batch import Batch
 from oamarl.components.errors import UserError
 from oamarl.learners import happo
+from oamarl.learners.critic import values
 from oamarl.learners.objectives import targets_with_factor
 
 from learner_tools import (
@@ -268,7 +269,7 @@ def test_value_clip_is_around_the_values_before_the_update() -> None:
         learner.value.update(batch, targets, 1.0)
     with torch.no_grad():
         moved = [
-            (x.value.evaluate(x.value.network, targets.inputs) - targets.raw)[batch.filled].abs() for x in (free, held)
+            (values(x.value.network, targets.inputs) - targets.raw)[batch.filled].abs() for x in (free, held)
         ]
     assert float(moved[1].mean()) < 0.5 * float(moved[0].mean())
 

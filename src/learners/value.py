@@ -19,6 +19,8 @@ from ..components.returns import explained_variance, gae, next_values, nstep, st
 from ..controllers.basic_mac import sharing_index, with_extras
 from ..envs.base import EnvInfo
 from ..modules.network import Network, NetworkConfig
+from .critic import CriticInputs
+from .critic import values as values_of
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,14 @@ class Targets:
     |---|---|---|
     | advantage | [B, T, N] | normalised as configured |
     | returns | [B, T, V] | value targets on the scale of returns |
-    | inputs | [B, T, V, I] | the critic's inputs |
+    | inputs | [B, T, V, I] | the critic's inputs, in parts |
     | raw | [B, T, V] | the critic's own output before the update (normalised scale) |
     | values | [B, T, V] | the same on the scale of returns |
     """
 
     advantage: Tensor
     returns: Tensor
-    inputs: Tensor
+    inputs: CriticInputs
     raw: Tensor
     values: Tensor
 
@@ -121,8 +123,10 @@ class ValueLearner:
         self.n_values = 1 if self.joint else info.n_agents
         sharing = "shared" if self.joint else config.critic_sharing
         self.n_networks = max(sharing_index(sharing, self.n_values, "critic_sharing")) + 1
+        n, i = info.n_agents, info
+        nothing = self.inputs(torch.zeros(n, i.obs_size), torch.zeros(i.state_size), torch.zeros(n, dtype=torch.int64))
         self.network = Network(
-            self.n_networks, self._n_inputs(), 1, hidden_dim=net.hidden_dim, recurrent=False,
+            self.n_networks, nothing.width, 1, hidden_dim=net.hidden_dim, recurrent=False,
             activation=net.activation, head_gain=1.0, generator=generator,
         ).to(device)  # fmt: skip
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
@@ -137,38 +141,20 @@ class ValueLearner:
 
     # -- inputs --------------------------------------------------------------------------------------------
 
-    def _n_inputs(self) -> int:
-        c, i = self.config, self.info
-        if c.critic_type == "ac_critic":
-            size = i.obs_size + (i.n_actions if c.obs_last_action else 0)
-        else:
-            size = i.state_size + (i.obs_size * i.n_agents if c.obs_individual_obs else 0)
-            size += i.obs_size if c.critic_agent_obs else 0
-            size += i.n_actions * i.n_agents if c.obs_last_action else 0
-        return size + (i.n_agents if c.obs_agent_id and not self.joint else 0)
-
-    def inputs(self, obs: Tensor, state: Tensor, last_actions: Tensor) -> Tensor:
-        """Return critic inputs [..., V, I] from obs [..., N, O], state [..., S], last actions [..., N] (-1: none)."""
+    def inputs(self, obs: Tensor, state: Tensor, last_actions: Tensor) -> CriticInputs:
+        """Return what the critic sees of obs [..., N, O], state [..., S] and last actions [..., N] (-1: none)."""
         c, n_actions = self.config, self.info.n_actions
-        agent_id = c.obs_agent_id and not self.joint
+        ids = self.n_values if c.obs_agent_id and not self.joint else 0
+        last = last_actions if c.obs_last_action else None
         if c.critic_type == "ac_critic":
-            return with_extras(obs, last_actions if c.obs_last_action else None, agent_id, n_actions)
+            return CriticInputs(state[..., :0], with_extras(obs, last, False, n_actions), ids, self.n_values)
         parts = [state]
         if c.obs_individual_obs:
             parts.append(obs.flatten(-2))
-        if c.obs_last_action:
-            parts.append(F.one_hot(last_actions + 1, n_actions + 1)[..., 1:].flatten(-2).to(obs.dtype))
-        shared = torch.cat(parts, dim=-1).unsqueeze(-2).expand(*state.shape[:-1], self.n_values, -1)
-        if c.critic_agent_obs:
-            shared = torch.cat([shared, obs], dim=-1)
-        return with_extras(shared, None, agent_id, n_actions)
-
-    def evaluate(self, network: Network, x: Tensor) -> Tensor:
-        """Return raw values [..., V] of inputs [..., V, I]."""
-        rows = x.flatten(0, -3)
-        if self.n_networks == 1:
-            return network.single(network.theta[0], rows.flatten(0, 1)).view(x.shape[:-1])
-        return network.stacked(network.theta, rows.transpose(0, 1)).transpose(0, 1).reshape(x.shape[:-1])
+        if last is not None:
+            parts.append(F.one_hot(last + 1, n_actions + 1)[..., 1:].flatten(-2).to(obs.dtype))
+        own = obs if c.critic_agent_obs else obs[..., : self.n_values, :0]
+        return CriticInputs(torch.cat(parts, dim=-1), own, ids, self.n_values)
 
     # -- targets ---------------------------------------------------------------------------------------------
 
@@ -186,14 +172,14 @@ class ValueLearner:
             reward = self.reward_stats.normalise(reward)
         steps = reward.shape[1]
         inputs = self.inputs(batch.obs, batch.state, batch.last_actions)
-        raw = self.evaluate(self.network, inputs)
-        slow = raw if self.target is self.network else self.evaluate(self.target, inputs)
+        raw = values_of(self.network, inputs)
+        slow = raw if self.target is self.network else values_of(self.target, inputs)
         values, following = self._denormalise(raw), self._denormalise(slow)
         final = following[:0, 0]
         if len(batch.final_index):
             row, step = batch.final_index.unbind(1)
             final_inputs = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
-            final = self._denormalise(self.evaluate(self.target, final_inputs))
+            final = self._denormalise(values_of(self.target, final_inputs))
         following = next_values(following, final, batch.final_index)
         reward = reward[..., : self.n_values]
         terminated, ended = self._ends(batch)
@@ -272,9 +258,10 @@ class ValueLearner:
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
         losses, norms = [], []
         for _ in range(self.epochs):
-            parts = minibatches(len(x), self.config.num_minibatches, self.generator, x.device)
+            parts = minibatches(len(x), self.config.num_minibatches, self.generator, goal.device)
             for part in parts:
-                errors = self.loss(self.evaluate(self.network, x[part]), old[part], goal[part])
+                all_of = slice(None) if len(parts) == 1 else part  # no copy of everything
+                errors = self.loss(values_of(self.network, x[all_of]), old[all_of], goal[all_of])
                 # unequal minibatches add up to the whole batch's mean
                 loss = errors.sum() * (len(parts) / goal.numel())
                 self.optimiser.zero_grad()

@@ -154,8 +154,16 @@ class Network(nn.Module):
             starts = [None] * len(theta) if hidden is None else hidden
             return torch.stack([self.single(p, rows, h) for p, rows, h in zip(theta, x, starts, strict=True)])
         w = self.layers(theta)
-        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
-        x = self.activation(torch.baddbmm(w["fc2.b"].unsqueeze(1), x, w["fc2.w"]))
+        return self.after_first(theta, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+
+    def after_first(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Evaluate feed-forward networks ``theta`` [K, P] from their first layer's sums x [K, L, H] on."""
+        if len(theta) == 1:  # one network needs no batched product
+            w = self.layers(theta[0])
+            x = self.activation(torch.addmm(w["fc2.b"], self.activation(x[0]), w["fc2.w"]))
+            return torch.addmm(w["head.b"], x, w["head.w"]).unsqueeze(0)
+        w = self.layers(theta)
+        x = self.activation(torch.baddbmm(w["fc2.b"].unsqueeze(1), self.activation(x), w["fc2.w"]))
         return torch.baddbmm(w["head.b"].unsqueeze(1), x, w["head.w"])
 
     def step(self, theta: Tensor, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,72 @@
+"""What a critic sees, and its evaluation: what is the same for all agents is multiplied by the weights only once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..modules.network import Network
+
+
+@dataclass(frozen=True)
+class CriticInputs:
+    """Inputs [..., V, I] of V value functions, kept in parts; the columns I are those of the parts, in this order.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | shared | [..., S] | what all of them see |
+    | own | [..., V, O] | what each sees alone |
+    | ids | V, or 0 | a one-hot number of each, V columns |
+    | n_values | V | number of value functions |
+    """
+
+    shared: Tensor
+    own: Tensor
+    ids: int
+    n_values: int
+
+    @property
+    def width(self) -> int:
+        """I."""
+        return self.shared.shape[-1] + self.own.shape[-1] + self.ids
+
+    def __len__(self) -> int:
+        return len(self.shared)
+
+    def __getitem__(self, index: Any) -> CriticInputs:
+        return self._each(lambda x: x[index])
+
+    def rows(self) -> CriticInputs:
+        """All leading dimensions as one."""
+        return CriticInputs(self.shared.flatten(0, -2), self.own.flatten(0, -3), self.ids, self.n_values)
+
+    def _each(self, f: Callable[[Tensor], Tensor]) -> CriticInputs:
+        return CriticInputs(f(self.shared), f(self.own), self.ids, self.n_values)
+
+
+def values(network: Network, inputs: CriticInputs) -> Tensor:
+    """Return values [..., V]: of one network for all V, or of V networks."""
+    x = inputs.rows()
+    s, o = x.shared.shape[-1], x.own.shape[-1]
+    theta = network.theta
+    w = network.layers(theta)
+    weight, bias = w["fc1.w"], w["fc1.b"].unsqueeze(1)  # [K, I, H], [K, 1, H]
+    if len(theta) == 1:
+        first = torch.addmm(bias[0], x.shared, weight[0, :s]).unsqueeze(1)  # [R, 1, H]
+        if o:
+            first = first + x.own @ weight[0, s : s + o]
+        if x.ids:
+            first = first + weight[0, s + o :]
+        first = first.expand(-1, x.n_values, -1).flatten(0, 1).unsqueeze(0)
+        return network.after_first(theta, first)[0].view(*inputs.shared.shape[:-1], x.n_values)
+    first = torch.baddbmm(bias, x.shared.expand(len(theta), *x.shared.shape), weight[:, :s])  # [K, R, H]
+    if o:
+        first = torch.baddbmm(first, x.own.transpose(0, 1), weight[:, s : s + o])
+    if x.ids:
+        first = first + weight[:, s + o :].diagonal(dim1=0, dim2=1).t().unsqueeze(1)
+    out = network.after_first(theta, first)
+    return out.squeeze(-1).t().view(*inputs.shared.shape[:-1], x.n_values)

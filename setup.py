@@ -46,6 +46,10 @@ setup(
     extras_require={
         "pettingzoo": ["pettingzoo>=1.25", "mpe2>=1.1"],
         "video": ["imageio-ffmpeg>=0.5"],
+        "tensorboard": ["tensorboard>=2.15"],
+        "wandb": ["wandb>=0.20"],
+        "ray": ["ray>=2.40"],
+        "optuna": ["optuna>=4.0"],
         "dev": [
             "ruff>=0.8",
             "mypy>=1.13",
@@ -53,8 +57,12 @@ setup(
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "mongomock>=4.3",
+            "tensorboard>=2.15",
+            "wandb>=0.20",
             "pettingzoo>=1.25",
             "mpe2>=1.1",
+            "ray>=2.40",
+            "optuna>=4.0",
             "types-PyYAML",
         ],
     },

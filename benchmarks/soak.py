@@ -3,14 +3,17 @@
     .venv/bin/python benchmarks/soak.py                        # two million steps of the maze with MAPPO
     .venv/bin/python benchmarks/soak.py --config=oappo --steps=500000
 
-The run is an ordinary one, in a process of its own; its memory is read while it runs, its clocks from its curve. The
-first fifth is left out of the verdict: buffers are filled and pages touched for the first time there. Exit status 1
-means that something grew.
+The run is an ordinary one, in a process of its own whose memory and CPU time are read while it runs (Linux). The first
+fifth is left out of the verdict: buffers are filled and pages touched for the first time there. Exit status 1 means
+that something grew.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,21 +30,24 @@ MEMORY, TIME = 8.0, 0.25
 
 @dataclass
 class Soak:
-    """What was seen: (steps, resident memory in MB) while it ran; steps and CPU seconds of its points; file sizes."""
+    """What was seen while it ran: steps so far, resident memory (MB), CPU seconds used; and its files' sizes (bytes).
 
-    memory: list[tuple[int, float]] = field(default_factory=list)
+    CPU seconds, since those of the wall are as much the machine's as the run's.
+    """
+
     steps: list[int] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
 
     def stretches(self, n: int = 5) -> list[tuple[int, float, float]]:
-        """Of each n-th of the run: its last step, the largest memory (MB), seconds per 10,000 steps."""
-        edges = np.linspace(0, self.steps[-1], n + 1)
-        took = np.interp(edges, [0, *self.steps], [0.0, *self.seconds])
+        """Of each n-th of the run: its last step, the largest memory (MB), CPU seconds per 10,000 steps."""
+        edges = np.linspace(self.steps[0], self.steps[-1], n + 1)
+        took = np.interp(edges, self.steps, self.seconds)
         rows = []
-        for a, b, before, after in zip(edges, edges[1:], took, took[1:], strict=False):
-            held = [m for t, m in self.memory if a < t <= b]
-            rows.append((int(b), max(held, default=float("nan")), float(after - before) / (b - a) * 1e4))
+        for k, (a, b) in enumerate(itertools.pairwise(edges)):
+            held = [m for t, m in zip(self.steps, self.memory, strict=True) if a < t <= b]
+            rows.append((int(b), max(held, default=float("nan")), float(took[k + 1] - took[k]) / (b - a) * 1e4))
         return rows
 
     def growth(self) -> list[str]:
@@ -53,57 +59,49 @@ class Soak:
             found.append(f"memory grew by {memory:.1f} MB between the second fifth and the last")
         slower = rows[-1][2] / rows[0][2] - 1
         if slower > TIME:
-            found.append(f"10,000 steps took {slower:.0%} more time in the last fifth than in the second")
+            found.append(f"10,000 steps took {slower:.0%} more CPU time in the last fifth than in the second")
         return found
 
 
-def resident(pid: int) -> float:
-    """Resident memory of a process in MB (Linux); nan once it is gone."""
+def used(pid: int) -> tuple[float, float] | None:
+    """Resident memory (MB) and CPU seconds of a living process (Linux); None once it is gone."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, IndexError):
-        return float("nan")
-    return pages * 4096 / 1e6
+        return None
+    seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (pages * os.sysconf("SC_PAGE_SIZE") / 1e6, seconds) if pages else None
 
 
-def soak(words: list[str], results: Path, every: float = 0.2) -> Soak:
-    """Run the program with ``words`` and watch it.
+def soak(words: list[str], results: Path, every: float = 0.1) -> Soak:
+    """Run the program with ``words`` and watch it; one sample for each point of its curve, at most ``every`` seconds.
 
     Raises:
         RuntimeError: it failed; its words are the message.
     """
     from oamarl.components.records import parse_metrics
 
-    seen, rest, run = Soak(), b"", None
+    seen, rest, curve = Soak(), b"", None
     command = [sys.executable, str(ROOT / "src" / "main.py"), *words, f"local_results_path={results}"]
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as said, contextlib.ExitStack() as files:
         child = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
-        curve = None
-        while child.poll() is None or curve is not None:
-            over = child.poll() is not None
-            if curve is None and (found := list(results.glob("sacred/*/*/*/metrics.jsonl"))):
-                run, curve = found[0].parent, open(found[0], "rb")  # noqa: SIM115
-            if curve is not None:
-                lines = rest + curve.read()
-                rest = lines[lines.rfind(b"\n") + 1 :]
-                for point in parse_metrics(lines):
-                    # the learner's, the environment's and the network's own seconds: a busy machine slows all alike
-                    took = [v for k, v in point["metrics"].items() if k.startswith("time_") and k != "time_testing"]
-                    if took:
-                        seen.steps.append(point["t"])
-                        seen.seconds.append(sum(took))
-                if seen.steps and not over:
-                    seen.memory.append((seen.steps[-1], resident(child.pid)))
-                if over:
-                    curve.close()
-                    curve = None
-                    break
+        while child.poll() is None:
+            found = next(results.glob("sacred/*/*/*/metrics.jsonl"), None)
+            if curve is None and found is not None:
+                curve = files.enter_context(open(found, "rb"))
+            lines = rest + (curve.read() if curve is not None else b"")
+            rest = lines[lines.rfind(b"\n") + 1 :]
+            points, now = parse_metrics(lines), used(child.pid)
+            if points and now is not None and points[-1]["t"] > (seen.steps or [0])[-1]:
+                seen.steps.append(points[-1]["t"])
+                seen.memory.append(now[0])
+                seen.seconds.append(now[1])
             time.sleep(every)
         if child.returncode:
             said.seek(0)
             raise RuntimeError(said.read()[-2000:])
-    assert run is not None
-    seen.memory = [(t, m) for t, m in seen.memory if m == m and m > 1]
+    run = next(results.glob("sacred/*/*/*/metrics.jsonl")).parent
     seen.sizes = {str(p.relative_to(run)): p.stat().st_size for p in sorted(run.rglob("*")) if p.is_file()}
     return seen
 
@@ -120,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
              "use_cuda=False", *asked.more]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         seen = soak(words, Path(folder))
-    print("steps       memory (MB)  seconds per 10,000 steps")
+    print("steps       memory (MB)  CPU seconds per 10,000 steps")
     for t, memory, took in seen.stretches(10):
         print(f"{t:>10,}  {memory:>11.1f}  {took:>8.2f}")
     print("\nfile                                      bytes")

@@ -331,10 +331,16 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_test_return(tmp_path:
 
 
 def test_the_closing_test_may_be_the_best(tmp_path: Path) -> None:
-    run = train(tmp_path, "mappo", PLAIN, FIVE, **(SWINGING | {"test_interval": 10**6, "t_max": 100}))
-    points = returns_tested(run.folder)
-    assert [t for t, _ in points] == [0, 100]
-    assert kept_best(run.folder) == max(points, key=lambda p: (p[1], -p[0]))
+    """What is kept then is the state before the closing point, as in every last checkpoint."""
+    run = train(
+        tmp_path, "mappo", PLAIN, FIVE, **(SWINGING | {"test_interval": 10**6, "t_max": 100, "test_greedy": True})
+    )
+    (_, before), (_, after) = returns_tested(run.folder)
+    assert after > before
+    assert kept_best(run.folder) == (100, after)
+    best, last = (checkpoints.load(checkpoints.find(run.folder / name)) for name in ("best", "checkpoints"))
+    assert_same(best["position"], last["position"])
+    assert_same(best["mac"], last["mac"])
 
 
 @pytest.mark.parametrize("more", [{"save_best": False}, {"test_nepisode": 0}])

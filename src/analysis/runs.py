@@ -6,7 +6,6 @@ Nothing here fails because of a damaged file: what can be read is read, and ``Ru
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,13 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..components.errors import UserError, nearest
 from ..components.liveness import alive
-from ..components.records import METRICS_FILE, parse_metrics
-from ..components.run_files import CONFIG_FILE, CURVES_FILE, INFO_FILE, RUN_FILE
-from ..components.series import Series, sacred_metrics
+from ..components.records import METRICS_FILE
+from ..components.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE
+from .reading import Points, mapping, pairs, read_folder, tail
 
 #: a run that says RUNNING, and whose process is no more
 DEAD = "DEAD"
@@ -29,9 +26,6 @@ DEAD = "DEAD"
 SWEEP_SUFFIXES = (".yaml", ".yml")
 #: facts that curve files hold beside their curves: totals at the run's end
 TOTALS = ("wall_clock", "processed_samples", "updates")
-
-#: steps [K], values [K], seconds since 1970 [K] (nan where unknown)
-Points = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(eq=False)
@@ -110,7 +104,7 @@ class Run:
 
         Of a folder of ours only the end of the metrics is read: a list of many runs stays quick.
         """
-        if self.is_folder and "curves" not in self.__dict__ and (found := _tail(self.path / METRICS_FILE)):
+        if self.is_folder and "curves" not in self.__dict__ and (found := tail(self.path / METRICS_FILE)):
             return found
         values = {name: float(points[1][-1]) for name, points in self.curves.items()}
         steps = max((int(steps[-1]) for steps, _, _ in self.curves.values()), default=0)
@@ -135,51 +129,12 @@ class Run:
         return self.newest[1].get(metric, math.nan)
 
 
-#: bytes at the end of metrics.jsonl that hold the newest values of all metrics, tests included
-_TAIL = 1 << 18
-
-
-def _tail(path: Path) -> tuple[int, dict[str, float]] | None:
-    """Return the newest step and values of a ``metrics.jsonl``; None where that cannot be told from its end."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            data = file.read()
-    except OSError:
-        return None
-    steps, values = 0, dict[str, float]()
-    for record in parse_metrics(data if size <= _TAIL else data.partition(b"\n")[2]):
-        try:
-            values |= {str(name): float(value) for name, value in record["metrics"].items()}
-            steps = max(steps, int(record["t"]))
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-            continue
-    return (steps, values) if values else None
-
-
 def moment(value: Any) -> dt.datetime | None:
     """Return a time of sacred's (ISO text, UTC), None where it is none."""
     try:
         return dt.datetime.fromisoformat(value).replace(tzinfo=None)
     except (TypeError, ValueError):
         return None
-
-
-def _mapping(path: Path, troubles: list[str]) -> dict[str, Any]:
-    """Return the mapping in a JSON file; {} and a sentence where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        troubles.append(f"{path} cannot be read: {error.strerror or error}.")
-        return {}
-    except (ValueError, RecursionError):
-        troubles.append(f"{path} is damaged: it is no JSON.")
-        return {}
-    if isinstance(content, dict):
-        return content
-    troubles.append(f"{path} is damaged: it holds no mapping.")
-    return {}
 
 
 def is_run(folder: Path) -> bool:
@@ -190,84 +145,12 @@ def is_run(folder: Path) -> bool:
 def open_folder(folder: Path) -> Run:
     """Return the run of a folder; its curves are read when they are asked for."""
     troubles: list[str] = []
-    config, entry = (_mapping(folder / name, troubles) for name in (CONFIG_FILE, RUN_FILE))
-    facts = _mapping(folder / INFO_FILE, troubles) if (folder / INFO_FILE).exists() else {}
+    config, entry = (mapping(folder / name, troubles) for name in (CONFIG_FILE, RUN_FILE))
+    facts = mapping(folder / INFO_FILE, troubles) if (folder / INFO_FILE).exists() else {}
     return Run(folder, config, facts, entry, troubles)
 
 
-def read_folder(folder: Path, troubles: list[str]) -> dict[str, Points]:
-    """Return every metric of a run's folder: of ``metrics.jsonl``, or of sacred's ``metrics.json`` without one."""
-    found: dict[str, Series] = {}
-    try:
-        if (folder / METRICS_FILE).is_file():
-            _own(folder / METRICS_FILE, found, troubles)
-        elif (folder / CURVES_FILE).is_file():
-            _sacred(_mapping(folder / CURVES_FILE, troubles), found)
-    except OSError as error:
-        troubles.append(f"The metrics of {folder} cannot be read: {error.strerror or error}.")
-    curves = {}
-    for name, series in found.items():
-        steps, values, times = series.points()
-        points = _points(steps, values, [t / 1000 if t else math.nan for t in times])
-        if len(points[0]):
-            curves[name] = points
-    return curves
-
-
-def _own(path: Path, found: dict[str, Series], troubles: list[str]) -> None:
-    damaged = 0
-    for record in parse_metrics(path.read_bytes()):
-        try:
-            t, time = int(record["t"]), round(1000 * float(record.get("time") or 0))
-            values = {str(name): float(value) for name, value in record["metrics"].items()}
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-            damaged += 1
-            continue
-        for name, value in values.items():
-            found.setdefault(name, Series()).append(t, value, time)
-    if damaged:
-        troubles.append(f"{path} is damaged: {damaged} lines were left out.")
-
-
-def _sacred(content: Mapping[str, Any], found: dict[str, Series]) -> None:
-    for name, columns in content.items():
-        if not isinstance(columns, Mapping) or not isinstance(columns.get("values"), list):
-            continue
-        # older sacred stores numpy's numbers as objects; times may be missing
-        values = [v.get("value") if isinstance(v, Mapping) else v for v in columns["values"]]
-        times = columns.get("timestamps")
-        timed = isinstance(times, list) and len(times) == len(values)
-        steps = columns.get("steps")
-        plain = {"steps": steps if isinstance(steps, list) else [], "values": values,
-                 "timestamps": times if timed else ["1970-01-01"] * len(values)}  # fmt: skip
-        for _, (s, v, t) in sacred_metrics({name: plain}):
-            series = found.setdefault(name, Series())
-            for point in zip(s, v, t, strict=True):
-                series.append(*point)
-
-
-def _points(steps: Iterable[Any], values: Iterable[Any], times: Iterable[float] | None = None) -> Points:
-    """Return points in order of steps, without those that are no number (nan)."""
-    s, v = np.array(list(steps), np.int64), np.array(list(values), np.float64)
-    t = np.full(len(s), np.nan) if times is None else np.array(list(times), np.float64)
-    order = np.argsort(s, kind="stable")
-    order = order[~np.isnan(v[order])]
-    return s[order], v[order], t[order]
-
-
 # -- curve files ------------------------------------------------------------------------------------------------
-
-
-def _pairs(value: Any) -> Points | None:
-    """Return the points of ``[[step, value], ...]`` or ``{"steps": [...], "values": [...]}``; None: it is neither."""
-    try:
-        if isinstance(value, Mapping):
-            return _points(value["steps"], value["values"])
-        if isinstance(value, list) and value and all(len(pair) == 2 for pair in value):
-            return _points(*zip(*value, strict=True))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        pass
-    return None
 
 
 def curve_file(path: Path, content: Mapping[str, Any]) -> Run | None:
@@ -280,7 +163,7 @@ def curve_file(path: Path, content: Mapping[str, Any]) -> Run | None:
         return None
     inner = content.get("metrics")
     named = {**content, **(inner if isinstance(inner, Mapping) else {})}
-    found = {str(name): points for name, value in named.items() if (points := _pairs(value)) and len(points[0])}
+    found = {str(name): points for name, value in named.items() if (points := pairs(value)) and len(points[0])}
     if not found:
         return None
     numbers = {k: content[k] for k in TOTALS if k in content}
@@ -333,7 +216,7 @@ def _paths(word: str, results: Path, sweep: Callable[[Path], Iterable[Path]] | N
 
 def _below(path: Path, troubles: list[str]) -> Iterator[Run]:
     if path.is_file():
-        content = _mapping(path, troubles)
+        content = mapping(path, troubles)
         run = curve_file(path, content) if content else None
         if run is not None:
             yield run

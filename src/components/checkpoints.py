@@ -4,30 +4,23 @@ A file is one text line, the SHA-256 of what follows, and a ``torch.save`` of pl
 
     oamarl-checkpoint 2 <sha256 in hex>\\n<bytes of torch.save>
 
-The checksum finds accidents; what a file means is looked at as if a stranger had made it (:func:`_open`): only plain
-containers and tensors, and never more memory than a few times the file's size.
+The checksum finds accidents; what is inside is read as if a stranger had made it (:mod:`payloads`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
-import pickle
 import re
 import stat
-import struct
 import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
-
 from .errors import UserError
+from .payloads import Damaged, pack, unpack
 
 FOLDER = "checkpoints"  # inside a run's folder: the newest ones, to resume from
 MODELS = "models"  # permanent snapshots
@@ -41,43 +34,8 @@ _NAME = re.compile(r"checkpoint_(\d{1,18})\.pt")
 T = TypeVar("T")
 
 
-class _Damaged(Exception):
-    """Why a file is no intact checkpoint, as the end of a sentence that begins with its name."""
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def plain(value: Any, where: str = "payload") -> Any:
-    """Return ``value`` made of dicts, lists, tuples, strings, numbers, None and CPU tensors only.
-
-    numpy arrays become tensors, numpy scalars become numbers; a tensor that is a view of something larger is
-    copied, so that the file holds it alone.
-
-    Raises:
-        TypeError: anything else is inside; the message says where.
-    """
-    if isinstance(value, np.generic):  # before float: numpy's float64 is one, and would not be loaded again
-        return value.item()
-    if value is None or type(value) in (bool, int, float, str, bytes):
-        return value
-    if isinstance(value, torch.Tensor):
-        tensor = value.detach().cpu()
-        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        return tensor if whole else tensor.clone()
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biuf":
-            raise TypeError(f"{where} is an array of {value.dtype}, which a checkpoint cannot hold")
-        # torch wants native byte order and positive strides; reshape because the copy makes scalars 1-d
-        array = np.ascontiguousarray(value, value.dtype.newbyteorder("=")).reshape(value.shape)
-        return torch.from_numpy(array.copy())
-    if isinstance(value, Mapping):
-        return {plain(k, where): plain(v, f"{where}[{k!r}]") for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
-        return tuple(items) if isinstance(value, tuple) else items
-    raise TypeError(f"{where} is a {type(value).__name__}, which a checkpoint cannot hold")
 
 
 def steps_of(path: Path) -> int:
@@ -112,9 +70,7 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
         TypeError: the payload holds something else than plain containers, numbers, arrays and tensors.
     """
     folder = Path(folder)
-    buffer = io.BytesIO()
-    torch.save(plain(payload), buffer)
-    content = buffer.getbuffer()
+    content = pack(payload)
     header = _header(content)
     path = folder / name_of(t_env)
     temporary = folder / f".{path.name}.{os.getpid()}.tmp"
@@ -143,7 +99,7 @@ def copy(source: Path, folder: Path) -> bool:
         content = _content(source)
         folder.mkdir(parents=True, exist_ok=True)
         _write(temporary, folder / source.name, _header(content), content)
-    except (_Damaged, OSError):
+    except (Damaged, OSError):
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         return False
@@ -172,79 +128,27 @@ def _content(path: Path) -> memoryview:
     """Return the bytes after the header line.
 
     Raises:
-        _Damaged: they cannot be read, or are not what was written.
+        Damaged: they cannot be read, or are not what was written.
     """
     try:
         # a pipe under a checkpoint's name would be waited for; a device has no end
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _Damaged("is not a file")
+                raise Damaged("is not a file")
             head = file.read(_HEADER_SIZE)
             match = _HEADER.match(head)
             if match is None or int(match.group(1)) < 1:
-                raise _Damaged("is not a checkpoint of this program")
+                raise Damaged("is not a checkpoint of this program")
             if int(match.group(1)) != _VERSION:
                 age = "a newer" if int(match.group(1)) > _VERSION else "an older"
-                raise _Damaged(f"was written by {age} version of this program")
+                raise Damaged(f"was written by {age} version of this program")
             content = memoryview(head + file.read())[match.end() :]
     except OSError as error:
-        raise _Damaged(f"cannot be read ({error.strerror or error})") from None
+        raise Damaged(f"cannot be read ({error.strerror or error})") from None
     if hashlib.sha256(content).hexdigest().encode() != match.group(2):
-        raise _Damaged("is damaged (its checksum does not match)")
+        raise Damaged("is damaged (its checksum does not match)")
     return content
-
-
-def _open(path: Path) -> dict[str, Any]:
-    """Return a file's payload; nothing in it is executed.
-
-    Raises:
-        _Damaged: it cannot be read, or holds something that :func:`save` never writes.
-    """
-    content = _content(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            # torch stores without compression: whatever claims to be larger than the file grows while it is read
-            entries = archive.infolist()
-            stored = all(e.compress_type == zipfile.ZIP_STORED and e.file_size == e.compress_size for e in entries)
-            if not stored or sum(e.file_size for e in entries) > len(content):
-                raise _Damaged("claims to hold more than it has: not loaded")
-        payload = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, LookupError, EOFError, AttributeError,
-        TypeError, MemoryError, OverflowError, AssertionError, NotImplementedError, struct.error,
-    ):  # fmt: skip
-        raise _Damaged("holds more than plain numbers and tensors: not loaded") from None
-    _check(payload)
-    return payload
-
-
-def _check(payload: Any) -> None:
-    """Refuse what :func:`plain` does not make, before anything walks over it.
-
-    A tree is what was written: containers that appear twice could stand for exponentially many, and a tensor may not
-    show more numbers than it stores.
-    """
-    odd = _Damaged("does not hold what this program writes: not loaded")
-    if type(payload) is not dict:
-        raise odd
-    seen: set[int] = set()
-    waiting: list[Any] = [payload]
-    while waiting:
-        value = waiting.pop()
-        if type(value) in (dict, list, tuple):
-            if len(value) and id(value) in seen:
-                raise odd
-            seen.add(id(value))
-            waiting.extend(value)
-            if type(value) is dict:
-                waiting.extend(value.values())
-        elif type(value) is torch.Tensor:
-            plain_one = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
-            if not plain_one or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise odd
-        elif value is not None and type(value) not in (bool, int, float, str, bytes):
-            raise odd
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -257,8 +161,8 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        return _open(path)
-    except _Damaged as problem:
+        return unpack(_content(path))
+    except Damaged as problem:
         raise UserError(f"The checkpoint {path} {problem}.") from None
 
 
@@ -277,10 +181,10 @@ def load_newest(
     """
 
     def whole(file: Path) -> dict[str, Any]:
-        payload = _open(file)
+        payload = unpack(_content(file))
         problem = fits(payload)
         if problem:
-            raise _Damaged(problem)
+            raise Damaged(problem)
         return payload
 
     return _newest(path, say, whole)
@@ -305,7 +209,7 @@ def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path
     if path.is_file():
         try:
             return path, opened(path)
-        except _Damaged as problem:
+        except Damaged as problem:
             raise UserError(f"The checkpoint {path} {problem}{_instead(path)}.") from None
     if not path.is_dir():
         raise UserError(f"There is no checkpoint at {path}: no such file or folder.")
@@ -319,7 +223,7 @@ def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path
     for file in files:
         try:
             found = opened(file)
-        except _Damaged as problem:
+        except Damaged as problem:
             problems.append(f"{file.name} {problem}")
             continue
         for text in problems:
@@ -332,7 +236,7 @@ def _instead(path: Path) -> str:
     """Return a hint at the newest intact checkpoint beside ``path``, or nothing."""
     for other in listed(path.parent):
         if other != path:
-            with contextlib.suppress(_Damaged):
+            with contextlib.suppress(Damaged):
                 _content(other)
                 return f"; {other.name} in the same folder is intact"
     return ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.curves import AXES, SCORES, Line
 from ..components.errors import UserError, nearest
+from . import plot_data, plot_scores
 from .arguments import Arguments, add_selection, number, share
 
 if TYPE_CHECKING:
@@ -88,7 +89,6 @@ def main(argv: list[str]) -> int:
         print(USAGE)
         return 0
     options = parser().parse_args(argv)
-    from . import plot_data
     from .plot_style import look, save
 
     selection = plot_data.select(options.paths, options.filter, options.by, options.metric)
@@ -131,13 +131,12 @@ Picture = tuple[str, Callable[[], "Figure"], Table]
 
 
 def _curves(options: Any, selection: Selection) -> Iterable[Picture]:
-    from . import plot_data
     from .plot_figures import curves_figure
 
     scales, scale = None, ""
     if options.pool:
-        raw = plot_data.common(plot_data.scores(selection.groups, options.metric, "best"), selection.notices)
-        scales, scale = plot_data.scale(options.normalise, raw)
+        raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, "best"), selection.notices)
+        scales, scale = plot_scores.scale(options.normalise, raw)
         selection.groups = {x: {t: runs for t, runs in ts.items() if t in raw[x]} for x, ts in selection.groups.items()}
     found = plot_data.lines(
         selection.groups, options.metric, options.x, options.iqm, options.smooth, selection.notices, scales
@@ -156,45 +155,41 @@ def _points(line: Line) -> Iterable[Sequence[Any]]:
 
 def _scored(options: Any, selection: Selection) -> tuple[Any, str]:
     """Return label -> scores on a scale, and how they are called."""
-    from . import plot_data
     from .plot_style import metric_name
 
-    raw = plot_data.common(plot_data.scores(selection.groups, options.metric, options.score), selection.notices)
-    scales, scale = plot_data.scale(options.normalise, raw)
+    raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
+    scales, scale = plot_scores.scale(options.normalise, raw)
     name = f"{metric_name(options.metric)}, {'last' if options.score == 'final' else 'best'} tenth"
-    return plot_data.normalised(raw, scales), f"{name} ({scale})" if scale else name
+    return plot_scores.normalised(raw, scales), f"{name} ({scale})" if scale else name
 
 
 def _profile(options: Any, selection: Selection) -> Iterable[Picture]:
-    from . import plot_data
     from .plot_figures import profile_figure
 
     ready, name = _scored(options, selection)
-    found = plot_data.profiles(ready)
+    found = plot_scores.profiles(ready)
     rows = [(x.label, x.runs, *point) for x in found for point in _points(x)]
     yield "", lambda: profile_figure(found, name), (("label", "runs", "threshold", "share", "low", "high"), rows)
 
 
 def _aggregate(options: Any, selection: Selection) -> Iterable[Picture]:
-    from . import plot_data
     from .plot_figures import aggregate_figure
 
     ready, name = _scored(options, selection)
     target = options.target
     if target is None:
         target = 1.0 if name.endswith(")") else max(float(x.max()) for tasks in ready.values() for x in tasks)
-    found = plot_data.aggregates(ready, target)
+    found = plot_scores.aggregates(ready, target)
     rows = [(label, kind, *bar, sum(map(len, ready[label]))) for kind, bars in found.items()
             for label, bar in bars.items()]  # fmt: skip
     yield "", lambda: aggregate_figure(found, name), (("label", "statistic", "value", "low", "high", "runs"), rows)
 
 
 def _improvement(options: Any, selection: Selection) -> Iterable[Picture]:
-    from . import plot_data
     from .plot_figures import improvement_figure
     from .plot_style import metric_name
 
-    found = plot_data.pairs(plot_data.scores(selection.groups, options.metric, options.score), selection.notices)
+    found = plot_scores.pairs(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
     name = f"{metric_name(options.metric)}, {'last' if options.score == 'final' else 'best'} tenth"
     bars = {f"{x} over {y}": bar for (x, y), bar in found.items()}
     rows = [(x, y, *bar) for (x, y), bar in found.items()]

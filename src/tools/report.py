@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..components.errors import UserError
+from . import plot_data, plot_scores
 from .arguments import Arguments, add_selection
 
 USAGE = """\
@@ -70,7 +71,6 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
         UserError: there is nothing to report.
     """
     from .. import __version__
-    from . import plot_data
     from .plot_style import look, metric_name
     from .report_html import Html, folded, notes, page, paragraph, section
 
@@ -113,11 +113,11 @@ def _escaped(words: str) -> str:
 
 
 def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
-    from . import plot_data, report_parts
+    from . import report_parts
     from .report_html import heading, paragraph
 
     groups, metric = selection.groups, options.metric
-    finals, bests = (plot_data.scores(groups, metric, which) for which in ("final", "best"))
+    finals, bests = (plot_scores.scores(groups, metric, which) for which in ("final", "best"))
     results: list[str] = [paragraph(report_parts.RESULTS_CAPTION)]
     for task in selection.tasks:
         results += [heading(task), report_parts.results_table(task, finals, bests, groups)]
@@ -141,7 +141,6 @@ def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
 def _curves(options: Any, selection: Any) -> list[str]:
     """Curves against steps, and against whatever else the runs tell."""
     from ..analysis.curves import AXES
-    from . import plot_data
     from .plot_figures import curves_figure
     from .report_html import heading, picture
 
@@ -170,7 +169,7 @@ def _curves(options: Any, selection: Any) -> list[str]:
 
 def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
     """Two by two, all tasks together, and profiles, as far as there is something to compare."""
-    from . import plot_data, report_parts
+    from . import report_parts
     from .plot_figures import aggregate_figure, improvement_figure, profile_figure
     from .plot_style import metric_name
     from .report_html import heading, picture
@@ -180,22 +179,22 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
     name = f"{metric_name(metric)}, last tenth"
     parts: list[str] = []
     try:
-        pairs = plot_data.pairs(finals, [])
+        pairs = plot_scores.pairs(finals, [])
         bars = {f"{x} over {y}": bar for (x, y), bar in pairs.items()}
         parts += [heading("Two by two"), picture(improvement_figure(bars, name), "probabilities of improvement"),
                   report_parts.pairs_table(pairs)]  # fmt: skip
-        shared = plot_data.common(finals, selection.notices)
+        shared = plot_scores.common(finals, selection.notices)
     except UserError as error:
         selection.notices.append(str(error))
         return parts
-    scales, scale = plot_data.scale("auto", shared)
-    ready = plot_data.normalised(shared, scales)
+    scales, scale = plot_scores.scale("auto", shared)
+    ready = plot_scores.normalised(shared, scales)
     shown = f"{name} ({scale})" if scale else name
     target = 1.0 if scale else max(float(x.max()) for tasks in ready.values() for x in tasks)
     parts += [
-        heading("Aggregates"), picture(aggregate_figure(plot_data.aggregates(ready, target), shown), "aggregates"),
+        heading("Aggregates"), picture(aggregate_figure(plot_scores.aggregates(ready, target), shown), "aggregates"),
         heading("Performance profiles"),
-        picture(profile_figure(plot_data.profiles(ready), shown), "performance profiles"),
+        picture(profile_figure(plot_scores.profiles(ready), shown), "performance profiles"),
     ]  # fmt: skip
     return parts
 

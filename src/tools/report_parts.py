@@ -16,7 +16,8 @@ from ..analysis.select import configuration, flat
 from ..components import yamls
 from ..components.console import duration, number
 from ..settings import learned
-from .plot_data import Bar, Groups, Scores, estimate
+from .plot_data import Groups
+from .plot_scores import Bar, Scores, estimate
 from .report_html import Html, folded, heading, paragraph, table
 
 

@@ -37,7 +37,7 @@ def difference_rows(runs: list[Run]) -> list[tuple[str, ...]]:
     rows = []
     for before, values in (("", configs), ("version of ", versions)):
         for key in differing(values):
-            shown = (yamls.inline(v[key]) if key in v else "-" for v in values)
+            shown = (("-" if key not in v else str(v[key]) if before else yamls.inline(v[key])) for v in values)
             rows.append((f"{before}{key}", *shown))
     return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # runs of tests shall not be stored in somebody's database: only test_mongo.py looks there, in a database of its own
 if "MONGO_URL" in os.environ:
     os.environ["OAMARL_TEST_MONGO_URL"] = os.environ.pop("MONGO_URL")
+
+# a shell that runs the tests in the background has them, and all they start, ignore Ctrl-C
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from oamarl.components.errors import UserError
 from oamarl.main import main
 from oamarl.settings import learned
 from oamarl.tools import sweep as command
-from oamarl.tools.sweep_attempt import Order, Outcome
+from oamarl.tools.sweep_attempt import Attempt, Order, Outcome
 from oamarl.tools.sweep_drive import Cells, Drive, How, refuse_other
 from oamarl.tools.sweep_file import Cell, load
-from oamarl.tools.sweep_pools import Local
+from oamarl.tools.sweep_pools import Local, reach
 from oamarl.tools.sweep_view import View, summary
 
 TWO = "algorithms: [ippo, oappo]\nenvironments: [maze]\n"
@@ -369,3 +370,29 @@ def test_gpus_are_dealt_out(tmp_path: Path, cells: list[Cell], monkeypatch: pyte
             pool.start(how(tmp_path).order(cell))
         seen[share] = [order.env["CUDA_VISIBLE_DEVICES"] for _, order in pool.attempts.values()]  # type: ignore[attr-defined]
         assert seen[share] == expected
+
+
+def test_a_cluster_that_is_not_there_is_one_sentence() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # taken, and not listening
+        with pytest.raises(UserError, match="Ray cluster 127.0.0.1:.* cannot be reached"):
+            reach(f"127.0.0.1:{nobody.getsockname()[1]}")
+        with pytest.raises(UserError, match="cannot be reached"):
+            reach("head:port")
+    reach(None)
+    reach("auto")
+
+
+def test_a_log_tells_why_a_run_ended(tmp_path: Path, cells: list[Cell]) -> None:
+    attempt = Attempt(how(tmp_path).order(cells[0]))
+    log = Path(attempt.order.log)
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        "Run folder: x\nTraceback (most recent call last):\n  File 'y'\n    z()\nKeyError: 'a'\nlater words\n"
+    )
+    assert attempt._reason(1) == "KeyError: 'a'"
+    log.write_text("Run folder: x\nlr=-1 is out of range.\n\n")
+    assert attempt._reason(2) == "lr=-1 is out of range."
+    assert attempt._reason(-9) == "ended by SIGKILL (out of memory?)"
+    log.write_text("")
+    assert attempt._reason(3) == "exit status 3"

@@ -123,7 +123,7 @@ def shares(sweep: Sweep, asked: Asked) -> tuple[int, int]:
     cores = usable_cpus()
     threads = max(cell.threads for cell in sweep.cells)
     if asked.ray:
-        return asked.jobs or 10**6, max(1, int(cpus(sweep)))
+        return asked.jobs or 1, max(1, int(cpus(sweep)))
     trials = sweep.search.trials if sweep.search is not None else 1
     need = max(1, round(sweep.cpus_per_run)) if sweep.cpus_per_run else threads
     jobs = asked.jobs or max(1, min(len(sweep.cells) * trials, cores // need))

@@ -38,7 +38,7 @@ class Cell:
     | config | what decides its numbers (`settings.learned`), as JSON has it |
     | parent | folder of its numbered runs, seen from the results folder |
     | team | name of the metric that is the team's return |
-    | threads | torch_threads |
+    | threads | that torch takes at most |
     | set | keys that the file sets |
     """
 
@@ -183,7 +183,8 @@ def resolved(group: str, seed: int, flags: Sequence[str], values: Mapping[str, A
         name=f"{group}-seed{seed}", group=group, seed=seed, words=words,
         config=json.loads(json.dumps(learned(found))),
         parent=str(run_parent({**found, "local_results_path": ""})), t_max=found["t_max"],
-        team="return_mean" if found["common_reward"] else "total_return_mean", threads=found["torch_threads"],
+        team="return_mean" if found["common_reward"] else "total_return_mean",
+        threads=max(found["torch_threads"], found.get("learner_threads") or 1),
         set=frozenset(values),
     )  # fmt: skip
 

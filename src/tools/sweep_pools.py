@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +17,11 @@ from typing import Any, Protocol
 
 from ..components.errors import UserError
 from .sweep_attempt import Attempt, Order, Outcome
+
+#: seconds between two looks at how large a cluster is
+CAPACITY_EVERY = 2.0
+#: seconds in which a cluster must answer
+CONNECT_WITHIN = 10.0
 
 
 class Pool(Protocol):
@@ -117,13 +124,29 @@ def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
     return task
 
 
+def reach(address: str | None) -> None:
+    """See that somebody listens at a cluster's address: Ray itself would try for minutes.
+
+    Raises:
+        UserError: nobody does.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # none, or `auto`
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_WITHIN):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"The Ray cluster {address} cannot be reached: {error}.") from None
+
+
 class Ray:
     """Tasks on a Ray cluster, one a run. Ray decides where and when; retries are the sweep's own.
 
     Args:
         address: of the cluster; None: the one that RAY_ADDRESS names or that runs here, else one on this machine.
         cpus, gpus: what a task takes.
-        jobs: how many tasks are handed over at a time; None: all.
+        jobs: how many tasks are handed over at a time; None: as many as the cluster, as it is now, has room for.
 
     Raises:
         UserError: Ray is not installed, or the cluster cannot be reached.
@@ -137,25 +160,29 @@ class Ray:
         self.ray, self.jobs = ray, jobs
         self.tasks: dict[Any, str] = {}
         self.stopping: set[Any] = set()
+        reach(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(f"The Ray cluster {address or ''} cannot be reached: {said}") from None
         self.remote = ray.remote(_task()).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
-        self._check(cpus, gpus)
-
-    def _check(self, cpus: float, gpus: float) -> None:
-        there = self.ray.cluster_resources()
-        for name, asked in (("CPU", cpus), ("GPU", gpus)):
+        self.needs = {"CPU": cpus, "GPU": gpus}
+        self._capacity, self._until = 0, 0.0
+        there = ray.cluster_resources()
+        for name, asked in self.needs.items():
             if asked > there.get(name, 0):
                 self.close()
-                raise UserError(
-                    f"The Ray cluster has {there.get(name, 0):g} {name}s; a run of this sweep takes {asked:g}."
-                )
+                raise UserError(f"The Ray cluster has {there.get(name, 0):g} {name}s; a run here takes {asked:g}.")
 
     def room(self) -> int:
-        return 10**6 if self.jobs is None else self.jobs - len(self.tasks)
+        if self.jobs is not None:
+            return self.jobs - len(self.tasks)
+        if time.monotonic() > self._until:  # nodes come and go
+            there = self.ray.cluster_resources()
+            self._capacity = min(int(there.get(k, 0) / v + 1e-9) for k, v in self.needs.items() if v)
+            self._until = time.monotonic() + CAPACITY_EVERY
+        return self._capacity - len(self.tasks)
 
     def start(self, order: Order) -> None:
         main = str(Path(__file__).resolve().parent.parent / "main.py")

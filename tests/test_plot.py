@@ -214,13 +214,16 @@ def test_runs_that_repeat_another_one_count_once(tmp_path: Path) -> None:
     first = make_run(tmp_path, "oappo", 1, float, points=4, status="INTERRUPTED")
     info = {"resumed_from": str(first / "checkpoints" / "checkpoint_000000000300.pt")}
     second = make_run(tmp_path, "oappo", 1, float, number=2, info=info)
+    short = make_run(tmp_path, "oappo", 7, float, number=7)
+    info = {"resumed_from": str(short / "checkpoints" / "checkpoint_000000001000.pt")}
+    longer = make_run(tmp_path, "oappo", 7, float, number=8, points=20, t_max=2000, info=info)
     other = make_run(tmp_path, "oappo", 1, float, number=3, gamma=0.9)
     later = make_run(tmp_path, "oappo", 1, float, number=4, t_max=2000)
     label = make_run(tmp_path, "oappo", 1, float, number=5, points=9, label="the same once more", log_interval=7)
     curve = make_curve_file(tmp_path / "data", "oappo", 1, [[500, 1.0], [1000, 2.0]])
-    kept, dropped = select.once(read(first, second, other, later, label, curve), learned)
-    assert [run.path for run in kept] == [second, other, later]
-    assert {run.path for run in dropped} == {first, label, curve}
+    kept, dropped = select.once(read(first, second, short, longer, other, later, label, curve), learned)
+    assert [run.path for run in kept] == [second, longer, other, later]
+    assert {run.path for run in dropped} == {first, short, label, curve}
 
 
 def test_configurations_that_differ(some: list[Run]) -> None:
@@ -315,6 +318,12 @@ def test_the_best_configuration(results: Path, capsys: pytest.CaptureFixture[str
     assert (float(last["mean"]), last["runs"]) == (9, "3")
     plot(results, "--by", "name,lr", "--out", results / "by.csv")
     assert {r["label"] for r in table(results / "by.csv")} == {"oappo, lr=0.001", "oappo, lr=0.01", "happo, lr=0.001"}
+
+
+def test_evaluations_are_no_training(results: Path) -> None:
+    make_run(results, "oappo", 9, lambda t: 50.0, evaluate=True)
+    plot(results, "--filter", "task=black_red", "--out", results / "e.csv")
+    assert {r["runs"] for r in table(results / "e.csv")} == {"3"}
 
 
 def test_an_unfinished_run_is_told(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

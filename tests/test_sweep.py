@@ -375,7 +375,7 @@ def test_gpus_are_dealt_out(tmp_path: Path, cells: list[Cell], monkeypatch: pyte
 def test_a_cluster_that_is_not_there_is_one_sentence() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # taken, and not listening
-        with pytest.raises(UserError, match="Ray cluster 127.0.0.1:.* cannot be reached"):
+        with pytest.raises(UserError, match=r"Ray cluster 127.0.0.1:.* cannot be reached"):
             reach(f"127.0.0.1:{nobody.getsockname()[1]}")
         with pytest.raises(UserError, match="cannot be reached"):
             reach("head:port")

@@ -214,6 +214,11 @@ def _paths(word: str, results: Path, sweep: Callable[[Path], Iterable[Path]] | N
     raise UserError(f"There is nothing at '{word}': a folder, a run or a curve file is expected{nearest(word, near)}")
 
 
+def _in_order(entry: os.DirEntry[str]) -> tuple[int, str]:
+    """Sort numbers as such (2 before 10), after names."""
+    return (int(entry.name) if entry.name.isdecimal() else -1, entry.name)
+
+
 def _below(path: Path, troubles: list[str]) -> Iterator[Run]:
     if path.is_file():
         content = mapping(path, troubles)
@@ -227,7 +232,7 @@ def _below(path: Path, troubles: list[str]) -> Iterator[Run]:
         yield open_folder(path)
         return
     try:
-        inside = sorted(os.scandir(path), key=lambda e: (len(e.name), e.name))  # 2 before 10
+        inside = sorted(os.scandir(path), key=_in_order)
     except OSError as error:
         troubles.append(f"{path} cannot be read: {error.strerror or error}.")
         return

@@ -156,6 +156,11 @@ class RolloutRunner(EpisodeRunner):
 
     # -- state -------------------------------------------------------------------------------------------------
 
+    @property
+    def worker_restarts(self) -> int:
+        """Workers started again in the whole run, those of the tests included."""
+        return super().worker_restarts + (self._tester.vec.worker_restarts if self._tester else 0)
+
     def _seen(self, b: int) -> str:
         """A digest of what slot b shows."""
         out = self.vec.arrays

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..components import curve_files
+from ..components import curve_files, yamls
 from ..components.errors import UserError
 from ..components.liveness import alive
 from ..components.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE, read_json
@@ -188,9 +188,10 @@ class Attempt:
         order = self.order
         saved = next((r for r in runs if any(r.glob("checkpoints/checkpoint_*.pt"))), None)
         self.resumed = saved is not None
-        settings = [f"local_results_path={order.results}", f"label={order.label}", *order.extra]
+        own = {"local_results_path": order.results, "label": order.label}
         if saved is not None:
-            settings.append(f"checkpoint_path={saved}")
+            own["checkpoint_path"] = str(saved)
+        settings = [*order.extra, *(f"{name}={yamls.inline(value)}" for name, value in own.items())]
         program = Path(__file__).resolve().parent.parent / "main.py"
         words = [sys.executable, str(program), *order.words, *settings]
         log = Path(order.log)

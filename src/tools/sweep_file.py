@@ -39,7 +39,7 @@ class Cell:
     | parent | folder of its numbered runs, seen from the results folder |
     | team | name of the metric that is the team's return |
     | threads | that torch takes at most |
-    | set | keys that the file sets |
+    | shares | it takes `workers`, and the file leaves that to the sweep |
     """
 
     name: str
@@ -51,7 +51,7 @@ class Cell:
     t_max: int
     team: str
     threads: int
-    set: frozenset[str]
+    shares: bool
 
     @property
     def command(self) -> str:
@@ -185,7 +185,7 @@ def resolved(group: str, seed: int, flags: Sequence[str], values: Mapping[str, A
         parent=str(run_parent({**found, "local_results_path": ""})), t_max=found["t_max"],
         team="return_mean" if found["common_reward"] else "total_return_mean",
         threads=max(found["torch_threads"], found.get("learner_threads") or 1),
-        set=frozenset(values),
+        shares="workers" in found and not {"workers", "backend"} & set(values),
     )  # fmt: skip
 
 

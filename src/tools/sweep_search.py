@@ -252,7 +252,11 @@ class Searches:
     def __init__(self, sweep: Sweep, folder: Path) -> None:
         groups: dict[str, list[Cell]] = {}
         for cell in sweep.cells:
-            groups.setdefault(cell.group, []).append(cell)
+            first = groups.setdefault(cell.group, [cell])[0]
+            if with_seed(first, cell.seed).words != cell.words:
+                raise UserError(f"{sweep.path}: a search needs one configuration for all seeds of {cell.group}.")
+            if cell is not first:
+                groups[cell.group].append(cell)
         assert sweep.search is not None
         self.studies = [
             Study(cells, sweep.search, folder / f"search-{name}.json", str(sweep.path))

@@ -107,7 +107,8 @@ class How:
         return Order(
             name=cell.name, words=cell.words, config=cell.config, command=cell.command, results=str(self.results),
             parent=str(self.results / cell.parent), label=f"sweep {self.name}: {cell.name}",
-            extra=(f"workers={self.workers}",) if cell.shares else (), log=str(self.folder / "logs" / f"{cell.name}.log"),
+            extra=(f"workers={self.workers}",) if cell.shares else (),
+            log=str(self.folder / "logs" / f"{cell.name}.log"),
             cwd=os.getcwd(), env=self.env, anew=anew, metrics=(self.metric,) if self.metric else (),
         )  # fmt: skip
 

@@ -299,6 +299,13 @@ def test_a_machine_that_always_goes_away_is_given_up(tmp_path: Path, cells: list
     assert len(pool.orders) == 20
 
 
+def test_lost_machines_use_up_no_retries(tmp_path: Path, cells: list[Cell]) -> None:
+    lost, crash = Outcome("lost", "its node"), Outcome("failed", "x", code=1)
+    pool = Pretence({cells[0].name: [lost, lost, crash, lost]})
+    assert drive(tmp_path, cells[:1], pool, retries=1)[0] == 0
+    assert len(pool.orders) == 5
+
+
 def test_a_checkpoint_that_does_not_fit_is_left_alone(tmp_path: Path, cells: list[Cell]) -> None:
     """A resumed attempt that ends with a sentence is tried again from the start, and without retries is not."""
     unfit = Outcome("failed", "does not fit", code=2, resumed=True)

@@ -255,3 +255,16 @@ def test_wrong_use_is_told() -> None:
             vec.step(np.zeros((2, 3), np.int64), np.ones(2, bool))
         with pytest.raises(ValueError, match=r"must both be \[k\]"):
             vec.reset(np.arange(2), np.arange(1))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell where processes may run")
+def test_as_many_workers_as_cores_stay_on_one_each() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    for workers, affinity in ((len(cores), "auto"), (len(cores), "none"), (len(cores) + 1, "auto")):
+        vec = make_vec("toy_envs:Ragged", {}, 8, backend="process", workers=workers, worker_affinity=affinity)
+        assert isinstance(vec, ProcessVec)
+        found = [os.sched_getaffinity(w.process.pid) for w in vec._workers]
+        vec.close()
+        pinned = affinity == "auto" and workers == len(cores) > 1
+        assert found == ([{c} for c in cores] if pinned else [set(cores)] * workers)
+    assert sorted(os.sched_getaffinity(0)) == cores

@@ -7,6 +7,7 @@ dies, hangs or raises is told with its slot, step, seed and stack, and ends the 
 from __future__ import annotations
 
 import json
+import contextlib
 import mmap
 import os
 import pickle
@@ -25,7 +26,7 @@ from . import launch
 from .base import EnvInfo
 from .build import EnvError
 from .launch import Worker
-from .vec import VecEnv
+from .vec import VecEnv, usable_cores
 from .worker import block_arrays, block_size
 
 #: A slot may end its worker this often without having finished an episode in between.
@@ -59,12 +60,14 @@ class ProcessVec(VecEnv):
         step_timeout: float | None = None,
         reset_timeout: float | None = None,
         restart: bool = False,
+        pin: bool = True,
     ) -> None:
         """Start ``workers`` processes for ``n_slots`` slots and wait until all have built theirs.
 
         Args:
             step_timeout, reset_timeout: seconds that one environment may take; None waits for ever.
             restart: start a worker that fails again, rather than raise.
+            pin: keep each worker on a processor core of its own, where there are as many workers as cores.
 
         Raises:
             UserError, EnvError: a worker could not build its environments.
@@ -82,6 +85,9 @@ class ProcessVec(VecEnv):
         reset = ("reset_timeout", reset_timeout)
         self._limits = {_BUILD: reset, _RESET: reset, _STEP: ("step_timeout", step_timeout)}
         self._restart = restart
+        # a worker that is woken up would often be put on a core where another one runs: they would take turns
+        cores = usable_cores() if pin else []
+        self._cores = cores if len(cores) == workers > 1 else []
         self._deaths = np.zeros(n_slots, np.int64)  # of its worker, by each slot, since it finished an episode
         self._workers: list[Worker] = []
         self._broken: str | None = None
@@ -100,6 +106,9 @@ class ProcessVec(VecEnv):
             raise
 
     def _brief(self, w: Worker) -> None:
+        if self._cores:
+            with contextlib.suppress(OSError):  # it has ended: waiting for its answer will tell
+                os.sched_setaffinity(w.process.pid, {self._cores[w.number]})
         job = pickle.dumps({**self._job, "number": w.number, "first": w.first, "count": w.last - w.first})
         _send(w, len(job).to_bytes(8, "little") + job)
 

@@ -28,6 +28,7 @@ __all__ = ["BACKENDS", "EnvError", "VecConfig", "VecEnv", "check_env_args", "mak
 
 BACKENDS = ("auto", "serial", "process", "native")
 ON_DEATH = ("fail", "restart")
+AFFINITIES = ("auto", "none")
 
 #: Workers need POSIX pipes, signals and sessions.
 _POSIX = os.name == "posix"
@@ -51,12 +52,17 @@ class VecConfig:
         "When a worker dies, hangs or raises: fail (the run), or restart it and play its slots' episodes anew.",
         choices=ON_DEATH,
     )
+    worker_affinity: str = key(
+        "auto: as many workers as usable cores stay on one core each; none: the system moves them about.",
+        choices=AFFINITIES,
+    )
 
     def options(self) -> dict[str, Any]:
         """Return them as keyword arguments of :func:`make_vec`."""
         return {
             "backend": self.backend, "workers": self.workers, "step_timeout": self.step_timeout,
             "reset_timeout": self.reset_timeout, "on_worker_death": self.on_worker_death,
+            "worker_affinity": self.worker_affinity,
         }  # fmt: skip
 
 
@@ -201,12 +207,17 @@ class NativeVec(VecEnv):
             self._env = None
 
 
+def usable_cores() -> list[int]:
+    """Return the numbers of the processor cores that this process may use; empty where the system does not tell."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return []
+
+
 def usable_cpus() -> int:
     """Return how many processor cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
+    return len(usable_cores()) or os.cpu_count() or 1
 
 
 def make_vec(
@@ -219,6 +230,7 @@ def make_vec(
     step_timeout: float | None = None,
     reset_timeout: float | None = None,
     on_worker_death: str = "fail",
+    worker_affinity: str = "auto",
 ) -> VecEnv:
     """Build ``n_slots`` slots of an environment; results are equal, bit for bit, for any backend and worker count.
 
@@ -232,6 +244,8 @@ def make_vec(
         step_timeout, reset_timeout: seconds that one environment may take in a worker; None: no limit.
         on_worker_death: ``fail`` raises when a worker dies, hangs or raises; ``restart`` starts it again and marks its
             slots in ``VecEnv.lost``.
+        worker_affinity: ``auto`` keeps each worker on a core of its own where there are as many workers as usable cores;
+            ``none`` leaves that to the system.
 
     Raises:
         UserError: unknown environment, backend or argument, or something missing that the environment needs.
@@ -257,7 +271,10 @@ def make_vec(
 
         limits = {"step_timeout": step_timeout, "reset_timeout": reset_timeout}
         try:
-            return ProcessVec(env, env_args, info, n_slots, count, **limits, restart=on_worker_death == "restart")
+            return ProcessVec(
+                env, env_args, info, n_slots, count, **limits, restart=on_worker_death == "restart",
+                pin=worker_affinity == "auto",
+            )  # fmt: skip
         except OSError as exc:
             raise UserError(f"{count} environment workers cannot be started here: {exc.strerror or exc}.") from exc
     return SerialVec(env, env_args, info, n_slots)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongo_server import MongoServer
 
 from oamarl import experiment
 from oamarl.components import mongo, mongo_mirror, run_files
@@ -33,6 +32,7 @@ from oamarl.components.series import LIMIT, Series
 from oamarl.tools import runs, runs_export
 
 from child_signals import usual_signals
+from mongo_server import MongoServer
 
 DATABASE = "mine"
 

@@ -6,8 +6,8 @@ dies, hangs or raises is told with its slot, step, seed and stack, and ends the 
 
 from __future__ import annotations
 
-import json
 import contextlib
+import json
 import mmap
 import os
 import pickle

@@ -244,7 +244,7 @@ def make_vec(
         step_timeout, reset_timeout: seconds that one environment may take in a worker; None: no limit.
         on_worker_death: ``fail`` raises when a worker dies, hangs or raises; ``restart`` starts it again and marks its
             slots in ``VecEnv.lost``.
-        worker_affinity: ``auto`` keeps each worker on a core of its own where there are as many workers as usable cores;
+        worker_affinity: ``auto`` keeps each worker on one core, where there are as many workers as usable cores;
             ``none`` leaves that to the system.
 
     Raises:

@@ -19,7 +19,7 @@ import torch
 
 from oamarl.components import checkpoints, finite, records
 from oamarl.components.batch import Batch
-from oamarl.components.distributions import MaskedCategorical
+from oamarl.components.distributions import MaskedCategorical, gumbel
 from oamarl.components.errors import RunError
 from oamarl.components.records import read_arrays, read_metrics
 from oamarl.envs.base import Arrays
@@ -207,7 +207,7 @@ def test_a_dump_that_cannot_be_written_is_said(
 def test_actions_are_legal_where_logits_are_nan() -> None:
     avail = torch.tensor([[False, False, True], [False, True, True]])
     policy = MaskedCategorical(torch.full((2, 3), float("nan")), avail)
-    for actions in (policy.mode(), policy.sample(torch.rand(2, 3))):
+    for actions in (policy.mode(), policy.sample(gumbel(torch.rand(2, 3)))):
         assert avail.gather(1, actions[:, None]).all()
 
 

@@ -268,9 +268,7 @@ def test_value_clip_is_around_the_values_before_the_update() -> None:
         targets = learner.value.targets(batch)
         learner.value.update(batch, targets, 1.0)
     with torch.no_grad():
-        moved = [
-            (values(x.value.network, targets.inputs) - targets.raw)[batch.filled].abs() for x in (free, held)
-        ]
+        moved = [(values(x.value.network, targets.inputs) - targets.raw)[batch.filled].abs() for x in (free, held)]
     assert float(moved[1].mean()) < 0.5 * float(moved[0].mean())
 
 

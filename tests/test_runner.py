@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from oamarl.components.batch import Batch, Samples
+from oamarl.components.distributions import gumbel
 from oamarl.components.errors import UserError
 from oamarl.components.seeding import episode_seed
+from oamarl.controllers.acting import Actor, Noise
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import make_env
 from oamarl.run import build
@@ -164,16 +166,16 @@ def test_stored_log_prob_is_that_of_re_evaluation(
         assert float(samples.log_prob[samples.valid].std()) > 0.05
 
 
-def test_hidden_state_and_last_action_begin_afresh_with_each_episode() -> None:
-    """What `act` is given at every step of two slots with episodes of unequal length."""
+def test_hidden_state_and_last_action_begin_afresh_with_each_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the policies are given at every step of two slots with episodes of unequal length."""
     with make_runner(MIXED, {"limit": 5}, batch_size_run=2, batch_size=6, use_rnn=True, obs_last_action=True) as runner:
-        seen, act = [], runner.mac.act
+        seen, act = [], Actor.__call__
 
-        def spy(obs: Any, avail: Any, last: Any, hidden: Any, uniform: Any) -> Any:
+        def spy(actor: Actor, obs: Any, avail: Any, last: Any, hidden: Any) -> Any:
             seen.append((last.clone(), hidden.clone()))
-            return act(obs, avail, last, hidden, uniform)
+            return act(actor, obs, avail, last, hidden)
 
-        runner.mac.act = spy
+        monkeypatch.setattr(Actor, "__call__", spy)
         batch, _ = runner.run()
     want = lengths(batch)
     assert len(set(want)) > 1
@@ -374,3 +376,18 @@ def test_names_and_numbers_of_what_is_logged() -> None:
         found = played.scalars(runner.info, True)
         assert sorted(found) == ["ep_length_mean", "return_mean", "return_std", "reward_sum_mean"]
         assert found["return_mean"] == pytest.approx(found["reward_sum_mean"])
+
+
+# -- noise -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [0, 1, 31, 32, 33, 70])
+def test_noise_in_blocks_is_that_of_single_steps_and_leaves_the_stream_there(steps: int) -> None:
+    shape = (3, 2, 5)
+    one, other = (torch.Generator().manual_seed(9) for _ in range(2))
+    noise = Noise(one, shape, CPU)
+    found = [noise() for _ in range(steps)]
+    noise.settle()
+    for x in found:
+        assert_same(x, gumbel(torch.rand(shape, generator=other)))
+    assert torch.equal(one.get_state(), other.get_state())

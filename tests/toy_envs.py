@@ -15,7 +15,15 @@ from oamarl.envs.base import Arrays, EnvInfo
 def _info(name: str, obs_sizes: tuple[int, ...], action_sizes: tuple[int, ...], limit: int, **more: object) -> EnvInfo:
     n, width = len(obs_sizes), max(obs_sizes)
     return EnvInfo(
-        name, n, width, n * width, max(action_sizes), limit, obs_sizes, action_sizes, **more  # type: ignore[arg-type]
+        name,
+        n,
+        width,
+        n * width,
+        max(action_sizes),
+        limit,
+        obs_sizes,
+        action_sizes,
+        **more,  # type: ignore[arg-type]
     )
 
 

@@ -34,9 +34,7 @@ def key(
         low, high: inclusive bounds of a number (of each member, for a list).
         above: exclusive lower bound.
     """
-    return dataclasses.field(
-        metadata={"doc": doc, "choices": choices, "low": low, "high": high, "above": above}
-    )
+    return dataclasses.field(metadata={"doc": doc, "choices": choices, "low": low, "high": high, "above": above})
 
 
 @cache

@@ -10,17 +10,21 @@ from torch import Tensor
 ILLEGAL = -1e10
 
 
+def gumbel(uniform: Tensor) -> Tensor:
+    """Standard Gumbel noise from ``uniform`` noise in [0, 1), of the same shape."""
+    return -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
+
+
 class MaskedCategorical:
     """Categorical distribution over the actions that are legal.
 
     Args:
         logits: [..., A] unnormalised log-probabilities.
-        avail: [..., A] bool; a row without any legal action (padding) counts as all legal.
+        avail: [..., A] bool; a row without any legal action (padding) is uniform.
     """
 
     def __init__(self, logits: Tensor, avail: Tensor) -> None:
-        legal = avail | ~avail.any(-1, keepdim=True)
-        self._illegal = ~legal
+        self._illegal = ~avail
         self.log_probs = F.log_softmax(logits.masked_fill(self._illegal, ILLEGAL), dim=-1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -35,13 +39,12 @@ class MaskedCategorical:
         """[...] exact KL(self || other) in nats, under the same mask."""
         return kl_categorical(self.log_probs, other.log_probs)
 
-    def sample(self, uniform: Tensor) -> Tensor:
-        """[...] int64 actions drawn with ``uniform`` noise [..., A] in [0, 1) by the Gumbel-max rule.
+    def sample(self, noise: Tensor) -> Tensor:
+        """[...] int64 actions drawn with Gumbel ``noise`` [..., A] (:func:`gumbel`) by the Gumbel-max rule.
 
         They are legal even where logits are NaN: who looks for such numbers shall find them, not a failed game.
         """
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1.0 - 1e-7)))
-        return (self.log_probs + gumbel).masked_fill(self._illegal, -torch.inf).argmax(-1)
+        return (self.log_probs + noise).masked_fill(self._illegal, -torch.inf).argmax(-1)
 
     def mode(self) -> Tensor:
         """[...] int64 most probable actions (the first of equals)."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from .config import key
 from .errors import UserError
@@ -78,7 +78,8 @@ class _Wandb:
         self.folder, self.models = folder, config.wandb_save_model and bool(values.get("save_model"))
         task = folder.parent.name
         self.run = wandb.init(
-            project=config.wandb_project or PROJECT, entity=config.wandb_team, mode=config.wandb_mode, dir=str(folder),
+            project=config.wandb_project or PROJECT, entity=config.wandb_team, dir=str(folder),
+            mode=cast("Literal['online', 'offline', 'disabled', 'shared']", config.wandb_mode),
             config=dict(values), name=f"{values.get('name')} {task} seed {values.get('seed')}",
             group=f"{values.get('name')} {task}", notes=str(values.get("label") or "") or None, reinit="create_new",
             # run.log has what the run prints, and its terminal is its own

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ..components.batch import Batch, Samples
 from ..components.config import key
-from ..components.distributions import MaskedCategorical
+from ..components.distributions import MaskedCategorical, gumbel
 from ..components.errors import UserError
 from ..components.normalisation import ObservationNormaliser
 from ..envs.base import EnvInfo
 from ..modules.network import Network, NetworkConfig
+from .acting import Actor
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class BasicMAC:
 
     # -- rows: agents gathered to the networks that play them ------------------------------------
 
-    def _thetas(self) -> Tensor:
+    def thetas(self) -> Tensor:
         """[1, P] when all agents share one network, otherwise [N, P], one row per agent."""
         theta = self.network.theta
         return theta if self.separate or self.n_networks == 1 else theta[self._index]
@@ -149,11 +150,10 @@ class BasicMAC:
         """Return the hidden state of all agents in ``n_slots`` slots before their first step, [B, N, H]."""
         return self.network.initial_hidden(n_slots, self.info.n_agents)
 
-    @torch.no_grad()
     def act(
         self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose actions for all agents of all slots in one call.
+        """Choose actions for all agents of all slots in one call (for many in a row: :class:`~.acting.Actor`).
 
         Args:
             obs: [B, N, O].
@@ -165,15 +165,9 @@ class BasicMAC:
         Returns:
             actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
         """
-        if self.normaliser is not None:
-            obs = self.normaliser.obs(obs)
-        x = with_extras(
-            obs, last_actions if self.config.obs_last_action else None, self.config.obs_agent_id, self.info.n_actions
-        )
-        logits, hidden_rows = self.network.step(self._thetas(), self._to_rows(x), self._to_rows(hidden))
-        policy = MaskedCategorical(self._from_rows(logits, len(obs)), avail)
-        actions = policy.mode() if uniform is None else policy.sample(uniform)
-        return actions, policy.log_prob(actions), self._from_rows(hidden_rows, len(obs))
+        policy, hidden = Actor(self, len(obs))(obs, avail, last_actions, hidden)
+        actions = policy.mode() if uniform is None else policy.sample(gumbel(uniform))
+        return actions, policy.log_prob(actions), hidden
 
     # -- learning ------------------------------------------------------------------------------------
 
@@ -203,7 +197,7 @@ class BasicMAC:
         """Each agent's own policy on its own experience: a distribution over [E', N, *T]."""
         x = self._to_rows(samples.inputs[entries])
         hidden = None if samples.hidden is None else self._to_rows(samples.hidden[entries])
-        logits = self.network.stacked(self._thetas(), x, hidden)
+        logits = self.network.stacked(self.thetas(), x, hidden)
         return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
 
     def policy(self, theta: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:

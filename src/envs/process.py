@@ -116,24 +116,30 @@ class ProcessVec(VecEnv):
         self._control["reset"][:] = False
         self._control["reset"][slots] = True
         self._control["seeds"][slots] = seeds
-        self._command(_RESET, self._control["reset"])
+        self._send_all(_RESET, self._control["reset"])
+        self._receive_all(_RESET, self._control["reset"])
 
-    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
+    def _begin(self, actions: np.ndarray, active: np.ndarray) -> None:
         self._control["actions"][...] = actions
         self._control["active"][...] = active
-        self._command(_STEP, active)
+        self._send_all(_STEP, active)
+
+    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None:
+        self._receive_all(_STEP, active)
         if self.worker_restarts:
             self._deaths[active & (self.arrays.terminated | self.arrays.truncated)] = 0
 
-    def _command(self, what: bytes, concerned: np.ndarray) -> None:
+    def _send_all(self, what: bytes, concerned: np.ndarray) -> None:
         if self._broken is not None:
             raise EnvError(self._broken)
         # until the last reply is in, an interruption leaves replies in the pipes that nobody would match to commands
         self._broken = "A step of the environment workers was interrupted: build the environments again."
-        busy = [w for w in self._workers if concerned[w.first : w.last].any()]
-        for w in busy:
+        self._busy = [w for w in self._workers if concerned[w.first : w.last].any()]
+        for w in self._busy:
             _send(w, what)
-        for w, fault in self._answers(busy, what):
+
+    def _receive_all(self, what: bytes, concerned: np.ndarray) -> None:
+        for w, fault in self._answers(self._busy, what):
             if fault.user or not self._restart:
                 self._fail(fault)
             self._mark_lost(w, fault.slot, concerned, what)

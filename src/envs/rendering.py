@@ -64,7 +64,7 @@ class Watched(VecEnv):
         else:
             self._env.reset(int(seeds[0]), self.arrays.slot(0))
 
-    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
+    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None:
         if self._inner is not None:
             self._inner.step(actions, active)
         else:

@@ -123,6 +123,11 @@ class VecEnv(ABC):
             UserError: an agent has no legal action.
             EnvError: an environment or its worker failed.
         """
+        self.begin(actions, active)
+        self.finish()
+
+    def begin(self, actions: np.ndarray, active: np.ndarray) -> None:
+        """The first half of :meth:`step`: workers set out. Until :meth:`finish`, ``arrays`` hold nothing of use."""
         if actions.shape != (self.n_slots, self.info.n_agents) or active.shape != (self.n_slots,):
             raise ValueError(f"actions {actions.shape} and active {active.shape} must be [B, N] and [B]")
         over = active & (self.arrays.terminated | self.arrays.truncated)
@@ -130,7 +135,13 @@ class VecEnv(ABC):
             raise ValueError(f"slots {np.flatnonzero(over).tolist()} have ended: reset them first")
         if self.worker_restarts:
             active = active & ~self.lost
-        self._step(actions, active)
+        self._begun = actions, active
+        self._begin(actions, active)
+
+    def finish(self) -> None:
+        """The second half of :meth:`step`: what the slots show is there."""
+        actions, active = self._begun
+        self._finish(actions, active)
         self.steps += active
         self._check_legal()
 
@@ -155,8 +166,11 @@ class VecEnv(ABC):
     @abstractmethod
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None: ...
 
+    def _begin(self, actions: np.ndarray, active: np.ndarray) -> None:  # noqa: B027
+        """Have others set out; where this process steps the slots, there are none."""
+
     @abstractmethod
-    def _step(self, actions: np.ndarray, active: np.ndarray) -> None: ...
+    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None: ...
 
     @abstractmethod
     def close(self) -> None:
@@ -174,7 +188,7 @@ class SerialVec(VecEnv):
         assert self._slots is not None, "closed"
         self._slots.reset(slots, seeds)
 
-    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
+    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None:
         assert self._slots is not None, "closed"
         self._slots.step(actions, np.flatnonzero(active))
 
@@ -197,7 +211,7 @@ class NativeVec(VecEnv):
         assert self._env is not None, "closed"
         self._env.reset(slots, seeds, self.arrays)
 
-    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
+    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None:
         assert self._env is not None, "closed"
         self._env.step(actions, active, self.arrays)
 

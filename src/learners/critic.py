@@ -52,21 +52,19 @@ def values(network: Network, inputs: CriticInputs) -> Tensor:
     """Return values [..., V]: of one network for all V, or of V networks."""
     x = inputs.rows()
     s, o = x.shared.shape[-1], x.own.shape[-1]
-    theta = network.theta
-    w = network.layers(theta)
-    weight, bias = w["fc1.w"], w["fc1.b"].unsqueeze(1)  # [K, I, H], [K, 1, H]
-    if len(theta) == 1:
-        first = torch.addmm(bias[0], x.shared, weight[0, :s]).unsqueeze(1)  # [R, 1, H]
+    w = network.layers(network.theta if len(network.theta) > 1 else network.theta[0])
+    weight, bias = w["fc1.w"], w["fc1.b"]
+    if len(network.theta) == 1:
+        first = torch.addmm(bias, x.shared, weight[:s]).unsqueeze(1)  # [R, 1, H]
         if o:
-            first = first + x.own @ weight[0, s : s + o]
+            first = first + x.own @ weight[s : s + o]
         if x.ids:
-            first = first + weight[0, s + o :]
-        first = first.expand(-1, x.n_values, -1).flatten(0, 1).unsqueeze(0)
-        return network.after_first(theta, first)[0].view(*inputs.shared.shape[:-1], x.n_values)
-    first = torch.baddbmm(bias, x.shared.expand(len(theta), *x.shared.shape), weight[:, :s])  # [K, R, H]
+            first = first + weight[s + o :]
+        out = network.after_first(w, first.expand(-1, x.n_values, -1).flatten(0, 1))
+        return out.view(*inputs.shared.shape[:-1], x.n_values)
+    first = torch.baddbmm(bias.unsqueeze(1), x.shared.expand(len(weight), *x.shared.shape), weight[:, :s])  # [K, R, H]
     if o:
         first = torch.baddbmm(first, x.own.transpose(0, 1), weight[:, s : s + o])
     if x.ids:
         first = first + weight[:, s + o :].diagonal(dim1=0, dim2=1).t().unsqueeze(1)
-    out = network.after_first(theta, first)
-    return out.squeeze(-1).t().view(*inputs.shared.shape[:-1], x.n_values)
+    return network.after_first(w, first).squeeze(-1).t().view(*inputs.shared.shape[:-1], x.n_values)

@@ -154,17 +154,17 @@ class Network(nn.Module):
             starts = [None] * len(theta) if hidden is None else hidden
             return torch.stack([self.single(p, rows, h) for p, rows, h in zip(theta, x, starts, strict=True)])
         w = self.layers(theta)
-        return self.after_first(theta, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+        return self.after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
 
-    def after_first(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Evaluate feed-forward networks ``theta`` [K, P] from their first layer's sums x [K, L, H] on."""
-        if len(theta) == 1:  # one network needs no batched product
-            w = self.layers(theta[0])
-            x = self.activation(torch.addmm(w["fc2.b"], self.activation(x[0]), w["fc2.w"]))
-            return torch.addmm(w["head.b"], x, w["head.w"]).unsqueeze(0)
-        w = self.layers(theta)
-        x = self.activation(torch.baddbmm(w["fc2.b"].unsqueeze(1), self.activation(x), w["fc2.w"]))
-        return torch.baddbmm(w["head.b"].unsqueeze(1), x, w["head.w"])
+    def after_first(self, w: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Evaluate feed-forward networks from their first layer's sums on.
+
+        Args:
+            w: the layers of one network, or of K.
+            x: [L, H], or [K, L, H].
+        """
+        x = self.activation(_affine(self.activation(x), w["fc2.w"], w["fc2.b"]))
+        return _affine(x, w["head.w"], w["head.b"])
 
     def step(self, theta: Tensor, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate one time step of networks ``theta`` [K, P].
@@ -176,14 +176,22 @@ class Network(nn.Module):
         Returns:
             outputs [K, L, n_outputs], the next hidden state.
         """
-        if not self.recurrent:
-            return self.stacked(theta, x), hidden
         w = self.layers(theta)
-        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
-        from_input = torch.baddbmm(w["b_ih"].unsqueeze(1), x, w["w_ih"].transpose(1, 2))
-        from_hidden = torch.baddbmm(w["b_hh"].unsqueeze(1), hidden, w["w_hh"].transpose(1, 2))
+        return self.step_from(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]), hidden)
+
+    def step_from(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`step` from the first layer's sums on, of one network ([L, H]) or of K ([K, L, H])."""
+        if not self.recurrent:
+            return self.after_first(w, x), hidden
+        from_input = _affine(self.activation(x), w["w_ih"].transpose(-1, -2), w["b_ih"])
+        from_hidden = _affine(hidden, w["w_hh"].transpose(-1, -2), w["b_hh"])
         (xr, xz, xn), (hr, hz, hn) = from_input.chunk(3, -1), from_hidden.chunk(3, -1)
         reset, update = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
         new = torch.tanh(xn + reset * hn)
         hidden = new + update * (hidden - new)
-        return torch.baddbmm(w["head.b"].unsqueeze(1), hidden, w["head.w"]), hidden
+        return _affine(hidden, w["head.w"], w["head.b"]), hidden
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W + b for one network or, in one batched product, for K."""
+    return torch.addmm(bias, x, weight) if x.dim() == 2 else torch.baddbmm(bias.unsqueeze(1), x, weight)

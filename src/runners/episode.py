@@ -17,13 +17,15 @@ from torch import Tensor
 
 from ..components.batch import Batch
 from ..components.config import key
+from ..components.distributions import MaskedCategorical
 from ..components.errors import UserError
 from ..components.generators import generator
 from ..components.hints import Use
 from ..components.machine import in_use
 from ..components.seeding import episode_seed
+from ..controllers.acting import Actor, Noise
 from ..controllers.basic_mac import BasicMAC
-from ..envs.base import EnvInfo
+from ..envs.base import Arrays, EnvInfo
 from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
 
 
@@ -64,6 +66,27 @@ class Episodes:
         for m, name in enumerate(info.metrics):
             found[f"{name}_mean"] = float(np.mean([x[m] for x in self.metrics]))
         return {prefix + k: v for k, v in found.items()}
+
+
+class _Acting:
+    """Policies, the slots that they act in, and their noise (None: the most probable actions)."""
+
+    def __init__(self, actor: Actor, arrays: Arrays, noise: Noise | None, device: torch.device) -> None:
+        self.actor, self.noise, self.device = actor, noise, device
+        # the slots show things in the same memory for ever
+        self.obs, self.avail = torch.from_numpy(arrays.obs), torch.from_numpy(arrays.avail)
+
+    def __call__(self, last: np.ndarray, hidden: Tensor) -> tuple[MaskedCategorical, Tensor, Tensor]:
+        """Return the policies, the chosen actions [B, N], and the next hidden state [B, N, H]."""
+        policy, hidden = self.actor(
+            self.obs.to(self.device), self.avail.to(self.device), torch.from_numpy(last).to(self.device), hidden
+        )
+        return policy, policy.mode() if self.noise is None else policy.sample(self.noise()), hidden
+
+    def settle(self) -> None:
+        """Leave the noise's generator where the steps made have brought it."""
+        if self.noise is not None:
+            self.noise.settle()
 
 
 class EpisodeRunner:
@@ -150,31 +173,38 @@ class EpisodeRunner:
         now = time.perf_counter()
         self._reset(purpose, slots, np.array([todo[b].pop(0) for b in slots]))
         self.time_env += time.perf_counter() - now
+        act = self._actor(noise)
         while active.any():
             began = time.perf_counter()
-            actions, log_prob, hidden = self._act(last, hidden, noise)
+            policy, choice, hidden = act(last, hidden)
             now = time.perf_counter()
             self.time_act += now - began
-            at = (row[active], step[active])
+            at, taken = self._places(row, step, active)
             if store is not None:
                 for name in ("obs", "state", "avail", "alive"):
-                    store[name][at] = getattr(out, name)[active]
-                store["actions"][at], store["log_prob"][at] = actions[active], log_prob[active]
+                    store[name][at] = getattr(out, name)[taken]
             alive = out.alive.sum(-1)
-            self.vec.step(actions, active)
-            lost, real = np.flatnonzero(self.vec.lost), active & ~self.vec.lost
-            at = (row[real], step[real])
+            actions = choice.cpu().numpy()
+            self.vec.begin(actions, active)
+            if store is not None:  # while the workers are at it
+                store["actions"][at] = actions[taken]
+                store["log_prob"][at] = policy.log_prob(choice).cpu().numpy()[taken]
+            self.vec.finish()
+            lost, real = np.flatnonzero(self.vec.lost), active
+            if len(lost):
+                real = active & ~self.vec.lost
+                at, taken = (row[real], step[real]), real
             reward = self._reward(out.reward)
             returns[real] += reward[real]
             if store is not None:
                 store["filled"][at] = True
-                store["reward"][at] = reward[real]
+                store["reward"][at] = reward[taken]
                 for name in ("terminated", "truncated", "agent_terminated"):
-                    store[name][at] = getattr(out, name)[real]
+                    store[name][at] = getattr(out, name)[taken]
             step[real] += 1
             last = actions
             if purpose == "train":
-                self.t_env += len(at[0])
+                self.t_env += int(np.count_nonzero(real))
                 self.agent_steps += int(alive[real].sum())
             for b in lost:
                 todo[b].append(beyond[b])
@@ -197,6 +227,7 @@ class EpisodeRunner:
                 active[[b for b in ended if not todo[b]]] = False
                 self._reset(purpose, again, np.array([todo[b].pop(0) for b in again]))
             self.time_env += time.perf_counter() - now
+        act.settle()
         for r in sorted(finished):
             ret, length, metrics = finished[r]
             done.returns.append(ret)
@@ -217,17 +248,17 @@ class EpisodeRunner:
             seeds = [episode_seed(self.seed, purpose, int(b), int(k)) for b, k in zip(slots, numbers, strict=False)]
             self.vec.reset(slots, np.array(seeds, np.int64))
 
-    def _act(
-        self, last: np.ndarray, hidden: Tensor, noise: torch.Generator | None
-    ) -> tuple[np.ndarray, np.ndarray, Tensor]:
-        out = self.vec.arrays
+    @staticmethod
+    def _places(row: np.ndarray, step: np.ndarray, active: np.ndarray) -> tuple[tuple[Any, Any], Any]:
+        """Where in the store this step of the slots goes, and which of the slots it is (slices where they will do)."""
+        if active.all() and (step == step[0]).all() and len(row) == row[-1] - row[0] + 1:
+            return (slice(row[0], row[-1] + 1), int(step[0])), slice(None)
+        return (row[active], step[active]), active
+
+    def _actor(self, noise: torch.Generator | None) -> _Acting:
         shape = (self.n_slots, self.info.n_agents, self.info.n_actions)
-        uniform = None if noise is None else torch.rand(shape, generator=noise).to(self.device)
-        actions, log_prob, hidden = self.mac.act(
-            torch.from_numpy(out.obs).to(self.device), torch.from_numpy(out.avail).to(self.device),
-            torch.from_numpy(last).to(self.device), hidden, uniform,
-        )  # fmt: skip
-        return actions.cpu().numpy(), log_prob.cpu().numpy(), hidden
+        drawn = None if noise is None else Noise(noise, shape, self.device)
+        return _Acting(Actor(self.mac, self.n_slots), self.vec.arrays, drawn, self.device)
 
     def _reward(self, reward: np.ndarray) -> np.ndarray:
         """[B, N] rewards as the learners see them: the common one in every column, or each agent's own."""

@@ -73,17 +73,21 @@ class RolloutRunner(EpisodeRunner):
             self.time_env += time.perf_counter() - now
         store, played, finals = self._storage(), Episodes(), []
         hidden, before = self._hidden.clone(), torch.from_numpy(self._last.copy())
-        everywhere = np.ones(self.n_slots, bool)
+        everywhere, act = np.ones(self.n_slots, bool), self._actor(self.acting)
         for t in range(self.config.rollout_length):
             began = time.perf_counter()
-            actions, log_prob, self._hidden = self._act(self._last, self._hidden, self.acting)
+            policy, choice, self._hidden = act(self._last, self._hidden)
             now = time.perf_counter()
             self.time_act += now - began
             self._show(store, t)
-            store["actions"][:, t], store["log_prob"][:, t] = actions, log_prob
-            self.vec.step(actions, everywhere)
+            actions = choice.cpu().numpy()
+            self.vec.begin(actions, everywhere)
+            # while the workers are at it
+            store["actions"][:, t], store["log_prob"][:, t] = actions, policy.log_prob(choice).cpu().numpy()
+            self.vec.finish()
             finals += self._take(store, t, actions, played)
             self.time_env += time.perf_counter() - now
+        act.settle()
         self._show(store, self.config.rollout_length)
         tensors = {k: torch.from_numpy(v) for k, v in store.items()}
         batch = Batch(**tensors, **self._finals(finals), hidden=hidden, before=before)

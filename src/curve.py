@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .components.logging import RunLog
-from .runners.episode import Episodes
+from .runners.common import Episodes
 
 
 def over_updates(name: str, values: list[float]) -> float:

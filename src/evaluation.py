@@ -26,7 +26,7 @@ from .components.video import Video, check_target
 from .envs.base import EnvInfo
 from .envs.rendering import Watched
 from .envs.vec import VecConfig, VecEnv, make_vec
-from .runners.episode import Episodes
+from .runners.common import Episodes
 from .team import Memory, Team
 
 #: Episodes that a video shows unless told otherwise.

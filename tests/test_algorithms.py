@@ -220,7 +220,7 @@ def policies(run: Trained) -> np.ndarray:
     x = with_extras(torch.ones(1, mac.info.n_agents, 1), None, mac.config.obs_agent_id, mac.info.n_actions)
     hidden = mac.initial_hidden(1)
     with torch.no_grad():
-        logits, _ = mac.network.step(mac._thetas(), mac._to_rows(x), mac._to_rows(hidden))
+        logits, _ = mac.network.step(mac.thetas(), mac._to_rows(x), mac._to_rows(hidden))
     return torch.softmax(mac._from_rows(logits, 1)[0].double(), -1).numpy()
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from oamarl import settings as settings_module
 from oamarl.components import layers, vocabulary, yamls
+from oamarl.components.config import check_value
 from oamarl.components.errors import UserError
 from oamarl.components.request import Request, parse
 from oamarl.settings import Settings, resolve
@@ -457,3 +458,11 @@ def test_keys_said_to_be_read_are_read():
     assert set(vocabulary.READ) <= read
     unused = set(yamls.load(layers.CONFIGS / "default.yaml", "default.yaml")) - read
     assert not unused, f"default.yaml sets {unused}, which nothing reads"
+
+
+def test_numbers_that_no_float32_holds_are_out_of_range() -> None:
+    meta = {"low": None, "high": None, "above": 0}
+    with pytest.raises(UserError, match=r"eps_clip=1e\+300 is out of range: at most 1e\+38 is allowed"):
+        check_value("eps_clip", 1e300, float, meta)
+    assert check_value("eps_clip", 1e38, float, meta) == 1e38
+    assert check_value("reuse_sigma", float("inf"), float, meta) == float("inf")

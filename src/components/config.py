@@ -59,6 +59,9 @@ def type_name(hint: Any) -> str:
     return str(getattr(hint, "__name__", hint))
 
 
+_LARGEST = 1e38
+
+
 class _Mismatch(Exception):
     pass
 
@@ -147,6 +150,9 @@ def check_value(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> An
             raise UserError(f"{name}={leaf!r} is out of range: at most {high:g} is allowed.")
         if above is not None and not leaf > above:
             raise UserError(f"{name}={leaf!r} is out of range: more than {above:g} is allowed.")
+        # what comes after it in arithmetic is float32; infinity has a meaning of its own
+        if isinstance(leaf, float) and _LARGEST < abs(leaf) < float("inf"):
+            raise UserError(f"{name}={leaf!r} is out of range: at most {_LARGEST:g} is allowed.")
     return value
 
 

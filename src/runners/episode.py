@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..components.batch import Batch
 from ..components.config import key
-from ..components.distributions import MaskedCategorical
 from ..components.errors import UserError
 from ..components.generators import generator
 from ..components.hints import Use
@@ -25,8 +23,9 @@ from ..components.machine import in_use
 from ..components.seeding import episode_seed
 from ..controllers.acting import Actor, Noise
 from ..controllers.basic_mac import BasicMAC
-from ..envs.base import Arrays, EnvInfo
+from ..envs.base import EnvInfo
 from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
+from .common import Acting, Episodes
 
 
 @dataclass(frozen=True)
@@ -39,54 +38,6 @@ class EpisodeConfig(VecConfig):
     )
     common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
     reward_scalarisation: str = key("How agents' rewards make the common one.", choices=("sum", "mean"))
-
-
-@dataclass
-class Episodes:
-    """What happened in a collection, episode by episode: returns [E, N] (of each agent), lengths, extras."""
-
-    returns: list[np.ndarray] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    metrics: list[np.ndarray] = field(default_factory=list)
-
-    def scalars(self, info: EnvInfo, common_reward: bool, prefix: str = "") -> dict[str, float]:
-        """EPyMARL's names: return_mean/std, ep_length_mean; under individual rewards each agent's and the total's."""
-        if not self.lengths:
-            return {}
-        returns = np.stack(self.returns)
-        found = {"ep_length_mean": float(np.mean(self.lengths))}
-        if common_reward:
-            found |= {"return_mean": float(returns[:, 0].mean()), "return_std": float(returns[:, 0].std())}
-        else:
-            for i in range(info.n_agents):
-                found[f"agent_{i}_return_mean"] = float(returns[:, i].mean())
-                found[f"agent_{i}_return_std"] = float(returns[:, i].std())
-            total = returns.sum(1)
-            found |= {"total_return_mean": float(total.mean()), "total_return_std": float(total.std())}
-        for m, name in enumerate(info.metrics):
-            found[f"{name}_mean"] = float(np.mean([x[m] for x in self.metrics]))
-        return {prefix + k: v for k, v in found.items()}
-
-
-class _Acting:
-    """Policies, the slots that they act in, and their noise (None: the most probable actions)."""
-
-    def __init__(self, actor: Actor, arrays: Arrays, noise: Noise | None, device: torch.device) -> None:
-        self.actor, self.noise, self.device = actor, noise, device
-        # the slots show things in the same memory for ever
-        self.obs, self.avail = torch.from_numpy(arrays.obs), torch.from_numpy(arrays.avail)
-
-    def __call__(self, last: np.ndarray, hidden: Tensor) -> tuple[MaskedCategorical, Tensor, Tensor]:
-        """Return the policies, the chosen actions [B, N], and the next hidden state [B, N, H]."""
-        policy, hidden = self.actor(
-            self.obs.to(self.device), self.avail.to(self.device), torch.from_numpy(last).to(self.device), hidden
-        )
-        return policy, policy.mode() if self.noise is None else policy.sample(self.noise()), hidden
-
-    def settle(self) -> None:
-        """Leave the noise's generator where the steps made have brought it."""
-        if self.noise is not None:
-            self.noise.settle()
 
 
 class EpisodeRunner:
@@ -167,7 +118,6 @@ class EpisodeRunner:
         last = np.full((n, self.info.n_agents), -1, np.int64)
         returns = np.zeros((n, self.info.n_agents), np.float64)
         # an idle slot is a dummy row of the network call: all actions legal, whatever is left in its arrays
-        done = Episodes()
         finished: dict[int, tuple[np.ndarray, int, np.ndarray]] = {}
         slots = np.flatnonzero(active)
         now = time.perf_counter()
@@ -181,8 +131,7 @@ class EpisodeRunner:
             self.time_act += now - began
             at, taken = self._places(row, step, active)
             if store is not None:
-                for name in ("obs", "state", "avail", "alive"):
-                    store[name][at] = getattr(out, name)[taken]
+                self._keep(store, at, taken, "obs", "state", "avail", "alive")
             alive = out.alive.sum(-1)
             actions = choice.cpu().numpy()
             self.vec.begin(actions, active)
@@ -199,8 +148,7 @@ class EpisodeRunner:
             if store is not None:
                 store["filled"][at] = True
                 store["reward"][at] = reward[taken]
-                for name in ("terminated", "truncated", "agent_terminated"):
-                    store[name][at] = getattr(out, name)[taken]
+                self._keep(store, at, taken, "terminated", "truncated", "agent_terminated")
             step[real] += 1
             last = actions
             if purpose == "train":
@@ -215,9 +163,7 @@ class EpisodeRunner:
             for b in ended:
                 finished[int(row[b])] = (returns[b].copy(), int(step[b]), out.metrics[b].astype(np.float64))
                 if store is not None:
-                    self._row_seeds[row[b]] = self.vec.seeds[b]
-                    for name in ("obs", "state", "avail"):
-                        store[name][row[b], step[b]] = getattr(out, name)[b]
+                    self._keep_end(int(b), store, int(row[b]), int(step[b]))
             row[ended] += 1
             ended = np.concatenate([ended, lost])
             if len(ended):
@@ -228,12 +174,18 @@ class EpisodeRunner:
                 self._reset(purpose, again, np.array([todo[b].pop(0) for b in again]))
             self.time_env += time.perf_counter() - now
         act.settle()
-        for r in sorted(finished):
-            ret, length, metrics = finished[r]
-            done.returns.append(ret)
-            done.lengths.append(length)
-            done.metrics.append(metrics)
-        return done
+        ends = [finished[r] for r in sorted(finished)]
+        return Episodes([r for r, *_ in ends], [length for _, length, _ in ends], [m for *_, m in ends])
+
+    def _keep(self, store: dict[str, np.ndarray], at: tuple[Any, Any], taken: Any, *names: str) -> None:
+        """Keep what the slots ``taken`` show, at the places ``at``."""
+        for name in names:
+            store[name][at] = getattr(self.vec.arrays, name)[taken]
+
+    def _keep_end(self, b: int, store: dict[str, np.ndarray], row: int, step: int) -> None:
+        """Keep what slot b's episode ended with."""
+        self._row_seeds[row] = self.vec.seeds[b]
+        self._keep(store, (row, step), b, "obs", "state", "avail")
 
     def _drop(self, b: int, store: dict[str, np.ndarray], row: int, step: int) -> None:
         """Forget the ``step`` steps of slot b's training episode, which was lost with its worker."""
@@ -255,10 +207,10 @@ class EpisodeRunner:
             return (slice(row[0], row[-1] + 1), int(step[0])), slice(None)
         return (row[active], step[active]), active
 
-    def _actor(self, noise: torch.Generator | None) -> _Acting:
+    def _actor(self, noise: torch.Generator | None) -> Acting:
         shape = (self.n_slots, self.info.n_agents, self.info.n_actions)
         drawn = None if noise is None else Noise(noise, shape, self.device)
-        return _Acting(Actor(self.mac, self.n_slots), self.vec.arrays, drawn, self.device)
+        return Acting(Actor(self.mac, self.n_slots), self.vec.arrays, drawn, self.device)
 
     def _reward(self, reward: np.ndarray) -> np.ndarray:
         """[B, N] rewards as the learners see them: the common one in every column, or each agent's own."""

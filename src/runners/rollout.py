@@ -22,7 +22,8 @@ from ..components.errors import UserError
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from .episode import EpisodeConfig, EpisodeRunner, Episodes
+from .common import Episodes
+from .episode import EpisodeConfig, EpisodeRunner
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from oamarl.envs.base import Arrays, EnvInfo
 from oamarl.envs.matrix import payoff
 from oamarl.run import build
 
+from learner_tools import one_step
 from run_tools import ALGORITHMS, CLIPPED, CPU, OFF_AGENT, PPO, Trained, assert_same, settings, train, untimed
 
 EARLY = "toy_envs:EarlyEnd"  # three like agents that leave one after another
@@ -220,7 +221,7 @@ def policies(run: Trained) -> np.ndarray:
     x = with_extras(torch.ones(1, mac.info.n_agents, 1), None, mac.config.obs_agent_id, mac.info.n_actions)
     hidden = mac.initial_hidden(1)
     with torch.no_grad():
-        logits, _ = mac.network.step(mac.thetas(), mac._to_rows(x), mac._to_rows(hidden))
+        logits, _ = one_step(mac.network, mac._to_rows(x), mac._to_rows(hidden))
     return torch.softmax(mac._from_rows(logits, 1)[0].double(), -1).numpy()
 
 

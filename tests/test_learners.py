@@ -29,6 +29,7 @@ from learner_tools import (
     make_batch,
     make_info,
     make_learner,
+    one_step,
     parameters,
     samples_of,
     set_policies,
@@ -466,7 +467,7 @@ def test_distances_are_measured_on_the_sources_living_steps(rnn: bool, reduction
                     x, mask = batch.obs[row, t, j].view(1, 1, -1), batch.avail[row, t, j]
                     logits = []
                     for h, theta in enumerate((thetas[j], thetas[i])):
-                        out, hidden[h] = mac.network.step(theta.unsqueeze(0), x, hidden[h])
+                        out, hidden[h] = one_step(mac.network, x, hidden[h], theta.unsqueeze(0))
                         logits.append(out.view(-1)[mask].log_softmax(0))
                     if batch.alive[row, t, j]:
                         found.append(float((logits[0].exp() * (logits[0] - logits[1])).sum()))

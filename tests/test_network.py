@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from oamarl.modules.network import Network
 
+from learner_tools import one_step
+
 IN, H, OUT = 5, 8, 3
 
 
@@ -75,7 +77,7 @@ def test_single_stacked_and_step_by_step_agree(recurrent: bool, activation: str,
         assert hidden.shape == (k, rows, H)
         assert hidden.eq(0.0).all()
         for t in range(steps):
-            output, hidden = net.step(net.theta, x[:, :, t], hidden)
+            output, hidden = one_step(net, x[:, :, t], hidden)
             outputs.append(output)
     torch.testing.assert_close(stacked, single)
     torch.testing.assert_close(torch.stack(outputs, dim=2), single)
@@ -93,8 +95,8 @@ def test_single_stacked_and_step_by_step_agree(recurrent: bool, activation: str,
 def test_a_recurrent_step_depends_on_what_came_before() -> None:
     net = network(recurrent=True)
     x = noise(3, 4, IN)
-    first, hidden = net.step(net.theta, x, net.initial_hidden(3, 4))
-    second, _ = net.step(net.theta, x, hidden)
+    first, hidden = one_step(net, x, net.initial_hidden(3, 4))
+    second, _ = one_step(net, x, hidden)
     assert not torch.allclose(first, second)
 
 

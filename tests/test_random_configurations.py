@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from oamarl import settings as settings_module
 from oamarl.components import layers
 from oamarl.main import main
 
@@ -173,7 +175,10 @@ def check(words: list[str]) -> None:
         if not any(w.startswith("local_results_path=") for w in words):
             words = [*words, f"local_results_path={folder}"]
         note(" ".join(words))
-        found = call(words)
+        folder_of = settings_module.results_folder
+        # an empty path means the checkout's own results, which are the user's
+        with mock.patch.object(settings_module, "results_folder", lambda value: folder_of(value or folder)):
+            found = call(words)
         written = list(Path(folder).rglob("*.tmp"))
     note(f"status {found.status}\n{found.err}")
     assert "Traceback" not in found.out + found.err

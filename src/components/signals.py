@@ -10,8 +10,9 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
+from typing import Any
 
 #: What terminals, process managers and batch systems send (USR1, USR2, XCPU: a time limit draws near).
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
@@ -34,6 +35,25 @@ class Terminated(KeyboardInterrupt):
 def name_of(number: int) -> str:
     """Return ``SIGTERM`` for 15."""
     return signal.Signals(number).name
+
+
+@contextlib.contextmanager
+def handling(handler: Callable[[int, Any], Any], names: Iterable[str]) -> Iterator[None]:
+    """Have ``handler`` take the signals ``names`` as long as the context lasts (main thread only).
+
+    What is ignored stays so: nohup has SIGHUP ignored, a script SIGINT by its background jobs.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in names:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
 
 
 class Stop:
@@ -109,18 +129,8 @@ class Stop:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Handle signals as long as the context lasts (main thread only: elsewhere Python has none)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {}
-        for name in SIGNALS:
-            number = getattr(signal, name, None)
-            # what is ignored stays so: nohup for SIGHUP, a background job of a script for SIGINT
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, self)
-        try:
-            yield
-        finally:
-            self.settle()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with handling(self, SIGNALS):
+            try:
+                yield
+            finally:
+                self.settle()

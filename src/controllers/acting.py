@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..components.distributions import MaskedCategorical, gumbel
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 #: steps whose noise is drawn at once
 _BLOCK = 32
+
+
+def one_hot(actions: Tensor, n_actions: int, like: Tensor) -> Tensor:
+    """Actions [...] int64 as one-hot rows [..., A] of ``like``'s type; -1 (none) is a row of zeros."""
+    return F.one_hot(actions + 1, n_actions + 1)[..., 1:].to(like.dtype)
 
 
 class Actor:
@@ -30,7 +36,7 @@ class Actor:
     @torch.no_grad()
     def __init__(self, mac: BasicMAC, n_slots: int) -> None:
         info, config = mac.info, mac.config
-        self.network, self.normaliser, self.n_slots = mac.network, mac.normaliser, n_slots
+        self.network, self.normaliser = mac.network, mac.normaliser
         self.shared = mac.n_networks == 1
         self.last_actions = info.n_actions if config.obs_last_action else 0
         seen = info.obs_size + self.last_actions
@@ -59,8 +65,7 @@ class Actor:
         """
         x = obs if self.normaliser is None else self.normaliser.obs(obs)
         if self.last_actions:
-            before = torch.nn.functional.one_hot(last_actions + 1, self.last_actions + 1)[..., 1:]
-            x = torch.cat([x, before.to(x.dtype)], dim=-1)
+            x = torch.cat([x, one_hot(last_actions, self.last_actions, x)], dim=-1)
         if self.shared:
             out, state = self.network.step_from(
                 self.w, torch.addmm(self.bias, x.flatten(0, 1), self.first), hidden.flatten(0, 1)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
@@ -21,7 +20,7 @@ from ..components.errors import UserError
 from ..components.normalisation import ObservationNormaliser
 from ..envs.base import EnvInfo
 from ..modules.network import Network, NetworkConfig
-from .acting import Actor
+from .acting import Actor, one_hot
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def with_extras(obs: Tensor, last_actions: Tensor | None, agent_id: bool, n_acti
     """
     parts = [obs]
     if last_actions is not None:
-        parts.append(F.one_hot(last_actions + 1, n_actions + 1)[..., 1:].to(obs.dtype))
+        parts.append(one_hot(last_actions, n_actions, obs))
     if agent_id:
         n = obs.shape[-2]
         parts.append(torch.eye(n, dtype=obs.dtype, device=obs.device).expand(*obs.shape[:-1], n))
@@ -150,10 +149,14 @@ class BasicMAC:
         """Return the hidden state of all agents in ``n_slots`` slots before their first step, [B, N, H]."""
         return self.network.initial_hidden(n_slots, self.info.n_agents)
 
+    def actor(self, n_slots: int) -> Actor:
+        """Return the policies as they are now, prepared for many steps of ``n_slots`` slots: what runners act with."""
+        return Actor(self, n_slots)
+
     def act(
         self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose actions for all agents of all slots in one call (for many in a row: :class:`~.acting.Actor`).
+        """Choose actions for all agents of all slots in one call (for many in a row: :meth:`actor`).
 
         Args:
             obs: [B, N, O].
@@ -165,7 +168,7 @@ class BasicMAC:
         Returns:
             actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
         """
-        policy, hidden = Actor(self, len(obs))(obs, avail, last_actions, hidden)
+        policy, hidden = self.actor(len(obs))(obs, avail, last_actions, hidden)
         actions = policy.mode() if uniform is None else policy.sample(gumbel(uniform))
         return actions, policy.log_prob(actions), hidden
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,14 +37,11 @@ class CriticInputs:
         return len(self.shared)
 
     def __getitem__(self, index: Any) -> CriticInputs:
-        return self._each(lambda x: x[index])
+        return CriticInputs(self.shared[index], self.own[index], self.ids, self.n_values)
 
     def rows(self) -> CriticInputs:
         """All leading dimensions as one."""
         return CriticInputs(self.shared.flatten(0, -2), self.own.flatten(0, -3), self.ids, self.n_values)
-
-    def _each(self, f: Callable[[Tensor], Tensor]) -> CriticInputs:
-        return CriticInputs(f(self.shared), f(self.own), self.ids, self.n_values)
 
 
 def values(network: Network, inputs: CriticInputs) -> Tensor:

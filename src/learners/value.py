@@ -16,7 +16,8 @@ from ..components.config import key
 from ..components.errors import UserError
 from ..components.normalisation import RunningMeanStd
 from ..components.returns import explained_variance, gae, next_values, nstep, standardise
-from ..controllers.basic_mac import sharing_index, with_extras
+from ..controllers.acting import one_hot
+from ..controllers.basic_mac import sharing_index
 from ..envs.base import EnvInfo
 from ..modules.network import Network, NetworkConfig
 from .critic import CriticInputs
@@ -147,12 +148,13 @@ class ValueLearner:
         ids = self.n_values if c.obs_agent_id and not self.joint else 0
         last = last_actions if c.obs_last_action else None
         if c.critic_type == "ac_critic":
-            return CriticInputs(state[..., :0], with_extras(obs, last, False, n_actions), ids, self.n_values)
+            own = obs if last is None else torch.cat([obs, one_hot(last, n_actions, obs)], dim=-1)
+            return CriticInputs(state[..., :0], own, ids, self.n_values)
         parts = [state]
         if c.obs_individual_obs:
             parts.append(obs.flatten(-2))
         if last is not None:
-            parts.append(F.one_hot(last + 1, n_actions + 1)[..., 1:].flatten(-2).to(obs.dtype))
+            parts.append(one_hot(last, n_actions, obs).flatten(-2))
         own = obs if c.critic_agent_obs else obs[..., : self.n_values, :0]
         return CriticInputs(torch.cat(parts, dim=-1), own, ids, self.n_values)
 

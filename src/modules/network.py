@@ -166,21 +166,17 @@ class Network(nn.Module):
         x = self.activation(_affine(self.activation(x), w["fc2.w"], w["fc2.b"]))
         return _affine(x, w["head.w"], w["head.b"])
 
-    def step(self, theta: Tensor, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate one time step of networks ``theta`` [K, P].
+    def step_from(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate one time step of networks from their first layer's sums on.
 
         Args:
-            x: [K, L, I].
-            hidden: [K, L, H] (returned as it is by feed-forward networks).
+            w: the layers of one network, or of K.
+            x: [L, H], or [K, L, H].
+            hidden: [L, H], or [K, L, H] (returned as it is by feed-forward networks).
 
         Returns:
-            outputs [K, L, n_outputs], the next hidden state.
+            outputs [(K,) L, n_outputs], the next hidden state.
         """
-        w = self.layers(theta)
-        return self.step_from(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]), hidden)
-
-    def step_from(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`step` from the first layer's sums on, of one network ([L, H]) or of K ([K, L, H])."""
         if not self.recurrent:
             return self.after_first(w, x), hidden
         from_input = _affine(self.activation(x), w["w_ih"].transpose(-1, -2), w["b_ih"])

@@ -21,7 +21,7 @@ from ..components.generators import generator
 from ..components.hints import Use
 from ..components.machine import in_use
 from ..components.seeding import episode_seed
-from ..controllers.acting import Actor, Noise
+from ..controllers.acting import Noise
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
@@ -210,7 +210,7 @@ class EpisodeRunner:
     def _actor(self, noise: torch.Generator | None) -> Acting:
         shape = (self.n_slots, self.info.n_agents, self.info.n_actions)
         drawn = None if noise is None else Noise(noise, shape, self.device)
-        return Acting(Actor(self.mac, self.n_slots), self.vec.arrays, drawn, self.device)
+        return Acting(self.mac.actor(self.n_slots), self.vec.arrays, drawn, self.device)
 
     def _reward(self, reward: np.ndarray) -> np.ndarray:
         """[B, N] rewards as the learners see them: the common one in every column, or each agent's own."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +14,7 @@ from ..components import curve_files
 from ..components.console import duration, number
 from ..components.errors import UserError
 from ..components.run_files import write_json
+from ..components.signals import handling
 from .sweep_attempt import TICK, Order, Outcome, own_runs, progress, status
 from .sweep_file import Cell
 from .sweep_pools import Pool
@@ -69,20 +68,9 @@ class Interrupts:
         self.count += 1
         self.last = signal.Signals(number)
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle the signals as long as the context lasts."""
-        before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-                number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                    before[number] = signal.signal(number, self)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    def listening(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the signals are counted here."""
+        return handling(self, ("SIGINT", "SIGTERM", "SIGHUP"))
 
 
 @dataclass(frozen=True)

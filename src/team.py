@@ -122,6 +122,7 @@ class Team:
         check_names(self.config, ("mac", "agent"), path, trust)
         self.mac = _policies(self.config, self.info, weights, path)
         self._memory: Memory | None = None
+        self._actor = self.mac.actor()
         self.seed(seed)
 
     # -- playing ---------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ class Team:
             memory: of these B episodes.
             uniform: [B, N, A] noise in [0, 1), or None for the most probable actions.
         """
-        memory.last, _, memory.hidden = self.mac.act(obs, avail, memory.last, memory.hidden, uniform)
+        memory.last, _, memory.hidden = self.mac.act(obs, avail, memory.last, memory.hidden, uniform, self._actor)
         return memory.last
 
     def _checked(self, obs: Any, avail: Any) -> tuple[np.ndarray, np.ndarray]:

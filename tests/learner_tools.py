@@ -260,5 +260,4 @@ def through_a_file(state: Any) -> Any:
 
 def one_step(net: Any, x: Tensor, hidden: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """One time step of networks ``theta`` [K, P] (all of ``net``) on their own rows x [K, L, I], as controllers do."""
-    w = net.layers(net.theta if theta is None else theta)
-    return net.step_from(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]), hidden)
+    return net.step(net.layers(net.theta if theta is None else theta), x, hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -17,11 +18,12 @@ import pytest
 from oamarl.components import machine
 from oamarl.components.errors import UserError
 from oamarl.components.request import Request, parse
+from oamarl.envs import wander as wandering
 from oamarl.envs.vec import make_vec
 from oamarl.learners.ppo import PPOLearner
 from oamarl.main import main
 from oamarl.tools import bench, bench_report, bench_standard
-from oamarl.tools.bench_measure import PARTS, RandomSteps, Slice, measure
+from oamarl.tools.bench_measure import PARTS, Slice, measure
 
 from conftest import SRC, Program
 from run_tools import settings
@@ -94,18 +96,29 @@ def test_collection_leaves_the_training_run_where_it_was(clock: Clock, tmp_path:
 
 
 @pytest.mark.parametrize("env", ["toy_envs:Ragged", "toy_envs:MixedLength", "toy_envs:EarlyEnd"])
-def test_random_stepping_takes_legal_actions_and_begins_again(env: str) -> None:
+def test_wandering_takes_legal_actions_and_begins_again(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vec = make_vec(env, {"limit": 4}, 3, backend="serial")
-    steps = RandomSteps(vec, seed=1)
-    first = vec.seeds.copy()
-    actions = []
-    inner = vec.step
-    vec.step = lambda a, active: (actions.append(a.copy()), inner(a, active))[1]  # type: ignore[method-assign]
-    for _ in range(20):  # a toy refuses illegal actions, and a vec to step what has ended
-        assert steps.run(0.0)[0] == 3
-    assert (vec.seeds != first).all()
+    actions, began = [], []
+    step, reset = vec.step, vec.reset
+    monkeypatch.setattr(vec, "step", lambda a, active: (actions.append(a.copy()), step(a, active))[1])
+    monkeypatch.setattr(vec, "reset", lambda slots, seeds: (began.extend(seeds.tolist()), reset(slots, seeds))[1])
+    seconds = itertools.count()
+    monkeypatch.setattr(wandering.time, "perf_counter", lambda: next(seconds))
+    assert vec.wander(20.0, seed=1) == (3 * 19, 20)  # a toy refuses illegal actions, and a vec to step what has ended
+    assert len(set(began)) == len(began) > 3
     played = np.stack(actions)
     assert (played.max(0) > played.min(0)).any(), "always the same action"
+    vec.close()
+
+
+def test_workers_wander_side_by_side() -> None:
+    vec = make_vec("toy_envs:MixedLength", {"limit": 4}, 5, backend="process", workers=2)
+    steps, took = vec.wander(0.2, seed=1)
+    assert 0.2 <= took < 5.0
+    assert steps > 5
+    assert (vec.seeds >= 0).all()
+    vec.reset(np.arange(5), np.arange(5))  # and obey again
+    assert vec.seeds.tolist() == [0, 1, 2, 3, 4]
     vec.close()
 
 

@@ -170,13 +170,13 @@ def test_the_split_is_what_everything_took(clock: Clock, tmp_path: Path, runner:
 
 
 def test_what_has_no_clock_of_its_own_is_other(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = episode_runner.EpisodeRunner._storage
+    clear = episode_runner.EpisodeRunner._clear
 
     def slow(self: Any) -> Any:
         clock.now += 2.0
-        return storage(self)
+        return clear(self)
 
-    monkeypatch.setattr(episode_runner.EpisodeRunner, "_storage", slow)
+    monkeypatch.setattr(episode_runner.EpisodeRunner, "_clear", slow)
     run = train(tmp_path, "mappo", ENV, {"limit": 5}, **ONE)
     last = [p["metrics"] for p in run.points if "updates" in p["metrics"]][-1]
     assert last["time_other"] == pytest.approx(2 * last["updates"])

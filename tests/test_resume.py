@@ -480,7 +480,7 @@ def test_a_payload_that_is_no_runs_is_passed_over(
         lambda p: p["learner"]["optimisers"].pop(),
         lambda p: p["learner"]["generators"].update(kl=torch.zeros(3)),
         lambda p: p["mac"].update(theta=torch.zeros(2, 2)),
-        lambda p: p["runner"].update(acting="text"),
+        lambda p: p["runner"].update(skipped="text"),
     ],
 )
 def test_a_state_that_does_not_fit_the_parts_is_one_sentence(

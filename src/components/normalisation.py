@@ -89,6 +89,10 @@ class ObservationNormaliser:
         """Return observations [..., N, O] on the running scale."""
         return ((obs - self._mean) / self._std).clamp(-self.CLIP, self.CLIP)
 
+    def scale(self) -> tuple[Tensor, Tensor]:
+        """Return the observations' means and deviations, [N, O] each."""
+        return self._mean, self._std
+
     def state(self, state: Tensor) -> Tensor:
         """Return states [..., S] on the running scale."""
         return self.state_stats.normalise(state).clamp(-self.CLIP, self.CLIP)

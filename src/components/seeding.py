@@ -10,6 +10,7 @@ from .errors import UserError
 
 #: Fixed numbers: changing one changes every result.
 _PURPOSES = {"train": 0, "test": 1, "evaluate": 2}
+_ACTIONS = 1
 
 
 def episode_seed(seed: int, purpose: Literal["train", "test", "evaluate"], slot: int, episode: int) -> int:
@@ -28,7 +29,17 @@ def episode_seed(seed: int, purpose: Literal["train", "test", "evaluate"], slot:
         UserError: the run's seed is negative or not a whole number.
         KeyError: another purpose.
     """
+    return int(_sequence(seed, purpose, slot, episode).generate_state(1, np.uint32)[0] >> 1)
+
+
+def action_noise(
+    seed: int, purpose: Literal["train", "test", "evaluate"], slot: int, episode: int
+) -> np.random.Generator:
+    """Return the stream of an episode's action noise: a relative of :func:`episode_seed`, of the same arguments."""
+    return np.random.Generator(np.random.SFC64(_sequence(seed, purpose, slot, episode, _ACTIONS)))
+
+
+def _sequence(seed: int, purpose: str, slot: int, episode: int, *more: int) -> np.random.SeedSequence:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise UserError(f"seed={seed!r} is not allowed: a whole number from 0 upwards is expected.")
-    sequence = np.random.SeedSequence(int(seed), spawn_key=(_PURPOSES[purpose], int(slot), int(episode)))
-    return int(sequence.generate_state(1, np.uint32)[0] >> 1)
+    return np.random.SeedSequence(int(seed), spawn_key=(_PURPOSES[purpose], int(slot), int(episode), *more))

@@ -19,8 +19,9 @@ from ..components.distributions import MaskedCategorical, gumbel
 from ..components.errors import UserError
 from ..components.normalisation import ObservationNormaliser
 from ..envs.base import EnvInfo
+from ..modules.inference import Inference, choose
 from ..modules.network import Network, NetworkConfig
-from .acting import Actor, one_hot
+from .acting import Actor, inference, one_hot
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,20 @@ class BasicMAC:
         """Return the hidden state of all agents in ``n_slots`` slots before their first step, [B, N, H]."""
         return self.network.initial_hidden(n_slots, self.info.n_agents)
 
-    def actor(self, n_slots: int) -> Actor:
-        """Return the policies as they are now, prepared for many steps of ``n_slots`` slots: what runners act with."""
-        return Actor(self, n_slots)
+    def actor(self) -> Inference | Actor:
+        """Return the policies as they are now, prepared for many steps: what runners act with."""
+        return inference(self) if type(self.network) is Network else Actor(self)
 
     def act(
-        self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None
+        self,
+        obs: Tensor,
+        avail: Tensor,
+        last_actions: Tensor,
+        hidden: Tensor,
+        uniform: Tensor | None,
+        actor: Inference | Actor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose actions for all agents of all slots in one call (for many in a row: :meth:`actor`).
+        """Choose actions for all agents of all slots in one call, on the CPU.
 
         Args:
             obs: [B, N, O].
@@ -164,13 +171,22 @@ class BasicMAC:
             last_actions: [B, N] int64, -1 at an episode's first step.
             hidden: [B, N, H].
             uniform: [B, N, A] noise in [0, 1), or None for the most probable actions.
+            actor: from :meth:`actor`, by those who act many times.
 
         Returns:
             actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
         """
-        policy, hidden = self.actor(len(obs))(obs, avail, last_actions, hidden)
-        actions = policy.mode() if uniform is None else policy.sample(gumbel(uniform))
-        return actions, policy.log_prob(actions), hidden
+        given = (x.detach().cpu().numpy() for x in (obs, last_actions, hidden))
+        with np.errstate(over="ignore"):
+            logits, following = (self.actor() if actor is None else actor)(*given)
+        noise = None if uniform is None else gumbel(uniform).cpu().numpy()
+        actions, log_prob = choose(logits, avail.cpu().numpy(), noise)
+        return torch.from_numpy(actions), torch.from_numpy(log_prob), torch.from_numpy(following)
+
+    def with_extras(self, obs: Tensor, last_actions: Tensor | None) -> Tensor:
+        """Return the policies' inputs [..., N, I] of observations [..., N, O] and the last actions [..., N]."""
+        last = last_actions if self.config.obs_last_action else None
+        return with_extras(obs, last, self.config.obs_agent_id, self.info.n_actions)
 
     # -- learning ------------------------------------------------------------------------------------
 
@@ -193,8 +209,7 @@ class BasicMAC:
     def inputs(self, batch: Batch) -> Tensor:
         """Return the policies' inputs at the steps of ``batch``, [B, T, N, I]."""
         steps = batch.actions.shape[1]
-        last = batch.last_actions[:, :steps] if self.config.obs_last_action else None
-        return with_extras(batch.obs[:, :steps], last, self.config.obs_agent_id, self.info.n_actions)
+        return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
     def policies(self, samples: Samples, entries: Tensor) -> MaskedCategorical:
         """Each agent's own policy on its own experience: a distribution over [E', N, *T]."""

@@ -87,6 +87,10 @@ class Arrays:
         """Return zeroed arrays for ``n_slots`` slots."""
         return cls(**{k: np.zeros(shape, dtype) for k, (shape, dtype) in cls.layout(info, n_slots).items()})
 
+    def part(self, first: int, last: int) -> Arrays:
+        """Return views of slots ``first`` to ``last - 1``."""
+        return Arrays(**{f.name: getattr(self, f.name)[first:last] for f in fields(self)})
+
     def slot(self, b: int) -> Arrays:
         """Return writable views of one slot, WITHOUT the leading dimension (scalars stay 0-d arrays)."""
         return Arrays(**{f.name: getattr(self, f.name)[b, ...] for f in fields(self)})

@@ -1,9 +1,8 @@
-"""From an environment's name and arguments to stepped slots, one environment instance a slot."""
+"""From an environment's name and arguments to an instance of it."""
 
 from __future__ import annotations
 
 import inspect
-import traceback
 import typing
 from collections.abc import Mapping
 from dataclasses import fields
@@ -17,6 +16,9 @@ from ..components.registry import resolve
 from . import REGISTRY
 from .base import Arrays, BatchedEnv, Env, EnvInfo
 from .protocol import build_one
+
+#: What a worker does with an environment.
+BUILDING, RESETTING, STEPPING = range(3)
 
 
 class EnvError(RunError):
@@ -114,81 +116,3 @@ class _OneSlot:
 
     def close(self) -> None:
         self.env.close()
-
-
-class Slots:
-    """Consecutive slots, stepped one after another in this process; used by `serial` and by each worker."""
-
-    def __init__(
-        self,
-        env: str,
-        env_args: Mapping[str, Any],
-        arrays: Arrays,
-        first: int,
-        count: int,
-        at: np.ndarray | None = None,
-    ) -> None:
-        """Build ``count`` environments that write rows ``first`` to ``first + count - 1`` of ``arrays``.
-
-        ``at`` [1] int64 always holds the slot that is being built, reset or stepped, -1 for none.
-        """
-        self.first = first
-        self.at = np.full(1, -1, np.int64) if at is None else at
-        self.envs = []
-        for slot in range(first, first + count):
-            self.at[0] = slot
-            self.envs.append(make_env(env, env_args))
-        self.at[0] = -1
-        self.rows = [arrays.slot(b) for b in range(first, first + count)]
-        self.seeds = [-1] * count
-        self.steps = [0] * count
-
-    def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
-        """Start episodes in ``slots`` [k] (numbers in the whole batch) from ``seeds`` [k].
-
-        Raises:
-            EnvError: an environment failed (the cause is chained).
-        """
-        at = self.at
-        for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
-            at[0] = slot
-            i = slot - self.first
-            self.seeds[i], self.steps[i] = seed, 0
-            try:
-                self.envs[i].reset(seed, self.rows[i])
-            except UserError:
-                raise
-            except (Exception, SystemExit) as exc:
-                raise self._failed("reset", i, exc) from exc
-        at[0] = -1
-
-    def step(self, actions: np.ndarray, slots: np.ndarray) -> None:
-        """Apply ``actions`` [B, N] (of the whole batch) in ``slots`` [k].
-
-        Raises:
-            EnvError: an environment failed (the cause is chained).
-        """
-        at = self.at
-        for slot in slots.tolist():
-            at[0] = slot
-            i = slot - self.first
-            self.steps[i] += 1
-            try:
-                self.envs[i].step(actions[slot], self.rows[i])
-            except UserError:
-                raise
-            except (Exception, SystemExit) as exc:
-                raise self._failed(f"step {self.steps[i]}", i, exc) from exc
-        at[0] = -1
-
-    def _failed(self, what: str, i: int, exc: BaseException) -> EnvError:
-        where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
-        shown = "".join(traceback.format_exception(exc)).rstrip()
-        return EnvError(
-            f"The environment failed in {what} ({where}): {type(exc).__name__}: {exc}\n--- its traceback ---\n{shown}"
-        )
-
-    def close(self) -> None:
-        """Close every environment."""
-        for env in self.envs:
-            env.close()

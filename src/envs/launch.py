@@ -13,12 +13,12 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 
+from .memory import nameless
 from .worker import SHOW_STACK
 
 CLOSE_SECONDS = 5.0  # what a worker may take to close its environments
@@ -162,17 +162,6 @@ def report(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
 
-def nameless(size: int) -> int:
-    """Return the descriptor of a file of ``size`` bytes without a name: nothing is left behind, however we end."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("environments")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
-    return descriptor
-
-
 def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Worker:
     """Start a worker that waits for its job.
 
@@ -197,7 +186,7 @@ def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Work
         command_read, command_write = pipe(theirs, ours)
         reply_read, reply_write = pipe(ours, theirs)
         output_read, output_write = pipe(ours, theirs)
-        stack = nameless(0)
+        stack = nameless()
         ours.callback(os.close, stack)
         passed = (command_read, reply_write, memory, stack)
         process = subprocess.Popen(

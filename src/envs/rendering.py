@@ -18,6 +18,7 @@ from ..components.errors import UserError
 from .base import Arrays
 from .build import check_env_args, factory, is_native, make_env
 from .vec import NativeVec, VecEnv
+from .watch import Watch
 
 
 def without_display() -> None:
@@ -50,10 +51,11 @@ class Watched(VecEnv):
         if is_native(env):
             self._env: Any = factory(env)(n_slots=1, **args)
             self._inner = NativeVec(self._env, 1)
-            super().__init__(self._env.info, 1, self._inner.arrays)
+            super().__init__(self._env.info, self._inner.arrays, self._inner.seeds, self._inner.steps)
         else:
             self._env = make_env(env, args)
-            super().__init__(self._env.info, 1, Arrays.allocate(self._env.info, 1))
+            super().__init__(self._env.info, Arrays.allocate(self._env.info, 1), *np.zeros((2, 1), np.int64))
+            self._watch = Watch(env, self.arrays, self.seeds, self.steps)
         if not callable(getattr(self._env, "render", None)):
             self.close()
             raise UserError(f"The environment '{env}' cannot be drawn: it has no render().")
@@ -62,13 +64,17 @@ class Watched(VecEnv):
         if self._inner is not None:
             self._inner.reset(slots, seeds)
         else:
+            self._watch.begin(slots, seeds)
             self._env.reset(int(seeds[0]), self.arrays.slot(0))
+            self._watch.check()
 
-    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None:
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         if self._inner is not None:
             self._inner.step(actions, active)
         else:
             self._env.step(actions[0], self.arrays.slot(0))
+            self.steps += active
+            self._watch.check()
 
     def frame(self) -> np.ndarray:
         """Return the picture of this moment, [H, W, 3] uint8.

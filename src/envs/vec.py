@@ -22,7 +22,13 @@ import numpy as np
 from ..components.config import key
 from ..components.errors import UserError, nearest, one_of
 from .base import Arrays, BatchedEnv, EnvInfo
-from .build import EnvError, Slots, check_env_args, factory, is_native, make_info
+from .build import EnvError, check_env_args, factory, is_native, make_info
+from .course import Course, Job
+from .memory import Layout
+from .play import Player, Policies
+from .slots import Slots
+from .wander import wander
+from .watch import Watch
 
 __all__ = ["BACKENDS", "EnvError", "VecConfig", "VecEnv", "check_env_args", "make_info", "make_vec"]
 
@@ -86,15 +92,13 @@ class VecEnv(ABC):
     workers = 0
     native = False
 
-    def __init__(self, info: EnvInfo, n_slots: int, arrays: Arrays) -> None:
-        self.info = info
-        self.n_slots = n_slots
-        self.arrays = arrays
-        self.seeds = np.full(n_slots, -1, np.int64)
-        self.steps = np.zeros(n_slots, np.int64)
-        self.lost = np.zeros(n_slots, bool)
+    def __init__(self, info: EnvInfo, arrays: Arrays, seeds: np.ndarray, steps: np.ndarray) -> None:
+        self.info, self.arrays, self.seeds, self.steps = info, arrays, seeds, steps
+        self.n_slots = len(seeds)
+        self.seeds[:] = -1
+        self.lost = np.zeros(self.n_slots, bool)
         self.worker_restarts = 0
-        self._legal = b""  # the newest avail in which every agent had a legal action
+        self._player: Player | None = None
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Start an episode in each of ``slots`` [k] int64 from ``seeds`` [k] int64; other rows stay as they are.
@@ -108,12 +112,8 @@ class VecEnv(ABC):
             raise ValueError(f"slots {slots.shape} and seeds {seeds.shape} must both be [k]")
         if slots.size == 0:
             return
-        out = self.arrays
-        for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics, self.lost):
-            field[slots] = 0
-        self.seeds[slots], self.steps[slots] = seeds, 0
+        self.lost[slots] = False
         self._reset(slots, seeds)
-        self._check_legal()
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> None:
         """Apply ``actions`` [B, N] int64 in the slots where ``active`` [B] bool; other rows stay as they are.
@@ -123,54 +123,39 @@ class VecEnv(ABC):
             UserError: an agent has no legal action.
             EnvError: an environment or its worker failed.
         """
-        self.begin(actions, active)
-        self.finish()
-
-    def begin(self, actions: np.ndarray, active: np.ndarray) -> None:
-        """The first half of :meth:`step`: workers set out. Until :meth:`finish`, ``arrays`` hold nothing of use."""
         if actions.shape != (self.n_slots, self.info.n_agents) or active.shape != (self.n_slots,):
             raise ValueError(f"actions {actions.shape} and active {active.shape} must be [B, N] and [B]")
         over = active & (self.arrays.terminated | self.arrays.truncated)
         if over.any():
             raise ValueError(f"slots {np.flatnonzero(over).tolist()} have ended: reset them first")
-        if self.worker_restarts:
-            active = active & ~self.lost
-        self._begun = actions, active
-        self._begin(actions, active)
-
-    def finish(self) -> None:
-        """The second half of :meth:`step`: what the slots show is there."""
-        actions, active = self._begun
-        self._finish(actions, active)
-        self.steps += active
-        self._check_legal()
-
-    def _check_legal(self) -> None:
-        """Name the first agent without a legal action; slots without an episode, or at its very end, need none."""
-        shown = self.arrays.avail.tobytes()
-        if shown == self._legal:  # ten times as quick as a look, and most environments' actions are always legal
-            return
-        if self.arrays.avail.any(-1).all():
-            self._legal = shown
-            return
-        playing = (self.seeds >= 0) & ~self.arrays.terminated & ~self.lost
-        stuck = np.argwhere(~self.arrays.avail.any(-1) & playing[:, None])
-        if len(stuck):
-            slot, agent = stuck[0].tolist()
-            raise UserError(
-                f"The environment '{self.info.name}' leaves agent {agent} without a legal action after step "
-                f"{self.steps[slot]} (slot {slot}, episode seed {self.seeds[slot]}): also an agent that has ended "
-                "needs one."
-            )
+        self._step(actions, active & ~self.lost if self.worker_restarts else active)
 
     @abstractmethod
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None: ...
 
-    def _begin(self, actions: np.ndarray, active: np.ndarray) -> None:  # noqa: B027
-        """Have others set out; where this process steps the slots, there are none."""
-
     @abstractmethod
-    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None: ...
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> None: ...
+
+    def room(self, layout: Layout) -> dict[str, np.ndarray]:
+        """Return arrays of zeros, where whoever plays can write them."""
+        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
+
+    def play(self, course: Course, job: Job, act: Policies) -> None:
+        """Play ``job`` in all slots with the policies ``act``, and write it down in ``course``.
+
+        The course's arrays come from :meth:`room`. An :class:`~oamarl.modules.inference.Inference` acts where the
+        slots are; anything else acts in this process.
+
+        Raises:
+            UserError, EnvError: as :meth:`step`.
+        """
+        if self._player is None or self._player.course is not course:
+            self._player = Player(self, course, 0)
+        self._player.play(job, act)
+
+    def wander(self, seconds: float, seed: int) -> tuple[int, float]:
+        """Step every slot at random for ``seconds``; returns the steps of all slots, and the seconds they took."""
+        return wander(self, seconds, seed)
 
     @abstractmethod
     def close(self) -> None:
@@ -181,16 +166,17 @@ class SerialVec(VecEnv):
     """Every slot in this process, one after another."""
 
     def __init__(self, env: str, env_args: Mapping[str, Any], info: EnvInfo, n_slots: int) -> None:
-        super().__init__(info, n_slots, Arrays.allocate(info, n_slots))
-        self._slots: Slots | None = Slots(env, env_args, self.arrays, 0, n_slots)
+        numbers = np.zeros((2, n_slots), np.int64)
+        super().__init__(info, Arrays.allocate(info, n_slots), *numbers)
+        self._slots: Slots | None = Slots(env, env_args, self.arrays, self.seeds, self.steps)
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         assert self._slots is not None, "closed"
         self._slots.reset(slots, seeds)
 
-    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None:
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         assert self._slots is not None, "closed"
-        self._slots.step(actions, np.flatnonzero(active))
+        self._slots.step(actions, active)
 
     def close(self) -> None:
         if self._slots is not None:
@@ -204,16 +190,21 @@ class NativeVec(VecEnv):
     native = True
 
     def __init__(self, env: BatchedEnv, n_slots: int) -> None:
-        super().__init__(env.info, n_slots, Arrays.allocate(env.info, n_slots))
+        super().__init__(env.info, Arrays.allocate(env.info, n_slots), *np.zeros((2, n_slots), np.int64))
         self._env: BatchedEnv | None = env
+        self._watch = Watch(env.info.name, self.arrays, self.seeds, self.steps)
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         assert self._env is not None, "closed"
+        self._watch.begin(slots, seeds)
         self._env.reset(slots, seeds, self.arrays)
+        self._watch.check()
 
-    def _finish(self, actions: np.ndarray, active: np.ndarray) -> None:
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         assert self._env is not None, "closed"
         self._env.step(actions, active, self.arrays)
+        self.steps += active
+        self._watch.check()
 
     def close(self) -> None:
         if self._env is not None:

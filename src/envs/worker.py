@@ -1,8 +1,9 @@
-"""One environment worker: reads a byte, steps its slots in the shared memory, answers a byte.
+"""One environment worker: reads a byte, does that with its slots in the shared memory, answers a byte.
 
 | byte | direction | meaning |
 |---|---|---|
 | R, S | to the worker | reset the marked slots, step the active slots |
+| P, W | to the worker | play a job, wander for some seconds; a pickled message follows |
 | K | from the worker | done |
 | E | from the worker | failed; a JSON object and a line's end follow, then the end of the pipe |
 
@@ -15,58 +16,48 @@ from __future__ import annotations
 
 import faulthandler
 import json
-import mmap
 import os
 import pickle
 import signal
 import traceback
+from typing import Any
 
 import numpy as np
 
 from ..components.errors import UserError
+from ..modules.inference import Inference
 from .base import Arrays, EnvInfo
-from .build import EnvError, Slots
-
-_ALIGN = 64  # bytes; a cache line
+from .build import EnvError
+from .course import Course
+from .memory import Group, Layout
+from .play import Player
+from .slots import Slots
+from .wander import wander
 
 #: A signal that nobody else sends: showing the stack of a process that runs on may crash it.
 SHOW_STACK = signal.SIGVTALRM
 
 
-def _layout(info: EnvInfo, n_slots: int) -> tuple[dict[str, tuple[int, tuple[int, ...], str]], int]:
-    """Return name -> (offset, shape, dtype) of everything in the shared block, and the block's size in bytes."""
-    wanted = Arrays.layout(info, n_slots) | {
+def orders_layout(info: EnvInfo, n_slots: int) -> Layout:
+    """Return names, shapes and types of what parent and workers tell one another.
+
+    The parent writes ``actions``, ``active``, ``reset`` and ``asked`` (seeds of episodes to begin), the workers
+    ``seeds`` and ``steps`` (of the episodes under way); ``busy`` (see :class:`~.slots.Slots`) and ``wandered`` (steps,
+    seconds) are rows for each worker.
+    """
+    return {
         "actions": ((n_slots, info.n_agents), "int64"),
         "active": ((n_slots,), "bool"),
         "reset": ((n_slots,), "bool"),
+        "asked": ((n_slots,), "int64"),
         "seeds": ((n_slots,), "int64"),
-        "at": ((n_slots,), "int64"),
+        "steps": ((n_slots,), "int64"),
+        "busy": ((n_slots, 3), "int64"),
+        "wandered": ((n_slots, 2), "float64"),
     }
-    placed, offset = {}, 0
-    for name, (shape, dtype) in wanted.items():
-        placed[name] = (offset, shape, dtype)
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        offset += -(-size // _ALIGN) * _ALIGN
-    return placed, offset
 
 
-def block_size(info: EnvInfo, n_slots: int) -> int:
-    """Return the size of the shared block in bytes."""
-    return _layout(info, n_slots)[1]
-
-
-def block_arrays(memory: mmap.mmap, info: EnvInfo, n_slots: int) -> tuple[Arrays, dict[str, np.ndarray]]:
-    """Return the shared block as what the slots show, and as orders: actions, active, reset, seeds (the parent's), and
-    each worker's ``at``: the slot that it is busy with, -1 for none."""
-    views = {
-        name: np.ndarray(shape, dtype, buffer=memory, offset=offset)
-        for name, (offset, shape, dtype) in _layout(info, n_slots)[0].items()
-    }
-    orders = {name: views.pop(name) for name in ("actions", "active", "reset", "seeds", "at")}
-    return Arrays(**views), orders
-
-
-def _read_job(descriptor: int) -> dict | None:
+def _read_message(descriptor: int) -> Any:
     def exactly(n: int) -> bytes:
         data = b""
         while len(data) < n:
@@ -81,6 +72,49 @@ def _read_job(descriptor: int) -> dict | None:
     return pickle.loads(body) if body else None
 
 
+class _Work:
+    """A worker's slots, and what it has been told about the memory."""
+
+    def __init__(self, job: dict[str, Any], memory: int) -> None:
+        self.memory, self.number = memory, job["number"]
+        self.first, self.last = job["first"], job["last"]
+        self.groups: dict[int, dict[str, np.ndarray]] = {}
+        self.orders = self.group(job["orders"])
+        shown, mine = Arrays(**self.group(job["arrays"])), slice(self.first, self.last)
+        self.slots = Slots(
+            job["env"], job["env_args"], shown.part(self.first, self.last), self.orders["seeds"][mine],
+            self.orders["steps"][mine], self.first, self.orders["busy"][self.number],
+        )  # fmt: skip
+        self.player: Player | None = None
+        self._course: list[Group | None] | None = None
+
+    def group(self, group: Group) -> dict[str, np.ndarray]:
+        """Return the arrays of a group, always the same ones."""
+        if group.start not in self.groups:
+            self.groups[group.start] = group.arrays(self.memory)
+        return self.groups[group.start]
+
+    def mine(self, order: str) -> np.ndarray:
+        """Return this worker's slots of an order."""
+        return self.orders[order][self.first : self.last]
+
+    def do(self, command: bytes, message: Any) -> None:
+        """Carry a command out."""
+        if command == b"S":
+            self.slots.step(self.mine("actions"), self.mine("active"))
+        elif command == b"R":
+            which = np.flatnonzero(self.mine("reset"))
+            self.slots.reset(which, self.mine("asked")[which])
+        elif command == b"P":
+            if self.player is None or self._course != message["course"]:
+                self._course = message["course"]
+                course = Course(*(self.group(g) if g is not None else {} for g in self._course))
+                self.player = Player(self.slots, course.part(self.first, self.last), self.first)
+            self.player.play(message["job"], Inference(message["form"], self.group(message["policies"])))
+        else:
+            self.orders["wandered"][self.number] = wander(self.slots, message["seconds"], message["seed"])
+
+
 def main(commands: int, replies: int, memory: int, stack: int) -> None:
     """Serve until the parent closes the command pipe; the arguments are inherited file descriptors.
 
@@ -90,23 +124,18 @@ def main(commands: int, replies: int, memory: int, stack: int) -> None:
         os.set_inheritable(descriptor, False)  # a game started by an environment must not keep the pipes open
     faulthandler.enable(stack, all_threads=False)
     faulthandler.register(SHOW_STACK, stack, all_threads=True)
-    slots = None
+    work = None
     try:
-        job = _read_job(commands)
+        job = _read_message(commands)
         if job is None:
             return
-        block = mmap.mmap(memory, block_size(job["info"], job["n_slots"]))
-        arrays, orders = block_arrays(block, job["info"], job["n_slots"])
-        at = orders["at"][job["number"] :][:1]
-        slots = Slots(job["env"], job["env_args"], arrays, job["first"], job["count"], at)
-        mine = slice(job["first"], job["first"] + job["count"])
+        work = _Work(job, memory)
         os.write(replies, b"K")
-        while (command := os.read(commands, 1)) in (b"R", b"S"):
-            which = np.flatnonzero(orders["reset" if command == b"R" else "active"][mine]) + job["first"]
-            if command == b"R":
-                slots.reset(which, orders["seeds"][which])
-            else:
-                slots.step(orders["actions"], which)
+        while command := os.read(commands, 1):
+            message = _read_message(commands) if command in (b"P", b"W") else None
+            if command in (b"P", b"W") and message is None:
+                break  # the parent is gone
+            work.do(command, message)
             os.write(replies, b"K")
     except BrokenPipeError:
         pass  # the parent is gone
@@ -121,5 +150,5 @@ def main(commands: int, replies: int, memory: int, stack: int) -> None:
         except BrokenPipeError:
             pass
     finally:
-        if slots is not None:
-            slots.close()
+        if work is not None:
+            work.slots.close()

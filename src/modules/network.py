@@ -166,17 +166,18 @@ class Network(nn.Module):
         x = self.activation(_affine(self.activation(x), w["fc2.w"], w["fc2.b"]))
         return _affine(x, w["head.w"], w["head.b"])
 
-    def step_from(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate one time step of networks from their first layer's sums on.
+    def step(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate one time step of networks.
 
         Args:
             w: the layers of one network, or of K.
-            x: [L, H], or [K, L, H].
+            x: [L, I], or [K, L, I].
             hidden: [L, H], or [K, L, H] (returned as it is by feed-forward networks).
 
         Returns:
             outputs [(K,) L, n_outputs], the next hidden state.
         """
+        x = _affine(x, w["fc1.w"], w["fc1.b"])
         if not self.recurrent:
             return self.after_first(w, x), hidden
         from_input = _affine(self.activation(x), w["w_ih"].transpose(-1, -2), w["b_ih"])

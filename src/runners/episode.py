@@ -17,15 +17,13 @@ import torch
 from ..components.batch import Batch
 from ..components.config import key
 from ..components.errors import UserError
-from ..components.generators import generator
 from ..components.hints import Use
 from ..components.machine import in_use
-from ..components.seeding import episode_seed
-from ..controllers.acting import Noise
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
+from ..envs.course import FINAL, Course, Job, at_layout, ends_layout, store_layout
 from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
-from .common import Acting, Episodes
+from .common import Episodes
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,7 @@ class EpisodeConfig(VecConfig):
 
 
 class EpisodeRunner:
-    """Steps B slots with one network call for all of them, ended ones included: the call's shape, and so its last
-    bits, depend on the configuration alone.
+    """Plays whole episodes in B slots.
 
     Args:
         config: what it reads.
@@ -74,11 +71,12 @@ class EpisodeRunner:
         self.skipped = np.zeros(self.n_slots, np.int64)
         self._earlier_restarts = 0
         self._row_seeds = np.full(self.n_slots * self.per_slot, -1, np.int64)
-        self.acting = generator(seed, "acting")
         self.time_env = self.time_act = 0.0
         #: steps that slots could have made in this process's batches, and those in which they waited for others
         self._slot_steps = self._waited = 0
-        self._store: dict[str, np.ndarray] = {}
+        own = not config.common_reward or self.info.team_reward
+        self._rewards: Any = "own" if own else config.reward_scalarisation
+        self.course = self._new_course()
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
@@ -91,137 +89,57 @@ class EpisodeRunner:
                 f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes."
             )
 
-    # -- the loop shared by training and testing ----------------------------------------------------------
+    # -- what training and testing share -----------------------------------------------------------------------
 
-    def _play(
-        self,
-        purpose: Literal["train", "test"],
-        plan: list[list[int]],
-        noise: torch.Generator | None,
-        store: dict[str, np.ndarray] | None,
-    ) -> Episodes:
+    def _new_course(self, most: int = 0) -> Course:
+        """Return the arrays that episodes are written down in, up to ``most`` (and a batch's) for each slot."""
+        hidden = self.mac.initial_hidden(1).shape[-1]
+        course = Course(
+            self.vec.room(at_layout(self.info, self.n_slots, hidden, self._segments)),
+            self.vec.room(ends_layout(self.info, self.n_slots, max(most, self._most), self._segments)),
+            self.vec.room(store_layout(self.info, *self._batch_shape)),
+        )
+        course.at["number"][:], course.at["last"][:], course.at["fresh"][:] = -1, -1, True
+        return course
+
+    def _play(self, purpose: Literal["train", "test"], plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
 
         In place of an episode that is lost with its worker comes one more, with the number that follows the plan's.
 
         Args:
-            noise: where action noise comes from; None acts greedily.
-            store: arrays [rows, T+1, ...] to fill, row = position in the plan, slot by slot; None keeps nothing.
+            keep: write their steps to the store too, in rows by slot and place in the plan.
         """
-        out, n = self.vec.arrays, self.n_slots
-        todo = [list(numbers) for numbers in plan]
-        beyond = [numbers[-1] + 1 if numbers else 0 for numbers in plan]
-        first = np.cumsum([0, *(len(p) for p in plan)])[:-1]
-        row, step = first.copy(), np.zeros(n, np.int64)
-        active = np.array([bool(p) for p in todo])
-        hidden = self.mac.initial_hidden(n)
-        last = np.full((n, self.info.n_agents), -1, np.int64)
-        returns = np.zeros((n, self.info.n_agents), np.float64)
-        # an idle slot is a dummy row of the network call: all actions legal, whatever is left in its arrays
-        finished: dict[int, tuple[np.ndarray, int, np.ndarray]] = {}
-        slots = np.flatnonzero(active)
-        now = time.perf_counter()
-        self._reset(purpose, slots, np.array([todo[b].pop(0) for b in slots]))
-        self.time_env += time.perf_counter() - now
-        act = self._actor(noise)
-        while active.any():
-            began = time.perf_counter()
-            policy, choice, hidden = act(last, hidden)
-            now = time.perf_counter()
-            self.time_act += now - began
-            at, taken = self._places(row, step, active)
-            if store is not None:
-                self._keep(store, at, taken, "obs", "state", "avail", "alive")
-            alive = out.alive.sum(-1)
-            actions = choice.cpu().numpy()
-            self.vec.begin(actions, active)
-            if store is not None:  # while the workers are at it
-                store["actions"][at] = actions[taken]
-                store["log_prob"][at] = policy.log_prob(choice).cpu().numpy()[taken]
-            self.vec.finish()
-            lost, real = np.flatnonzero(self.vec.lost), active
-            if len(lost):
-                real = active & ~self.vec.lost
-                at, taken = (row[real], step[real]), real
-            reward = self._reward(out.reward)
-            returns[real] += reward[real]
-            if store is not None:
-                store["filled"][at] = True
-                store["reward"][at] = reward[taken]
-                self._keep(store, at, taken, "terminated", "truncated", "agent_terminated")
-            step[real] += 1
-            last = actions
-            if purpose == "train":
-                self.t_env += int(np.count_nonzero(real))
-                self.agent_steps += int(alive[real].sum())
-            for b in lost:
-                todo[b].append(beyond[b])
-                beyond[b] += 1
-                if store is not None:
-                    self._drop(int(b), store, int(row[b]), int(step[b]))
-            ended = np.flatnonzero(real & (out.terminated | out.truncated))
-            for b in ended:
-                finished[int(row[b])] = (returns[b].copy(), int(step[b]), out.metrics[b].astype(np.float64))
-                if store is not None:
-                    self._keep_end(int(b), store, int(row[b]), int(step[b]))
-            row[ended] += 1
-            ended = np.concatenate([ended, lost])
-            if len(ended):
-                step[ended], returns[ended], last[ended] = 0, 0.0, -1
-                hidden[torch.from_numpy(ended).to(hidden.device)] = 0.0
-                again = np.array([b for b in ended if todo[b]], np.int64)
-                active[[b for b in ended if not todo[b]]] = False
-                self._reset(purpose, again, np.array([todo[b].pop(0) for b in again]))
-            self.time_env += time.perf_counter() - now
-        act.settle()
-        ends = [finished[r] for r in sorted(finished)]
-        return Episodes([r for r, *_ in ends], [length for _, length, _ in ends], [m for *_, m in ends])
+        most, b = max(len(p) for p in plan), self.n_slots
+        if self.course.ends["length"].shape[1] < most:
+            self.course = self._new_course(most)
+        at = self.course.at
+        at["fresh"][:], at["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
+        self._do(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
+        return Episodes.of(self.course, [(i, k) for i in range(b) for k in range(int(at["done"][i]))])
 
-    def _keep(self, store: dict[str, np.ndarray], at: tuple[Any, Any], taken: Any, *names: str) -> None:
-        """Keep what the slots ``taken`` show, at the places ``at``."""
-        for name in names:
-            store[name][at] = getattr(self.vec.arrays, name)[taken]
+    def _do(self, job: Job) -> None:
+        """Have a job played, and its time taken."""
+        at = self.course.at
+        for name in ("column", "done", "lost", "acting", "playing"):
+            at[name][:] = 0
+        began = time.perf_counter()
+        self.vec.play(self.course, job, self.mac.actor())
+        took = time.perf_counter() - began
+        acting = took * float(at["acting"].sum()) / max(float(at["playing"].sum()), 1e-9)
+        self.time_act += acting
+        self.time_env += took - acting
 
-    def _keep_end(self, b: int, store: dict[str, np.ndarray], row: int, step: int) -> None:
-        """Keep what slot b's episode ended with."""
-        self._row_seeds[row] = self.vec.seeds[b]
-        self._keep(store, (row, step), b, "obs", "state", "avail")
+    def _count(self) -> None:
+        """Count the steps in the store."""
+        filled = self.course.store["filled"]
+        self.t_env += int(np.count_nonzero(filled))
+        self.agent_steps += int(np.count_nonzero(self.course.store["alive"][filled]))
 
-    def _drop(self, b: int, store: dict[str, np.ndarray], row: int, step: int) -> None:
-        """Forget the ``step`` steps of slot b's training episode, which was lost with its worker."""
-        self.t_env -= step
-        self.agent_steps -= int(store["alive"][row, :step].sum())
-        self.skipped[b] += 1
-        for array in store.values():
-            array[row] = 0
-
-    def _reset(self, purpose: Literal["train", "test"], slots: np.ndarray, numbers: np.ndarray) -> None:
-        if len(slots):
-            seeds = [episode_seed(self.seed, purpose, int(b), int(k)) for b, k in zip(slots, numbers, strict=False)]
-            self.vec.reset(slots, np.array(seeds, np.int64))
-
-    @staticmethod
-    def _places(row: np.ndarray, step: np.ndarray, active: np.ndarray) -> tuple[tuple[Any, Any], Any]:
-        """Where in the store this step of the slots goes, and which of the slots it is (slices where they will do)."""
-        if active.all() and (step == step[0]).all() and len(row) == row[-1] - row[0] + 1:
-            return (slice(row[0], row[-1] + 1), int(step[0])), slice(None)
-        return (row[active], step[active]), active
-
-    def _actor(self, noise: torch.Generator | None) -> Acting:
-        shape = (self.n_slots, self.info.n_agents, self.info.n_actions)
-        drawn = None if noise is None else Noise(noise, shape, self.device)
-        return Acting(self.mac.actor(self.n_slots), self.vec.arrays, drawn, self.device)
-
-    def _reward(self, reward: np.ndarray) -> np.ndarray:
-        """[B, N] rewards as the learners see them: the common one in every column, or each agent's own."""
-        if not self.config.common_reward or self.info.team_reward:
-            return reward
-        team = (
-            reward.sum(-1, keepdims=True)
-            if self.config.reward_scalarisation == "sum"
-            else reward.mean(-1, keepdims=True)
-        )
-        return np.broadcast_to(team, reward.shape)
+    def _clear(self) -> None:
+        """Empty the store: what is not filled must not hold the last batch's flags."""
+        for array in self.course.store.values():
+            array.fill(0)
 
     # -- training ----------------------------------------------------------------------------------------------
 
@@ -229,15 +147,18 @@ class EpisodeRunner:
         """Collect one batch: `batch_size` whole episodes, cut to the longest."""
         began = self.episodes // self.n_slots
         plan = [list(range(k, k + self.per_slot)) for k in (began + self.skipped).tolist()]
-        store = self._storage()
-        played = self._play("train", plan, self.acting, store)
+        self._clear()
+        played = self._play("train", plan, greedy=False, keep=True)
+        self._count()
+        self._row_seeds = self.course.ends["seed"][:, : self.per_slot].flatten()
+        self.skipped += self.course.at["lost"]
         self.episodes += self.n_slots * self.per_slot
         busy = np.array(played.lengths).reshape(self.n_slots, self.per_slot).sum(1)
         self._slot_steps += int(busy.max()) * self.n_slots
         self._waited += int(busy.max()) * self.n_slots - int(busy.sum())
-        steps = max(played.lengths)
-        tensors = {k: torch.from_numpy(v[:, : steps + (k in ("obs", "state", "avail"))]) for k, v in store.items()}
-        none = {f"final_{k}": tensors[k][:0, 0] for k in ("obs", "state", "avail")}
+        steps, store = max(played.lengths), self.course.store
+        tensors = {k: torch.from_numpy(v[:, : steps + (k in FINAL)]) for k, v in store.items()}
+        none = {f"final_{k}": tensors[k][:0, 0] for k in FINAL}
         batch = Batch(**tensors, **none, final_index=torch.zeros(0, 2, dtype=torch.int64))
         return batch.to(self.device), played
 
@@ -257,57 +178,42 @@ class EpisodeRunner:
         """Rows of a batch, and the most steps of a row."""
         return self.n_slots * self.per_slot, self.info.episode_limit
 
-    def _storage(self) -> dict[str, np.ndarray]:
-        """The preallocated arrays of one batch, cleared (what is not filled must not hold the last batch's flags)."""
-        if not self._store:
-            i, (rows, t) = self.info, self._batch_shape
-            n = i.n_agents
-            self._store = {
-                "obs": np.zeros((rows, t + 1, n, i.obs_size), np.float32),
-                "state": np.zeros((rows, t + 1, i.state_size), np.float32),
-                "avail": np.zeros((rows, t + 1, n, i.n_actions), bool),
-                "actions": np.zeros((rows, t, n), np.int64),
-                "log_prob": np.zeros((rows, t, n), np.float32),
-                "reward": np.zeros((rows, t, n), np.float32),
-                "terminated": np.zeros((rows, t), bool),
-                "truncated": np.zeros((rows, t), bool),
-                "agent_terminated": np.zeros((rows, t, n), bool),
-                "filled": np.zeros((rows, t), bool),
-                "alive": np.zeros((rows, t, n), bool),
-            }
-        for array in self._store.values():
-            array.fill(0)
-        return self._store
+    @property
+    def _segments(self) -> bool:
+        """Whether batches are segments, in which episodes begin and end."""
+        return False
+
+    @property
+    def _most(self) -> int:
+        """Most episodes that a slot can end in a batch."""
+        return self.per_slot
 
     # -- testing -----------------------------------------------------------------------------------------------
 
     def test(self, n_episodes: int, greedy: bool) -> Episodes:
         """Play exactly ``n_episodes`` test episodes; training goes on afterwards as if they had not been.
 
-        They are the same episodes at every test of a run (common seeds make tests comparable); sampled actions
-        come from a stream of their own.
+        They are the same episodes at every test of a run, down to the noise of sampled actions: common seeds make
+        tests comparable.
         """
         timers = self.time_env, self.time_act
         plan = [list(range(len(range(b, n_episodes, self.n_slots)))) for b in range(self.n_slots)]
-        noise = None if greedy else generator(self.seed, "test", self.t_env)
-        played = self._play("test", plan, noise, None)
+        played = self._play("test", plan, greedy, keep=False)
         self.time_env, self.time_act = timers
         return played
 
     # -- state -------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters and the acting stream: between batches nothing else is alive."""
+        """Counters: between batches nothing else is alive."""
         return {
             "t_env": self.t_env, "episodes": self.episodes, "agent_steps": self.agent_steps,
-            "acting": self.acting.get_state(), "skipped": self.skipped.copy(),
-            "worker_restarts": self.worker_restarts,
+            "skipped": self.skipped.copy(), "worker_restarts": self.worker_restarts,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Take counters and stream back; returns notices (none)."""
+        """Take counters back; returns notices (none)."""
         self.t_env, self.episodes, self.agent_steps = (int(state[k]) for k in ("t_env", "episodes", "agent_steps"))
-        self.acting.set_state(state["acting"])
         self.skipped = torch.as_tensor(state["skipped"]).numpy().copy()
         self._earlier_restarts = int(state["worker_restarts"]) - self.vec.worker_restarts
         return []

@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..components import machine
@@ -32,8 +31,6 @@ from ..training import RunConfig, Training
 MEASURES = {"training": 1.0, "collection": 0.25, "random_one_core": 0.25, "random_all": 0.25}
 #: What the time of training goes into.
 PARTS = ("environment", "inference", "learning", "logging", "other")
-#: Pre-drawn actions of random stepping: drawing them must cost next to nothing beside a fast environment.
-_DRAWS = 64
 
 
 class Slice(Stop):
@@ -50,34 +47,6 @@ class Slice(Stop):
         if why and not self.ended:
             self.ended = time.perf_counter()
         return why
-
-
-class RandomSteps:
-    """Steps every slot of ``vec`` with uniformly drawn legal actions; an ended episode is followed by another."""
-
-    def __init__(self, vec: VecEnv, seed: int) -> None:
-        self.vec, self.rng = vec, np.random.default_rng(seed)
-        shape = (_DRAWS, vec.n_slots, vec.info.n_agents, vec.info.n_actions)
-        self.draws = self.rng.random(shape, np.float32) + np.float32(1e-6)  # above an illegal action's 0
-        self._everywhere = np.ones(vec.n_slots, bool)
-        self._drawn = 0
-        self._reset(np.arange(vec.n_slots))
-
-    def _reset(self, slots: np.ndarray) -> None:
-        self.vec.reset(slots, self.rng.integers(2**31, size=len(slots)))
-
-    def run(self, seconds: float) -> tuple[int, float]:
-        """Return the steps made (of all slots) and the seconds they took, at least ``seconds``."""
-        vec, out, steps = self.vec, self.vec.arrays, 0
-        began = time.perf_counter()
-        while (now := time.perf_counter()) - began < seconds or not steps:
-            vec.step((self.draws[self._drawn % _DRAWS] * out.avail).argmax(-1), self._everywhere)
-            self._drawn += 1
-            steps += vec.n_slots - int(vec.lost.sum())
-            over = np.flatnonzero(out.terminated | out.truncated | vec.lost)
-            if len(over):
-                self._reset(over)
-        return steps, now - began
 
 
 class Bench:
@@ -98,18 +67,18 @@ class Bench:
         self.log = RunLog(folder, screen=Screen(io.StringIO(), io.StringIO(), live=False))
         stack.callback(self.log.close)
         self.loop = Training(config, settings.values, self.runner, mac, self.learner)
-        self.limits: dict[str, RandomSteps] = {}
+        self.limits: dict[str, VecEnv] = {}
 
     def build_limits(self) -> None:
         """Build the environments of random stepping; one set where the run's own process steps them anyway."""
         values, vec = self.settings.values, self.runner.vec
 
-        def random_steps(backend: str) -> RandomSteps:
+        def random_steps(backend: str) -> VecEnv:
             made = make_vec(
                 values["env"], values["env_args"], vec.n_slots, backend=backend, workers=vec.workers or None
             )
             self.stack.callback(made.close)
-            return RandomSteps(made, values["seed"])
+            return made
 
         one = random_steps("native" if vec.native else "serial")
         self.limits = {"random_one_core": one, "random_all": random_steps("process") if vec.workers else one}
@@ -150,7 +119,9 @@ class Bench:
 
     def speed(self, measure: str, seconds: float) -> tuple[int, float]:
         """Return steps and seconds of a measure other than training."""
-        return self.collect(seconds) if measure == "collection" else self.limits[measure].run(seconds)
+        if measure == "collection":
+            return self.collect(seconds)
+        return self.limits[measure].wander(seconds, self.settings.values["seed"])
 
 
 def measure(
@@ -187,7 +158,7 @@ def measure(
                 memory = _memory(bench.runner.vec.workers)  # before there are environments that no run would have
                 bench.build_limits()
                 for name in ("random_one_core", "random_all"):
-                    bench.limits[name].run(0.1)
+                    bench.limits[name].wander(0.1, 0)
             for name, share in list(MEASURES.items())[1:]:
                 if name == "random_all" and not bench.runner.vec.workers:  # the same measure
                     speeds[name].append(speeds["random_one_core"][-1])

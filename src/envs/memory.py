@@ -1,0 +1,62 @@
+"""Arrays that processes share: a file without a name that lives while somebody has it open, and grows by groups."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+#: name -> (shape, dtype)
+Layout = Mapping[str, tuple[tuple[int, ...], str]]
+
+_LINE = 64  # bytes; an array begins on a cache line of its own
+
+
+def nameless() -> int:
+    """Return the descriptor of an empty file without a name: nothing is left behind, however we end."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("environments")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Where in the file a group of arrays is: its first byte, its length, and name -> (offset in it, shape, dtype)."""
+
+    start: int
+    length: int
+    places: dict[str, tuple[int, tuple[int, ...], str]]
+
+    def arrays(self, descriptor: int) -> dict[str, np.ndarray]:
+        """Return the arrays, as views of the file's memory."""
+        block = mmap.mmap(descriptor, self.length, offset=self.start)
+        return {
+            name: np.ndarray(shape, dtype, buffer=block, offset=offset)
+            for name, (offset, shape, dtype) in self.places.items()
+        }
+
+
+class Memory:
+    """The file; whoever inherits ``descriptor`` sees the same arrays through :class:`Group`."""
+
+    def __init__(self) -> None:
+        self.descriptor = nameless()
+        self._size = 0
+
+    def add(self, layout: Layout) -> Group:
+        """Add a group of arrays, all zeros. Pages that nobody touches take no memory."""
+        places, length = {}, 0
+        for name, (shape, dtype) in layout.items():
+            places[name] = (length, tuple(shape), dtype)
+            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            length += -(-size // _LINE) * _LINE
+        length = max(length, _LINE)
+        group = Group(self._size, length, places)
+        self._size += -(-length // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        os.ftruncate(self.descriptor, self._size)
+        return group

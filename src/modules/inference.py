@@ -1,0 +1,125 @@
+"""Policies evaluated one step after another, in numpy: what acts, in the training process or an environment worker.
+
+Acting calls a small network for a few rows, so often that torch's cost of a call is most of the time; and environment
+workers do without torch. Each slot's agents are a product of their own (numpy's matmul goes through the slots one by
+one), so that a slot's numbers never depend on how many slots are evaluated together, or where.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+#: What an illegal action's logit becomes (as in components.distributions).
+ILLEGAL = np.float32(-1e10)
+_MOST = np.float32(10.0)  # standardised observations are clipped there, as components.normalisation does
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the arrays of :class:`Inference` are to be read.
+
+    | field | meaning |
+    |---|---|
+    | shared | one network for all agents; otherwise the arrays begin with the agents' dimension |
+    | recurrent | a GRU in the middle, otherwise a second layer |
+    | activation | relu or tanh |
+    """
+
+    shared: bool
+    recurrent: bool
+    activation: str
+
+
+class Inference:
+    """All agents' policies at one time step.
+
+    | array | shape | meaning |
+    |---|---|---|
+    | first | [(N,) O, H] | the observation's part of the first layer |
+    | bias | [N, H] | its bias, the agents' ids included |
+    | last | [(N,) A+1, H] | what the last action adds to it, zeros at the end for none; may be missing |
+    | fc2.w, fc2.b | [(N,) H, H], [(N,) H] | the second layer (feed-forward) |
+    | w_ih, b_ih, w_hh, b_hh | [(N,) H, 3H], [(N,) 3H], ... | the GRU: reset, update, candidate (recurrent) |
+    | head.w, head.b | [(N,) H, A], [(N,) A] | the logits |
+    | mean, std | [N, O] | of standardised observations; may be missing |
+    """
+
+    def __init__(self, form: Form, arrays: Mapping[str, np.ndarray]) -> None:
+        self.form, self.arrays = form, dict(arrays)
+        self._agents = np.arange(len(self.arrays["bias"]))
+
+    def __call__(self, obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the logits [S, N, A] and the next hidden state [S, N, H] (as it is, if feed-forward).
+
+        Args:
+            obs: [S, N, O] float32.
+            last: [S, N] int64, -1 at an episode's first step.
+            hidden: [S, N, H] float32.
+        """
+        w = self.arrays
+        if "mean" in w:
+            obs = np.clip((obs - w["mean"]) / w["std"], -_MOST, _MOST)
+        x = self._product(obs, "first")
+        x += w["bias"]
+        if "last" in w:
+            x += w["last"][last] if self.form.shared else w["last"][self._agents, last]
+        x = self._activate(x)
+        if self.form.recurrent:
+            x = hidden = self._gru(x, hidden)
+        else:
+            x = self._activate(self._affine(x, "fc2.w", "fc2.b"))
+        return self._affine(x, "head.w", "head.b"), hidden
+
+    def _product(self, x: np.ndarray, name: str) -> np.ndarray:
+        weight = self.arrays[name]
+        return np.matmul(x, weight) if self.form.shared else np.matmul(x[:, :, None], weight)[:, :, 0]
+
+    def _affine(self, x: np.ndarray, weight: str, bias: str) -> np.ndarray:
+        x = self._product(x, weight)
+        x += self.arrays[bias]
+        return x
+
+    def _activate(self, x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, 0, out=x) if self.form.activation == "relu" else np.tanh(x, out=x)
+
+    def _gru(self, x: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        size = hidden.shape[-1]
+        given, kept = self._affine(x, "w_ih", "b_ih"), self._affine(hidden, "w_hh", "b_hh")
+        gates = given[..., : 2 * size]
+        gates += kept[..., : 2 * size]
+        np.negative(gates, out=gates)
+        np.exp(gates, out=gates)  # overflows to infinity, and the gate to 0: as it should
+        gates += 1
+        np.reciprocal(gates, out=gates)
+        new = kept[..., 2 * size :]
+        new *= gates[..., :size]
+        new += given[..., 2 * size :]
+        np.tanh(new, out=new)
+        following = hidden - new
+        following *= gates[..., size:]
+        following += new
+        return following
+
+
+def choose(logits: np.ndarray, avail: np.ndarray, noise: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Choose among the legal actions; returns the actions [...] int64 and their log-probabilities [...] float32.
+
+    Actions are legal even where logits are NaN: who looks for such numbers shall find them, not a failed game.
+
+    Args:
+        logits: [..., A] float32.
+        avail: [..., A] bool.
+        noise: [..., A] Gumbel noise: actions are drawn by the Gumbel-max rule; None: the most probable ones (the first
+            of equals).
+    """
+    log_p = np.where(avail, logits, ILLEGAL)
+    log_p -= log_p.max(-1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
+    score = np.where(avail, log_p if noise is None else log_p + noise, -np.inf)
+    actions = score.argmax(-1)
+    return actions, np.take_along_axis(log_p, actions[..., None], -1)[..., 0]

@@ -28,7 +28,7 @@ setup(
         "oamarl",
         *(f"oamarl.{name}" for name in find_namespace_packages("src", exclude=["config*", "*__pycache__*"])),
     ],
-    package_data={"oamarl": ["config/*.yaml", "config/*/*.yaml"]},
+    package_data={"oamarl": ["config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"]},
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",
@@ -45,6 +45,8 @@ setup(
     ],
     extras_require={
         "pettingzoo": ["pettingzoo>=1.25", "mpe2>=1.1"],
+        # the push of JaxMARL's own class is replaced, and JaxMARL needs Python 3.11
+        "smax": ["jaxmarl>=0.2,<0.3; python_version >= '3.11'", "jax>=0.10; python_version >= '3.11'"],
         "video": ["imageio-ffmpeg>=0.5"],
         "tensorboard": ["tensorboard>=2.15"],
         "wandb": ["wandb>=0.20"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .components.errors import UserError
 from .components.logging import RunLog
 from .components.trackers import TrackersConfig
 from .controllers.basic_mac import MACConfig
+from .envs.build import factory
 from .envs.vec import VecConfig, make_info
 from .evaluation import Plan, evaluate, logged_metrics, report, write_report
 from .settings import Settings
@@ -34,6 +36,9 @@ class EvaluationConfig:
         "Play test_nepisode episodes with the policies of checkpoint_path, log test_* metrics, and train nothing."
     )
     render: bool = key("With evaluate: record the first episodes as a video in the run's folder.")
+    save_replay: bool = key(
+        "With evaluate: keep StarCraft II's replays, one an episode, in the run's folder, replays/."
+    )
 
 
 def asked(settings: Settings) -> bool:
@@ -43,7 +48,14 @@ def asked(settings: Settings) -> bool:
         UserError: keys that contradict it.
     """
     config, values = settings.part(EvaluationConfig), settings.values
+    if config.save_replay and "save_replay" not in inspect.signature(factory(values["env"])).parameters:
+        raise UserError(
+            f"save_replay=True: the environment '{values['env']}' has no replays, which are StarCraft II's; "
+            "`oamarl evaluate --video` records episodes."
+        )
     if not config.evaluate:
+        if config.save_replay:
+            raise UserError("save_replay=True keeps replays of evaluations: use it with evaluate=True.")
         if config.render:
             raise UserError(
                 "render=True records evaluations: use it with evaluate=True, or `oamarl evaluate RUN --render` later."
@@ -78,9 +90,9 @@ def run(settings: Settings) -> int:
 
     def body(log: RunLog) -> dict[str, Any]:
         plan = Plan(
-            values["env"], values["env_args"], values["test_nepisode"], values["seed"], values["test_greedy"],
-            values["batch_size_run"], settings.part(VecConfig), values["common_reward"], values["reward_scalarisation"],
-            log.folder / VIDEO_FILE if values["render"] else None,
+            values["env"], with_replays(values, log.folder), values["test_nepisode"], values["seed"],
+            values["test_greedy"], values["batch_size_run"], settings.part(VecConfig), values["common_reward"],
+            values["reward_scalarisation"], log.folder / VIDEO_FILE if values["render"] else None,
         )  # fmt: skip
         episodes = evaluate(team, plan)
         found = logged_metrics(episodes, plan, team.info)
@@ -93,6 +105,14 @@ def run(settings: Settings) -> int:
 
     info, trackers = {"evaluated": str(path)}, settings.part(TrackersConfig)
     return experiment.execute(values, notices, body, info=info, trackers=trackers).exit_code
+
+
+def with_replays(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the environment's arguments; replays that are asked for go to ``folder`` unless a place is given."""
+    args = dict(values["env_args"])
+    if values["save_replay"]:
+        args |= {"save_replay": True, "replay_dir": args.get("replay_dir") or str(folder / "replays")}
+    return args
 
 
 def check_same_policies(settings: Settings, saved: Mapping[str, Any], path: Path) -> None:

@@ -369,7 +369,6 @@ def test_inert_keys_give_one_notice(world):
 @pytest.mark.parametrize(
     "override",
     [
-        "save_replay=True",
         "action_selector=epsilon_greedy", "agent_output_type=q", "mask_before_softmax=False",
         "env_args.pretrained_wrapper=PretrainedTag", "env_args.seed=3",
     ],
@@ -382,7 +381,6 @@ def test_refused_values(world, override):
 
 def test_what_happens_anyway_is_accepted_silently(world):
     s = ok(
-        "save_replay=False",
         "action_selector=multinomial", "agent_output_type=pi_logits", "mask_before_softmax=True",
         "env_args.pretrained_wrapper=null", "env_args.seed=null",
     )  # fmt: skip

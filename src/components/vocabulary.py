@@ -55,7 +55,6 @@ REFUSED: dict[str, Only] = {
     "action_selector": Only(("soft_policies", "multinomial", None), "policies are sampled"),
     "agent_output_type": Only(("pi_logits", None), "agents are policies"),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
-    "save_replay": Only((False, None), "replay files are StarCraft II's; `oamarl evaluate --video` records episodes"),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
     "env_args.seed": Only((None,), "`seed` seeds every episode"),
 }
@@ -95,7 +94,7 @@ READ: tuple[str, ...] = (
     "critic_type", "entropy_coef", "env", "env_args", "epochs", "eps_clip", "evaluate", "gamma", "grad_norm_clip",
     "hidden_dim", "label", "learner", "local_results_path", "log_interval", "lr", "mac", "name", "obs_agent_id",
     "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation", "runner",
-    "save_model", "save_model_interval", "standardise_returns", "standardise_rewards", "t_max",
+    "save_model", "save_model_interval", "save_replay", "standardise_returns", "standardise_rewards", "t_max",
     "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode", "use_cuda", "use_rnn",
     "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model", "wandb_team",
 )  # fmt: skip

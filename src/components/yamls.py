@@ -143,7 +143,16 @@ def description(path: Path) -> str:
 
 def needs(path: Path) -> list[str]:
     """Return the Python packages named by a ``# needs: a, b`` line of an environment's YAML."""
+    return [name.strip() for name in _note(path, "needs").split(",") if name.strip()]
+
+
+def how_to_install(path: Path) -> str:
+    """Return the command of an ``# install:`` line, for what pip cannot bring; ``""`` where there is none."""
+    return _note(path, "install")
+
+
+def _note(path: Path, kind: str) -> str:
     for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# needs:"):
-            return [name.strip() for name in line.removeprefix("# needs:").split(",") if name.strip()]
-    return []
+        if line.startswith(f"# {kind}:"):
+            return line.removeprefix(f"# {kind}:").strip()
+    return ""

@@ -5,4 +5,8 @@ REGISTRY = {
     "maze": ".maze:Maze",
     "matrix": ".matrix:Matrix",
     "gymma": ".gymma:gymma",
+    "smax": ".smax:Smax",
+    "sc2": ".sc2:sc2",
+    "sc2v2": ".sc2v2:sc2v2",
+    "smaclite": ".smaclite:smaclite",
 }

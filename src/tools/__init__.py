@@ -16,6 +16,7 @@ COMMANDS = {
     "plot": ("plot", "pictures of many runs: curves, profiles, comparisons, reuse"),
     "report": ("report", "one HTML page about a sweep or any runs"),
     "sweep": ("sweep", "many runs from one file: algorithms x environments x seeds, on cores or a Ray cluster; search"),
+    "install": ("install", "StarCraft II, its maps and packages: sc2, sc2v2, smaclite"),
     "runs": ("runs", "stored runs: list, show, compare, delete, export to MongoDB and back"),
 }
 

@@ -25,9 +25,9 @@ def _missing(names: list[str]) -> list[str]:
     return missing
 
 
-def _installed(names: list[str]) -> str:
+def _installed(names: list[str], command: str) -> str:
     missing = _missing(names)
-    return f"  [not installed: pip install {' '.join(missing)}]" if missing else "  [installed]"
+    return f"  [not installed: {command or ' '.join(['pip install', *missing])}]" if missing else "  [installed]"
 
 
 def _offered(entries: tuple[plugins.Plugin, ...], ours: Mapping[str, object]) -> str:
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
             continue
         print(f"{section} ({flag}=NAME)")
         for name, path in ours[section].items():
-            state = _installed(yamls.needs(path)) if section == "environments" else ""
+            state = _installed(yamls.needs(path), yamls.how_to_install(path)) if section == "environments" else ""
             print(f"  {name:<{width}}  {yamls.description(path)}{state}")
         for name, entries in theirs[section].items():
             print(f"  {name:<{width}}  {_offered(entries, ours[section])}")

@@ -1,0 +1,161 @@
+"""What StarCraft environments need from outside, and the one sentence for each thing that is missing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..components.errors import UserError, first_line, nearest
+from .smax_maps import _MISSING as UNLIKE
+from .smax_maps import MAPS
+
+
+def smax_map(map_name: str) -> str:
+    """Return the map of `smax` nearest to a map of SMAC, SMACv2 (by its number of units) or SMAClite."""
+    for name in MAPS:
+        if name.lower() == map_name.lower():
+            return name
+    found = re.search(r"(\d+)_vs_\d+$", map_name)
+    if found and map_name.partition("_")[0] in ("protoss", "terran", "zerg"):
+        units = int(found[1])
+        return f"smacv2_{min((5, 10, 20), key=lambda n: abs(n - units))}_units"
+    if "gen" in map_name:
+        return "smacv2_5_units"
+    kin = {name.lower(): other for name, (_, other) in UNLIKE.items()}
+    near = re.search("'(.+)'", nearest(map_name, [*MAPS, *UNLIKE]))
+    return kin.get(map_name.lower()) or (smax_map(near[1]) if near else "3m")
+
+
+def smax_command(map_name: str) -> str:
+    """Return the command line that trains on the nearest map of `smax`: what was typed, for the other environment."""
+    words = sys.argv[1:]
+    config = "oappo"
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--config":
+            config = value if equals else (words[i + 1] if i + 1 < len(words) else config)
+    others = words[words.index("with") + 1 :] if "with" in words else []
+    keys = ("env_args", "env=", "checkpoint_path", "evaluate", "backend", "on_worker_death")
+    kept = [shlex.quote(word) for word in others if not word.startswith(keys)]
+    start = "oamarl" if Path(sys.argv[0]).name == "oamarl" else "python src/main.py"
+    return " ".join(
+        [start, f"--config={config}", "--env-config=smax", "with", f"env_args.map_name={smax_map(map_name)}", *kept]
+    )
+
+
+def otherwise(map_name: str) -> str:
+    """Return the end of a sentence about something missing: what runs without it."""
+    same = smax_map(map_name) == map_name
+    return f"; {'the same map' if same else 'a map like it'} without the game: `{smax_command(map_name)}`"
+
+
+def load(env: str, module: str, attribute: str, map_name: str) -> Any:
+    """Import ``attribute`` of a StarCraft package (``smac.env``).
+
+    Raises:
+        UserError: it is not installed, is another package of that name, or cannot be imported.
+    """
+    package = module.partition(".")[0]
+    _plain_protobuf()
+    get = f"run `oamarl install {env}`{otherwise(map_name)}"
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        missing = error.name or package
+        if missing == package:
+            raise UserError(
+                f"The environment '{env}' needs the package '{package}', which is not installed: {get}"
+            ) from error
+        if missing.split(".")[0] != package:
+            raise UserError(
+                f"The environment '{env}' needs the package '{missing.split('.')[0]}', which '{package}' uses and "
+                f"which is not installed: {get}"
+            ) from error
+        wrong: Exception = error
+    except AttributeError as error:
+        wrong = error
+    except Exception as error:
+        if "Descriptors cannot be created" in str(error):
+            raise UserError(
+                f"The environment '{env}' cannot talk to StarCraft II with this 'protobuf', which was loaded before "
+                "it: start the program with PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python in the environment."
+            ) from error
+        raise UserError(
+            f"The environment '{env}' cannot be used: importing '{module}' fails: {type(error).__name__}: "
+            f"{first_line(error)}; install it anew with `oamarl install {env}`{otherwise(map_name)}"
+        ) from error
+    raise UserError(
+        f"The installed package '{package}' is not StarCraft's (PyPI has another one of that name): "
+        f"run `pip uninstall {package}`, then `oamarl install {env}`{otherwise(map_name)}"
+    ) from wrong
+
+
+def _plain_protobuf() -> None:
+    """StarCraft's messages were compiled by an old protobuf: newer ones read them in their Python mode only.
+
+    Workers inherit the choice. It must be made before protobuf is first imported.
+    """
+    try:
+        version = importlib.metadata.version("protobuf").split(".")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if tuple(int(v) for v in version[:2] if v.isdigit()) > (3, 20):
+        os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+
+
+def unknown_map(env: str, map_name: Any, known: Iterable[str]) -> UserError:
+    """Return the error of a map that does not exist."""
+    names = sorted(known)
+    listed = f": use one of {', '.join(names)}" if names else ""
+    if map_name is None:
+        return UserError(f"The environment '{env}' needs env_args.map_name{listed}.")
+    near = nearest(str(map_name), names)
+    return UserError(f"env_args.map_name='{map_name}' is not a map of '{env}'{near or f'{listed}.'}")
+
+
+def check_game(env: str, version: str | None, map_name: str) -> None:
+    """Look for the game and the map's file as SMAC will, without starting anything.
+
+    Raises:
+        UserError: one of them is missing, or the game is not of the version that is asked for.
+    """
+    if "pysc2" not in sys.modules:  # whatever plays it does so without StarCraft II
+        return
+    maps, run_configs = (importlib.import_module(f"pysc2.{name}") for name in ("maps", "run_configs"))
+    try:
+        found = run_configs.get(version=version)
+        path = maps.get(map_name).path
+    except Exception as error:
+        raise explain(env, map_name, error) from error
+    folder = Path(found.data_dir)
+    if not (folder / "Maps" / path).is_file():
+        raise UserError(
+            f"The map file {folder / 'Maps' / path} is missing: run `oamarl install {env} --only maps`"
+            f"{otherwise(map_name)}"
+        )
+
+
+def explain(env: str, map_name: str, error: Exception) -> UserError:
+    """Return the user's sentence for what SMAC or PySC2 raise when they look for StarCraft II and start it."""
+    if isinstance(error, ValueError) and "version" in str(error):
+        known = re.findall(r"'([^']+)'", str(error).partition("Known")[2])
+        has = f"; it has {', '.join(known)}" if known else ""
+        return UserError(f"StarCraft II of env_args.game_version is not installed in {game_folder()}{has}.")
+    where = f"in {game_folder()} ({'SC2PATH' if os.environ.get('SC2PATH') else 'SC2PATH is not set'})"
+    if isinstance(error, FileNotFoundError) or not game_folder().is_dir():
+        what = f"StarCraft II is not installed {where}"
+    else:
+        what = f"StarCraft II {where} cannot be started: {type(error).__name__}: {first_line(error)}"
+    return UserError(f"{what}: run `oamarl install {env}`{otherwise(map_name)}")
+
+
+def game_folder() -> Path:
+    """Return where StarCraft II is looked for: SC2PATH, otherwise ~/StarCraftII."""
+    return Path(os.environ.get("SC2PATH") or "~/StarCraftII").expanduser()

@@ -1,0 +1,301 @@
+"""``oamarl install WHAT``: games and packages that pip alone cannot bring."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..components.errors import UserError, nearest, one_of
+from .arguments import Arguments
+from .downloads import download, move_into, sha256_of, unpack
+
+USAGE = """\
+usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game-version 4.10|4.6.2]
+                      [--only game|maps|package] [--from URL|DIR] [--sha256 FILE=HEX ...]
+
+  sc2                 StarCraft II for Linux (4 GB to fetch), SMAC's maps and the package `smac`
+  sc2v2               the same for SMACv2
+  smaclite            the package `smaclite`, which needs no game
+  --accept-licence    you have read and accept Blizzard's AI and Machine Learning licence (asked otherwise)
+  --path DIR          where the game lies (SC2PATH, otherwise ~/StarCraftII)
+  --game-version      4.10; 4.6.2 is what the SMAC paper used: win rates of the two differ
+  --only              one of the three things
+  --from URL|DIR      a mirror, or a folder of archives, in place of the publishers' addresses
+  --sha256 FILE=HEX   what an archive must have (SC2.4.10.zip=...)
+
+What is there already is left as it is; what broke off is gone on with."""
+
+LICENCE = "http://blzdistsc2-a.akamaihd.net/AI_AND_MACHINE_LEARNING_LICENSE.html"
+#: what Blizzard makes one type to accept it, and the password of its archives
+AGREED = "iagreetotheeula"
+GAMES = {
+    "4.10": "http://blzdistsc2-a.akamaihd.net/Linux/SC2.4.10.zip",
+    "4.6.2": "http://blzdistsc2-a.akamaihd.net/Linux/SC2.4.6.2.69232.zip",
+}
+#: Below the game's folder: archives while they are needed, and the record of those that came. Nobody publishes
+#: checksums of them: they are recorded the first time, and compared if they come again.
+FOLDER, RECORD = ".oamarl-install", "archives.json"
+#: StarCraft's Python packages list more than they import, some of it harmful (enum34): they go in without it.
+_TALK = ("absl-py", "numpy", "portpicker", "protobuf", "s2clientprotocol", "websocket-client")
+
+
+@dataclass(frozen=True)
+class What:
+    """One thing to install: where its maps come from, and its package's commit; ``needs`` are from PyPI."""
+
+    package: str
+    repository: str
+    commit: str
+    needs: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+    maps: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The archive of the package's source."""
+        return f"https://github.com/{self.repository}/archive/{self.commit}.zip"
+
+    @property
+    def archive(self) -> str:
+        """Its name in a mirror."""
+        return f"{self.package}-{self.commit}.zip"
+
+
+TARGETS = {
+    "sc2": What(
+        "smac", "oxwhirl/smac", "d6aab33f76abc3849c50463a8592a84f59a5ef84", _TALK, ("pysc2>=3,<5",),
+        "https://github.com/oxwhirl/smac/releases/download/v0.1-beta1/SMAC_Maps.zip",
+    ),
+    "sc2v2": What(
+        "smacv2", "oxwhirl/smacv2", "577ab5a2cff2391f8df582da5731ea9cd6adf3c6", _TALK, ("pysc2>=3,<5",),
+        "https://github.com/oxwhirl/smacv2/releases/download/maps/SMAC_Maps.zip",
+    ),
+    "smaclite": What(
+        "smaclite", "uoe-agents/smaclite", "0d6abbea1334011984ae4704a0ef7a33c36057d6",
+        ("numpy", "gymnasium", "pygame", "scikit-learn", "rtree>=1.1"),
+    ),
+}  # fmt: skip
+PARTS = ("game", "maps", "package")
+
+
+def _arguments(argv: list[str]) -> Any:
+    parser = Arguments("install", "one thing to install")
+    parser.add_argument("what", nargs="?")
+    parser.add_argument("--accept-licence", "--accept-license", action="store_true")
+    parser.add_argument("--path", type=Path)
+    parser.choice("--game-version", tuple(GAMES), "4.10")
+    parser.add_argument("--only")
+    parser.add_argument("--from", dest="mirror")
+    parser.add_argument("--sha256", nargs="+", action="extend", default=[], metavar="FILE=HEX")
+    given = parser.parse_args(argv)
+    if given.what not in TARGETS:
+        wrong = f"`oamarl install` does not know '{given.what}'" if given.what else "`oamarl install` needs a name"
+        raise UserError(f"{wrong}: use {one_of(TARGETS)}{nearest(given.what or '', TARGETS)}")
+    if given.only is not None and given.only not in PARTS:
+        raise UserError(f"--only {given.only} is not allowed: use {one_of(PARTS)}{nearest(given.only, PARTS)}")
+    if given.what == "smaclite" and given.only in ("game", "maps"):
+        raise UserError(
+            f"`oamarl install smaclite --only {given.only}` has nothing to do: smaclite is a package alone."
+        )
+    given.sums = {}
+    for word in given.sha256:
+        name, equals, value = word.partition("=")
+        if not equals or len(value) != 64 or value.strip("0123456789abcdefABCDEF"):
+            raise UserError(f"--sha256 {word} is not of the form FILE=HEX, with 64 hexadecimal digits.")
+        given.sums[name] = value
+    return given
+
+
+def main(argv: list[str]) -> int:
+    """Install; return the exit status."""
+    if "-h" in argv or "--help" in argv:
+        print(USAGE)
+        return 0
+    given = _arguments(argv)
+    what = TARGETS[given.what]
+    game = (given.path or Path(os.environ.get("SC2PATH") or "~/StarCraftII")).expanduser().absolute()
+    wanted = [given.only] if given.only else [p for p in PARTS if what.maps or p == "package"]
+    if "game" in wanted:
+        install_game(game, given)
+    if "maps" in wanted:
+        install_maps(game, what, given)
+    if "package" in wanted:
+        install_package(what, given)
+    if what.maps and game != Path("~/StarCraftII").expanduser() and os.environ.get("SC2PATH") != str(game):
+        print(f"Say where the game is before you train: export SC2PATH={game}")
+    example = {"sc2": "3s5z_vs_3s6z", "sc2v2": "protoss_5_vs_5", "smaclite": "2s3z"}[given.what]
+    print(f"Try: oamarl --config=oappo --env-config={given.what} with env_args.map_name={example}")
+    return 0
+
+
+# -- the game and its maps ---------------------------------------------------------------------------------------
+
+
+def binaries(game: Path) -> list[Path]:
+    """Return the game's programs in its folder."""
+    return sorted(game.glob("Versions/Base*/SC2_x64"))
+
+
+def install_game(game: Path, given: Any) -> None:
+    """Bring StarCraft II to the folder ``game``, unless it is there.
+
+    Raises:
+        UserError: another system than Linux, the licence is not accepted, or something cannot be fetched or written.
+    """
+    if binaries(game):
+        print(f"StarCraft II is in {game}.")
+        return
+    if not sys.platform.startswith("linux"):
+        raise UserError(
+            "Blizzard's archive is for Linux: elsewhere install StarCraft II by Battle.net, then --only maps."
+        )
+    _agree(given.accept_licence)
+    with _work_folder(game) as folder:
+        _bring(GAMES[given.game_version], game, folder, given, password=AGREED)
+        source = folder / "StarCraftII"
+        for program in binaries(source):
+            program.chmod(0o755)
+        if not binaries(source):
+            raise UserError(f"The archive of StarCraft II {given.game_version} has no Versions/Base*/SC2_x64 in it.")
+        move_into(source, game)
+    print(f"StarCraft II {given.game_version} is in {game}.")
+
+
+def install_maps(game: Path, what: What, given: Any) -> None:
+    """Bring the maps to Maps/SMAC_Maps in the game's folder; files of the same name are replaced.
+
+    Raises:
+        UserError: there is no such folder, or something cannot be fetched or written.
+    """
+    if not binaries(game) and sys.platform.startswith("linux"):
+        raise UserError(f"There is no StarCraft II in {game}: install the game first, or say where it is (--path).")
+    assert what.maps is not None
+    name = f"{what.package}-SMAC_Maps.zip"  # two archives of one name
+    with _work_folder(game) as folder:
+        _bring(what.maps, game, folder, given, name=name)
+        found = sorted(p for p in folder.rglob("*.SC2Map") if "__MACOSX" not in p.parts)
+        if not found:
+            raise UserError(f"The archive {what.maps} has no maps (*.SC2Map) in it.")
+        flat = folder / "flat"
+        flat.mkdir()
+        for path in found:
+            os.replace(path, flat / path.name)
+        move_into(flat, game / "Maps" / "SMAC_Maps")
+    print(f"{len(found)} maps are in {game / 'Maps' / 'SMAC_Maps'}.")
+
+
+def _agree(accepted: bool) -> None:
+    if accepted:
+        return
+    print(f"StarCraft II comes under Blizzard's AI and Machine Learning licence: {LICENCE}")
+    if not sys.stdin.isatty():
+        raise UserError(f"The licence of StarCraft II must be accepted: read {LICENCE}, then add --accept-licence.")
+    try:
+        answer = input(f"If you accept it, type {AGREED}: ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() != AGREED:
+        raise UserError("The licence was not accepted: nothing was fetched.")
+
+
+@contextlib.contextmanager
+def _work_folder(game: Path) -> Iterator[Path]:
+    """A folder on the game's disk, so that what was unpacked can be moved in one go; it is gone afterwards."""
+    try:
+        (game / FOLDER).mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(dir=game / FOLDER)
+    except OSError as error:
+        raise UserError(f"Cannot write into {game}: {error.strerror or error}.") from error
+    with made as folder:
+        yield Path(folder)
+
+
+def _bring(url: str, game: Path, folder: Path, given: Any, password: str | None = None, name: str = "") -> None:
+    """Fetch an archive, unpack it into ``folder`` and drop it; it stays where unpacking fails."""
+    archive, dropped = _archive(url, game / FOLDER, given, name)
+    unpack(archive, folder, password)
+    if dropped:
+        archive.unlink()
+
+
+def _archive(url: str, folder: Path, given: Any, name: str = "") -> tuple[Path, bool]:
+    """Return an archive, and whether it is ours to delete.
+
+    Raises:
+        UserError: it cannot be had, or is another file than was told or came last time.
+    """
+    name = name or url.rpartition("/")[2]
+    wanted = given.sums.get(name)
+    if given.mirror and "://" not in given.mirror:
+        path = Path(given.mirror).expanduser() / name
+        if not path.is_file():
+            raise UserError(f"--from {given.mirror} has no {name}.")
+        if wanted and sha256_of(path) != wanted.lower():
+            raise UserError(f"{path} is not the file that was expected: its sha256 is not {wanted}.")
+        return path, False
+    if given.mirror:
+        url = f"{given.mirror.rstrip('/')}/{name}"
+    record = folder / RECORD
+    known = _record(record)
+    target = folder / name
+    wanted = wanted or known.get(url, {}).get("sha256")
+    print(f"Fetching {url}")
+    facts = download(url, target, wanted)
+    known[url] = facts
+    try:
+        record.write_text(json.dumps(known, indent=1))
+    except OSError as error:
+        raise UserError(f"Cannot write {record}: {error.strerror or error}.") from error
+    print(f"{name}: {facts['size']:,} bytes, sha256 {facts['sha256']}{'' if wanted else ' (recorded, not compared)'}")
+    return target, True
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# -- the package -------------------------------------------------------------------------------------------------
+
+
+def install_package(what: What, given: Any) -> None:
+    """Install the package's pinned commit into this Python, without the requirements that it does not need.
+
+    Raises:
+        UserError: pip fails, or another package of the same name is in the way.
+    """
+    source = what.url
+    if given.mirror and "://" not in given.mirror:
+        source = str(_archive(what.url, Path.cwd(), given, what.archive)[0])
+    elif given.mirror:
+        source = f"{given.mirror.rstrip('/')}/{what.archive}"
+    pip("install", *what.needs)
+    pip("install", "--no-deps", *what.alone, source)
+    print(f"The package {what.package} ({what.repository}, commit {what.commit[:8]}) is installed.")
+
+
+def pip(*words: str) -> None:
+    """Run pip in this Python.
+
+    Raises:
+        UserError: it is not there, or fails.
+    """
+    command = [sys.executable, "-m", "pip", *words]
+    if importlib.util.find_spec("pip") is None and shutil.which("uv"):  # uv's environments have no pip
+        command = ["uv", "pip", words[0], "--python", sys.executable, *words[1:]]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise UserError(f"`{' '.join(command)}` failed with exit status {done.returncode}: see above.")

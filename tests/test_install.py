@@ -1,0 +1,360 @@
+"""`oamarl install` against a server of our own: broken connections, wrong files, full disks, no network."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import threading
+import zipfile
+from collections import namedtuple
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oamarl.components.errors import UserError
+from oamarl.main import main
+from oamarl.tools import downloads, install
+
+CONTENT = os.urandom(300_000)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``files`` by name; ``break_after`` bytes of each of the next ``breaks`` replies the line goes dead."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.etag, self.ranges, self.breaks, self.break_after, self.failing = '"one"', True, 0, 0, 0
+        self.asked: list[tuple[str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        s, name = self.server, self.path.rpartition("/")[2]
+        s.asked.append((name, self.headers.get("Range")))
+        if s.failing:
+            s.failing -= 1
+            self.send_error(503)
+            return
+        if name not in s.files:
+            self.send_error(404)
+            return
+        data, first = s.files[name], 0
+        if s.ranges and self.headers.get("If-Range") == s.etag and (given := self.headers.get("Range")):
+            first = int(given.removeprefix("bytes=").rstrip("-"))
+        if first >= len(data) and first:
+            self.send_error(416)
+            return
+        self.send_response(206 if first else 200)
+        self.send_header("ETag", s.etag)
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - first))
+        self.end_headers()
+        if s.breaks:
+            s.breaks -= 1
+            data = data[: first + s.break_after]
+        self.wfile.write(data[first:])
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(downloads, "_PAUSE", 0.0)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server() as made:
+        made.files["a.bin"] = CONTENT
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def fetch(server: Server, folder: Path, sha256: str | None = None) -> dict[str, Any]:
+    return downloads.download(f"{server.url}/a.bin", folder / "a.bin", sha256, say=lambda _: None)
+
+
+# -- downloads ---------------------------------------------------------------------------------------------------
+
+
+def test_what_breaks_off_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+    server.breaks, server.break_after = 3, 70_000
+    facts = fetch(server, tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert facts == {
+        "url": f"{server.url}/a.bin", "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(),
+    }  # fmt: skip
+    assert [r for _, r in server.asked] == [None, "bytes=70000-", "bytes=140000-", "bytes=210000-"]
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:
+    server.breaks, server.break_after = 1, 70_000
+    real = downloads.urllib.request.urlopen
+    with pytest.MonkeyPatch.context() as patch:
+        calls: list[Any] = []
+
+        def once(*args: Any, **more: Any) -> Any:
+            calls.append(1)
+            if len(calls) > 1:
+                raise downloads.urllib.error.URLError(OSError(errno.ENETUNREACH, "Network is unreachable"))
+            return real(*args, **more)
+
+        patch.setattr(downloads.urllib.request, "urlopen", once)
+        with pytest.raises(UserError, match=r"cannot be fetched .*unreachable.*\(70,000 bytes\) is kept"):
+            fetch(server, tmp_path)
+    fetch(server, tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert server.asked[-1] == ("a.bin", "bytes=70000-")
+
+
+@pytest.mark.parametrize("how", ["another file", "no ranges"])
+def test_the_rest_of_another_file_is_never_taken(how: str, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(b"x" * 1000)
+    facts = {"url": f"{server.url}/a.bin", "validator": '"old"' if how == "another file" else '"one"', "size": 10}
+    (tmp_path / "a.bin.part.json").write_text(json.dumps(facts))
+    server.ranges = how == "another file"
+    fetch(server, tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(CONTENT)
+    facts = {"url": f"{server.url}/a.bin", "validator": '"one"', "size": len(CONTENT)}
+    (tmp_path / "a.bin.part.json").write_text(json.dumps(facts))
+    fetch(server, tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_wrong_checksum_is_refused(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not the file that was expected: its sha256 is"):
+        fetch(server, tmp_path, "0" * 64)
+    assert os.listdir(tmp_path) == []
+    fetch(server, tmp_path, hashlib.sha256(CONTENT).hexdigest().upper())
+
+
+def test_servers_that_fail(server: Server, tmp_path: Path) -> None:
+    server.failing = 2
+    fetch(server, tmp_path)
+    with pytest.raises(UserError, match=r"the server answers 404 Not Found\."):
+        downloads.download(f"{server.url}/b.bin", tmp_path / "b.bin")
+    server.failing = 100
+    with pytest.raises(UserError, match="the server answers 503"):
+        fetch(server, tmp_path)
+    assert len(server.asked) == 3 + 1 + downloads._TRIES
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "_PAUSE", 0.0)
+    with pytest.raises(UserError, match="its host is not found: is there a network"):
+        downloads.download("http://no-such-host.invalid/a.zip", tmp_path / "a.zip")
+
+
+def test_no_space(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage(10**6, 9 * 10**5, 10**5))
+    with pytest.raises(UserError, match=r"does not fit: .* has 0\.00 GB free"):
+        fetch(server, tmp_path)
+
+
+def test_a_disk_that_fills_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(downloads, "_pieces", full)
+    with pytest.raises(UserError, match=r"Cannot write into .*: No space left on device"):
+        fetch(server, tmp_path)
+    assert len(server.asked) == 1
+
+
+# -- archives ----------------------------------------------------------------------------------------------------
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for name, data in files.items():
+            member = zipfile.ZipInfo(name)
+            member.external_attr = 0o755 << 16
+            archive.writestr(member, data)
+    return held.getvalue()
+
+
+def without_unzip(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shutil.which
+    monkeypatch.setattr(downloads.shutil, "which", lambda name: None if name == "unzip" else real(name))
+
+
+@pytest.mark.parametrize("program", [True, False])
+def test_unpacking(program: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not program:
+        without_unzip(monkeypatch)
+    elif shutil.which("unzip") is None:
+        pytest.skip("unzip is not installed")
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(zipped({"in/run": b"#!", "in/data": b"1"}))
+    downloads.unpack(archive, tmp_path / "out", "secret", say=lambda _: None)
+    assert (tmp_path / "out/in/data").read_bytes() == b"1"
+    assert os.access(tmp_path / "out/in/run", os.X_OK)
+    archive.write_bytes(archive.read_bytes().replace(b"#!", b"##"))
+    with pytest.raises(UserError, match=r"cannot be unpacked .*: delete it and try again"):
+        downloads.unpack(archive, tmp_path / "out2", say=lambda _: None)
+
+
+@pytest.mark.skipif(shutil.which("zip") is None, reason="zip is not installed")
+@pytest.mark.parametrize("program", [True, False])
+def test_unpacking_what_is_encrypted(program: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not program:
+        without_unzip(monkeypatch)
+    (tmp_path / "f").write_bytes(CONTENT)
+    subprocess.run(["zip", "-q", "-P", install.AGREED, "a.zip", "f"], cwd=tmp_path, check=True)
+    downloads.unpack(tmp_path / "a.zip", tmp_path / "out", install.AGREED, say=lambda _: None)
+    assert (tmp_path / "out/f").read_bytes() == CONTENT
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", "wrong", say=lambda _: None)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil"])
+def test_an_archive_that_writes_elsewhere(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped({name: b"1"}))
+    with pytest.raises(UserError, match="would lie outside"):
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+# -- the command -------------------------------------------------------------------------------------------------
+
+GAME = {"StarCraftII/Versions/Base75689/SC2_x64": b"#!/bin/sh\n", "StarCraftII/Maps/Melee/a.SC2Map": b"melee"}
+MAPS = {"SMAC_Maps/3m.SC2Map": b"3m", "SMAC_Maps/8m.SC2Map": b"8m", "__MACOSX/SMAC_Maps/._3m.SC2Map": b"no"}
+
+
+@pytest.fixture
+def mirror(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The archives of everything; pip is only listened to."""
+    server.files |= {"SC2.4.10.zip": zipped(GAME), "smac-SMAC_Maps.zip": zipped(MAPS)}
+    monkeypatch.delenv("SC2PATH", raising=False)
+    return server
+
+
+@pytest.fixture
+def pipped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(install, "pip", lambda *words: calls.append(words))
+    return calls
+
+
+def test_the_whole_game(
+    mirror: Server, pipped: list[tuple[str, ...]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    game = tmp_path / "games" / "sc2"
+    mirror.breaks, mirror.break_after = 1, 100
+    words = ["install", "sc2", "--accept-licence", f"--path={game}", f"--from={mirror.url}"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert os.access(game / "Versions/Base75689/SC2_x64", os.X_OK)
+    assert sorted(p.relative_to(game / "Maps").as_posix() for p in (game / "Maps").rglob("*.SC2Map")) == [
+        "Melee/a.SC2Map", "SMAC_Maps/3m.SC2Map", "SMAC_Maps/8m.SC2Map",
+    ]  # fmt: skip
+    assert (game / "Maps/SMAC_Maps/3m.SC2Map").read_bytes() == b"3m"
+    assert os.listdir(game / install.FOLDER) == [install.RECORD]  # archives are gone, what came is on record
+    record = json.loads((game / install.FOLDER / install.RECORD).read_text())
+    assert record[f"{mirror.url}/SC2.4.10.zip"]["sha256"] == hashlib.sha256(zipped(GAME)).hexdigest()
+    assert "(recorded, not compared)" in said
+    assert f"export SC2PATH={game}" in said
+    assert pipped[0][:2] == ("install", "absl-py")
+    assert pipped[1][:2] == ("install", "--no-deps")
+    assert pipped[1][-1] == f"{mirror.url}/smac-{install.TARGETS['sc2'].commit}.zip"
+    # again: the game stays as it is, and maps that have become others are refused
+    asked = len(mirror.asked)
+    mirror.files["smac-SMAC_Maps.zip"] = zipped({"SMAC_Maps/3m.SC2Map": b"other"})
+    assert main(words) == 2
+    assert "is not the file that was expected" in capsys.readouterr().err
+    assert [name for name, _ in mirror.asked[asked:]] == ["smac-SMAC_Maps.zip"]
+    assert (game / "Maps/SMAC_Maps/3m.SC2Map").read_bytes() == b"3m"
+
+
+def test_a_folder_of_archives(
+    pipped: list[tuple[str, ...]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/SC2.4.6.2.69232.zip").write_bytes(zipped(GAME))
+    (tmp_path / "a/smacv2-SMAC_Maps.zip").write_bytes(zipped(MAPS))
+    common = ["install", "sc2v2", f"--path={tmp_path / 'g'}", f"--from={tmp_path / 'a'}"]
+    assert main([*common, "--only=game", "--accept-licence", "--game-version=4.6.2"]) == 0
+    assert main([*common, "--only=maps"]) == 0
+    assert (tmp_path / "g/Maps/SMAC_Maps/8m.SC2Map").is_file()
+    assert len(list((tmp_path / "a").iterdir())) == 2  # the user's own archives stay
+    capsys.readouterr()
+    assert main([*common, "--only=package"]) == 2
+    assert "has no smacv2-" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "needs a name: use sc2, sc2v2 or smaclite"),
+        (["sc3"], "did you mean 'sc2'?"),
+        (["sc2", "--acept-licence"], "did you mean '--accept-licence'?"),
+        (["sc2", "--game-version=4.9"], "use 4.10, 4.6.2"),
+        (["sc2", "--only=map"], "did you mean 'maps'?"),
+        (["smaclite", "--only=maps"], "smaclite is a package alone"),
+        (["sc2", "--sha256", "SC2.4.10.zip=12"], "64 hexadecimal digits"),
+        (["sc2", "--path=PATH"], "must be accepted: read http"),
+        (["sc2", "--path=PATH", "--only=maps"], "There is no StarCraft II in"),
+        (["sc2", "--path=PATH", "--accept-licence", "--from=/nowhere"], "--from /nowhere has no SC2.4.10.zip."),
+        (["sc2", "--path=/proc/x", "--accept-licence"], "Cannot write into /proc/x"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [w.replace("PATH", str(tmp_path)) for w in words]
+    assert main(["install", *given]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("answer", "status"), [("iagreetotheeula", 0), ("yes", 2), ("", 2)])
+def test_the_licence_is_asked_for(
+    answer: str, status: int, mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    words = ["install", "sc2", "--only=game", f"--path={tmp_path / 'g'}", f"--from={mirror.url}"]
+    assert main(words) == status
+    out, err = capsys.readouterr()
+    assert install.LICENCE in out
+    assert bool(mirror.asked) == (status == 0)
+    assert ("nothing was fetched" in err) == (status == 2)
+
+
+def test_a_package_alone(pipped: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", "smaclite"]) == 0
+    assert pipped[1] == (
+        "install", "--no-deps", f"https://github.com/uoe-agents/smaclite/archive/{install.TARGETS['smaclite'].commit}.zip"
+    )  # fmt: skip
+    assert "Try: oamarl --config=oappo --env-config=smaclite with env_args.map_name=2s3z" in capsys.readouterr().out
+
+
+def test_pip_that_fails_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="failed with exit status"):
+        install.pip("no-such-command")

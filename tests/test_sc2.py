@@ -1,0 +1,633 @@
+"""StarCraft environments, against a stand-in with SMAC's interface, and against the packages themselves where they are.
+
+The stand-in's game is a process that hears no signal, so that one which is left behind is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oamarl.components import yamls
+from oamarl.components.errors import UserError
+from oamarl.components.layers import CONFIGS, shipped
+from oamarl.components.records import read_metrics
+from oamarl.envs import sc2v2, starcraft_setup
+from oamarl.envs.base import Arrays
+from oamarl.envs.build import check_env_args, make_env, make_info
+from oamarl.envs.vec import EnvError, make_vec
+
+from conftest import Program
+
+TESTS = Path(__file__).resolve().parent
+STANDINS = TESTS / "standins"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+ATTACK, STOP, DEAD = [1, 6, 6], [1, 1, 1], [0, 1, 1]
+
+
+def real(package: str) -> bool:
+    """Whether a StarCraft package itself is installed."""
+    code = f"import importlib.util as u, sys; sys.exit(u.find_spec('{package}') is None)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No StarCraft package is loaded before or after."""
+
+    def forget() -> None:
+        for name in [n for n in sys.modules if n.split(".")[0] in ("smac", "smacv2", "smaclite")]:
+            del sys.modules[name]
+
+    forget()
+    monkeypatch.setenv("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")  # put back afterwards
+    yield
+    forget()
+
+
+@pytest.fixture
+def smac(forgotten: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+    """The stand-in is there; returns what reads its log: ``smac("launch")`` gives the calls of that name."""
+    log = tmp_path / "calls.jsonl"
+    monkeypatch.syspath_prepend(str(STANDINS))
+    monkeypatch.setenv("STANDIN_LOG", str(log))
+
+    def calls(*names: str) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        return [c for c in found if not names or c["call"] in names]
+
+    return calls
+
+
+class Played:
+    """One environment and what it shows."""
+
+    def __init__(self, env: str = "sc2", **args: Any) -> None:
+        self.env = make_env(env, args)
+        self.info = self.env.info
+        self.out = Arrays.allocate(self.info, 1).slot(0)
+
+    def reset(self, seed: int = 1) -> Arrays:
+        self.env.reset(seed, self.out)
+        return self.out
+
+    def step(self, *actions: int) -> Arrays:
+        self.env.step(np.array(actions), self.out)
+        return self.out
+
+    def time_out(self, seed: int = 1) -> Arrays:
+        self.reset(seed)
+        for t in range(8):
+            self.step(*(STOP if t < 2 else DEAD))
+        return self.out
+
+
+@contextmanager
+def played(env: str = "sc2", **args: Any) -> Iterator[Played]:
+    one = Played(env, **args)
+    try:
+        yield one
+    finally:
+        one.env.close()
+
+
+# -- what the game is given and gives ----------------------------------------------------------------------------
+
+
+def test_every_argument_of_the_yaml_reaches_smac(smac: Callable[..., list]) -> None:
+    given = yamls.load(shipped("envs")["sc2"], "sc2")["env_args"]
+    with played(**given, window_size_x=640) as one:
+        one.reset(77)
+    asked, made = (c["arguments"] for c in smac("construct"))
+    ours = {"recycle_episodes", "save_replay"}
+    assert {k: made[k] for k in given if k not in ours} == {k: v for k, v in given.items() if k not in ours}
+    assert made["window_size_x"] == 640
+    assert (asked["seed"], made["seed"]) == (None, 77)
+    # the game must always tell a time-out; what it means here is ours to say
+    with played(continuing_episode=False):
+        assert smac("construct")[-1]["arguments"]["continuing_episode"] is True
+
+
+def test_the_yaml_has_the_keys_of_the_vocabulary() -> None:
+    """EPyMARL's sc2.yaml, key by key."""
+    theirs = """continuing_episode difficulty game_version map_name move_amount obs_all_health obs_instead_of_state
+    obs_last_action obs_own_health obs_pathing_grid obs_terrain_height obs_timestep_number reward_death_value
+    reward_defeat reward_negative_scale reward_only_positive reward_scale reward_scale_rate reward_sparse reward_win
+    replay_dir replay_prefix state_last_action state_timestep_number step_mul heuristic_ai heuristic_rest debug"""
+    given = yamls.load(shipped("envs")["sc2"], "sc2")["env_args"]
+    assert set(theirs.split()) <= set(given)
+    for name in ("sc2", "sc2v2", "smaclite"):
+        values = yamls.load(shipped("envs")[name], name)
+        check_env_args(values["env"], values["env_args"])
+    assert list((CONFIGS / "envs").glob("smacv2_configs/*.yaml"))
+
+
+def test_the_order_of_calls(smac: Callable[..., list]) -> None:
+    with played() as one:
+        assert [c["call"] for c in smac()] == ["construct", "close"]  # sizes alone start no game
+        one.reset()
+        one.step(*STOP)
+        one.reset()
+    calls = [c["call"] for c in smac()][2:]
+    assert calls == ["construct", "launch", "reset", "step", "reset", "close"]
+
+
+def test_dead_agents_a_win_and_the_teams_reward(smac: Callable[..., list]) -> None:
+    with played() as one:
+        info = one.info
+        assert (info.n_agents, info.obs_size, info.state_size, info.n_actions, info.episode_limit) == (3, 4, 5, 9, 8)
+        assert info.team_reward
+        out = one.reset()
+        assert out.alive.all()
+        assert not out.avail[:, 0].any()
+        one.step(*STOP)
+        out = one.step(*STOP)
+        assert out.alive.tolist() == [False, True, True]
+        assert out.avail[0].tolist() == [True] + [False] * 8
+        assert out.reward.tolist() == [0.25] * 3
+        assert not out.agent_terminated.any()
+        one.step(0, 6, 6)
+        out = one.step(0, 6, 6)
+        assert (bool(out.terminated), bool(out.truncated)) == (True, False)
+        assert out.agent_terminated.all()
+        assert dict(zip(info.metrics, out.metrics.tolist(), strict=True)) == {
+            "battle_won": 1, "dead_allies": 1, "dead_enemies": 3, "episode_limit": 0,
+        }  # fmt: skip
+        assert out.reward.tolist() == [20.0] * 3
+
+
+@pytest.mark.parametrize(("continuing", "flags"), [(True, (False, True)), (False, (True, False))])
+def test_a_time_out_is_told_from_a_defeat(
+    continuing: bool, flags: tuple[bool, bool], smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with played(continuing_episode=continuing) as one:
+        out = one.time_out()
+        assert (bool(out.terminated), bool(out.truncated)) == flags
+        assert out.metrics[3] == 1
+    monkeypatch.setenv("STANDIN_FAULT", "defeat")
+    with played(continuing_episode=continuing) as one:
+        out = one.time_out()  # lost in the very step at which the time is up
+        assert (bool(out.terminated), bool(out.truncated)) == (True, False)
+        assert out.metrics.tolist() == [0, 3, 0, 0]
+
+
+def test_a_picture(smac: Callable[..., list]) -> None:
+    with played() as one:
+        one.reset()
+        assert one.env.render().shape == (4, 6, 3)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"map_nam": "3m"}, "did you mean 'map_name'?"),
+        ({"reward_sparce": True}, "did you mean 'reward_sparse'?"),
+        ({"difficulty": "B"}, "use 1, 2, 3, 4, 5, 6, 7, 8, 9 or A"),
+        ({"step_mul": 0}, "env_args.step_mul=0 is out of range"),
+        ({"recycle_episodes": 0}, "env_args.recycle_episodes=0 is out of range"),
+        ({"reward_win": "much"}, "wrong type: float"),
+        ({"replay_prefix": "a/b"}, "holds a '/'"),
+        ({"map_name": "3s5zvs3s6z"}, "did you mean '3s5z_vs_3s6z'?"),
+        ({"map_name": None}, "needs env_args.map_name: use one of 3m, 3s5z_vs_3s6z, MMM2"),
+    ],
+)
+def test_a_mistake_is_told_before_a_game_is_made(args: dict[str, Any], said: str, smac: Callable[..., list]) -> None:
+    with pytest.raises(UserError) as caught:
+        make_env("sc2", args)
+    assert said in str(caught.value)
+    assert not smac()
+
+
+# -- seeds, and games that are started anew ----------------------------------------------------------------------
+
+
+def test_a_game_has_the_seed_of_its_first_episode(smac: Callable[..., list]) -> None:
+    with played(recycle_episodes=2) as one:
+        first = [one.time_out(seed).state[0] for seed in (5, 6, 7)]
+    assert [c["seed"] for c in smac("launch")] == [5, 7]
+    with played(recycle_episodes=1) as one:  # then an episode is its seed's, whatever came before
+        assert [one.time_out(seed).state[0] for seed in (7, 5)] == [first[2], first[0]]
+    assert len({c["game"] for c in smac("launch")}) == 4
+
+
+def test_a_game_ends_before_it_would_fail(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Game steps are counted over all of its episodes; an episode that might not fit goes to a new game."""
+    monkeypatch.setattr("oamarl.envs.starcraft.GAME_STEPS", 4 * (8 * 8 + 64) - 1)
+    with played() as one:
+        for seed in range(7):
+            one.time_out(seed)
+    assert [c["seed"] for c in smac("launch")] == [0, 3, 6]
+
+
+def test_a_game_that_was_put_away_holds_nothing(smac: Callable[..., list]) -> None:
+    with played(recycle_episodes=1) as one:
+        one.reset(1)
+        one.env._game._obs = bytearray(10)  # type: ignore[attr-defined]
+        game = one.env._game  # type: ignore[attr-defined]
+        one.time_out(2)
+        one.reset(3)
+        assert game._obs is None
+
+
+# -- replays -----------------------------------------------------------------------------------------------------
+
+
+def test_one_replay_an_episode(smac: Callable[..., list], tmp_path: Path) -> None:
+    with (
+        played(save_replay=True, replay_dir=str(tmp_path / "r")) as a,
+        played(save_replay=True, replay_dir=str(tmp_path / "r")) as b,
+    ):
+        for one, seed in ((a, 1), (b, 2), (a, 3)):
+            one.time_out(seed)
+    order = [c["call"] for c in smac("launch", "save_replay")]
+    assert order == ["launch", "save_replay"] * 3
+    prefixes = [c["prefix"] for c in smac("save_replay")]
+    assert prefixes[0] == prefixes[2] != prefixes[1]
+    assert all(p.startswith("3m_") for p in prefixes)
+    assert len(list((tmp_path / "r").iterdir())) >= 2
+
+
+# -- games that die, hang and leak -------------------------------------------------------------------------------
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids: list[int], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(alive(p) for p in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(alive(p) for p in pids)
+
+
+@pytest.mark.parametrize(("fault", "when"), [("died@2", "in step 2"), ("deathbed@2", "between two episodes")])
+def test_an_episode_that_smac_would_tell_as_a_defeat_is_an_error(
+    fault: str, when: str, smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", fault)
+    with played() as one:
+        one.time_out()
+        with pytest.raises(RuntimeError, match=f"StarCraft II ended unexpectedly {when}"):
+            one.time_out()
+
+
+@needs_proc
+def test_what_a_killed_game_has_left_is_removed(
+    smac: Callable[..., list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a worker that was killed by the next one, of others when they end; nobody's who is alive."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("STANDIN_FAULT", "crash@1")
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1)
+    vec.reset(np.array([0]), np.array([3]))
+    vec.step(np.array([STOP]), np.ones(1, bool))
+    with pytest.raises(EnvError):
+        vec.step(np.array([STOP]), np.ones(1, bool))
+    vec.close()
+    (left,) = (Path(c["folder"]) for c in smac("launch"))
+    assert left.parent.parent == tmp_path
+    assert left.is_dir()
+    monkeypatch.delenv("STANDIN_FAULT")
+    vecs = [make_vec("sc2", {}, 1, backend="process", workers=1) for _ in range(2)]
+    for vec in vecs:
+        vec.reset(np.array([0]), np.array([3]))
+    assert not left.exists()
+    assert all(Path(c["folder"]).is_dir() for c in smac("launch")[1:])
+    for vec in vecs:
+        vec.close()
+    assert not list(tmp_path.glob("oamarl-sc2-*"))
+
+
+@needs_proc
+@pytest.mark.parametrize("fault", ["crash@2", "hang@2", "died@2"])
+def test_a_worker_whose_game_dies_is_started_again(
+    fault: str, smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", fault)
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1, on_worker_death="restart", step_timeout=2.0)
+    try:
+        everywhere, finished, lost = np.ones(1, bool), 0, 0
+        vec.reset(np.array([0]), np.array([3]))
+        while finished < 2:
+            actions = np.array([[0 if not a else 1 for a in vec.arrays.alive[0]]])
+            vec.step(actions, everywhere)
+            over = vec.arrays.terminated | vec.arrays.truncated
+            lost += int(vec.lost[0])
+            finished += int(over[0])
+            if vec.lost[0] or over[0]:
+                vec.reset(np.array([0]), np.array([4 + finished]))
+        assert (vec.worker_restarts, lost) == (1, 1)
+    finally:
+        vec.close()
+    games = [c["game"] for c in smac("launch")]
+    assert len(games) == 2
+    assert gone(games)
+
+
+def test_a_dead_game_ends_a_run_that_was_not_told_to_go_on(
+    smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", "died@1")
+    vec = make_vec("sc2", {}, 1, backend="serial")
+    try:
+        vec.reset(np.array([0]), np.array([3]))
+        vec.step(np.array([STOP]), np.ones(1, bool))
+        with pytest.raises(EnvError, match=r"in step 2 \(slot 0, episode seed 3\).*StarCraft II ended unexpectedly"):
+            vec.step(np.array([STOP]), np.ones(1, bool))
+    finally:
+        vec.close()
+
+
+# -- the whole program -------------------------------------------------------------------------------------------
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    return [
+        "--config=oappo", "--env-config=sc2", "with", "env_args.map_name=3s5z_vs_3s6z", "seed=1", "use_cuda=False",
+        "batch_size_run=2", "workers=1", "hidden_dim=8", "epochs=1", "t_max=60", "test_nepisode=2", "test_interval=30",
+        "log_interval=1", f"local_results_path={folder}", *more,
+    ]  # fmt: skip
+
+
+def surroundings(tmp_path: Path, fault: str = "") -> dict[str, str]:
+    return {"PYTHONPATH": str(STANDINS), "STANDIN_LOG": str(tmp_path / "calls.jsonl"), "STANDIN_FAULT": fault}
+
+
+def launched(tmp_path: Path) -> list[int]:
+    calls = map(json.loads, (tmp_path / "calls.jsonl").read_text().splitlines())
+    return [c["game"] for c in calls if c["call"] == "launch"]
+
+
+@needs_proc
+@pytest.mark.slow
+def test_training_through_a_crash_then_evaluation_with_replays(program: Program, tmp_path: Path) -> None:
+    done = program(*words(tmp_path / "r"), env=surroundings(tmp_path, "crash@3"), timeout=200)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (p.parent for p in (tmp_path / "r").glob("sacred/oappo/3s5z_vs_3s6z/*/run.json"))
+    seen = {name: value for p in read_metrics(folder) for name, value in p["metrics"].items()}
+    assert {"battle_won_mean", "test_battle_won_mean", "dead_allies_mean", "episode_limit_mean"} <= set(seen)
+    assert seen["worker_restarts"] >= 1
+    assert gone(launched(tmp_path))
+    again = words(tmp_path / "e", "evaluate=True", "save_replay=True", f"checkpoint_path={folder}")
+    done = program(*again, env=surroundings(tmp_path), timeout=200)
+    assert done.returncode == 0, done.stderr
+    (replays,) = (tmp_path / "e").glob("sacred/oappo/*/*/replays")
+    assert len(list(replays.iterdir())) == 2
+    assert gone(launched(tmp_path))
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_no_game_outlives_the_program(how: signal.Signals, tmp_path: Path) -> None:
+    argv = [
+        sys.executable,
+        str(TESTS.parent / "src/main.py"),
+        *words(tmp_path / "r", "t_max=1000000", "stop_seconds=1"),
+    ]
+    process = subprocess.Popen(
+        argv, env={**os.environ, **surroundings(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "calls.jsonl").exists() or len(launched(tmp_path)) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        games = launched(tmp_path)
+        assert all(alive(p) for p in games)
+        process.send_signal(how)
+        process.wait(60)
+        assert gone(games)
+    finally:
+        process.kill()
+        process.wait()
+
+
+# -- what is missing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(real("smac"), reason="smac is installed")
+def test_the_missions_command_without_smac(program: Program, tmp_path: Path) -> None:
+    done = program("--config=mappo", "--env-config=sc2", "with", "env_args.map_name=3s5z_vs_3s6z", "lr=0.001", "seed=3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "run `oamarl install sc2`" in done.stderr
+    command = "python src/main.py --config=mappo --env-config=smax with env_args.map_name=3s5z_vs_3s6z lr=0.001 seed=3"
+    assert f"the same map without the game: `{command}`" in done.stderr
+
+
+@pytest.mark.skipif(not real("smac"), reason="smac itself is not installed")
+def test_smacs_own_error_for_a_missing_game(program: Program, tmp_path: Path) -> None:
+    done = program("--config=oappo", "--env-config=sc2", env={"SC2PATH": str(tmp_path)})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"StarCraft II is not installed in {tmp_path} (SC2PATH)" in done.stderr
+    (tmp_path / "Versions/Base75689").mkdir(parents=True)
+    done = program("--config=oappo", "--env-config=sc2", env={"SC2PATH": str(tmp_path)})
+    assert f"The map file {tmp_path}/Maps/SMAC_Maps/3m.SC2Map is missing" in done.stderr
+    done = program(
+        "--config=oappo", "--env-config=sc2", "with", "env_args.game_version=4.6.2", env={"SC2PATH": str(tmp_path)}
+    )
+    assert "it has 4.10.0, latest" in done.stderr
+
+
+def test_a_missing_game_is_one_sentence(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", "missing")
+    monkeypatch.setenv("SC2PATH", "/nowhere/StarCraftII")
+    with played() as one, pytest.raises(UserError) as caught:
+        one.reset()
+    assert "StarCraft II is not installed in /nowhere/StarCraftII (SC2PATH): run `oamarl install sc2`" in str(
+        caught.value
+    )
+
+
+def test_another_package_of_that_name(forgotten: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "smac").mkdir()
+    (tmp_path / "smac/__init__.py").write_text("class Scenario: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"'smac' is not StarCraft's .* `pip uninstall smac`, then `oamarl install sc2`"
+    ):
+        make_env("sc2", {})
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("import no_such_module_here", "needs the package 'no_such_module_here', which 'smac' uses"),
+        ("raise TypeError('Descriptors cannot be created directly.')", "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python"),
+        ("raise ValueError('all is lost')", "importing 'smac.env' fails: ValueError: all is lost"),
+    ],
+)
+def test_a_package_that_cannot_be_imported(
+    error: str, said: str, forgotten: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smac/env").mkdir(parents=True)
+    (tmp_path / "smac/__init__.py").write_text("")
+    (tmp_path / "smac/env/__init__.py").write_text(error + "\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        make_env("sc2", {})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        ("3s5z_vs_3s6z", "3s5z_vs_3s6z"), ("MMM2", "10m_vs_11m"), ("8m_vs_9m", "8m_vs_9m"), ("corridor", "corridor"),
+        ("3s5zvs3s6z", "3s5z_vs_3s6z"), ("mmm", "10m_vs_11m"), ("protoss_5_vs_5", "smacv2_5_units"), ("qqqq", "3m"),
+        ("terran_10_vs_11", "smacv2_10_units"), ("zerg_20_vs_23", "smacv2_20_units"), ("10gen_zerg", "smacv2_5_units"),
+    ],
+)  # fmt: skip
+def test_the_nearest_map_without_the_game(asked: str, nearest: str) -> None:
+    assert starcraft_setup.smax_map(asked) == nearest
+
+
+# -- SMACv2 ------------------------------------------------------------------------------------------------------
+
+
+def test_scenarios_by_name() -> None:
+    for race, first in (("protoss", "stalker"), ("terran", "marine"), ("zerg", "zergling")):
+        own, drawn = sc2v2.scenario(f"{race}_10_vs_11")
+        assert own == f"10gen_{race}"
+        assert (drawn["n_units"], drawn["n_enemies"]) == (10, 11)
+        assert drawn["team_gen"]["unit_types"][0] == first
+        assert sum(drawn["team_gen"]["weights"]) == pytest.approx(1)
+        assert drawn["start_positions"]["dist_type"] == "surrounded_and_reflect"
+        assert sc2v2.scenario(f"sc2_gen_{race}") == sc2v2.scenario(f"{race}_5_vs_5")
+    for wrong, said in (
+        (None, "protoss_5_vs_5"), ("protos_5_vs_5", "did you mean 'protoss_5_vs_5'?"), ("3m", "with any numbers"),
+        ("zerg_0_vs_5", "no units"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            sc2v2.scenario(wrong)
+
+
+def test_what_smacv2_draws_depends_on_the_episodes_seed_alone(
+    smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    with played("sc2v2", map_name="zerg_5_vs_5") as a, played("sc2v2", map_name="zerg_5_vs_5") as b:
+        first = {seed: float(a.reset(seed).state[0]) for seed in (1, 2, 3)}
+        assert len(set(first.values())) == 3
+        assert {seed: float(b.reset(seed).state[0]) for seed in (3, 1, 2)} == first
+        np.random.seed(0)
+        before = np.random.get_state()[1].tolist()
+        a.reset(1)
+        assert np.random.get_state()[1].tolist() == before
+
+
+def test_smacv2_with_a_time_limit_and_a_configuration_of_ones_own(
+    smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    own = {"n_units": 3, "n_enemies": 4, "team_gen": {"dist_type": "weighted_teams"}}
+    args = {"map_name": "10gen_terran", "capability_config": own, "time_limit": 3}
+    assert make_info("sc2v2", args).episode_limit == 3
+    with played("sc2v2", **args) as one:
+        one.reset()
+        one.step(*STOP)
+        one.step(*STOP)
+        out = one.step(*DEAD)
+        assert (bool(out.terminated), bool(out.truncated)) == (False, True)
+    assert own["team_gen"] == {"dist_type": "weighted_teams"}  # what SMACv2 writes into is its own
+    assert smac("construct")[-1]["arguments"]["map_name"] == "10gen_terran"
+
+
+# -- SMAClite ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lite(forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in with SMAClite's interface: one step wins where agent 1 attacks."""
+
+    class Game:
+        n_agents, n_actions, obs_size, state_size = 2, 8, 3, 4
+
+        def __init__(self, map_info: Any = None, map_file: Any = None, seed: Any = None, **options: Any) -> None:
+            if map_file is not None:
+                raise FileNotFoundError(2, "No such file", map_file)
+            self.last_actions = np.zeros(16)
+
+        def reset(self, seed: int) -> Any:
+            self.drawn = float(np.random.default_rng(seed).random())
+            return self.get_obs(), {}
+
+        def get_obs(self) -> Any:
+            return (np.full(3, self.drawn), np.zeros(3))
+
+        def get_state(self) -> Any:
+            return np.append(self.last_actions[:3], self.drawn)
+
+        def get_avail_actions(self) -> Any:
+            return [np.eye(8)[0], np.array([0, *[1] * 7])]
+
+        def step(self, actions: list[int]) -> Any:
+            assert all(type(a) is int for a in actions)
+            self.last_actions = np.ones(16)
+            won = actions[1] >= 6
+            return self.get_obs(), 3.0, won, False, {"battle_won": won}
+
+        def close(self) -> None:
+            pass
+
+    class Preset:
+        def __init__(self, name: str) -> None:
+            self.value = self
+            self.name = name
+
+    for name in ("smaclite", "smaclite.env", "smaclite.env.maps", "smaclite.env.maps.map"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["smaclite.env"].SMACliteEnv = Game  # type: ignore[attr-defined]
+    sys.modules["smaclite.env.maps.map"].MapPreset = [Preset("2s3z"), Preset("MMM2")]  # type: ignore[attr-defined]
+
+
+def test_smaclite_wins_and_times_out(lite: None) -> None:
+    with played("smaclite", map_name="mmm2", time_limit=2) as one:
+        out = one.reset(5)
+        start = out.state.copy()
+        assert out.alive.tolist() == [False, True]
+        out = one.step(0, 6)
+        assert (bool(out.terminated), bool(out.truncated), out.metrics.tolist()) == (True, False, [1, 0])
+        assert one.reset(5).state.tolist() == start.tolist()  # the last episode's actions are forgotten
+        one.step(0, 1)
+        out = one.step(0, 1)
+        assert (bool(out.terminated), bool(out.truncated), out.metrics.tolist()) == (False, True, [0, 1])
+        assert out.reward.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"map_name": "2s3zz"}, "did you mean '2s3z'?"), ({}, "needs env_args.map_name: use one of 2s3z, MMM2"),
+        ({"map_name": "2s3z", "time_limit": 0}, "out of range"), ({"map_file": "x.json"}, "cannot be played"),
+    ],
+)  # fmt: skip
+def test_smaclite_mistakes(args: dict[str, Any], said: str, lite: None) -> None:
+    with pytest.raises(UserError) as caught:
+        make_env("smaclite", args)
+    assert said in str(caught.value)
+
+
+@pytest.mark.skipif(not real("smaclite"), reason="smaclite itself is not installed")
+def test_smaclite_itself(program: Program) -> None:
+    done = program("check-env", "smaclite", "with", "env_args.map_name=2s3z", "env_args.time_limit=30")
+    assert done.returncode == 0, done.stdout
+    assert "5 agents, observations [80, 80, 80, 80, 80], actions [11, 11, 11, 11, 11], state 120" in done.stdout

@@ -22,8 +22,9 @@ from .course import AFTER, BEFORE, FINAL, Course, Job, common
 #: (obs [S, N, O], last actions [S, N], hidden [S, N, H]) -> logits [S, N, A], the next hidden state
 Policies = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-#: steps of an episode whose noise is drawn at once
-_BLOCK = 32
+#: steps of an episode whose noise is drawn at once: two to the power of _BITS
+_BITS = 5
+_BLOCK = 1 << _BITS
 _LEAST = np.float32(1e-30)  # an exponential draw may be 0
 
 
@@ -56,18 +57,19 @@ class ActionNoise:
         self._streams: list[np.random.Generator | None] = [None] * slots
         self._number, self._block = np.full(slots, -1), np.full(slots, -1)
         self._of: tuple[int, str] | None = None
+        self._drawn = b""
 
     def __call__(self, job: Job, number: np.ndarray, step: np.ndarray) -> np.ndarray:
         """Return the noise of steps ``step`` [S] of the episodes ``number`` [S]."""
         if self._of != (job.seed, job.purpose):
             self._of = job.seed, job.purpose
-            self._number[:] = -1
-        block = step // _BLOCK
-        stale = (self._number != number) | (self._block != block)
-        if stale.any():
-            for b in np.flatnonzero(stale).tolist():
+            self._number[:], self._drawn = -1, b""
+        block = step >> _BITS
+        if block.tobytes() + number.tobytes() != self._drawn:
+            for b in np.flatnonzero((self._number != number) | (self._block != block)).tolist():
                 self._draw(job, b, int(number[b]), int(block[b]))
-        return self._noise[self._slots, step % _BLOCK]
+            self._drawn = block.tobytes() + number.tobytes()
+        return self._noise[self._slots, step & (_BLOCK - 1)]
 
     def _draw(self, job: Job, b: int, number: int, block: int) -> None:
         stream = self._streams[b]
@@ -103,10 +105,13 @@ class Player:
         self._begin(np.flatnonzero(at["fresh"] & self.active))
         if job.plan is None:
             self.active = at["column"] < job.steps
+        self._look()
         with np.errstate(over="ignore", invalid="ignore"):  # numbers that are not finite are told elsewhere
             while self.active.any():
                 now = time.perf_counter()
-                logits, at["hidden"][...] = act(self.out.obs, at["last"], at["hidden"])
+                logits, hidden = act(self.out.obs, at["last"], at["hidden"])
+                if hidden is not at["hidden"]:
+                    at["hidden"][...] = hidden
                 noise = None if job.greedy else self.noise(job, at["number"], at["step"])
                 actions, log_prob = choose(logits, self.out.avail, noise)
                 acting += time.perf_counter() - now
@@ -122,8 +127,8 @@ class Player:
     def _step(self, actions: np.ndarray, log_prob: np.ndarray) -> None:
         """Make one step in every active slot, and begin new episodes where old ones have ended."""
         job, at, out, store, active = self.job, self.course.at, self.out, self.course.store, self.active
+        place, taken = self._places() if job.keep else (None, active)
         if job.keep:
-            place, taken = self._places()
             for name in BEFORE:
                 store[name][place] = getattr(out, name)[taken]
             store["actions"][place] = actions[taken]
@@ -140,7 +145,7 @@ class Player:
             store["reward"][place] = reward[taken]
             for name in AFTER:
                 store[name][place] = getattr(out, name)[taken]
-        at["returns"][real] += reward[real]
+        at["returns"] += reward if self.everywhere and not any_lost else np.where(real[:, None], reward, 0)
         at["last"][...] = actions
         if at["played"].shape[1]:
             where = np.flatnonzero(real)
@@ -150,15 +155,23 @@ class Player:
         over = real & (out.terminated | out.truncated)
         if any_lost or over.any():
             self._turn(over, active & lost)
+            self._look()
 
     def _places(self) -> tuple[tuple[Any, Any], Any]:
         """Where in the store this step of the slots goes, and which of the slots it is (slices where they will do)."""
-        row, column, active = self.course.at["row"], self.course.at["column"], self.active
-        if active.all() and (column == column[0]).all():
-            apart = int(row[1] - row[0]) if len(row) > 1 else 1
-            if apart > 0 and (len(row) < 3 or (row[1:] - row[:-1] == apart).all()):
-                return (slice(int(row[0]), int(row[-1]) + 1, apart), int(column[0])), slice(None)
-        return (row[active], column[active]), active
+        at = self.course.at
+        if self.rows is not None:
+            return (self.rows, int(at["column"][0])), slice(None)
+        return (at["row"][self.active], at["column"][self.active]), self.active
+
+    def _look(self) -> None:
+        """Find out, whenever episodes begin or end, whether all slots are at the same step of theirs."""
+        row, column = self.course.at["row"], self.course.at["column"]
+        self.everywhere = bool(self.active.all())
+        apart = np.diff(row)
+        even = len(row) < 2 or (apart[0] > 0 and (apart == apart[0]).all())
+        together = self.everywhere and even and bool((column == column[0]).all())
+        self.rows = slice(int(row[0]), int(row[-1]) + 1, int(apart[0]) if len(row) > 1 else 1) if together else None
 
     def _turn(self, over: np.ndarray, lost: np.ndarray) -> None:
         """Close the episodes that are ``over`` [S] and those that were ``lost`` [S], and begin the slots' next ones."""

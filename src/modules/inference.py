@@ -16,6 +16,8 @@ import numpy as np
 
 #: What an illegal action's logit becomes (as in components.distributions).
 ILLEGAL = np.float32(-1e10)
+#: Products of up to so many rows are quicker one row after another.
+_FEW = 4
 _MOST = np.float32(10.0)  # standardised observations are clipped there, as components.normalisation does
 
 
@@ -52,6 +54,7 @@ class Inference:
     def __init__(self, form: Form, arrays: Mapping[str, np.ndarray]) -> None:
         self.form, self.arrays = form, dict(arrays)
         self._agents = np.arange(len(self.arrays["bias"]))
+        self._by_row = not form.shared or len(self._agents) <= _FEW
 
     def __call__(self, obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the logits [S, N, A] and the next hidden state [S, N, H] (as it is, if feed-forward).
@@ -77,7 +80,7 @@ class Inference:
 
     def _product(self, x: np.ndarray, name: str) -> np.ndarray:
         weight = self.arrays[name]
-        return np.matmul(x, weight) if self.form.shared else np.matmul(x[:, :, None], weight)[:, :, 0]
+        return np.matmul(x[:, :, None], weight)[:, :, 0] if self._by_row else np.matmul(x, weight)
 
     def _affine(self, x: np.ndarray, weight: str, bias: str) -> np.ndarray:
         x = self._product(x, weight)
@@ -117,9 +120,12 @@ def choose(logits: np.ndarray, avail: np.ndarray, noise: np.ndarray | None) -> t
         noise: [..., A] Gumbel noise: actions are drawn by the Gumbel-max rule; None: the most probable ones (the first
             of equals).
     """
-    log_p = np.where(avail, logits, ILLEGAL)
-    log_p -= log_p.max(-1, keepdims=True)
-    log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
-    score = np.where(avail, log_p if noise is None else log_p + noise, -np.inf)
-    actions = score.argmax(-1)
-    return actions, np.take_along_axis(log_p, actions[..., None], -1)[..., 0]
+    rows = logits.reshape(-1, logits.shape[-1])
+    legal = np.where(avail, logits, ILLEGAL).reshape(rows.shape)
+    score = legal if noise is None else legal + noise.reshape(rows.shape)
+    actions = np.where(avail.reshape(rows.shape), score, -np.inf).argmax(1)
+    highest = np.maximum.reduce(legal, axis=1)
+    total = np.add.reduce(np.exp(legal - highest[:, None]), axis=1)
+    log_p = legal[np.arange(len(rows)), actions] - highest - np.log(total)
+    shape = logits.shape[:-1]
+    return actions.reshape(shape), log_p.reshape(shape)

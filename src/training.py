@@ -29,9 +29,10 @@ from .components.finite import all_finite, broken_scalars, dump, first_fault
 from .components.hints import SHORTEST, hints
 from .components.logging import RunLog
 from .components.provenance import resume_command
+from .components.sides import default_threads, use_threads
 from .components.signals import Stop, Terminated
 from .curve import Curve
-from .envs.vec import EnvError
+from .envs.vec import EnvError, usable_cpus
 from .resume import sound
 
 
@@ -66,7 +67,8 @@ class RunConfig:
     use_cuda: bool = key("Learn and act on the GPU, where there is one.")
     torch_threads: int = key("Threads of torch's operations on the CPU.", low=1, high=1024)
     learner_threads: int | None = key(
-        "Threads of torch's operations during updates, when environment workers wait; null: torch_threads.",
+        "Threads that share the work of updates, when environment workers wait; null: 2, or 1 where there is one core "
+        "or OMP_NUM_THREADS=1, but never less than torch_threads.",
         low=1, high=1024,
     )  # fmt: skip
 
@@ -219,7 +221,7 @@ class Training:
             who = "the policies" if fault.field == "log_prob" else "the environment"
             raise self._broken(log, f"{who} gave a number that is not finite: {fault} ({where})", batch, {})
         # schedules go by the step at which the batch began: the first update has their first value
-        torch.set_num_threads(self.config.learner_threads or self.config.torch_threads)
+        use_threads(self.config.learner_threads or max(self.config.torch_threads, default_threads(usable_cpus())))
         scalars, arrays = self.learner.train(batch, t_begin)
         torch.set_num_threads(self.config.torch_threads)
         broken = broken_scalars(scalars)

@@ -131,9 +131,10 @@ class BasicMAC:
 
     # -- rows: agents gathered to the networks that play them ------------------------------------
 
-    def thetas(self) -> Tensor:
-        """[1, P] when all agents share one network, otherwise [N, P], one row per agent."""
-        theta = self.network.theta
+    def thetas(self, theta: Tensor | None = None) -> Tensor:
+        """[1, P] when all agents share one network, otherwise [N, P], one row per agent; of the networks ``theta``
+        [K, P], or as they are."""
+        theta = self.network.theta if theta is None else theta
         return theta if self.separate or self.n_networks == 1 else theta[self._index]
 
     def _to_rows(self, x: Tensor) -> Tensor:
@@ -211,11 +212,12 @@ class BasicMAC:
         steps = batch.actions.shape[1]
         return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
-    def policies(self, samples: Samples, entries: Tensor) -> MaskedCategorical:
-        """Each agent's own policy on its own experience: a distribution over [E', N, *T]."""
+    def policies(self, samples: Samples, entries: Tensor, theta: Tensor | None = None) -> MaskedCategorical:
+        """Each agent's own policy on its own experience: a distribution over [E', N, *T]; ``theta``: the networks
+        [K, P], None: as they are."""
         x = self._to_rows(samples.inputs[entries])
         hidden = None if samples.hidden is None else self._to_rows(samples.hidden[entries])
-        logits = self.network.stacked(self.thetas(), x, hidden)
+        logits = self.network.stacked(self.thetas(theta), x, hidden)
         return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
 
     def policy(self, theta: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:

@@ -44,13 +44,14 @@ class CriticInputs:
         return CriticInputs(self.shared.flatten(0, -2), self.own.flatten(0, -3), self.ids, self.n_values)
 
 
-def values(network: Network, inputs: CriticInputs) -> Tensor:
-    """Return values [..., V]: of one network for all V, or of V networks."""
+def values(network: Network, inputs: CriticInputs, theta: Tensor | None = None) -> Tensor:
+    """Return values [..., V]: of one network for all V, or of V networks; of those ``theta`` [K, P], or as they are."""
+    theta = network.theta if theta is None else theta
     x = inputs.rows()
     s, o = x.shared.shape[-1], x.own.shape[-1]
-    w = network.layers(network.theta if len(network.theta) > 1 else network.theta[0])
+    w = network.layers(theta if len(theta) > 1 else theta[0])
     weight, bias = w["fc1.w"], w["fc1.b"]
-    if len(network.theta) == 1:
+    if len(theta) == 1:
         first = torch.addmm(bias, x.shared, weight[:s]).unsqueeze(1)  # [R, 1, H]
         if o:
             first = first + x.own @ weight[s : s + o]

@@ -13,7 +13,8 @@ HATRPO paper (Kuba et al. 2022), eq. 10-11 and its Algorithm 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,10 +22,11 @@ from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
 from ..components.schedules import scheduled
+from ..components.sides import SIDES, differentiate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .objectives import ClipStats, Rows, clipped_loss, merged_ranges, targets_with_factor
+from .objectives import ClipStats, Rows, clipped_loss, merged, merged_ranges, targets_with_factor
 from .policy import ClipConfig, PolicyLearner, refuse_for_sequential, refuse_reuse
 from .value import clip_rows
 
@@ -58,34 +60,46 @@ class HAPPOLearner(PolicyLearner):
         samples, targets = self.samples(batch)
         counts = samples.counts()
         updated = torch.zeros_like(samples.log_prob)
-        stats = ClipStats(c.eps_clip, self.info.n_agents, self.device)
+        stats = [ClipStats(c.eps_clip, self.info.n_agents, self.device) for _ in range(SIDES)]
         norms, ranges = [], []
-        for i in self.order():
-            target, factor_range = targets_with_factor(samples, updated, [i], own_slot=True)
-            norms += self._update_agent(i, samples, target, counts, entropy_coef, stats)
-            updated[:, i] = self.mac.own_log_ratio(samples, i, i)
-            ranges.append(factor_range)
-        scalars = self.value.update(batch, targets, scale)
+        with self.critic_update(batch, targets, scale) as critic:
+            for i in self.order():
+                target, factor_range = targets_with_factor(samples, updated, [i], own_slot=True)
+                norms += self._update_agent(i, samples, target, counts, entropy_coef, stats)
+                updated[:, i] = self.mac.own_log_ratio(samples, i, i)
+                ranges.append(factor_range)
+            scalars = critic()
         self.close(batch)
-        self.processed += stats.count
-        scalars |= stats.scalars() | {
+        total = merged(stats)
+        self.processed += total.count
+        scalars |= total.scalars() | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
         } | merged_ranges(ranges)  # fmt: skip
         return scalars, {}
 
     def _update_agent(
-        self, i: int, samples: Samples, target: Tensor, counts: Tensor, entropy_coef: float, stats: ClipStats
+        self, i: int, samples: Samples, target: Tensor, counts: Tensor, entropy_coef: float, stats: list[ClipStats]
     ) -> list[Tensor]:
         """All epochs of agent i; returns its gradient norms."""
         c, theta, norms = self.config, self.thetas[i], []
         for _ in range(c.epochs):
             parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
-                source = torch.full_like(part, i)
-                weight = 1.0 / (counts / len(parts))[source]
-                rows = Rows.gather(samples, target, part, source, weight)
-                self.optimisers[i].zero_grad()
-                clipped_loss(self.mac, theta, rows, c.eps_clip, entropy_coef, stats).backward()
+                each = counts / len(parts)
+                sides = [
+                    partial(self._losses, i, samples, target, part[half], each, entropy_coef, own)
+                    for half, own in zip(self.halves(len(part)), stats, strict=False)
+                ]
+                differentiate(theta, sides)
                 norms.append(clip_rows(theta.grad, c.grad_norm_clip))
                 self.optimisers[i].step()
         return norms
+
+    def _losses(
+        self, i: int, samples: Samples, target: Tensor, part: Tensor, counts: Tensor, entropy_coef: float,
+        stats: ClipStats, theta: Tensor,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """Agent i's loss on its own steps of the entries ``part``, of which there are ``counts`` [N] in all."""
+        source = torch.full_like(part, i)
+        rows = Rows.gather(samples, target, part, source, 1.0 / counts[source])
+        yield clipped_loss(self.mac, theta, rows, self.config.eps_clip, entropy_coef, stats)

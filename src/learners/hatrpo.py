@@ -55,23 +55,24 @@ class HATRPOLearner(PolicyLearner):
         updated = torch.zeros_like(samples.log_prob)
         entries = torch.arange(samples.n_entries, device=self.device)
         steps, ranges = [], []
-        for i in self.order():
-            target, factor_range = targets_with_factor(samples, updated, [i], own_slot=True)
-            source = torch.full_like(entries, i)
-            rows = Rows.gather(samples, target, entries, source, (1.0 / counts)[source])
-            theta = network.theta.data[self.mac.index[i]]
-            surrogate, kl = trust_region_objectives(self.mac, theta, [rows])
-            step = trust_region_step(
-                surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
-                line_search_steps=c.line_search_steps,
-            )  # fmt: skip
-            if step.accepted:
-                theta.copy_(step.theta)
-            updated[:, i] = self.mac.own_log_ratio(samples, i, i)
-            steps.append(step)
-            ranges.append(factor_range)
-            self.processed += int(rows.valid.sum())
-        scalars = self.value.update(batch, targets, scale)
+        with self.critic_update(batch, targets, scale) as critic:
+            for i in self.order():
+                target, factor_range = targets_with_factor(samples, updated, [i], own_slot=True)
+                source = torch.full_like(entries, i)
+                rows = Rows.gather(samples, target, entries, source, (1.0 / counts)[source])
+                theta = network.theta.data[self.mac.index[i]]
+                surrogate, kl = trust_region_objectives(self.mac, theta, [rows])
+                step = trust_region_step(
+                    surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
+                    line_search_steps=c.line_search_steps,
+                )  # fmt: skip
+                if step.accepted:
+                    theta.copy_(step.theta)
+                updated[:, i] = self.mac.own_log_ratio(samples, i, i)
+                steps.append(step)
+                ranges.append(factor_range)
+                self.processed += int(rows.valid.sum())
+            scalars = critic()
         self.close(batch)
         scalars |= step_scalars(steps) | {
             "clip_frac": outside_share(updated, samples.valid),

@@ -19,8 +19,9 @@ Eq. 8 as printed multiplies F A outside the minimum, which is wrong for A < 0; P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,17 +29,17 @@ from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
 from ..components.schedules import scheduled
+from ..components.sides import SIDES, differentiate
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .objectives import ClipStats, clipped_loss, merged_ranges, targets_with_factor
+from .objectives import ClipStats, clipped_loss, merged, merged_ranges, targets_with_factor
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
     mapping_arrays,
     mapping_scalars,
-    merged,
     per_pair,
     refuse_off_agent,
     reuse_rows,
@@ -83,18 +84,21 @@ class OAPPOLearner(PolicyLearner):
         counts = samples.counts()
         mapping = self.mac.mapping(samples, self.info.episode_limit, self.generators["kl"], self.generators["mapping"])
         updated = torch.zeros_like(samples.log_prob)
-        stats = [ClipStats(c.eps_clip, self.info.n_agents, self.device) for _ in range(self.info.n_agents)]
+        n = self.info.n_agents
+        sides = [[ClipStats(c.eps_clip, n, self.device) for _ in range(SIDES)] for _ in range(n)]
         norms, ranges = [], []
-        for i in self.order():
-            sources = sources_of(mapping, i)
-            own = self.mac.factor == "own"
-            target, factor_range = targets_with_factor(samples, updated, sources, own, c.factor_clip)
-            norms += self._update_agent(i, samples, target, counts, mapping, entropy_coef, stats[i])
-            # `own`: slot i changes its player; `bound`: the slot whose action learner i re-draws
-            slot = i if own else sources[0]
-            updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
-            ranges.append(factor_range)
-        scalars = self.value.update(batch, targets, scale)
+        with self.critic_update(batch, targets, scale) as critic:
+            for i in self.order():
+                sources = sources_of(mapping, i)
+                own = self.mac.factor == "own"
+                target, factor_range = targets_with_factor(samples, updated, sources, own, c.factor_clip)
+                norms += self._update_agent(i, samples, target, counts, mapping, entropy_coef, sides[i])
+                # `own`: slot i changes its player; `bound`: the slot whose action learner i re-draws
+                slot = i if own else sources[0]
+                updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
+                ranges.append(factor_range)
+            scalars = critic()
+        stats = [merged(pair) for pair in sides]
         self.close(batch)
         self.processed += sum(s.count for s in stats)
         scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
@@ -106,17 +110,25 @@ class OAPPOLearner(PolicyLearner):
 
     def _update_agent(
         self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, entropy_coef: float,
-        stats: ClipStats,
+        stats: list[ClipStats],
     ) -> list[Tensor]:  # fmt: skip
         """All epochs of learner i; returns its gradient norms."""
         c, theta, norms = self.config, self.thetas[i], []
+        rows = 1 if self.mac.config.reuse_mode != "weights" else len(sources_of(mapping, i))
         for _ in range(c.epochs):
             drawn = draw_sources(self.mac, mapping, i, samples.n_entries, self.generators["draws"])
             parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
-                self.optimisers[i].zero_grad()
-                for rows in reuse_rows(self.mac, mapping, i, samples, target, counts / len(parts), part, drawn):
-                    clipped_loss(self.mac, theta, rows, c.eps_clip, entropy_coef, stats).backward()
+                each = counts / len(parts)
+
+                def losses(
+                    entries: Tensor, own: ClipStats, theta: Tensor, each: Tensor = each, drawn: Tensor | None = drawn
+                ) -> Iterator[Tensor]:
+                    for rows in reuse_rows(self.mac, mapping, i, samples, target, each, entries, drawn):
+                        yield clipped_loss(self.mac, theta, rows, c.eps_clip, entropy_coef, own)
+
+                pairs = zip(self.halves(len(part), rows), stats, strict=False)
+                differentiate(theta, [partial(losses, part[half], own) for half, own in pairs])
                 norms.append(clip_rows(theta.grad, c.grad_norm_clip))
                 self.optimisers[i].step()
         return norms

@@ -36,6 +36,7 @@ from ..modules.network import NetworkConfig
 from .objectives import (
     ClipStats,
     log_ratios,
+    merged,
     merged_ranges,
     outside_share,
     targets_with_factor,
@@ -46,7 +47,6 @@ from .off_agent import (
     draw_sources,
     mapping_arrays,
     mapping_scalars,
-    merged,
     per_pair,
     refuse_off_agent,
     reuse_rows,
@@ -88,25 +88,28 @@ class OATRPOLearner(PolicyLearner):
         matrix = mapping.matrix
         stats = [ClipStats(math.inf, self.info.n_agents, self.device) for _ in range(self.info.n_agents)]
         steps, ranges, retries = [], [], 0
-        for i in self.order():
-            own = self.mac.factor == "own"
-            target, factor_range = targets_with_factor(
-                samples, updated, sources_of(mapping, i), own, self.config.factor_clip
-            )
-            step, stats[i] = self._step(i, samples, target, counts, mapping)
-            if step.blocked is not None and not step.accepted and mapping.permutation is None:
-                mapping = self._without_violators(i, step.blocked, samples, mapping)
-                # own experience may be a source only now (lambda = 0)
-                target, _ = targets_with_factor(samples, updated, sources_of(mapping, i), own, self.config.factor_clip)
+        with self.critic_update(batch, targets, scale) as critic:
+            for i in self.order():
+                own = self.mac.factor == "own"
+                target, factor_range = targets_with_factor(
+                    samples, updated, sources_of(mapping, i), own, self.config.factor_clip
+                )
                 step, stats[i] = self._step(i, samples, target, counts, mapping)
-                retries += 1
-            if step.accepted:
-                self.mac.network.theta.data[self.mac.index[i]].copy_(step.theta)
-            slot = i if own else sources_of(mapping, i)[0]
-            updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
-            steps.append(step)
-            ranges.append(factor_range)
-        scalars = self.value.update(batch, targets, scale)
+                if step.blocked is not None and not step.accepted and mapping.permutation is None:
+                    mapping = self._without_violators(i, step.blocked, samples, mapping)
+                    # own experience may be a source only now (lambda = 0)
+                    target, _ = targets_with_factor(
+                        samples, updated, sources_of(mapping, i), own, self.config.factor_clip
+                    )
+                    step, stats[i] = self._step(i, samples, target, counts, mapping)
+                    retries += 1
+                if step.accepted:
+                    self.mac.network.theta.data[self.mac.index[i]].copy_(step.theta)
+                slot = i if own else sources_of(mapping, i)[0]
+                updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
+                steps.append(step)
+                ranges.append(factor_range)
+            scalars = critic()
         self.close(batch)
         scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges, self.config.factor_clip) | {
             **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},

@@ -159,6 +159,14 @@ class ClipStats:
         return int(self.sums[0].sum())
 
 
+def merged(stats: list[ClipStats]) -> ClipStats:
+    """Several sums in one."""
+    total = ClipStats(stats[0].eps_clip, stats[0].sums.shape[1], stats[0].sums.device)
+    total.sums = torch.stack([s.sums for s in stats]).sum(0)
+    total.largest = torch.stack([s.largest for s in stats]).amax(0)
+    return total
+
+
 def clipped_loss(
     mac: BasicMAC, theta: Tensor, rows: Rows, eps_clip: float, entropy_coef: float, stats: ClipStats
 ) -> Tensor:

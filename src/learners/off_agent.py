@@ -94,14 +94,6 @@ def reuse_rows(
         yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
 
 
-def merged(stats: list[ClipStats]) -> ClipStats:
-    """All learners' sums in one."""
-    total = ClipStats(stats[0].eps_clip, stats[0].sums.shape[1], stats[0].sums.device)
-    total.sums = torch.stack([s.sums for s in stats]).sum(0)
-    total.largest = torch.stack([s.largest for s in stats]).amax(0)
-    return total
-
-
 def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
     """What is logged of a mapping beside its arrays."""
     m, d = mapping.matrix, mapping.distances

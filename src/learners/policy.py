@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from ..components.config import key
 from ..components.errors import UserError
 from ..components.generators import generator
 from ..components.schedules import scheduled
+from ..components.sides import alongside, halves
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
@@ -99,6 +102,16 @@ class PolicyLearner:
         """End an iteration: what was seen in it enters the observations' statistics only now."""
         self.mac.observe(batch)
         self.updates += 1
+
+    def halves(self, n: int, rows: int = 1) -> list[slice]:
+        """The sides (:func:`~oamarl.components.sides.halves`) of ``n`` entries with ``rows`` rows for the policies."""
+        return halves(n, rows, self.mac.recurrent, self.device)
+
+    def critic_update(
+        self, batch: Batch, targets: Targets, scale: float
+    ) -> AbstractContextManager[Callable[[], dict[str, float]]]:
+        """Fit the critic beside whatever the caller does meanwhile; see :func:`~oamarl.components.sides.alongside`."""
+        return alongside(partial(self.value.update, batch, targets, scale))
 
     def lr_scale(self, t_env: int) -> float:
         """The share of the learning rates that the schedule leaves at ``t_env``; set into every optimiser."""

@@ -12,7 +12,8 @@ Schulman et al. 2017; de Witt et al. 2020; Yu et al. 2022; HATRPO paper, eq. 4-5
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
 from ..components.schedules import scheduled
+from ..components.sides import SIDES, differentiate
 from ..components.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .objectives import ClipStats
+from .objectives import ClipStats, merged
 from .policy import ClipConfig, PolicyLearner, refuse_reuse
 from .value import clip_rows
 
@@ -59,37 +61,44 @@ class PPOLearner(PolicyLearner):
         entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
         samples, targets = self.samples(batch)
         share = self._shares(samples)
-        shape = (1, -1, 1) if self.mac.recurrent else (1, -1)
-        stats = ClipStats(c.eps_clip, self.info.n_agents, self.device)
-        agents = torch.arange(self.info.n_agents, device=self.device)
-        norms = []
-        for _ in range(c.epochs):
-            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
-            for part in parts:
-                policy = self.mac.policies(samples, part)
-                valid = samples.valid[part]
-                log_ratio = torch.where(valid, policy.log_prob(samples.actions[part]) - samples.log_prob[part], 0.0)
-                entropy = policy.entropy()
-                objective = (
-                    clipped_surrogate(log_ratio.exp(), samples.advantage[part], c.eps_clip) + entropy_coef * entropy
-                )
-                weight = share.view(shape) * len(parts)
-                loss = -torch.where(valid, objective * weight, 0.0).sum()
-                self.optimisers[0].zero_grad()
-                loss.backward()
-                norms.append(clip_rows(self.mac.network.theta.grad, c.grad_norm_clip))
-                self.optimisers[0].step()
-                stats.add(
-                    log_ratio.flatten(0, 1), entropy.flatten(0, 1), valid.flatten(0, 1), agents.repeat(len(part)),
-                    (share * len(parts)).repeat(len(part)),
-                )  # fmt: skip
-        scalars = self.value.update(batch, targets, scale)
+        stats = [ClipStats(c.eps_clip, self.info.n_agents, self.device) for _ in range(SIDES)]
+        theta, norms = self.mac.network.theta, []
+        with self.critic_update(batch, targets, scale) as critic:
+            for _ in range(c.epochs):
+                parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
+                for part in parts:
+                    weight = share * len(parts)
+                    differentiate(
+                        theta,
+                        [
+                            partial(self._losses, samples, part[half], weight, entropy_coef, own)
+                            for half, own in zip(self.halves(len(part), self.info.n_agents), stats, strict=False)
+                        ],
+                    )
+                    norms.append(clip_rows(theta.grad, c.grad_norm_clip))
+                    self.optimisers[0].step()
+            scalars = critic()
         self.close(batch)
-        self.processed += stats.count
-        scalars |= stats.scalars() | {
+        total = merged(stats)
+        self.processed += total.count
+        scalars |= total.scalars() | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
         }  # fmt: skip
         return scalars, {}
+
+    def _losses(
+        self, samples: Samples, part: Tensor, weight: Tensor, entropy_coef: float, stats: ClipStats, theta: Tensor
+    ) -> Iterator[Tensor]:
+        """The loss of the networks ``theta`` on the entries ``part``, agents weighted by ``weight`` [N]."""
+        eps, n = self.config.eps_clip, self.info.n_agents
+        policy = self.mac.policies(samples, part, theta)
+        valid = samples.valid[part]
+        log_ratio = torch.where(valid, policy.log_prob(samples.actions[part]) - samples.log_prob[part], 0.0)
+        entropy = policy.entropy()
+        agents, steps = torch.arange(n, device=self.device).repeat(len(part)), [1] * (log_ratio.dim() - 2)
+        stats.add(log_ratio.flatten(0, 1), entropy.flatten(0, 1), valid.flatten(0, 1), agents, weight.repeat(len(part)))
+        objective = clipped_surrogate(log_ratio.exp(), samples.advantage[part], eps) + entropy_coef * entropy
+        yield -torch.where(valid, objective * weight.view(1, -1, *steps), 0.0).sum()
 
     def _shares(self, samples: Samples) -> Tensor:
         """[N]: 1 / the valid steps of all agents that share agent i's network (an agent dead throughout adds none)."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from ..components.config import key
 from ..components.errors import UserError
 from ..components.normalisation import RunningMeanStd
 from ..components.returns import explained_variance, gae, next_values, nstep, standardise
+from ..components.sides import differentiate, halves
 from ..controllers.acting import one_hot
 from ..controllers.basic_mac import sharing_index
 from ..envs.base import EnvInfo
@@ -262,15 +264,15 @@ class ValueLearner:
         for _ in range(self.epochs):
             parts = minibatches(len(x), self.config.num_minibatches, self.generator, goal.device)
             for part in parts:
-                all_of = slice(None) if len(parts) == 1 else part  # no copy of everything
-                errors = self.loss(values_of(self.network, x[all_of]), old[all_of], goal[all_of])
                 # unequal minibatches add up to the whole batch's mean
-                loss = errors.sum() * (len(parts) / goal.numel())
-                self.optimiser.zero_grad()
-                loss.backward()
+                scale = len(parts) / goal.numel()
+                sides = []
+                for half in halves(len(part), x.n_values, False, goal.device):
+                    rows = half if len(parts) == 1 else part[half]  # no copy where everything is used
+                    sides.append(partial(self._losses, x[rows], old[rows], goal[rows], scale))
+                losses.append(differentiate(self.network.theta, sides))
                 norms.append(clip_rows(self.network.theta.grad, self.config.grad_norm_clip))
                 self.optimiser.step()
-                losses.append(loss.detach())
         self._update_target()
         values = targets.values[where]
         mask = torch.ones_like(returns, dtype=torch.bool)
@@ -282,6 +284,10 @@ class ValueLearner:
             "target_mean": float(returns.mean()),
             "value_mean": float(values.mean()),
         }
+
+    def _losses(self, x: CriticInputs, old: Tensor, goal: Tensor, scale: float, theta: Tensor) -> Iterator[Tensor]:
+        """The loss of the critics ``theta`` on rows ``x``, as a share of the batch's."""
+        yield self.loss(values_of(self.network, x, theta), old, goal).sum() * scale
 
     def _update_target(self) -> None:
         self.updates += 1

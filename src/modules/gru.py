@@ -14,6 +14,9 @@ It can be differentiated once: trust-region learners need the derivative's deriv
 
 from __future__ import annotations
 
+import functools
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,28 +26,66 @@ from torch import Tensor
 _CHUNK = 16
 
 
+def _forward_steps(
+    projected: Tensor, hidden: Tensor, by_column: Tensor, bias: Tensor, gates: Tensor, candidates: Tensor, out: Tensor
+) -> None:
+    """Write the states [T, K, R, H] after each step to ``out``, and what derivatives need (of the last steps, if
+    ``gates`` and ``candidates`` hold fewer)."""
+    size, kept = hidden.shape[-1], gates.shape[0]
+    h, difference = hidden, torch.empty_like(hidden)
+    for t in range(projected.shape[0]):
+        x, gate, n, following = projected[t], gates[t % kept], candidates[t % kept], out[t]
+        torch.baddbmm(bias, h, by_column, out=gate)
+        gate[..., : 2 * size].add_(x[..., : 2 * size]).sigmoid_()
+        torch.addcmul(x[..., 2 * size :], gate[..., :size], gate[..., 2 * size :], out=n)
+        n.tanh_()
+        torch.sub(h, n, out=difference)
+        torch.addcmul(n, gate[..., size : 2 * size], difference, out=following)
+        h = following
+
+
+def _backward_steps(
+    grad: Tensor, share: Tensor, slope: Tensor, z: Tensor, weight: Tensor, carry: Tensor, dgate: Tensor, dn: Tensor
+) -> None:
+    """Go back through the steps of a chunk, [C, K, R, ...]; ``carry`` [K, R, H] is what comes from the step after."""
+    dh = torch.empty_like(carry)
+    for back in range(grad.shape[0]):
+        t = grad.shape[0] - 1 - back
+        torch.add(grad[t], carry, out=dh)
+        torch.mul(dh.unsqueeze(-2), share[t], out=dgate[t].view(share[t].shape))
+        torch.mul(dh, slope[t], out=dn[t])
+        torch.mul(dh, z[t], out=carry)
+        carry.baddbmm_(dgate[t], weight)
+
+
+def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    """Return ``loop`` without Python's cost of each operation, and without its lock: two threads can be in it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch.compile would need a C++ compiler here
+            return torch.jit.script(loop)  # type: ignore[no-any-return]
+    except (AttributeError, RuntimeError):  # a torch that no longer has it
+        return loop
+
+
+@functools.cache
+def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
+    return _compiled(_forward_steps), _compiled(_backward_steps)
+
+
 class _Recurrence(torch.autograd.Function):
     """K networks over T steps of R rows; see :func:`recurrence`."""
 
     @staticmethod
     def forward(ctx: Any, projected: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         steps, *_, width = projected.shape
-        size = width // 3
         needed = any(ctx.needs_input_grad)
         kept = steps if needed else 1
-        out = projected.new_empty(*projected.shape[:-1], size)
+        out = projected.new_empty(*projected.shape[:-1], width // 3)
         gates = projected.new_empty(kept, *projected.shape[1:])
         candidates = projected.new_empty(kept, *out.shape[1:])
-        by_column, row, difference = weight.transpose(1, 2).contiguous(), bias.unsqueeze(1), torch.empty_like(hidden)
-        h = hidden
-        for t, x in enumerate(projected.unbind(0)):
-            gate, n = gates[t % kept], candidates[t % kept]
-            torch.baddbmm(row, h, by_column, out=gate)
-            gate[..., : 2 * size].add_(x[..., : 2 * size]).sigmoid_()
-            r, z, from_hidden = gate.split(size, -1)
-            torch.addcmul(x[..., 2 * size :], r, from_hidden, out=n).tanh_()
-            torch.sub(h, n, out=difference)
-            h = torch.addcmul(n, z, difference, out=out[t])
+        by_column = weight.transpose(1, 2).contiguous()
+        _loops()[0](projected, hidden, by_column, bias.unsqueeze(1), gates, candidates, out)
         if needed:
             ctx.save_for_backward(hidden, weight, out, gates, candidates)
         return out
@@ -53,10 +94,10 @@ class _Recurrence(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, out, gates, candidates = ctx.saved_tensors
-        steps, k, rows, size = out.shape
+        steps, k, _, size = out.shape
         dgate = torch.empty_like(gates)  # of what is added up inside each gate, the hidden state's part
         dn = torch.empty_like(out)  # of what is inside tanh
-        carry, dh = torch.zeros_like(hidden), torch.empty_like(hidden)
+        carry = torch.zeros_like(hidden)
         for last in range(steps, 0, -_CHUNK):
             first = max(0, last - _CHUNK)
             r, z, from_hidden = gates[first:last].split(size, -1)
@@ -64,12 +105,7 @@ class _Recurrence(torch.autograd.Function):
             before = out[first - 1 : last - 1] if first else torch.cat([hidden.unsqueeze(0), out[: last - 1]])
             slope = (1 - z) * (1 - n * n)
             share = torch.stack([slope * from_hidden * r * (1 - r), (before - n) * z * (1 - z), slope * r], dim=-2)
-            for t in range(last - 1, first - 1, -1):
-                torch.add(grad[t], carry, out=dh)
-                torch.mul(dh.unsqueeze(-2), share[t - first], out=dgate[t].view(k, rows, 3, size))
-                torch.mul(dh, slope[t - first], out=dn[t])
-                torch.mul(dh, z[t - first], out=carry)
-                carry.baddbmm_(dgate[t], weight)
+            _loops()[1](grad[first:last], share, slope, z, weight, carry, dgate[first:last], dn[first:last])
         # [K, 3H, H]: one product over all steps and rows of each network
         dweight = torch.bmm(dgate[0].transpose(1, 2), hidden)
         if steps > 1:

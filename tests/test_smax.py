@@ -13,7 +13,7 @@ import pytest
 from oamarl.components.errors import UserError
 from oamarl.envs.base import Arrays
 from oamarl.envs.smax import Smax
-from oamarl.envs.smax_maps import _MISSING, MAPS, UNITS, find_map
+from oamarl.envs.smax_maps import MISSING, MAPS, UNITS, find_map
 from oamarl.envs.vec import make_vec
 
 STOP = 4
@@ -76,11 +76,11 @@ def test_corridor_and_limits_are_smacs():
     assert limits == {"3m": 60, "3s5z_vs_3s6z": 170, "27m_vs_30m": 180, "corridor": 400, "smacv2_5_units": 200}
 
 
-@pytest.mark.parametrize("name", _MISSING)
+@pytest.mark.parametrize("name", MISSING)
 def test_maps_that_cannot_be_say_why(name: str):
     with pytest.raises(UserError, match=f"map_name='{name}' cannot be played in smax, which has no .*nearest map is"):
         find_map(name)
-    assert _MISSING[name][1] in MAPS
+    assert MISSING[name][1] in MAPS
 
 
 @pytest.mark.parametrize(

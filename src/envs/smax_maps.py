@@ -41,7 +41,7 @@ _SMACV2_LIMIT = 200
 MAPS = (*_SMAC, *_SMACV2)
 
 #: SMAC's other maps -> what SMAX lacks for them, and the map that comes nearest
-_MISSING = {
+MISSING = {
     "MMM": ("healing medivacs", "10m_vs_11m"),
     "MMM2": ("healing medivacs", "10m_vs_11m"),
     "1c3s5z": ("colossi", "3s5z"),
@@ -90,8 +90,8 @@ def find_map(name: str, allies: Mapping[str, int] | None = None, enemies: Mappin
     if name in _SMAC:
         ours, theirs, limit = _SMAC[name]
         return Map(name, _units(ours), _units(theirs), limit)
-    if name in _MISSING:
-        lacks, near = _MISSING[name]
+    if name in MISSING:
+        lacks, near = MISSING[name]
         raise UserError(
             f"env_args.map_name='{name}' cannot be played in smax, which has no {lacks}: the nearest map is '{near}', "
             f"and --env-config=sc2 has '{name}' where StarCraft II is installed."

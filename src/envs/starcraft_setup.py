@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..components.errors import UserError, first_line, nearest
-from .smax_maps import _MISSING as UNLIKE
+from .smax_maps import MISSING as UNLIKE
 from .smax_maps import MAPS
 
 

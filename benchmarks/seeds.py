@@ -1,7 +1,7 @@
-"""The table of the maze results in docs/results.md, from the curve files of experiments/maze.yaml.
+"""The tables of docs/results.md, from the curve files of a sweep file's runs.
 
-    oamarl sweep experiments/maze.yaml            # trains what is missing
-    .venv/bin/python benchmarks/maze_seeds.py     # prints the table
+    oamarl sweep experiments/trust-region.yaml    # trains what is missing
+    .venv/bin/python benchmarks/seeds.py          # prints a table for each environment
 
 Columns: the mean return of the last tenth of training as a share of the optimum, mean and standard deviation over
 seeds; seeds whose last tenth is at least 0.95 of their best tenth; seeds that end within 1 % of the optimum; the area
@@ -18,7 +18,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "docs" / "results" / "data"
-SWEEP = ROOT / "experiments" / "maze.yaml"
+#: names in curve files' names, and the largest possible return of each (None: computed)
+ENVIRONMENTS: dict[str, float | None] = {"maze": None, "lbf-8x8-2p-2f-coop": 1.0}
 
 
 def row(name: str, curves: list[dict[str, Any]], optimum: float) -> str:
@@ -37,21 +38,22 @@ def row(name: str, curves: list[dict[str, Any]], optimum: float) -> str:
     )
 
 
-def table() -> str:
-    """The table of all curves in docs/results/data, one row for each method."""
+def table(environment: str, optimum: float | None) -> str:
+    """The table of all curves of ``environment`` in docs/results/data, one row for each method."""
     from oamarl.envs.maze import Maze
 
     groups: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(DATA.glob("maze-*-seed*.json")):
-        name = path.stem.removeprefix("maze-").rsplit("-seed", 1)[0]
+    for path in sorted(DATA.glob(f"{environment}-*-seed*.json")):
+        name = path.stem.removeprefix(f"{environment}-").rsplit("-seed", 1)[0]
         groups.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
-    optimum = Maze(n_slots=1).optimum().team_return
+    best = Maze(n_slots=1).optimum().team_return if optimum is None else optimum
     head = (
         "| method | last tenth / optimum | not collapsed | at the optimum | area under the curve "
         "| steps to 0.9 (seeds) | processed samples |\n|---|---|---|---|---|---|---|"
     )
-    return "\n".join([head, *(row(name, curves, optimum) for name, curves in groups.items())])
+    return "\n".join([head, *(row(name, curves, best) for name, curves in groups.items())])
 
 
 if __name__ == "__main__":
-    print(table())
+    for environment, optimum in ENVIRONMENTS.items():
+        print(f"{environment}\n\n{table(environment, optimum)}\n")

@@ -98,7 +98,7 @@ class Gymma:
             name=name, n_agents=n, obs_size=s.obs_size, state_size=n * s.obs_size, n_actions=s.n_actions,
             episode_limit=episode_limit, obs_sizes=s.obs_sizes, action_sizes=s.action_sizes, team_reward=team_reward,
         )  # fmt: skip
-        self._time = 0
+        self._time, self._some_ended = 0, False
         self._foraging = type(env.unwrapped).__module__.startswith("lbforaging.")
         self._masked = any(s.masked)  # or as soon as an info has a mask
 
@@ -127,7 +127,7 @@ class Gymma:
             for player in self._env.unwrapped.players:
                 player.position = None
         observations, told = self._env.reset(seed=seed)
-        self._time = 0
+        self._time, self._some_ended = 0, False
         out.obs[...] = 0
         out.avail[...] = self.spaces.legal
         self._see(observations, told, out)
@@ -146,10 +146,17 @@ class Gymma:
         self._time += 1
         self._see(observations, told, out)
         self._reward(reward, out)
+        if type(terminated) is bool and not (terminated or self._some_ended):  # most steps of most games
+            if truncated is True or self._time >= self.info.episode_limit:
+                out.truncated[...] = True
+                return
+            if truncated is False:
+                return
         # one flag means all agents, a list says it agent by agent; who has ended stays ended
         out.agent_terminated |= self._flags(terminated)
         ended = out.agent_terminated
-        if ended.any():
+        self._some_ended = bool(ended.any())
+        if self._some_ended:
             out.alive[...] = ~ended
             out.avail[ended] = self.spaces.only_first
         cut = bool((ended | self._flags(truncated)).all()) or self._time >= self.info.episode_limit

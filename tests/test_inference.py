@@ -16,7 +16,6 @@ from oamarl.modules.inference import Inference, choose
 from oamarl.modules.network import Network, NetworkConfig
 
 
-
 class Other(Network):
     """A class of its own: torch evaluates it."""
 

@@ -63,7 +63,7 @@ def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch.compile would need a C++ compiler here
-            return torch.jit.script(loop)  # type: ignore[no-any-return]
+            return torch.jit.script(loop)
     except (AttributeError, RuntimeError):  # a torch that no longer has it
         return loop
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -91,16 +91,16 @@ class EpisodeRunner:
 
     # -- what training and testing share -----------------------------------------------------------------------
 
-    def _new_course(self, most: int = 0) -> Course:
-        """Return the arrays that episodes are written down in, up to ``most`` (and a batch's) for each slot."""
+    def _new_course(self) -> Course:
+        """Return the arrays that episodes are written down in."""
         hidden = self.mac.initial_hidden(1).shape[-1]
-        course = Course(
-            self.vec.room(at_layout(self.info, self.n_slots, hidden, self._segments)),
-            self.vec.room(ends_layout(self.info, self.n_slots, max(most, self._most), self._segments)),
-            self.vec.room(store_layout(self.info, *self._batch_shape)),
-        )
-        course.at["number"][:], course.at["last"][:], course.at["fresh"][:] = -1, -1, True
-        return course
+        at = self.vec.room(at_layout(self.info, self.n_slots, hidden, self._segments))
+        at["number"][:], at["last"][:], at["fresh"][:] = -1, -1, True
+        return Course(at, self._ends(self._most), self.vec.room(store_layout(self.info, *self._batch_shape)))
+
+    def _ends(self, most: int) -> dict[str, np.ndarray]:
+        """Return room for what up to ``most`` episodes of each slot end with."""
+        return self.vec.room(ends_layout(self.info, self.n_slots, most, self._segments))
 
     def _play(self, purpose: Literal["train", "test"], plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
@@ -112,7 +112,7 @@ class EpisodeRunner:
         """
         most, b = max(len(p) for p in plan), self.n_slots
         if self.course.ends["length"].shape[1] < most:
-            self.course = self._new_course(most)
+            self.course = replace(self.course, ends=self._ends(most))
         at = self.course.at
         at["fresh"][:], at["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
         self._do(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))

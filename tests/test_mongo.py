@@ -238,15 +238,17 @@ sys.exit(execute(values, [], body).exit_code)
 """
 
 
-def test_sigterm(tmp_path: Path, server: MongoServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals(tmp_path: Path, server: MongoServer, number: signal.Signals) -> None:
+    """Also one that comes while the threads start that send the run."""
     child = subprocess.Popen(
         [sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE, text=True, preexec_fn=usual_signals
     )
     assert child.stdout is not None
     assert any(line == "ready\n" for line in child.stdout)
-    child.send_signal(signal.SIGTERM)
+    child.send_signal(number)
     child.communicate(timeout=30)
-    assert child.returncode == 143
+    assert child.returncode == 128 + number
     assert assert_complete(server, tmp_path / "sacred/x/maze/1")["status"] == "INTERRUPTED"
 
 

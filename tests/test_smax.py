@@ -13,7 +13,7 @@ import pytest
 from oamarl.components.errors import UserError
 from oamarl.envs.base import Arrays
 from oamarl.envs.smax import Smax
-from oamarl.envs.smax_maps import MISSING, MAPS, UNITS, find_map
+from oamarl.envs.smax_maps import MAPS, MISSING, UNITS, find_map
 from oamarl.envs.vec import make_vec
 
 STOP = 4

@@ -190,6 +190,49 @@ def test_the_clean_end_is_not_disturbed_unless_somebody_insists() -> None:
     assert done.exit_code == 143
 
 
+@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("wait", [time.sleep, lambda seconds: threading.Event().wait(seconds)], ids=["sleep", "lock"])
+def test_a_signal_that_another_thread_takes_ends_a_wait(
+    wait: Callable[[float], Any], lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may give it to any thread; ``lost``: calls to the main thread that come just before it waits."""
+    threads, kill, calls = threading.enumerate(), signal.pthread_kill, []
+
+    def sometimes(thread: int, number: int) -> None:
+        calls.append(number)
+        if len(calls) > lost:
+            kill(thread, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", sometimes)
+    # the main thread waits by then, or will soon: it sees the signal either way
+    taker = threading.Timer(0.2, lambda: kill(threading.get_ident(), signal.SIGTERM))
+    with Stop().listening():
+        taker.start()
+        with pytest.raises(Terminated, match="SIGTERM"):
+            wait(20)
+        taker.join()
+    assert calls[: lost + 1] == [signal.SIGURG] * (lost + 1)
+    assert threading.enumerate() == threads
+    assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_contexts_within_one_another() -> None:
+    """The inner one takes the signals, the outer one has them again after it."""
+    outer, inner = Stop(), Stop()
+    with outer.listening():
+        with inner.listening(), pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+        assert (outer.received, inner.received) == ([], [signal.SIGTERM])
+        taker = threading.Timer(0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
+        began = time.monotonic()
+        taker.start()
+        with pytest.raises(Terminated, match="SIGUSR1"):
+            time.sleep(20)
+        assert time.monotonic() - began < 20  # else only the end of the wait was the end of it
+        taker.join()
+
+
 def test_what_was_ignored_stays_ignored() -> None:
     """A process started by nohup ignores SIGHUP, and shall go on doing so."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

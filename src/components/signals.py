@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -22,6 +23,8 @@ OUT_OF_TIME = 124
 _SAY_AFTER = 0.5
 #: Interrupts from the keyboard after which also the clean end is given up.
 _INSISTS = 3
+#: Seconds after which the main thread is woken again if it has not looked for signals since.
+_WAKE_AGAIN = 0.05
 
 
 class Terminated(KeyboardInterrupt):
@@ -43,17 +46,69 @@ def handling(handler: Callable[[int, Any], Any], names: Iterable[str]) -> Iterat
 
     What is ignored stays so: nohup has SIGHUP ignored, a script SIGINT by its background jobs.
     """
-    before = {}
+    numbers = []
     if threading.current_thread() is threading.main_thread():
-        for name in names:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+        found = (getattr(signal, name, None) for name in names)
+        numbers = [n for n in found if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
+    before = {}
+    with _noticed(numbers):
+        try:
+            for number in numbers:
                 before[number] = signal.signal(number, handler)
+            yield
+        finally:
+            for number, earlier in before.items():
+                signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+
+@contextlib.contextmanager
+def _noticed(numbers: Collection[int]) -> Iterator[None]:
+    """Have the main thread, which enters this context, notice the signals ``numbers`` wherever it waits.
+
+    Python's handlers run in the main thread, between two of its own steps. A system call that it waits in is only
+    interrupted by a signal that comes to this very thread, and after the call has begun; the system may as well give
+    it to another thread (one that starts a thread is likely to get it: glibc has it hold signals back meanwhile). So a
+    thread hears of every signal and wakes the main thread, until that has looked. SIGURG does nothing by itself.
+    """
+    wake = getattr(signal, "SIGURG", None)
+    if not numbers or wake is None:
+        yield
+        return
+    main, awake, ended = threading.get_ident(), False, False
+    ear, mouth = socket.socketpair()
+    mouth.setblocking(False)
+
+    # in Python, so that a signal that came while others were handled is handled before it answers
+    def answer(number: int, frame: FrameType | None) -> None:
+        nonlocal awake
+        awake = True
+        if callable(earlier):
+            earlier(number, frame)
+
+    def listen() -> None:
+        nonlocal awake
+        while heard := ear.recv(4096):
+            if not any(number in numbers for number in heard):
+                continue
+            awake = False
+            while not (awake or ended):  # no Event: its lock would be taken again by an answer within an answer
+                signal.pthread_kill(main, wake)
+                time.sleep(_WAKE_AGAIN)
+
+    listener = threading.Thread(target=listen, name="signals", daemon=True)
+    earlier = signal.signal(wake, answer)
+    descriptor = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
     try:
+        listener.start()
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+        ended = True
+        signal.set_wakeup_fd(descriptor)
+        mouth.close()
+        if listener.ident is not None:
+            listener.join()
+        ear.close()
+        signal.signal(wake, signal.SIG_DFL if earlier is None else earlier)
 
 
 class Stop:

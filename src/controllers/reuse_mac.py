@@ -54,8 +54,8 @@ class ReuseConfig(MACConfig):
     reuse_groups: list[list[int]] | None = key("Groups of agents that share experience (reuse_scheme=groups).", low=0)
     reuse_matrix: list[list[float]] | None = key("Rows of shares, learner by source (reuse_scheme=matrix).")
     reuse_max_rows: int = key(
-        "Most rows (steps of a source) in one network call, of which there may be two at a time: bounds memory with many "
-        "agents.",
+        "Most rows (steps of a source) in one network call, of which there may be two at a time: bounds memory with "
+        "many agents.",
         low=1,
     )
 

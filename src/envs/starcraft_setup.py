@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..components.errors import UserError, first_line, nearest
-from .smax_maps import MISSING as UNLIKE
 from .smax_maps import MAPS
+from .smax_maps import MISSING as UNLIKE
 
 
 def smax_map(map_name: str) -> str:

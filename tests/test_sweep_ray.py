@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from oamarl.components.run_files import read_json
+from oamarl.tools.sweep_attempt import status
 
 from child_signals import usual_signals
 from sweep_tools import MAIN, prepare, runs, with_checkpoints
@@ -72,6 +73,11 @@ def test_a_node_dies_and_every_run_completes_once(cluster: Any, tmp_path: Path) 
     # they go on, and one node dies under its run
     def node_dies(_: Any) -> None:
         cluster.remove_node(cluster.second, allow_graceful=False)
+        # told to go before its process is gone too, the run could end well, and there would be nothing to begin again
+        limit = time.monotonic() + 60
+        while sum(status(run) == "RUNNING" for run in runs(tmp_path)[:4]) == 2:
+            assert time.monotonic() < limit, "the run outlives its node"
+            time.sleep(0.05)
         (tmp_path / "go").touch()
 
     code, said = sweep(tmp_path, cluster.address, lambda: with_checkpoints(tmp_path) == 4, node_dies)

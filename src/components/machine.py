@@ -1,4 +1,4 @@
-"""What a measurement ran on: the processor, memory and versions, and how much memory processes have taken at most."""
+"""The machine: its processor, memory and versions, how much memory processes have taken at most, where caches go."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ def cpu_name() -> str | None:
         if name in ("model name", "Model", "cpu model"):
             return value
     return platform.processor() or None
+
+
+def cache_home() -> Path:
+    """Return the folder for what can be made again.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oamarl"
 
 
 def load() -> float | None:

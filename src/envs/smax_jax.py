@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..components.errors import UserError, first_line, nearest, one_of
-from ..components.machine import cpu_name
+from ..components.machine import cache_home, cpu_name
 
 DEVICES = ("cpu", "gpu")
 #: the user's own choice of a folder, which is JAX's own variable
@@ -87,8 +87,7 @@ def cache_folder() -> Path:
 
     A program that was compiled for one processor may not run on another, and homes are shared between machines.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "oamarl" / "jax" / (re.sub(r"\W+", "-", cpu_name() or "").strip("-").lower() or "any")
+    return cache_home() / "jax" / (re.sub(r"\W+", "-", cpu_name() or "").strip("-").lower() or "any")
 
 
 def _keep_programs(jax: Any) -> None:

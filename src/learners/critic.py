@@ -39,6 +39,12 @@ class CriticInputs:
     def __getitem__(self, index: Any) -> CriticInputs:
         return CriticInputs(self.shared[index], self.own[index], self.ids, self.n_values)
 
+    def numbers(self) -> list[Tensor]:
+        """The one-hot numbers [..., V, V], if there are any."""
+        if not self.ids:
+            return []
+        return [torch.eye(self.ids, dtype=self.own.dtype, device=self.own.device).expand(*self.own.shape[:-1], -1)]
+
     def rows(self) -> CriticInputs:
         """All leading dimensions as one."""
         return CriticInputs(self.shared.flatten(0, -2), self.own.flatten(0, -3), self.ids, self.n_values)
@@ -49,6 +55,10 @@ def values(network: Network, inputs: CriticInputs, theta: Tensor | None = None) 
     theta = network.theta if theta is None else theta
     x = inputs.rows()
     s, o = x.shared.shape[-1], x.own.shape[-1]
+    lead = inputs.shared.shape[:-1]
+    if len(theta) == 1 and not (s and (o or x.ids)):  # nothing to multiply only once
+        rows = x.shared if s else torch.cat([x.own, *x.numbers()], dim=-1).flatten(0, 1)
+        return network.single(theta[0], rows).view(*lead, x.n_values)
     w = network.layers(theta if len(theta) > 1 else theta[0])
     weight, bias = w["fc1.w"], w["fc1.b"]
     if len(theta) == 1:
@@ -57,11 +67,11 @@ def values(network: Network, inputs: CriticInputs, theta: Tensor | None = None) 
             first = first + x.own @ weight[s : s + o]
         if x.ids:
             first = first + weight[s + o :]
-        out = network.after_first(w, first.expand(-1, x.n_values, -1).flatten(0, 1))
-        return out.view(*inputs.shared.shape[:-1], x.n_values)
+        out = network.after_first(theta[0], first.expand(-1, x.n_values, -1).flatten(0, 1))
+        return out.view(*lead, x.n_values)
     first = torch.baddbmm(bias.unsqueeze(1), x.shared.expand(len(weight), *x.shared.shape), weight[:, :s])  # [K, R, H]
     if o:
         first = torch.baddbmm(first, x.own.transpose(0, 1), weight[:, s : s + o])
     if x.ids:
         first = first + weight[:, s + o :].diagonal(dim1=0, dim2=1).t().unsqueeze(1)
-    return network.after_first(w, first).squeeze(-1).t().view(*inputs.shared.shape[:-1], x.n_values)
+    return network.after_first(theta, first).squeeze(-1).t().view(*lead, x.n_values)

@@ -132,6 +132,7 @@ class ValueLearner:
             self.n_networks, nothing.width, 1, hidden_dim=net.hidden_dim, recurrent=False,
             activation=net.activation, head_gain=1.0, generator=generator,
         ).to(device)  # fmt: skip
+        self.network.first_order = True
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=config.critic_lr or config.lr, eps=config.optim_eps

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.config import key
+from . import compiled
 from .gru import recurrence
 
 
@@ -60,7 +61,10 @@ class Network(nn.Module):
         super().__init__()
         self.n_networks, self.hidden_dim, self.recurrent = n_networks, hidden_dim, recurrent
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
-        #: whether derivatives are never differentiated again (Fisher products are): only torch's GRU can be
+        self._sizes: compiled.Sizes = {
+            "inputs": n_inputs, "size": hidden_dim, "outputs": n_outputs, "activation": activation
+        }  # fmt: skip
+        #: whether derivatives are never differentiated again (Fisher products are): only torch's operations can be
         self.first_order = False
         h = hidden_dim
         # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
@@ -111,10 +115,14 @@ class Network(nn.Module):
         Returns:
             [L, n_outputs] or [L, T, n_outputs].
         """
+        if self._by_compiled(x):
+            if not self.recurrent:
+                return compiled.feed_forward(theta, x, None, self._sizes)
+            before = x.new_zeros(len(x), self.hidden_dim) if hidden is None else hidden
+            return compiled.recurrent(theta, x.transpose(0, 1), before, self._sizes).transpose(0, 1)
         if self.recurrent and not self._by_torch(x):
-            return self._sequences(theta.unsqueeze(0), x.unsqueeze(0), None if hidden is None else hidden.unsqueeze(0))[
-                0
-            ]
+            starts = None if hidden is None else hidden.unsqueeze(0)
+            return self._sequences(theta.unsqueeze(0), x.unsqueeze(0), starts)[0]
         w = self.layers(theta)
         x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
         if self.recurrent:
@@ -125,8 +133,12 @@ class Network(nn.Module):
             x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
         return x @ w["head.w"] + w["head.b"]
 
+    def _by_compiled(self, x: Tensor) -> bool:
+        """Whether ``x`` goes through the compiled networks."""
+        return self.first_order and compiled.available(x, self.hidden_dim)
+
     def _by_torch(self, x: Tensor) -> bool:
-        """Whether sequences go through torch's own kernel."""
+        """Whether sequences, where not compiled, go through torch's own kernel."""
         return x.is_cuda or not self.first_order
 
     def _sequences(self, theta: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
@@ -147,22 +159,34 @@ class Network(nn.Module):
 
         ``hidden`` [K, L, H]: as in :meth:`single`.
         """
-        if self.recurrent and not self._by_torch(x):
+        by_compiled = self._by_compiled(x)
+        if self.recurrent and not by_compiled and not self._by_torch(x):
             return self._sequences(theta, x, hidden)
-        if len(theta) == 1 or self.recurrent:
-            # one network needs no batched product; torch's GRU takes one network
+        if len(theta) == 1 or self.recurrent or by_compiled:
+            # one network needs no batched product; these take one network
             starts = [None] * len(theta) if hidden is None else hidden
             return torch.stack([self.single(p, rows, h) for p, rows, h in zip(theta, x, starts, strict=True)])
         w = self.layers(theta)
-        return self.after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+        return self._after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
 
-    def after_first(self, w: dict[str, Tensor], x: Tensor) -> Tensor:
+    def after_first(self, theta: Tensor, sums: Tensor) -> Tensor:
         """Evaluate feed-forward networks from their first layer's sums on.
 
         Args:
-            w: the layers of one network, or of K.
-            x: [L, H], or [K, L, H].
+            theta: [P], or [K, P].
+            sums: [L, H], or [K, L, H].
+
+        Returns:
+            [(K,) L, n_outputs].
         """
+        if not self._by_compiled(sums):
+            return self._after_first(self.layers(theta), sums)
+        if theta.dim() == 1:
+            return compiled.feed_forward(theta, None, sums, self._sizes)
+        parts = zip(theta, sums, strict=True)
+        return torch.stack([compiled.feed_forward(p, None, rows, self._sizes) for p, rows in parts])
+
+    def _after_first(self, w: dict[str, Tensor], x: Tensor) -> Tensor:
         x = self.activation(_affine(self.activation(x), w["fc2.w"], w["fc2.b"]))
         return _affine(x, w["head.w"], w["head.b"])
 
@@ -179,7 +203,7 @@ class Network(nn.Module):
         """
         x = _affine(x, w["fc1.w"], w["fc1.b"])
         if not self.recurrent:
-            return self.after_first(w, x), hidden
+            return self._after_first(w, x), hidden
         from_input = _affine(self.activation(x), w["w_ih"].transpose(-1, -2), w["b_ih"])
         from_hidden = _affine(hidden, w["w_hh"].transpose(-1, -2), w["b_hh"])
         (xr, xz, xn), (hr, hz, hn) = from_input.chunk(3, -1), from_hidden.chunk(3, -1)

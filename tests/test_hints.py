@@ -51,6 +51,7 @@ def split(**shares: float) -> dict[str, float]:
         (split(), {"torch_threads": 3}, Use(2), ["torch_threads=3 on 2 cores", "set torch_threads=1"]),
         (split(), {"torch_threads": 2}, Use(2, busy=1.0, workers=2), ["all 2 cores are in use"]),
         (split(learning=70.0), {"use_cuda": False}, Use(2, gpu=True), ["70 %", "use_cuda=True"]),
+        (split(learning=40.0), {}, Use(2, compiled=False), ["40 %", "install gcc"]),
         (split(logging=20.0), {}, Use(2), ["20 %", "set log_interval=60000 (now 10000)"]),
         (split(logging=20.0), {"checkpoint_interval": 100}, Use(2), ["set checkpoint_interval=600 (now 100)"]),
         (split(logging=20.0), {"save_model": True}, Use(2), ["set save_model_interval=3000 (now 500)"]),
@@ -78,6 +79,8 @@ def test_each_waste_is_told_in_one_sentence(seconds: Any, values: Any, use: Use,
         (split(environment=90.0), {}, Use(8, native=True)),  # batched by itself
         (split(learning=90.0), {"use_cuda": False}, Use(2)),
         (split(learning=90.0), {}, Use(2, gpu=True, device="cuda")),
+        (split(learning=90.0), {}, Use(2, device="cuda", compiled=False)),
+        (split(learning=20.0), {}, Use(2, workers=2, compiled=False)),
         (split(inference=50.0, logging=9.0), {}, Use(2)),
         (split(testing=29.0), {}, Use(2, workers=2)),
         (split(learning=90.0), {}, Use(2, workers=2, waiting=0.9)),  # nothing to gain where learning takes the time

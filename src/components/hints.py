@@ -34,6 +34,7 @@ class Use:
     | workers | processes that step the environments; 0: the run's own process does it |
     | native | the environment steps all its slots itself, in one call |
     | gpu, device | torch finds a GPU; where the networks are, ``cpu`` or ``cuda`` |
+    | compiled | networks are evaluated by compiled code, or could be |
     | waiting | share of the slots' steps in which a slot waited for longer episodes, 0 to 1 |
     """
 
@@ -43,6 +44,7 @@ class Use:
     native: bool = False
     gpu: bool = False
     device: str = "cpu"
+    compiled: bool = True
     waiting: float = 0.0
 
     @property
@@ -149,6 +151,16 @@ def _gpu(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -> _Fo
     )
 
 
+def _compiler(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -> _Found:
+    """No C compiler."""
+    if use.compiled or use.device != "cpu" or share["learning"] <= _INFERENCE:
+        return None
+    return share["learning"] * 0.5, (
+        f"Learning takes {_percent(share['learning'])} of the time, and about half of that where a C compiler is found: "
+        "install gcc (Debian's build-essential) or clang."
+    )
+
+
 def _logging(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -> _Found:
     """Points, tables and checkpoints that come too often."""
     time = share["logging"]
@@ -193,6 +205,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, float], Mapping[str,
     (("batch_size_run", "runner"), _slots),
     (("torch_threads",), _threads),
     (("use_cuda",), _gpu),
+    (("hidden_dim",), _compiler),
     (("checkpoint_interval", "log_interval", "save_model", "save_model_interval"), _logging),
     (("test_interval", "test_nepisode"), _testing),
     (("runner", "batch_size"), _waiting),

@@ -23,6 +23,7 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.course import FINAL, Course, Job, at_layout, ends_layout, store_layout
 from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
+from ..modules.native import library
 from .common import Episodes
 
 
@@ -166,7 +167,8 @@ class EpisodeRunner:
         """Return what collecting has of the machine, for :func:`~oamarl.components.hints.hints`."""
         return Use(
             cores=usable_cpus(), busy=in_use(), workers=self.vec.workers, native=self.vec.native,
-            gpu=torch.cuda.is_available(), device=self.device.type, waiting=self._waited / max(self._slot_steps, 1),
+            gpu=torch.cuda.is_available(), device=self.device.type,
+            compiled=library("network") is not None, waiting=self._waited / max(self._slot_steps, 1),
         )  # fmt: skip
 
     def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:

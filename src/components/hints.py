@@ -156,7 +156,7 @@ def _compiler(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -
     if use.compiled or use.device != "cpu" or share["learning"] <= _INFERENCE:
         return None
     return share["learning"] * 0.5, (
-        f"Learning takes {_percent(share['learning'])} of the time, and about half of that where a C compiler is found: "
+        f"Learning takes {_percent(share['learning'])} of the time, and about half of that with a C compiler: "
         "install gcc (Debian's build-essential) or clang."
     )
 

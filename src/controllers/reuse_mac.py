@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..components.config import key, read
 from ..components.distributions import MaskedCategorical, kl_categorical
 from ..components.errors import UserError
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
+from ..components.sides import alongside
 from ..envs.base import EnvInfo
 from ..modules.network import Network, NetworkConfig
 from .basic_mac import BasicMAC, MACConfig
@@ -61,14 +63,32 @@ class ReuseConfig(MACConfig):
 
 
 @dataclass(frozen=True)
+class Measured:
+    """The steps that distances are measured on, sources first: S entries, recurrent ones of T steps each.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | inputs, avail, valid | [N, S, *T, I], [N, S, *T, A], [N, S, *T] | of the policies, as in Samples |
+    | acting | [N, S, *T, A] | log-probabilities of the policies that acted, each on its own steps |
+    """
+
+    inputs: Tensor
+    avail: Tensor
+    valid: Tensor
+    acting: Tensor
+
+    def __len__(self) -> int:
+        return self.valid.shape[1]
+
+
+@dataclass(frozen=True)
 class ReuseMapping:
-    """One iteration's mapping: D and M [N, N] (learner rows, source columns), the entries D was measured on with the
-    acting policies' log-probabilities there, and in mode `sample` the permutation and its largest |M' - M|."""
+    """One iteration's mapping: D and M [N, N] (learner rows, source columns), what D was measured on, and in mode
+    `sample` the permutation and its largest |M' - M|."""
 
     distances: np.ndarray
     matrix: np.ndarray
-    entries: Tensor
-    acting: Tensor
+    measured: Measured
     permutation: np.ndarray | None
     deviation: float
 
@@ -159,36 +179,31 @@ class ReuseMAC(BasicMAC):
             return torch.arange(n, device=self.device)
         return torch.randperm(n, generator=generator)[:wanted].sort().values.to(self.device)
 
-    def _reduce(self, kl: Tensor, valid: Tensor) -> Tensor:
-        """[J] float64: the distance of each source from KL [S, J, *T] at its valid steps; infinite without any."""
-        kl, valid = (x.transpose(0, 1).flatten(1) for x in (kl, valid))
-        if self.config.reuse_kl_reduction == "mean":
-            found = torch.where(valid, kl, 0.0).sum(1) / valid.sum(1)
-        elif self.config.reuse_kl_reduction == "p95":
-            found = torch.where(valid, kl, torch.nan).nanquantile(0.95, dim=1)
-        else:
-            found = torch.where(valid, kl, -torch.inf).amax(1)
-        return torch.where(valid.any(1), found, torch.inf).double()
-
     @torch.no_grad()
-    def distances(self, samples: Samples, entries: Tensor, acting: Tensor | None = None) -> np.ndarray:
+    def measured(self, samples: Samples, entries: Tensor) -> Measured:
+        """Take the policies as they are for those that acted, on ``entries`` [S] of ``samples``."""
+        parts = (samples.inputs[entries], samples.avail[entries], samples.valid[entries])
+        inputs, avail, valid = (x.transpose(0, 1).contiguous() for x in parts)
+        acting = self.policies(samples, entries).log_probs.transpose(0, 1).contiguous()
+        return Measured(inputs, avail, valid, acting)
+
+    def distances(self, measured: Measured) -> np.ndarray:
         """D[i, j]: KL( pi_j(.|o_j) || pi_i(.|o_j) ) under j's mask, reduced over j's valid steps (eq. 9, Condition 1).
 
         Infinite between agents whose spaces differ, and for a source without a valid step. 0 on the diagonal.
-
-        Args:
-            samples: the batch.
-            entries: [S] which entries to measure on.
-            acting: :meth:`acting_log_probs` there, where they are known already.
         """
         n = self.info.n_agents
-        acting = self.acting_log_probs(samples, entries) if acting is None else acting
         d = torch.full((n, n), math.inf, dtype=torch.float64, device=self.device)
-        for i in range(n):
-            others = [j for j in range(n) if j != i and self.match[i, j]]
-            if others:
-                theta = self.network.theta[self.index[i]]
-                d[i, others] = self.condition(theta, samples, entries, acting, others)
+
+        def rows(learners: range) -> None:
+            for i in learners:
+                others = [j for j in range(n) if j != i and self.match[i, j]]
+                if others:
+                    d[i, others] = self.condition(self.network.theta[self.index[i]], measured, others)
+
+        with alongside(partial(rows, range(n // 2))) as half:
+            rows(range(n // 2, n))
+            half()
         return d.fill_diagonal_(0.0).cpu().numpy()
 
     def chunks(self, sources: list[int], rows_each: int) -> list[list[int]]:
@@ -196,29 +211,28 @@ class ReuseMAC(BasicMAC):
         size = max(1, self.config.reuse_max_rows // max(rows_each, 1))
         return [sources[k : k + size] for k in range(0, len(sources), size)]
 
-    def _policy_on(self, theta: Tensor, inputs: Tensor, avail: Tensor, sources: list[int]) -> Tensor:
-        """[S, J, *T, A] log-probabilities of one policy on several sources' rows."""
-        x = inputs[:, sources]
-        flat = MaskedCategorical(self.network.single(theta, x.flatten(0, 1)), avail[:, sources].flatten(0, 1))
-        return flat.log_probs.unflatten(0, x.shape[:2])
-
-    def condition(self, theta: Tensor, samples: Samples, entries: Tensor, acting: Tensor, sources: list[int]) -> Tensor:
-        """[J] distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances` (Condition 1).
-
-        Args:
-            acting: [S, N, *T, A] the acting policies' log-probabilities on their own steps (:meth:`acting_log_probs`).
-        """
-        inputs, avail, valid = samples.inputs[entries], samples.avail[entries], samples.valid[entries]
+    @torch.no_grad()
+    def condition(self, theta: Tensor, measured: Measured, sources: list[int]) -> Tensor:
+        """[J] float64 distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances`
+        (Condition 1)."""
         found = []
-        for chunk in self.chunks(sources, valid[:, 0].numel()):
-            kl = kl_categorical(acting[:, chunk], self._policy_on(theta, inputs, avail, chunk))
-            found.append(self._reduce(kl, valid[:, chunk]))
+        for chunk in self.chunks(sources, measured.valid[0].numel()):
+            at = torch.tensor(chunk, device=self.device)
+            inputs, avail = (x.index_select(0, at).flatten(0, 1) for x in (measured.inputs, measured.avail))
+            policy = MaskedCategorical(self.network.single(theta, inputs), avail)
+            kl = kl_categorical(measured.acting.index_select(0, at).flatten(0, 1), policy.log_probs)
+            found.append(self._reduce(kl.view(len(chunk), -1), measured.valid.index_select(0, at).flatten(1)))
         return torch.cat(found)
 
-    def acting_log_probs(self, samples: Samples, entries: Tensor) -> Tensor:
-        """[S, N, *T, A] log-probabilities of every agent's present policy on its own steps."""
-        with torch.no_grad():
-            return self.policies(samples, entries).log_probs
+    def _reduce(self, kl: Tensor, valid: Tensor) -> Tensor:
+        """[J] float64: the distance of each source from KL [J, steps] at its valid steps; infinite without any."""
+        if self.config.reuse_kl_reduction == "mean":
+            found = torch.where(valid, kl, 0.0).sum(1) / valid.sum(1)
+        elif self.config.reuse_kl_reduction == "p95":
+            found = torch.where(valid, kl, torch.nan).nanquantile(0.95, dim=1)
+        else:
+            found = torch.where(valid, kl, -torch.inf).amax(1)
+        return torch.where(valid.any(1), found, torch.inf).double()
 
     # -- the mapping -----------------------------------------------------------------------------------------
 
@@ -234,13 +248,13 @@ class ReuseMAC(BasicMAC):
     ) -> ReuseMapping:
         """Measure D on the batch and build M, once per iteration, from the policies that acted."""
         entries = self.kl_entries(samples, episode_limit, kl_generator)
-        acting = self.acting_log_probs(samples, entries)
-        d = self.distances(samples, entries, acting)
+        measured = self.measured(samples, entries)
+        d = self.distances(measured)
         m = self.fixed
         if m is None:
             m = np.stack([self.row(d, i) for i in range(self.info.n_agents)])
         if self.config.reuse_mode != "sample":
-            return ReuseMapping(d, m, entries, acting, None, 0.0)
+            return ReuseMapping(d, m, measured, None, 0.0)
         uniform = float(torch.rand((), generator=map_generator, dtype=torch.float64))
         e, deviation = draw_permutation(m, uniform)
-        return ReuseMapping(d, m, entries, acting, e, deviation)
+        return ReuseMapping(d, m, measured, e, deviation)

@@ -82,12 +82,13 @@ class OAPPOLearner(PolicyLearner):
         entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
         samples, targets = self.samples(batch)
         counts = samples.counts()
-        mapping = self.mac.mapping(samples, self.info.episode_limit, self.generators["kl"], self.generators["mapping"])
         updated = torch.zeros_like(samples.log_prob)
         n = self.info.n_agents
         sides = [[ClipStats(c.eps_clip, n, self.device) for _ in range(SIDES)] for _ in range(n)]
         norms, ranges = [], []
         with self.critic_update(batch, targets, scale) as critic:
+            draws = self.generators["kl"], self.generators["mapping"]
+            mapping = self.mac.mapping(samples, self.info.episode_limit, *draws)
             for i in self.order():
                 sources = sources_of(mapping, i)
                 own = self.mac.factor == "own"
@@ -115,8 +116,7 @@ class OAPPOLearner(PolicyLearner):
         """All epochs of learner i; returns its gradient norms."""
         c, theta, norms = self.config, self.thetas[i], []
         rows = 1 if self.mac.config.reuse_mode != "weights" else len(sources_of(mapping, i))
-        for _ in range(c.epochs):
-            drawn = draw_sources(self.mac, mapping, i, samples.n_entries, self.generators["draws"])
+        for drawn in draw_sources(self.mac, mapping, i, samples.n_entries, c.epochs, self.generators["draws"]):
             parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
                 each = counts / len(parts)

@@ -132,7 +132,7 @@ class OATRPOLearner(PolicyLearner):
         """
         c, theta = self.config, self.mac.network.theta.data[self.mac.index[i]]
         entries = torch.arange(samples.n_entries, device=self.device)
-        drawn = draw_sources(self.mac, mapping, i, samples.n_entries, self.generators["draws"])
+        (drawn,) = draw_sources(self.mac, mapping, i, samples.n_entries, 1, self.generators["draws"])
         chunks = list(reuse_rows(self.mac, mapping, i, samples, target, counts, entries, drawn))
         self.processed += sum(int(rows.valid.sum()) for rows in chunks)
         stats = ClipStats(math.inf, self.info.n_agents, self.device)  # nothing is clipped here
@@ -145,7 +145,7 @@ class OATRPOLearner(PolicyLearner):
 
         def condition(candidate: Tensor) -> bool:
             # against the policies that ACTED, also after their owners have been updated
-            found = self.mac.condition(candidate, samples, mapping.entries, mapping.acting, others)
+            found = self.mac.condition(candidate, mapping.measured, others)
             return bool((found <= self.mac.config.reuse_sigma).all())
 
         step = trust_region_step(
@@ -157,7 +157,7 @@ class OATRPOLearner(PolicyLearner):
     def _without_violators(self, i: int, candidate: Tensor, samples: Samples, mapping: ReuseMapping) -> ReuseMapping:
         """The mapping with row i rebuilt by eq. 9 over the sources that ``candidate`` stays within sigma of."""
         others = [j for j in sources_of(mapping, i) if j != i]
-        found = self.mac.condition(candidate, samples, mapping.entries, mapping.acting, others)
+        found = self.mac.condition(candidate, mapping.measured, others)
         barred = [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.mac.config.reuse_sigma]
         matrix = mapping.matrix.copy()
         matrix[i] = self.mac.row(mapping.distances, i, barred)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,17 +49,20 @@ def sources_of(mapping: ReuseMapping, i: int) -> list[int]:
 
 
 def draw_sources(
-    mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, generator: torch.Generator
-) -> Tensor | None:
-    """[E] one source for each entry (`frequency`: drawn from M[i, .]; `sample`: e(i)), or None in `weights`."""
+    mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, epochs: int, generator: torch.Generator
+) -> Sequence[Tensor] | list[None]:
+    """For each epoch, [E] one source for each entry (`frequency`: drawn from M[i, .]; `sample`: e(i)), or None in
+    `weights`."""
     sources = sources_of(mapping, i)
     if len(sources) == 1:
         # nothing to draw, in any mode
-        return torch.full((n_entries,), sources[0], device=mac.device)
+        return [torch.full((n_entries,), sources[0], device=mac.device)] * epochs
     if mac.config.reuse_mode == "weights":
-        return None
-    row = torch.from_numpy(mapping.matrix[i]).float()
-    return torch.multinomial(row, n_entries, replacement=True, generator=generator).to(mac.device)
+        return [None] * epochs
+    edges = torch.from_numpy(mapping.matrix[i][sources].cumsum()[:-1])
+    chance = torch.rand(epochs, n_entries, dtype=edges.dtype, generator=generator)
+    drawn = torch.tensor(sources)[torch.searchsorted(edges, chance, right=True)]
+    return drawn.to(mac.device).unbind()
 
 
 def reuse_rows(
@@ -105,7 +108,7 @@ def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
         "reuse_pairs": float((m[off] > 0).mean()) if n > 1 else 0.0,
         "reuse_distance_mean": float(finite.mean()) if len(finite) else 0.0,
         "reuse_distance_max": float(finite.max()) if len(finite) else 0.0,
-        "reuse_kl_entries": float(len(mapping.entries)),
+        "reuse_kl_entries": float(len(mapping.measured)),
     }
     if mapping.permutation is not None:
         scalars["reuse_balance_deviation"] = mapping.deviation

@@ -12,7 +12,7 @@ from .components import checkpoints
 from .components.errors import UserError
 from .components.finite import all_finite, floating
 from .components.liveness import alive
-from .settings import AROUND
+from .settings import AROUND, without_around
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
 LATEST = "latest"
@@ -48,7 +48,8 @@ def sound(payload: Mapping[str, Any]) -> bool:
 
 def differences(values: Mapping[str, Any], saved: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
     """Return the keys that two configurations disagree about."""
-    return sorted(k for k in {*values, *saved} - ignored if values.get(k) != saved.get(k))
+    mine, theirs = without_around(values, ignored), without_around(saved, ignored)
+    return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
 
 
 def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) -> None:

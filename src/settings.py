@@ -63,8 +63,19 @@ AROUND = frozenset(
         "wandb_mode", "wandb_save_model",
     }
 )  # fmt: skip
+#: The same among env_args: environment -> arguments that say how it is stepped, not what happens.
+AROUND_ENV = {"gymma": frozenset({"quick"})}
 #: Keys that were added when there were results already, with the value that changes nothing.
 LATER: dict[str, Any] = {"standardise_obs": False, "learner_threads": None}
+
+
+def without_around(values: Mapping[str, Any], around: frozenset[str] = AROUND) -> dict[str, Any]:
+    """Return a configuration without the keys ``around`` and without the env_args of `AROUND_ENV`."""
+    left = {k: v for k, v in values.items() if k not in around}
+    env, env_args = left.get("env"), left.get("env_args")
+    if isinstance(env, str) and env in AROUND_ENV and isinstance(env_args, Mapping):
+        left["env_args"] = {k: v for k, v in env_args.items() if k not in AROUND_ENV[env]}
+    return left
 
 
 def learned(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +84,7 @@ def learned(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values: a merged configuration, from `resolve` or from a run's config.json (also an older version's).
     """
-    return {k: v for k, v in values.items() if k not in AROUND and not (k in LATER and v == LATER[k])}
+    return {k: v for k, v in without_around(values).items() if not (k in LATER and v == LATER[k])}
 
 
 @dataclass(frozen=True)

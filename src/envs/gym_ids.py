@@ -20,7 +20,7 @@ _PACKAGES = {
     "ale_py": "ale-py", "gymnasium_robotics": "gymnasium-robotics", "lbforaging": "lbforaging", "magent2": "magent2",
     "minigrid": "minigrid", "mpe2": "mpe2", "pettingzoo": "pettingzoo", "rware": "rware",
 }  # fmt: skip
-_OWN = ("key", "time_limit", "pretrained_wrapper", "team_reward", "global_random")
+_OWN = ("key", "time_limit", "pretrained_wrapper", "team_reward", "global_random", "quick")
 #: the registered scheme of LBF's ids; numbers beyond the registered ones are as good
 _FORAGING = re.compile(
     r"Foraging(?P<partial>-2s)?-(?P<rows>\d+)x(?P<columns>\d+)-(?P<players>\d+)p-(?P<food>\d+)f(?P<coop>-coop)?-v3"

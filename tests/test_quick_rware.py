@@ -334,7 +334,7 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("actions", [*BAD, *ODD], ids=repr)
+@pytest.mark.parametrize("actions", [*BAD, *ODD], ids=[str(k) for k in range(len(BAD) + len(ODD))])
 def test_odd_actions_are_taken_and_bad_ones_refused_alike(actions: Any) -> None:
     stock, quick = pair(**PLAIN)
     same_answer(stock, quick, lambda env: env.step(actions))  # before the first reset

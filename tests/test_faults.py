@@ -377,7 +377,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 @pytest.mark.parametrize("spare", [0, 20, 60, 150])
 def test_a_disk_that_is_really_full(spare: int, tiny_disk: Callable[[int], Path], tmp_path: Path) -> None:
     """Whatever file meets the end of the disk first: one sentence, no traceback, a sound checkpoint or none."""
-    disk = tiny_disk(2000)
+    disk = tiny_disk(5000)
     env = (
         "--config=oappo", "--env-config=maze", "with", "seed=1", "use_cuda=False", "batch_size_run=4",
         "env_args.time_limit=10", "hidden_dim=16", "epochs=1", "test_nepisode=2", "checkpoint_interval=40",

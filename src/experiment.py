@@ -21,6 +21,7 @@ from typing import Any
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # sacred's own use of a deprecated module, at every start
     import sacred
+    from sacred.dependencies import Source, get_digest
 
 from .components import mongo
 from .components.config import read
@@ -173,8 +174,11 @@ def _experiment(
     experiment.logger = logger  # type: ignore[assignment]
     experiment.add_config(dict(stored))
     # sacred finds only what this module names; a result needs the exact source of the whole package
-    for path in sorted(Path(__file__).resolve().parent.rglob("*.py")):
+    here = Path(__file__).resolve().parent
+    for path in sorted(here.rglob("*.py")):
         experiment.add_source_file(str(path))
+    for path in sorted(here.rglob("*.c")):  # which add_source_file refuses
+        experiment.sources.add(Source(str(path), get_digest(str(path)), None, None, None))
     experiment.observers.append(files)
     return experiment
 

@@ -14,6 +14,7 @@ from .components.generators import generator
 from .components.signals import Stop
 from .components.trackers import TrackersConfig
 from .envs.vec import make_info
+from .modules import compiled
 from .resume import LATEST, check_same, find_unfinished, load_weights, open_run, unfit
 from .settings import Settings
 from .training import RunConfig, Training
@@ -49,6 +50,12 @@ def set_up(config: RunConfig) -> torch.device:
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
 
 
+def networks(settings: Settings, device: torch.device) -> str:
+    """Return what first-order networks run in, for their numbers' last digits depend on it: ``C`` or ``torch``."""
+    width = settings.part(settings.agent.Config).hidden_dim
+    return "C" if compiled.available(torch.empty(0, device=device), width) else "torch"
+
+
 def run(settings: Settings) -> int:
     """Train as ``settings`` say, in one sacred run; returns the exit status.
 
@@ -77,7 +84,9 @@ def run(settings: Settings) -> int:
             notices += load_weights(mac, learner, weights, config.init_from)
         loop = Training(config, settings.values, runner, mac, learner, stop)
         loop.newest = path
-        info = {} if path is None else {"resumed_from": str(path)}
+        info: dict[str, Any] = {"networks": networks(settings, device)}
+        if path is not None:
+            info["resumed_from"] = str(path)
         result = experiment.execute(
             settings.values, notices, lambda log: loop.run(log, saved), info=info, stop=stop,
             trackers=settings.part(TrackersConfig),

@@ -19,6 +19,7 @@ from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
 from oamarl.envs.vec import make_vec
 from oamarl.main import main
+from oamarl.modules import compiled
 from oamarl.resume import MAY_DIFFER, check_same
 from oamarl.run import RunConfig, Training, build
 from oamarl.settings import resolve
@@ -213,6 +214,9 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     points = read_metrics(folder)
     assert run["result"]["test_return_mean"] == points[-1]["metrics"]["test_return_mean"]
     assert {"torch", "numpy", "oamarl", "python"} <= set(info["versions"])
+    assert info["networks"] == ("C" if compiled.available(torch.empty(0), config["hidden_dim"]) else "torch")
+    kept = {Path(path).name for path, _ in run["experiment"]["sources"]}
+    assert {"main.py", "oappo.py", "network.c"} <= kept
     assert [p["t"] for p in points] == [0, 40, 80, 120, 120, 160, 200, 200]
     metrics = stored(folder, "metrics")
     assert metrics["return_mean"]["steps"] == [40, 80, 120, 160, 200]

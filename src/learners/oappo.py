@@ -86,9 +86,9 @@ class OAPPOLearner(PolicyLearner):
         n = self.info.n_agents
         sides = [[ClipStats(c.eps_clip, n, self.device) for _ in range(SIDES)] for _ in range(n)]
         norms, ranges = [], []
+        draws = self.generators["kl"], self.generators["mapping"]
+        mapping = self.mac.mapping(samples, self.info.episode_limit, *draws)
         with self.critic_update(batch, targets, scale) as critic:
-            draws = self.generators["kl"], self.generators["mapping"]
-            mapping = self.mac.mapping(samples, self.info.episode_limit, *draws)
             for i in self.order():
                 sources = sources_of(mapping, i)
                 own = self.mac.factor == "own"

@@ -215,6 +215,45 @@ def test_paths_of_ones_own(world):
     assert s.source["lr"] == str(world / "mine.yaml")
 
 
+def test_an_algorithm_may_be_based_on_another(world):
+    (world / "sub").mkdir()
+    (world / "sub/one.yaml").write_text("base: alg\nlr: 1e-2\nepochs: 7\n")
+    (world / "two.yaml").write_text("base: sub/one.yaml\nepochs: 9\n")
+    (world / "sub/three.yaml").write_text("base: ../two.yaml\nname: third\n")
+    s = run("--config=two.yaml", "--env-config=toy", "with", "gamma=0.5")
+    assert [s.values[k] for k in ("name", "lr", "epochs", "gae_lambda", "gamma")] == ["two", 0.01, 9, 0.95, 0.5]
+    assert [s.source[k] for k in ("lr", "epochs", "gae_lambda")] == ["sub/one.yaml", "two.yaml", "algs/alg.yaml"]
+    assert "base" not in s.values
+    third = run("--config=sub/three.yaml", "--env-config=toy", "with", "gamma=0.5", f"seed={s.values['seed']}")
+    assert third.values == s.values | {"name": "third"}
+
+
+def test_settings_for_one_map_go_by_folder_and_name(world):
+    tuned = layers.CONFIGS / "algs/toy_a/alg.yaml"
+    tuned.parent.mkdir()
+    tuned.write_text("# Tuned\nbase: alg\nlr: 1e-2\n")
+    s = run("--config=toy_a/alg", "--env-config=toy")
+    assert (s.values["name"], s.values["lr"], s.source["lr"]) == ("alg", 0.01, "algs/toy_a/alg.yaml")
+    assert "did you mean 'toy_a/alg'" in sentence("--config=toy_a/agl", "--env-config=toy")
+
+
+@pytest.mark.parametrize(
+    ("base", "part"),
+    [
+        ("allg", "The base of ./own.yaml: Unknown algorithm 'allg'"),
+        ("own.yaml", "based on itself"),
+        ("./next.yaml", "based on itself"),
+        ("none.yaml", "The base of ./own.yaml: The file none.yaml cannot be read"),
+        ("3", "base=3 is not allowed"),
+        ("", "base='' is not allowed"),
+    ],
+)
+def test_wrong_bases(base, part, world):
+    (world / "own.yaml").write_text(f"base: {base or repr('')}\n")
+    (world / "next.yaml").write_text("base: own.yaml\n")
+    assert part in sentence("--config=./own.yaml", "--env-config=toy")
+
+
 def test_a_printed_configuration_runs_again(world):
     s = ok("lr=1e-3", "seed=4")
     (world / "again.yaml").write_text(yamls.dump(s.values))
@@ -434,16 +473,16 @@ def test_epymarl_yamls_run_as_they_are(tmp_path, monkeypatch, name):
 
 
 def test_shipped_yamls_give_no_notice():
-    for algorithm in layers.shipped("algs"):
+    for algorithm in (*layers.shipped("algs"), *layers.tuned()):
         settings = run(f"--config={algorithm}", "--env-config=maze")
         assert settings.notices == ()
-        assert settings.values["name"] == algorithm
+        assert settings.values["name"] == Path(algorithm).name
 
 
 def test_shipped_algorithms_set_only_what_they_read():
-    for name, path in layers.shipped("algs").items():
+    for name, path in (layers.shipped("algs") | layers.tuned()).items():
         read = run(f"--config={name}", "--env-config=maze").values
-        unread = set(vocabulary.translate(yamls.load(path, name), name)) - set(read)
+        unread = set(vocabulary.translate(yamls.load(path, name), name)) - {*read, "base"}
         assert not unread, f"{path.name} sets {unread}, which nothing reads"
 
 

@@ -127,12 +127,14 @@ def cells(quick: bool = False, cores: int = 2) -> list[Cell]:
             )
         )  # fmt: skip
         play = Side("random", "random", {"kind": "run", **env, "processes": cores})
+        ours, theirs = pair(env, False, "collect")
+        stock = Side("oamarl, stock", "oamarl", pair({**env, "quick": False}, False, "collect")[0].spec)
         found.append(
             Cell(
                 f"{name}-collect", f"{title}, collection without learning (MLP-128) against random stepping",
-                "steps", (pair(env, False, "collect")[0], play, pair(env, False, "collect")[1]), "random",
-                (">=", 0.7 if name == "lbf" else 0.8),
-                note=f"random: {cores} processes, each stepping one stock environment; EPyMARL: its collection alone",
+                "steps", (ours, play, theirs, stock), "random", (">=", 0.7 if name == "lbf" else 0.8),
+                note=f"random: {cores} processes, each stepping one stock environment; EPyMARL: its collection alone; "
+                "stock: the package's own steps (env_args.quick=False)",
             )
         )  # fmt: skip
     return found + own_cells() + peer_cells(quick)
@@ -158,17 +160,17 @@ def own_cells() -> list[Cell]:
                     sides, "MAPPO non-shared", ("<=", limit), quick=(n, slots) == (8, 10),
                 )
             )  # fmt: skip
-    base = own("HAPPO", "happo", players(5))
-    modes = {
-        mode: own(f"OAPPO {mode}", "oappo", players(5), reuse_mode=mode) for mode in ("frequency", "sample", "weights")
-    }
-    for mode, measure in (("frequency", "update"), ("sample", "update"), ("weights", "sample")):
-        found.append(
-            Cell(
-                f"oappo-{mode}", f"LBF 5 agents, MLP-128: OAPPO {mode} against HAPPO", measure, (modes[mode], base),
-                "HAPPO", ("<=", 1.15), quick=mode == "weights",
-            )
-        )  # fmt: skip
+    for slots in (10, 64):
+        base = own("HAPPO", "happo", players(5), batch_size_run=slots)
+        for mode, measure in (("frequency", "update"), ("sample", "update"), ("weights", "sample")):
+            side = own(f"OAPPO {mode}", "oappo", players(5), batch_size_run=slots, reuse_mode=mode)
+            title = f"LBF 5 agents, {slots} environments, MLP-128: OAPPO {mode} against HAPPO"
+            found.append(
+                Cell(
+                    f"oappo-{mode}-{slots}env", title, measure, (side, base), "HAPPO", ("<=", 1.15),
+                    quick=(mode, slots) == ("weights", 10),
+                )
+            )  # fmt: skip
     many = {"key": "lbforaging:Foraging-20x20-9p-5f-v3", "players": 30, "time_limit": 50}
     sides = tuple(own(f"OAPPO {mode}", "oappo", many, reuse_mode=mode) for mode in ("weights", "frequency"))
     found.append(

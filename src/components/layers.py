@@ -1,4 +1,4 @@
-"""The layers that a run's configuration is made of: default.yaml < environment < algorithm < command line."""
+"""The layers of a run's configuration: default.yaml < environment < algorithm (bases first) < command line."""
 
 from __future__ import annotations
 
@@ -32,9 +32,19 @@ def shipped(folder: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted((CONFIGS / folder).glob("*.yaml"))}
 
 
+def tuned() -> dict[str, Path]:
+    """Return name -> YAML of algorithms with settings for one map, ``config/algs/<environment>_<map>/<name>.yaml``."""
+    return {f"{path.parent.name}/{path.stem}": path for path in sorted((CONFIGS / "algs").glob("*/*.yaml"))}
+
+
 def _load(given: str, folder: str, kind: str) -> Layer:
     """Load an algorithm or environment by name or by path."""
+    if folder == "algs" and given in tuned():
+        shown = f"{folder}/{given}.yaml"
+        return Layer(shown, "shipped", yamls.load(tuned()[given], shown))
     if "/" in given or os.sep in given or given.endswith((".yaml", ".yml")):
+        if folder == "algs" and given[0] not in "./~" and not Path(given).suffix and not Path(given).exists():
+            raise UserError(f"Unknown algorithm '{given}', and there is no such file{nearest(given, list(tuned()))}")
         return Layer(given, "user", yamls.load(Path(given).expanduser(), given))
     names = shipped(folder)
     if given in names:
@@ -62,6 +72,35 @@ def environment(given: str) -> Layer:
     return layer
 
 
+def _algorithm(given: str) -> list[Layer]:
+    """Return an algorithm's YAML after those that it is based on (``base:``, a name, or a path seen from the file).
+
+    Raises:
+        UserError: an unknown one, one that cannot be read, or a file that is based on itself.
+    """
+    found: list[Layer] = []
+    name, wanted, by = Path(given).stem, given, ""
+    while True:
+        try:
+            layer = _load(wanted, "algs", "algorithm")
+        except UserError as error:
+            raise UserError(f"{by}{error}") from None
+        if any(layer.name == above.name for above in found):
+            raise UserError(f"The file {layer.name} is based on itself: {' -> '.join(x.name for x in found[::-1])}.")
+        values = dict(layer.values)
+        base = values.pop("base", None)
+        found.insert(0, dataclasses.replace(layer, values=values))
+        if base is None:
+            break
+        if not isinstance(base, str) or not base:
+            raise UserError(f"The file {layer.name}: base={base!r} is not allowed: the name or path of an algorithm.")
+        by = f"The base of {layer.name}: "
+        path = ("/" in base and base not in tuned()) or base.endswith((".yaml", ".yml"))
+        wanted = os.path.normpath(os.path.join(os.path.dirname(layer.name), base)) if path else base
+    found[-1] = dataclasses.replace(found[-1], values={"name": name, **found[-1].values})
+    return found
+
+
 def collect(request: Request) -> list[Layer]:
     """Return the sources of a request's values, weakest first, each in this project's vocabulary.
 
@@ -73,8 +112,7 @@ def collect(request: Request) -> list[Layer]:
     found = [Layer("default.yaml", "default", yamls.load(CONFIGS / "default.yaml", "default.yaml"))]
     if request.env_config is not None:
         found.append(_load(request.env_config, "envs", "environment"))
-    algorithm = _load(request.config, "algs", "algorithm")
-    found.append(Layer(algorithm.name, algorithm.origin, {"name": Path(request.config).stem, **algorithm.values}))
+    found += _algorithm(request.config)
     found.append(Layer(COMMAND_LINE, "command", request.overrides))
     if not any("env" in layer.values for layer in found):
         raise UserError(

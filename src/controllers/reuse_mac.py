@@ -4,7 +4,7 @@ maps learners to sources (OAPO paper, section 5.3)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -184,7 +184,14 @@ class ReuseMAC(BasicMAC):
         """Take the policies as they are for those that acted, on ``entries`` [S] of ``samples``."""
         parts = (samples.inputs[entries], samples.avail[entries], samples.valid[entries])
         inputs, avail, valid = (x.transpose(0, 1).contiguous() for x in parts)
-        acting = self.policies(samples, entries).log_probs.transpose(0, 1).contiguous()
+        hidden = None if samples.hidden is None else samples.hidden[entries]
+        acting = torch.empty(avail.shape, device=self.device)
+
+        def own(j: int) -> None:
+            before = None if hidden is None else hidden[:, j]
+            acting[j] = self.policy(self.network.theta[self.index[j]], inputs[j], avail[j], before).log_probs
+
+        self._for_all_agents(own)
         return Measured(inputs, avail, valid, acting)
 
     def distances(self, measured: Measured) -> np.ndarray:
@@ -195,16 +202,26 @@ class ReuseMAC(BasicMAC):
         n = self.info.n_agents
         d = torch.full((n, n), math.inf, dtype=torch.float64, device=self.device)
 
-        def rows(learners: range) -> None:
-            for i in learners:
-                others = [j for j in range(n) if j != i and self.match[i, j]]
-                if others:
-                    d[i, others] = self.condition(self.network.theta[self.index[i]], measured, others)
+        def row(i: int) -> None:
+            others = [j for j in range(n) if j != i and self.match[i, j]]
+            if others:
+                d[i, others] = self.condition(self.network.theta[self.index[i]], measured, others)
 
-        with alongside(partial(rows, range(n // 2))) as half:
-            rows(range(n // 2, n))
-            half()
+        self._for_all_agents(row)
         return d.fill_diagonal_(0.0).cpu().numpy()
+
+    def _for_all_agents(self, do: Callable[[int], None]) -> None:
+        """Call ``do`` for each agent, in two threads where another one is free."""
+
+        def some(agents: range) -> None:
+            with torch.no_grad():  # a setting of each thread
+                for i in agents:
+                    do(i)
+
+        n = self.info.n_agents
+        with alongside(partial(some, range(n // 2))) as half:
+            some(range(n // 2, n))
+            half()
 
     def chunks(self, sources: list[int], rows_each: int) -> list[list[int]]:
         """Cut ``sources`` so that one network call has at most `reuse_max_rows` rows (at least one source)."""

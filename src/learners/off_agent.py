@@ -45,7 +45,7 @@ def sources_of(mapping: ReuseMapping, i: int) -> list[int]:
     """The sources that learner i uses in this iteration."""
     if mapping.permutation is not None:
         return [int(mapping.permutation[i])]
-    return [int(j) for j in np.flatnonzero(mapping.matrix[i] > 0)]
+    return np.flatnonzero(mapping.matrix[i] > 0).tolist()
 
 
 def draw_sources(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..components import plugins, yamls
 from ..components.errors import UserError, nearest
-from ..components.layers import shipped
+from ..components.layers import shipped, tuned
 
 #: section -> (folder of the shipped YAMLs, kind of entry point, flag)
 SECTIONS = {"algorithms": ("algs", "algorithm", "--config"), "environments": ("envs", "environment", "--env-config")}
@@ -53,6 +53,7 @@ def main(argv: list[str]) -> int:
                 f"`oamarl list` does not know '{word}': use algorithms or environments{nearest(word, SECTIONS)}"
             )
     ours = {section: shipped(folder) for section, (folder, _, _) in SECTIONS.items()}
+    ours["algorithms"] |= tuned()
     theirs = {section: plugins.installed(kind) for section, (_, kind, _) in SECTIONS.items()}
     names = [name for section in SECTIONS for name in (*ours[section], *theirs[section])]
     width = max(map(len, names), default=0)

@@ -11,6 +11,7 @@ from . import experiment
 from .components import checkpoints
 from .components.errors import UserError, first_line, lacks_memory
 from .components.generators import generator
+from .components.machine import keep_freed_memory
 from .components.signals import Stop
 from .components.trackers import TrackersConfig
 from .envs.vec import make_info
@@ -45,6 +46,7 @@ def build(settings: Settings, device: torch.device) -> tuple[Any, Any, Any]:
 def set_up(config: RunConfig) -> torch.device:
     """Prepare torch for a run; returns the device of its networks."""
     torch.set_num_threads(config.torch_threads)
+    keep_freed_memory()
     # acting and learning use different recurrent kernels: at reduced precision their ratios would not start at 1
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")

@@ -327,3 +327,13 @@ def test_a_wrong_cell_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "no cell 'lbf-mpl'" in done.stderr
+
+
+def test_updates_in_turn() -> None:
+    program = [sys.executable, str(BENCHMARKS / "in_turn.py"), "--rounds", "3", "--threads", "1"]
+    words = ["happo", "oappo reuse_mode=sample", "--", "--env-config=matrix", "with", "hidden_dim=16", "epochs=1"]
+    done = subprocess.run([*program, *words], capture_output=True, text=True, check=True)
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["happo", "oappo reuse_mode=sample"]
+    assert [float(x) for x in rows[0][3:]] == [1, 1]
+    assert all(float(x) > 0 for row in rows for x in row[1:])

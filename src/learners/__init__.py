@@ -7,4 +7,5 @@ REGISTRY = {
     "hatrpo_learner": ".hatrpo:HATRPOLearner",
     "oappo_learner": ".oappo:OAPPOLearner",
     "oatrpo_learner": ".oatrpo:OATRPOLearner",
+    "seac_learner": ".seac:SEACLearner",
 }

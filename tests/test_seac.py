@@ -447,3 +447,19 @@ def test_penalty_without_penalty_reaches_the_joint_optimum(algorithm: str, runne
     )  # fmt: skip
     assert run.result["test_return_mean"] == 10.0
     assert run.last("return_mean") > 7.0
+
+
+@pytest.mark.parametrize("common_reward", [False, True])
+@pytest.mark.parametrize("algorithm", ["seac", "ia2c", "snac"])
+def test_trains_on_foraging_as_shipped(algorithm: str, common_reward: bool, tmp_path: Path) -> None:
+    """Segments of five steps of episodes of six."""
+    pytest.importorskip("lbforaging")
+    torch.set_default_dtype(torch.float32)
+    run = train(
+        tmp_path, algorithm, "gymma", {"key": "lbforaging:Foraging-5x5-2p-1f-v3", "time_limit": 6}, t_max=200,
+        runner="rollout", common_reward=common_reward,
+    )  # fmt: skip
+    assert run.last("updates") == 10
+    numbers = [x for p in run.points for x in p["metrics"].values()]
+    assert all(math.isfinite(x) for x in numbers)
+    assert math.isfinite(run.last("return_mean" if common_reward else "agent_1_return_mean"))

@@ -23,7 +23,7 @@ from oamarl.envs.base import EnvInfo
 CONFIG = Path(yamls.__file__).resolve().parent.parent / "config"
 
 #: one name per shipped learner and critic
-ALGORITHMS = ("ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo")
+ALGORITHMS = ("ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo", "ia2c", "seac", "snac")
 
 
 @contextmanager
@@ -56,6 +56,7 @@ def values(algorithm: str, **overrides: Any) -> dict[str, Any]:
     assert not unknown, f"no such key: {unknown}"
     # heads of gain 1: at the shipped 0.01 all policies are uniform, and everything that tells them apart vanishes
     merged |= {"hidden_dim": 8, "head_gain": 1.0, "t_max": 1000, "epochs": 2, "reuse_sigma": 1.0}
+    merged["runner"] = "parallel"  # batches of make_batch are whole episodes
     return merged | overrides
 
 

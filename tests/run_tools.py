@@ -24,7 +24,10 @@ CPU = torch.device("cpu")
 PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns")
 CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
-ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo")
+A2C = ("ia2c", "seac", "snac")
+ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *A2C)
+#: what learners that use a batch once and whole do not read
+PASSES = ("epochs", "critic_epochs", "num_minibatches", "value_clip")
 
 #: small and quick, for every algorithm
 SMALL: dict[str, Any] = {
@@ -34,9 +37,14 @@ SMALL: dict[str, Any] = {
 
 
 def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, **overrides: Any) -> Settings:
-    """Settings of a shipped algorithm in ``env``: a shipped YAML's name, or ``toy_envs:Class``."""
+    """Settings of a shipped algorithm in ``env``: a shipped YAML's name, or ``toy_envs:Class``.
+
+    Whole episodes for every algorithm, unless ``overrides`` say otherwise; without the keys that it does not read.
+    """
     own = ":" in env
     given = {**SMALL, **({"env": env} if own else {}), "env_args": dict(env_args or {}), **overrides}
+    if config in A2C:
+        given = {"runner": "parallel", **{k: v for k, v in given.items() if k not in PASSES}}
     return resolve(Request(config, None if own else env, given))
 
 

@@ -18,7 +18,7 @@ from oamarl.envs.matrix import payoff
 from oamarl.run import build
 
 from learner_tools import one_step
-from run_tools import ALGORITHMS, CLIPPED, CPU, OFF_AGENT, PPO, Trained, assert_same, settings, train, untimed
+from run_tools import A2C, ALGORITHMS, CLIPPED, CPU, OFF_AGENT, PPO, Trained, assert_same, settings, train, untimed
 
 EARLY = "toy_envs:EarlyEnd"  # three like agents that leave one after another
 MIXED = "toy_envs:MixedLength"
@@ -33,12 +33,14 @@ ENVS: dict[str, dict[str, Any]] = {
 
 ALWAYS = {
     "ep_length_mean", "return_mean", "return_std", "episode", "agent_steps", "updates", "processed_samples",
-    "approx_kl", "clip_frac", "entropy", "agent_grad_norm", "lr",
+    "entropy", "agent_grad_norm", "lr",
     "critic_loss", "critic_grad_norm", "explained_variance", "td_error_abs", "target_mean", "value_mean",
     "wall_clock", "time_environment", "time_inference", "time_learning", "time_logging", "time_testing",
     "time_other",
 }  # fmt: skip
+OF_STEPS = {"approx_kl", "clip_frac"}
 OF_CLIPPED = {"ratio_mean", "ratio_max", "entropy_coef"}
+OF_A2C = {"pg_loss", "entropy_coef"}
 OF_SEQUENTIAL = {"factor_min", "factor_max"}
 OF_TRUST_REGIONS = {"surrogate_improvement", "steps_accepted", "line_search_backtracks", "rejected_kl"}
 OF_REUSE = {"reuse_off_diagonal", "reuse_pairs", "reuse_distance_mean", "reuse_distance_max", "reuse_kl_entries"}
@@ -47,7 +49,9 @@ OF_TESTS = {"test_return_mean", "test_return_std", "test_ep_length_mean"}
 
 def promised(algorithm: str) -> set[str]:
     """The names of what an algorithm logs with a common reward."""
-    names = ALWAYS | (OF_CLIPPED if algorithm in CLIPPED else OF_TRUST_REGIONS)
+    if algorithm in A2C:
+        return ALWAYS | OF_A2C | ({"ratio_mean", "ratio_max"} if algorithm == "seac" else set())
+    names = ALWAYS | OF_STEPS | (OF_CLIPPED if algorithm in CLIPPED else OF_TRUST_REGIONS)
     names |= set() if algorithm in PPO else OF_SEQUENTIAL
     names |= OF_REUSE if algorithm in OFF_AGENT else set()
     return names | ({"condition_retries"} if algorithm == "oatrpo" else set())
@@ -189,7 +193,7 @@ def test_twice_is_the_same(algorithm: str, use_rnn: bool, tmp_path: Path) -> Non
 # -- individual rewards --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", PPO)
+@pytest.mark.parametrize("algorithm", PPO + A2C)
 def test_individual_rewards_have_their_own_names(algorithm: str, tmp_path: Path) -> None:
     """Truncating: agent i has t * (i + 1) + action / 10 at step t; 2 steps make 3 * (i + 1) + [0, 0.2]."""
     run = train(
@@ -206,7 +210,7 @@ def test_individual_rewards_have_their_own_names(algorithm: str, tmp_path: Path)
         assert got["total_return_mean"] == pytest.approx(got["agent_0_return_mean"] + got["agent_1_return_mean"])
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in PPO])
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in PPO + A2C])
 def test_sequential_methods_refuse_individual_rewards(algorithm: str) -> None:
     with pytest.raises(UserError, match="needs common_reward=True"):
         build(settings(algorithm, MIXED, common_reward=False), CPU)

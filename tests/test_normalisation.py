@@ -141,7 +141,7 @@ def test_the_statistics_travel_with_the_policies() -> None:
         b.mac.load_state_dict(plain.mac.state_dict())
 
 
-@pytest.mark.parametrize("algorithm", ["ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo"])
+@pytest.mark.parametrize("algorithm", ["ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo", "seac"])
 def test_a_scale_of_the_observations_does_not_matter_once_it_is_known(algorithm: str) -> None:
     """Two learners see the same world in other units: after one batch of statistics they learn the same."""
     thetas = []

@@ -31,7 +31,7 @@ from oamarl.settings import resolve
 
 from child_signals import usual_signals
 from conftest import ROOT, SRC
-from run_tools import ALGORITHMS, CPU, assert_same, assert_same_run, final_state, untimed
+from run_tools import A2C, ALGORITHMS, CPU, PASSES, assert_same, assert_same_run, final_state, untimed
 
 #: a maze that random walks solve now and then, so that episodes differ in length and return
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
@@ -44,7 +44,11 @@ QUICK = (
 
 
 def words(algorithm: str, results: Path, *more: str) -> list[str]:
-    return [f"--config={algorithm}", "--env-config=maze", "with", *QUICK, f"local_results_path={results}", *more]
+    given = [*QUICK, f"local_results_path={results}", *more]
+    if algorithm in A2C:  # their own segments; recurrent sharing needs whole episodes
+        given = [word for word in given if word.partition("=")[0] not in PASSES]
+        given += ["runner=parallel"] if "use_rnn=True" in given else []
+    return [f"--config={algorithm}", "--env-config=maze", "with", *given]
 
 
 def start(algorithm: str, results: Path, *more: str) -> subprocess.Popen[str]:

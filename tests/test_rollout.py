@@ -126,7 +126,7 @@ def test_policies_find_the_probabilities_that_actions_were_taken_with(config: st
 @pytest.mark.parametrize("end", [None, 4, 5], ids=["truncated", "both", "one step is padding"])
 @pytest.mark.parametrize("config", ALGORITHMS)
 def test_segments_of_an_episode_s_length_train_as_whole_episodes(config: str, end: int | None, rnn: bool) -> None:
-    if rnn and config in ("oappo", "oatrpo"):
+    if rnn and config in ("oappo", "oatrpo", "seac"):
         pytest.skip("refused")
     states = []
     for runner_name in ("parallel", "rollout"):

@@ -108,7 +108,7 @@ def test_threads_unless_told(told: str, cores: int, expected: int, monkeypatch: 
 
 
 @pytest.mark.parametrize("use_rnn", [False, True])
-@pytest.mark.parametrize("config", ["mappo", "ippo_ns", "happo", "hatrpo", "oappo", "oatrpo"])
+@pytest.mark.parametrize("config", ["mappo", "ippo_ns", "happo", "hatrpo", "oappo", "oatrpo", "ia2c", "seac"])
 def test_updates_are_equal_for_any_number_of_threads(
     config: str, use_rnn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,8 @@ class Samples:
     | valid | [E, N, *T] bool | the loss mask (real step, living agent) |
     | advantage | [E, N, *T] | advantages; equal for all agents under a joint advantage |
     | hidden | [E, N, H] | hidden state before each sequence, of the agents themselves; None: zeros |
+
+    Where each agent has an advantage of its own for everybody's experience, there is one more dimension of these last.
     """
 
     inputs: Tensor

@@ -43,7 +43,7 @@ class MaskedCategorical:
 
     def entropy(self) -> Tensor:
         """[...] entropy in nats; illegal actions add nothing."""
-        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+        return entropy_categorical(self.log_probs)
 
     def kl(self, other: MaskedCategorical) -> Tensor:
         """[...] exact KL(self || other) in nats, under the same mask."""
@@ -59,6 +59,11 @@ class MaskedCategorical:
     def mode(self) -> Tensor:
         """[...] int64 most probable actions (the first of equals)."""
         return self.log_probs.masked_fill(self._illegal, -torch.inf).argmax(-1)
+
+
+def entropy_categorical(log_p: Tensor) -> Tensor:
+    """[...] entropy in nats from log-probabilities [..., A]; an action with p = 0 adds nothing."""
+    return -(log_p.exp() * log_p).sum(-1)
 
 
 def kl_categorical(log_p: Tensor, log_q: Tensor) -> Tensor:

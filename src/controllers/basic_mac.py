@@ -220,6 +220,23 @@ class BasicMAC:
         logits = self.network.stacked(self.thetas(theta), x, hidden)
         return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
 
+    def policies_on_all(self, samples: Samples, entries: Tensor, theta: Tensor | None = None) -> MaskedCategorical:
+        """Each agent's policy on the experience of every agent, all in one product: a distribution over
+        [N, E', N, *T], those whose policies they are first, those who acted third.
+
+        ``theta`` [K, P] as in :meth:`policies`. Recurrent policies read whole episodes, from zeros: nobody's hidden
+        state is anybody else's.
+
+        Raises:
+            ValueError: sequences that go on from hidden states of the agents that acted.
+        """
+        if samples.hidden is not None:
+            raise ValueError("recurrent policies can read others' experience from an episode's beginning only")
+        n = self.info.n_agents
+        x = samples.inputs[entries].flatten(0, 1)
+        logits = self.network.stacked(self.thetas(theta).expand(n, -1), x.expand(n, *x.shape))
+        return MaskedCategorical(logits.unflatten(1, (len(entries), n)), samples.avail[entries])
+
     def policy(self, theta: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:
         """The policy with flat parameters ``theta`` [P] on rows of anybody's experience [L, *T, I].
 

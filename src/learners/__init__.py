@@ -7,4 +7,6 @@ REGISTRY = {
     "hatrpo_learner": ".hatrpo:HATRPOLearner",
     "oappo_learner": ".oappo:OAPPOLearner",
     "oatrpo_learner": ".oatrpo:OATRPOLearner",
+    "seac_learner": ".seac:SEACLearner",
+    "actor_critic_learner": ".seac:SEACLearner",  # EPyMARL's name of A2C, which SEAC is where seac_coef is 0
 }

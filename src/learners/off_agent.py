@@ -16,7 +16,7 @@ from ..components.errors import UserError
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from .objectives import ClipStats, Rows
-from .policy import refuse_for_sequential
+from .policy import refuse_for_sequential, refuse_recurrent_segments
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,8 @@ def refuse_off_agent(values: Mapping[str, Any], info: EnvInfo, method: str) -> N
     refuse_for_sequential(values, info, method)
     if values["mac"] != "reuse_mac":
         raise UserError(f"{method} needs the reuse mapping: mac={values['mac']} is refused, use mac=reuse_mac.")
-    if values["use_rnn"] and values["runner"] == "rollout" and values["reuse_scheme"] != "none":
-        raise UserError(
-            f"{method} with use_rnn=True needs whole episodes to reuse: runner=rollout is refused, use runner=parallel."
-        )
+    if values["reuse_scheme"] != "none":
+        refuse_recurrent_segments(values, method)
 
 
 def sources_of(mapping: ReuseMapping, i: int) -> list[int]:

@@ -20,28 +20,46 @@ from ..components.sides import alongside, halves
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
-from .value import Targets, ValueConfig, ValueLearner
+from .value import Targets, ValueLearner
+from .value_config import CriticConfig, Passes, ValueConfig
 
 
 @dataclass(frozen=True)
-class LearnerConfig(ValueConfig):
-    """What every on-policy learner reads."""
+class ScheduleConfig:
+    """What every on-policy learner reads beside its critic's keys."""
 
-    epochs: int = key("Passes over each batch by the policies (trust-region learners: by the critic alone).", low=1)
     lr_schedule: str = key("Learning rates: constant, or linear to zero at t_max.", choices=("constant", "linear"))
     t_max: int = key("Environment steps to train for.", low=1)
 
 
 @dataclass(frozen=True)
-class ClipConfig(LearnerConfig):
-    """What learners with PPO's clipped objective read."""
+class OnePassConfig(CriticConfig, ScheduleConfig):
+    """What learners that use a batch once and whole read."""
 
-    eps_clip: float = key("Clipping range epsilon of the probability ratio.", above=0)
+
+@dataclass(frozen=True)
+class LearnerConfig(ValueConfig, ScheduleConfig):
+    """What learners that go over a batch several times read."""
+
+    epochs: int = key("Passes over each batch by the policies (trust-region learners: by the critic alone).", low=1)
+
+
+@dataclass(frozen=True)
+class EntropyConfig:
+    """What learners with an entropy bonus read."""
+
     entropy_coef: float = key("Weight of the entropy bonus.", low=0)
     entropy_schedule: str = key(
         "Entropy weight: constant, or linear to entropy_coef_final.", choices=("constant", "linear")
     )
     entropy_coef_final: float = key("Entropy weight at t_max under entropy_schedule=linear.", low=0)
+
+
+@dataclass(frozen=True)
+class ClipConfig(LearnerConfig, EntropyConfig):
+    """What learners with PPO's clipped objective read."""
+
+    eps_clip: float = key("Clipping range epsilon of the probability ratio.", above=0)
 
 
 @dataclass(frozen=True)
@@ -64,27 +82,32 @@ class PolicyLearner:
         info: the environment's sizes.
         common_reward: whether all agents have the same reward.
         joint: one value function for the joint advantage.
+        across: each agent's critic also values the other agents' observations.
         device: where everything lives.
         seed: the run's seed.
     """
 
-    config: LearnerConfig
+    config: LearnerConfig | OnePassConfig
 
     def __init__(
         self,
-        config: LearnerConfig,
+        config: LearnerConfig | OnePassConfig,
         net: NetworkConfig,
         mac: BasicMAC,
         info: EnvInfo,
         *,
         common_reward: bool,
         joint: bool,
+        across: bool = False,
         device: torch.device,
         seed: int,
     ) -> None:
         self.config, self.mac, self.info, self.device = config, mac, info, device
+        passes = Passes()
+        if isinstance(config, LearnerConfig):
+            passes = Passes(config.critic_epochs or config.epochs, config.num_minibatches, config.value_clip)
         self.value = ValueLearner(
-            config, net, info, common_reward=common_reward, joint=joint, epochs=config.epochs, device=device,
+            config, net, info, common_reward=common_reward, joint=joint, passes=passes, across=across, device=device,
             generator=generator(seed, "init critic"), minibatch_generator=generator(seed, "critic minibatches"),
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
@@ -149,6 +172,13 @@ class PolicyLearner:
         self.updates, self.processed = state["updates"], state["processed"]
 
 
+def shares_networks(values: Mapping[str, Any], info: EnvInfo) -> bool:
+    """Whether two agents act by one network."""
+    sharing = values["sharing"]
+    grouped = isinstance(sharing, list) and len(set(sharing)) < len(sharing)
+    return info.n_agents > 1 and (sharing == "shared" or grouped)
+
+
 def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str) -> None:
     """What the sequential and off-agent methods cannot do, each refused in one sentence.
 
@@ -159,16 +189,27 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
         raise UserError(
             f"{method} needs common_reward=True: its joint advantage has no meaning for individual rewards."
         )
-    sharing = values["sharing"]
-    if info.n_agents > 1 and (sharing == "shared" or (isinstance(sharing, list) and len(set(sharing)) < len(sharing))):
+    if shares_networks(values, info):
         raise UserError(
-            f"{method} updates agents one after another: sharing={sharing} is refused, use sharing=separate."
+            f"{method} updates agents one after another: sharing={values['sharing']} is refused, use sharing=separate."
         )
     if values["obs_agent_id"]:
         raise UserError(f"{method} has separate networks without agent ids: use obs_agent_id=False.")
     if values["critic_agent_obs"] or values["critic_type"] != "cv_critic" or values["critic_sharing"] != "shared":
         raise UserError(
             f"{method} has one joint critic: use critic_type=cv_critic, critic_sharing=shared, critic_agent_obs=False."
+        )
+
+
+def refuse_recurrent_segments(values: Mapping[str, Any], method: str) -> None:
+    """An agent's own hidden state on another's experience has to begin somewhere.
+
+    Raises:
+        UserError: recurrent policies and segments.
+    """
+    if values["use_rnn"] and values["runner"] == "rollout":
+        raise UserError(
+            f"{method} with use_rnn=True needs whole episodes to reuse: runner=rollout is refused, use runner=parallel."
         )
 
 

@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..components.batch import Batch, minibatches
-from ..components.config import key
-from ..components.errors import UserError
 from ..components.normalisation import RunningMeanStd
 from ..components.returns import explained_variance, gae, next_values, nstep, standardise
 from ..components.sides import differentiate, halves
@@ -24,57 +22,18 @@ from ..envs.base import EnvInfo
 from ..modules.network import Network, NetworkConfig
 from .critic import CriticInputs
 from .critic import values as values_of
+from .value_config import CriticConfig, Passes
 
-
-@dataclass(frozen=True)
-class ValueConfig:
-    """What the value function reads."""
-
-    gamma: float = key("Discount factor.", low=0, high=1)
-    gae_lambda: float | None = key("lambda of GAE; null with q_nstep for n-step targets.", low=0, high=1)
-    q_nstep: int | None = key("n of n-step value targets; null with gae_lambda for GAE.", low=1)
-    add_value_last_step: bool = key("Bootstrap from the last observation where an episode was truncated.")
-    standardise_returns: bool = key("Value normalisation: the critic predicts returns on a running scale.")
-    standardise_rewards: bool = key("Rewards are shifted and scaled by running statistics before targets are made.")
-    normalise_advantage: bool = key("Advantages get mean 0 and deviation 1 over the batch's real steps.")
-    critic_type: str = key(
-        "Critic input: cv_critic (global state) or ac_critic (the agent's own observation).",
-        choices=("cv_critic", "ac_critic"),
-    )
-    critic_sharing: str = key("One critic for all agents, or one each.", choices=("shared", "separate"))
-    critic_agent_obs: bool = key("cv_critic also sees the agent's own observation (agent-specific state).")
-    obs_individual_obs: bool = key("cv_critic also sees all agents' observations.")
-    critic_lr: float | None = key("Learning rate of the critic; null takes lr.", above=0, high=1e6)
-    critic_epochs: int | None = key("Epochs of the critic; null takes epochs.", low=1)
-    num_minibatches: int = key("Minibatches per epoch, of policies and critic.", low=1)
-    value_loss: str = key("Regression loss of the critic.", choices=("mse", "huber"))
-    huber_delta: float = key("Where the Huber loss turns linear (on the critic's own scale).", above=0)
-    value_clip: float | None = key("Clip the critic's change per iteration to this much (null: off).", above=0)
-    target_update_interval_or_tau: float = key(
-        "Targets come from a slow copy of the critic: up to 1 the soft update's share (1: no slow copy), above 1 the "
-        "number of updates between copies.",
-        above=0,
-    )
-    grad_norm_clip: float = key("Largest L2 norm of each network's gradient.", above=0)
-    lr: float = key("Learning rate (Adam).", above=0, high=1e6)
-    optim_eps: float = key("Epsilon of Adam.", above=0, high=1e6)
-    obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
-    obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
-
-    def __post_init__(self) -> None:
-        if (self.gae_lambda is None) == (self.q_nstep is None):
-            both = "both are set" if self.q_nstep else "neither is set"
-            raise UserError(
-                f"q_nstep selects n-step returns and gae_lambda GAE: {both}; set one and leave the other null."
-            )
-        for name in ("critic_agent_obs", "obs_individual_obs"):
-            if self.critic_type == "ac_critic" and getattr(self, name):
-                raise UserError(f"{name}=True adds to the state: critic_type=ac_critic has none, use cv_critic.")
+#: Most rows in one evaluation of all networks on everybody's experience: bounds memory with many agents.
+MAX_ROWS = 65536
 
 
 @dataclass(frozen=True)
 class Targets:
     """Fixed for one iteration. V is 1 for a joint critic, otherwise N.
+
+    Critics ``across`` the agents have values, returns and advantages of everybody's experience: all but ``inputs``
+    have a further dimension then, [B, T, N, V] with those who acted third and the critics last, and inputs likewise.
 
     | field | shape | meaning |
     |---|---|---|
@@ -101,25 +60,29 @@ class ValueLearner:
         info: the environment's sizes.
         common_reward: whether all agents have the same reward.
         joint: one value for the team; agent-specific inputs must have been refused.
+        passes: how a batch is gone over.
+        across: each agent's critic also values the other agents' observations (SEAC); critics are separate, on own
+            observations, without ids.
         generator: source of the initial parameters.
         minibatch_generator: its own stream of minibatches, so that policy draws do not shift it.
     """
 
     def __init__(
         self,
-        config: ValueConfig,
+        config: CriticConfig,
         net: NetworkConfig,
         info: EnvInfo,
         *,
         common_reward: bool,
         joint: bool,
-        epochs: int,
+        passes: Passes,
+        across: bool = False,
         device: torch.device,
         generator: torch.Generator,
         minibatch_generator: torch.Generator,
     ) -> None:
         self.config, self.info, self.common_reward = config, info, common_reward
-        self.epochs = config.critic_epochs or epochs
+        self.passes, self.across = passes, across
         specific = config.obs_agent_id or config.critic_agent_obs or config.critic_type == "ac_critic"
         # where nothing tells the agents apart, one value serves them all
         self.joint = joint or not (specific or config.critic_sharing == "separate" or not common_reward)
@@ -147,19 +110,21 @@ class ValueLearner:
 
     def inputs(self, obs: Tensor, state: Tensor, last_actions: Tensor) -> CriticInputs:
         """Return what the critic sees of obs [..., N, O], state [..., S] and last actions [..., N] (-1: none)."""
-        c, n_actions = self.config, self.info.n_actions
-        ids = self.n_values if c.obs_agent_id and not self.joint else 0
+        c, n_actions, n = self.config, self.info.n_actions, self.n_values
+        ids = n if c.obs_agent_id and not self.joint else 0
         last = last_actions if c.obs_last_action else None
         if c.critic_type == "ac_critic":
             own = obs if last is None else torch.cat([obs, one_hot(last, n_actions, obs)], dim=-1)
-            return CriticInputs(state[..., :0], own, ids, self.n_values)
+            if self.across:  # who acted is one more leading dimension, and each row is what all critics see
+                return CriticInputs(own, own[..., None, :0].expand(*own.shape[:-1], n, 0), 0, n)
+            return CriticInputs(state[..., :0], own, ids, n)
         parts = [state]
         if c.obs_individual_obs:
             parts.append(obs.flatten(-2))
         if last is not None:
             parts.append(one_hot(last, n_actions, obs).flatten(-2))
-        own = obs if c.critic_agent_obs else obs[..., : self.n_values, :0]
-        return CriticInputs(torch.cat(parts, dim=-1), own, ids, self.n_values)
+        own = obs if c.critic_agent_obs else obs[..., :n, :0]
+        return CriticInputs(torch.cat(parts, dim=-1), own, ids, n)
 
     # -- targets ---------------------------------------------------------------------------------------------
 
@@ -188,15 +153,18 @@ class ValueLearner:
         following = next_values(following, final, batch.final_index)
         reward = reward[..., : self.n_values]
         terminated, ended = self._ends(batch)
+        mask = filled.unsqueeze(-1).expand_as(reward)
+        if self.across:
+            reward, terminated, ended, mask = (x.unsqueeze(-1) for x in (reward, terminated, ended, mask))
         if c.gae_lambda is not None:
             advantage, returns = gae(reward, values[:, :steps], following, terminated, ended, c.gamma, c.gae_lambda)
         else:
             assert c.q_nstep is not None
-            mask = filled.unsqueeze(-1).expand_as(reward)
             returns = nstep(reward, following, terminated, ended, mask, c.gamma, c.q_nstep)
             advantage = returns - values[:, :steps]
         if self.return_stats is not None:
-            self.return_stats.update(self._statistics(returns[filled]))
+            own = returns.diagonal(dim1=-2, dim2=-1) if self.across else returns
+            self.return_stats.update(self._statistics(own[filled]))
         scaled = self._normalise_advantage(advantage, batch)
         return Targets(scaled, returns, inputs[:, :steps], raw[:, :steps], values[:, :steps])
 
@@ -221,6 +189,8 @@ class ValueLearner:
 
     def _normalise_advantage(self, advantage: Tensor, batch: Batch) -> Tensor:
         filled = batch.filled
+        if self.across:
+            return self._normalise_across(advantage, batch)
         if not self.config.normalise_advantage:
             scaled = torch.where(filled.unsqueeze(-1), advantage, 0.0)
         elif self.joint:
@@ -233,6 +203,14 @@ class ValueLearner:
                 [standardise(advantage[..., i], valid[..., i]) for i in range(self.info.n_agents)], dim=-1
             )
         return scaled.expand(*filled.shape, self.info.n_agents)
+
+    def _normalise_across(self, advantage: Tensor, batch: Batch) -> Tensor:
+        """The same for advantages [B, T, N, N]: each learner's over the living steps of all that it can learn from."""
+        if not self.config.normalise_advantage:
+            return torch.where(batch.filled[..., None, None], advantage, 0.0)
+        match = torch.from_numpy(self.info.agents_match()).to(advantage.device)
+        learners = range(self.info.n_agents)
+        return torch.stack([standardise(advantage[..., i], batch.valid & match[i]) for i in learners], dim=-1)
 
     def _denormalise(self, raw: Tensor) -> Tensor:
         return raw if self.return_stats is None else self.return_stats.denormalise(raw)
@@ -247,35 +225,41 @@ class ValueLearner:
                 return (v - target) ** 2
             return F.huber_loss(v, target, reduction="none", delta=self.config.huber_delta)
 
-        plain = distance(predicted)
-        if self.config.value_clip is None:
+        plain, limit = distance(predicted), self.passes.value_clip
+        if limit is None:
             return plain
-        return torch.maximum(
-            plain, distance(old + (predicted - old).clamp(-self.config.value_clip, self.config.value_clip))
-        )
+        return torch.maximum(plain, distance(old + (predicted - old).clamp(-limit, limit)))
 
-    def update(self, batch: Batch, targets: Targets, lr_scale: float) -> dict[str, float]:
-        """Fit the critic to the targets over its epochs and minibatches; returns its scalars."""
+    def update(self, batch: Batch, targets: Targets, lr_scale: float, weight: Tensor | None = None) -> dict[str, float]:
+        """Fit the critic to the targets over its epochs and minibatches; returns its scalars.
+
+        Args:
+            weight: [S, (N,) V] what each value's loss at each of the S real steps counts in the sum that is
+                minimised; None: the mean of all.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = (self.config.critic_lr or self.config.lr) * lr_scale
         where = batch.filled.nonzero(as_tuple=True)
         x, old, returns = targets.inputs[where], targets.raw[where], targets.returns[where]
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
         losses, norms = [], []
-        for _ in range(self.epochs):
-            parts = minibatches(len(x), self.config.num_minibatches, self.generator, goal.device)
+        for _ in range(self.passes.epochs):
+            parts = minibatches(len(x), self.passes.num_minibatches, self.generator, goal.device)
             for part in parts:
                 # unequal minibatches add up to the whole batch's mean
-                scale = len(parts) / goal.numel()
+                scale = len(parts) / (goal.numel() if weight is None else 1)
                 sides = []
-                for half in halves(len(part), x.n_values, False, goal.device):
+                for half in halves(len(part), goal[0].numel(), False, goal.device):
                     rows = half if len(parts) == 1 else part[half]  # no copy where everything is used
-                    sides.append(partial(self._losses, x[rows], old[rows], goal[rows], scale))
+                    given = None if weight is None else weight[rows]
+                    sides.append(partial(self._losses, x[rows], old[rows], goal[rows], given, scale))
                 losses.append(differentiate(self.network.theta, sides))
                 norms.append(clip_rows(self.network.theta.grad, self.config.grad_norm_clip))
                 self.optimiser.step()
         self._update_target()
         values = targets.values[where]
+        if weight is not None:  # what is not learned from says nothing about the critic
+            values, returns = values[weight > 0], returns[weight > 0]
         mask = torch.ones_like(returns, dtype=torch.bool)
         return {
             "critic_loss": float(torch.stack(losses).mean()),
@@ -286,9 +270,15 @@ class ValueLearner:
             "value_mean": float(values.mean()),
         }
 
-    def _losses(self, x: CriticInputs, old: Tensor, goal: Tensor, scale: float, theta: Tensor) -> Iterator[Tensor]:
-        """The loss of the critics ``theta`` on rows ``x``, as a share of the batch's."""
-        yield self.loss(values_of(self.network, x, theta), old, goal).sum() * scale
+    def _losses(
+        self, x: CriticInputs, old: Tensor, goal: Tensor, weight: Tensor | None, scale: float, theta: Tensor
+    ) -> Iterator[Tensor]:
+        """The loss of the critics ``theta`` on rows ``x``, as a share of the batch's, in pieces of bounded size."""
+        size = max(1, MAX_ROWS // goal[0].numel()) if self.across else len(goal)
+        for k in range(0, len(goal), size):
+            cut = slice(k, k + size)
+            found = self.loss(values_of(self.network, x[cut], theta), old[cut], goal[cut])
+            yield (found if weight is None else found * weight[cut]).sum() * scale
 
     def _update_target(self) -> None:
         self.updates += 1

@@ -1,0 +1,69 @@
+"""What value functions read, and how they go over a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..components.config import key
+from ..components.errors import UserError
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """What every value function reads."""
+
+    gamma: float = key("Discount factor.", low=0, high=1)
+    gae_lambda: float | None = key("lambda of GAE; null with q_nstep for n-step targets.", low=0, high=1)
+    q_nstep: int | None = key("n of n-step value targets; null with gae_lambda for GAE.", low=1)
+    add_value_last_step: bool = key("Bootstrap from the last observation where an episode was truncated.")
+    standardise_returns: bool = key("Value normalisation: the critic predicts returns on a running scale.")
+    standardise_rewards: bool = key("Rewards are shifted and scaled by running statistics before targets are made.")
+    normalise_advantage: bool = key("Advantages get mean 0 and deviation 1 over the batch's real steps.")
+    critic_type: str = key(
+        "Critic input: cv_critic (global state) or ac_critic (the agent's own observation).",
+        choices=("cv_critic", "ac_critic"),
+    )
+    critic_sharing: str = key("One critic for all agents, or one each.", choices=("shared", "separate"))
+    critic_agent_obs: bool = key("cv_critic also sees the agent's own observation (agent-specific state).")
+    obs_individual_obs: bool = key("cv_critic also sees all agents' observations.")
+    critic_lr: float | None = key("Learning rate of the critic; null takes lr.", above=0, high=1e6)
+    value_loss: str = key("Regression loss of the critic.", choices=("mse", "huber"))
+    huber_delta: float = key("Where the Huber loss turns linear (on the critic's own scale).", above=0)
+    target_update_interval_or_tau: float = key(
+        "Targets come from a slow copy of the critic: up to 1 the soft update's share (1: no slow copy), above 1 the "
+        "number of updates between copies.",
+        above=0,
+    )
+    grad_norm_clip: float = key("Largest L2 norm of each network's gradient.", above=0)
+    lr: float = key("Learning rate (Adam).", above=0, high=1e6)
+    optim_eps: float = key("Epsilon of Adam.", above=0, high=1e6)
+    obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
+    obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
+
+    def __post_init__(self) -> None:
+        if (self.gae_lambda is None) == (self.q_nstep is None):
+            both = "both are set" if self.q_nstep else "neither is set"
+            raise UserError(
+                f"q_nstep selects n-step returns and gae_lambda GAE: {both}; set one and leave the other null."
+            )
+        for name in ("critic_agent_obs", "obs_individual_obs"):
+            if self.critic_type == "ac_critic" and getattr(self, name):
+                raise UserError(f"{name}=True adds to the state: critic_type=ac_critic has none, use cv_critic.")
+
+
+@dataclass(frozen=True)
+class ValueConfig(CriticConfig):
+    """What a value function that goes over a batch several times reads."""
+
+    critic_epochs: int | None = key("Epochs of the critic; null takes epochs.", low=1)
+    num_minibatches: int = key("Minibatches per epoch, of policies and critic.", low=1)
+    value_clip: float | None = key("Clip the critic's change per iteration to this much (null: off).", above=0)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a batch is gone over: once and whole, unless told otherwise; keys as in :class:`ValueConfig`."""
+
+    epochs: int = 1
+    num_minibatches: int = 1
+    value_clip: float | None = None

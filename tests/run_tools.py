@@ -21,7 +21,7 @@ from oamarl.settings import Settings, resolve
 CPU = torch.device("cpu")
 
 #: all YAMLs in src/config/algs, by what their learners do
-PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns")
+PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps")
 CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
 ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo")
@@ -32,11 +32,18 @@ SMALL: dict[str, Any] = {
     "log_interval": 1, "test_interval": 20, "test_nepisode": 3, "checkpoint_interval": 1_000_000,
 }  # fmt: skip
 
+#: of an algorithm alone: SEPS plays one batch at random before it trains
+OWN: dict[str, dict[str, Any]] = {
+    "seps": {"seps_steps": 1, "seps_epochs": 1, "seps_hidden_dim": 4, "seps_latent_dim": 2, "seps_batch_size": 16}
+}  # fmt: skip
+
 
 def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, **overrides: Any) -> Settings:
     """Settings of a shipped algorithm in ``env``: a shipped YAML's name, or ``toy_envs:Class``."""
     own = ":" in env
-    given = {**SMALL, **({"env": env} if own else {}), "env_args": dict(env_args or {}), **overrides}
+    given = {**SMALL, **OWN.get(config, {}), "env_args": dict(env_args or {}), **overrides}
+    if own:
+        given["env"] = env
     return resolve(Request(config, None if own else env, given))
 
 

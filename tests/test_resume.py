@@ -44,7 +44,8 @@ QUICK = (
 
 
 def words(algorithm: str, results: Path, *more: str) -> list[str]:
-    return [f"--config={algorithm}", "--env-config=maze", "with", *QUICK, f"local_results_path={results}", *more]
+    own = ["seps_steps=100"] if algorithm == "seps" else []
+    return [f"--config={algorithm}", "--env-config=maze", "with", *QUICK, *own, f"local_results_path={results}", *more]
 
 
 def start(algorithm: str, results: Path, *more: str) -> subprocess.Popen[str]:

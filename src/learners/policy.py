@@ -85,7 +85,8 @@ class PolicyLearner:
         self.config, self.mac, self.info, self.device = config, mac, info, device
         self.value = ValueLearner(
             config, net, info, common_reward=common_reward, joint=joint, epochs=config.epochs, device=device,
-            generator=generator(seed, "init critic"), minibatch_generator=generator(seed, "critic minibatches"),
+            policies=mac.index, generator=generator(seed, "init critic"),
+            minibatch_generator=generator(seed, "critic minibatches"),
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
         self.optimisers: list[torch.optim.Adam] = []
@@ -160,7 +161,8 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
             f"{method} needs common_reward=True: its joint advantage has no meaning for individual rewards."
         )
     sharing = values["sharing"]
-    if info.n_agents > 1 and (sharing == "shared" or (isinstance(sharing, list) and len(set(sharing)) < len(sharing))):
+    grouped = sharing in ("shared", "selective") or (isinstance(sharing, list) and len(set(sharing)) < len(sharing))
+    if info.n_agents > 1 and grouped:
         raise UserError(
             f"{method} updates agents one after another: sharing={sharing} is refused, use sharing=separate."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -41,7 +41,10 @@ class ValueConfig:
         "Critic input: cv_critic (global state) or ac_critic (the agent's own observation).",
         choices=("cv_critic", "ac_critic"),
     )
-    critic_sharing: str = key("One critic for all agents, or one each.", choices=("shared", "separate"))
+    critic_sharing: str = key(
+        "One critic for all agents, one each, or one for each group of agents that share a policy network (policies).",
+        choices=("shared", "separate", "policies"),
+    )
     critic_agent_obs: bool = key("cv_critic also sees the agent's own observation (agent-specific state).")
     obs_individual_obs: bool = key("cv_critic also sees all agents' observations.")
     critic_lr: float | None = key("Learning rate of the critic; null takes lr.", above=0, high=1e6)
@@ -101,6 +104,7 @@ class ValueLearner:
         info: the environment's sizes.
         common_reward: whether all agents have the same reward.
         joint: one value for the team; agent-specific inputs must have been refused.
+        policies: each agent's policy network, [N], for critics that are shared alike; None: all agents have one.
         generator: source of the initial parameters.
         minibatch_generator: its own stream of minibatches, so that policy draws do not shift it.
     """
@@ -113,6 +117,7 @@ class ValueLearner:
         *,
         common_reward: bool,
         joint: bool,
+        policies: Sequence[int] | None = None,
         epochs: int,
         device: torch.device,
         generator: torch.Generator,
@@ -121,11 +126,15 @@ class ValueLearner:
         self.config, self.info, self.common_reward = config, info, common_reward
         self.epochs = config.critic_epochs or epochs
         specific = config.obs_agent_id or config.critic_agent_obs or config.critic_type == "ac_critic"
+        alike = list(policies) if policies is not None else [0] * info.n_agents
+        sharing = alike if config.critic_sharing == "policies" else config.critic_sharing
+        index = sharing_index(sharing, info.n_agents, "critic_sharing")
         # where nothing tells the agents apart, one value serves them all
-        self.joint = joint or not (specific or config.critic_sharing == "separate" or not common_reward)
+        self.joint = joint or not (specific or max(index) > 0 or not common_reward)
         self.n_values = 1 if self.joint else info.n_agents
-        sharing = "shared" if self.joint else config.critic_sharing
-        self.n_networks = max(sharing_index(sharing, self.n_values, "critic_sharing")) + 1
+        self.n_networks = 1 if self.joint else max(index) + 1
+        #: [N], where there are several networks and fewer than agents
+        self._index = torch.tensor(index, device=device) if 1 < self.n_networks < self.n_values else None
         n, i = info.n_agents, info
         nothing = self.inputs(torch.zeros(n, i.obs_size), torch.zeros(i.state_size), torch.zeros(n, dtype=torch.int64))
         self.network = Network(
@@ -161,6 +170,11 @@ class ValueLearner:
         own = obs if c.critic_agent_obs else obs[..., : self.n_values, :0]
         return CriticInputs(torch.cat(parts, dim=-1), own, ids, self.n_values)
 
+    def _values(self, network: Network, inputs: CriticInputs, theta: Tensor | None = None) -> Tensor:
+        """Values [..., V] by a network each, one for all, or one for each group; of the networks ``theta`` [K, P]."""
+        theta = network.theta if theta is None else theta
+        return values_of(network, inputs, theta if self._index is None else theta[self._index])
+
     # -- targets ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -177,14 +191,14 @@ class ValueLearner:
             reward = self.reward_stats.normalise(reward)
         steps = reward.shape[1]
         inputs = self.inputs(batch.obs, batch.state, batch.last_actions)
-        raw = values_of(self.network, inputs)
-        slow = raw if self.target is self.network else values_of(self.target, inputs)
+        raw = self._values(self.network, inputs)
+        slow = raw if self.target is self.network else self._values(self.target, inputs)
         values, following = self._denormalise(raw), self._denormalise(slow)
         final = following[:0, 0]
         if len(batch.final_index):
             row, step = batch.final_index.unbind(1)
             final_inputs = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
-            final = self._denormalise(values_of(self.target, final_inputs))
+            final = self._denormalise(self._values(self.target, final_inputs))
         following = next_values(following, final, batch.final_index)
         reward = reward[..., : self.n_values]
         terminated, ended = self._ends(batch)
@@ -288,7 +302,7 @@ class ValueLearner:
 
     def _losses(self, x: CriticInputs, old: Tensor, goal: Tensor, scale: float, theta: Tensor) -> Iterator[Tensor]:
         """The loss of the critics ``theta`` on rows ``x``, as a share of the batch's."""
-        yield self.loss(values_of(self.network, x, theta), old, goal).sum() * scale
+        yield self.loss(self._values(self.network, x, theta), old, goal).sum() * scale
 
     def _update_target(self) -> None:
         self.updates += 1

@@ -63,6 +63,8 @@ setup(
             "wandb>=0.20",
             "pettingzoo>=1.25",
             "mpe2>=1.1",
+            "jaxmarl>=0.2,<0.3; python_version >= '3.11'",
+            "jax>=0.10; python_version >= '3.11'",
             "ray>=2.40",
             "optuna>=4.0",
             "types-PyYAML",

@@ -31,6 +31,15 @@ class Curve:
         #: (name of the array file, or "" for scalars; step; values)
         self.pending: list[tuple[str, int, Mapping[str, Any]]] = []
 
+    def before(
+        self, seconds: float, learning: float, scalars: Mapping[str, float], arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """Take in what came before the first iteration: the time it took, that of learning in it, what it found out."""
+        self.elapsed += seconds
+        self.seconds["learning"] += learning
+        self.add(scalars)
+        self.pending.append(("seps", self.runner.t_env, arrays))
+
     def remember(self, played: Episodes, scalars: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
         """Take in what an iteration played and what its update returned."""
         for name in ("returns", "lengths", "metrics"):

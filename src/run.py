@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,27 @@ import torch
 
 from . import experiment
 from .components import checkpoints
-from .components.errors import UserError, first_line, lacks_memory
+from .components.errors import RunError, UserError, first_line, lacks_memory
 from .components.generators import generator
+from .components.logging import RunLog
 from .components.machine import keep_freed_memory
-from .components.signals import Stop
+from .components.signals import Stop, Terminated
 from .components.trackers import TrackersConfig
 from .envs.vec import make_info
 from .modules import compiled
 from .resume import LATEST, check_same, find_unfinished, load_weights, open_run, unfit
+from .selective import SELECTIVE, Selection, find, obvious, stored
 from .settings import Settings
 from .training import RunConfig, Training
 
 
-def build(settings: Settings, device: torch.device) -> tuple[Any, Any, Any]:
+def build(settings: Settings, device: torch.device, chosen: Selection | None = None) -> tuple[Any, Any, Any]:
     """Return runner, controller and learner of a run.
+
+    Args:
+        settings: of the run.
+        device: of the networks.
+        chosen: with sharing=selective, who shares a network with whom; None: found now.
 
     Raises:
         UserError: the parts contradict one another or the environment.
@@ -30,8 +39,11 @@ def build(settings: Settings, device: torch.device) -> tuple[Any, Any, Any]:
     values = settings.values
     info = make_info(values["env"], values["env_args"])
     settings.check(info)
-    seed, net = values["seed"], settings.part(settings.agent.Config)
-    mac = settings.mac(settings.part(settings.mac.Config), settings.agent, net, info, generator(seed, "init policies"))
+    seed, net, sharing = values["seed"], settings.part(settings.agent.Config), settings.part(settings.mac.Config)
+    if selective(settings):
+        chosen = chosen or find(values, info)
+        sharing = replace(sharing, sharing=chosen.index)
+    mac = settings.mac(sharing, settings.agent, net, info, generator(seed, "init policies"))
     mac.to(device)
     learner = settings.learner(
         settings.part(settings.learner.Config), net, mac, info,
@@ -40,7 +52,17 @@ def build(settings: Settings, device: torch.device) -> tuple[Any, Any, Any]:
     runner = settings.runner(
         settings.part(settings.runner.Config), values["env"], values["env_args"], mac, device, seed
     )
+    if chosen is not None:
+        runner.t_env += chosen.t_env
+        runner.agent_steps += chosen.agent_steps
+        runner.time_env += chosen.environment
+        runner.time_act += chosen.inference
     return runner, mac, learner
+
+
+def selective(settings: Settings) -> bool:
+    """Return whether it is to be found which agents share a network."""
+    return "selective" in settings.parts
 
 
 def set_up(config: RunConfig) -> torch.device:
@@ -75,27 +97,100 @@ def run(settings: Settings) -> int:
     weights = None
     if config.init_from and saved is None:
         weights = checkpoints.load_newest(config.init_from, notices.append, unfit)[1]
+    chosen = known_groups(settings, saved, weights, notices)
+    begun: list[Training] = []
+
+    def begin(chosen: Selection | None) -> list[str]:
+        runner, mac, learner = _affordable(settings, device, chosen)
+        begun.append(Training(config, settings.values, runner, mac, learner, stop))
+        begun[0].newest = path
+        return [] if weights is None else load_weights(mac, learner, weights, config.init_from)
+
+    def body(log: RunLog) -> dict[str, float]:
+        if not begun:
+            found = _find(settings, stop, log)
+            for notice in begin(found):
+                log.info(notice)
+            begun[0].curve.before(found.seconds, found.learning, found.scalars(), found.arrays())
+        return begun[0].run(log, saved)
+
     try:
-        runner, mac, learner = build(settings, device)
-    except Exception as error:
-        if not lacks_memory(error):
-            raise
-        raise UserError(f"The configuration asks for more memory than there is: {first_line(error)}.") from None
-    try:
-        if weights is not None:
-            notices += load_weights(mac, learner, weights, config.init_from)
-        loop = Training(config, settings.values, runner, mac, learner, stop)
-        loop.newest = path
+        # what has to be played to know the networks is played in the run: it has its log, its time and its end
+        if chosen is not None or not selective(settings):
+            notices += begin(chosen)
         info: dict[str, Any] = {"networks": networks(settings, device)}
         if path is not None:
             info["resumed_from"] = str(path)
         result = experiment.execute(
-            settings.values, notices, lambda log: loop.run(log, saved), info=info, stop=stop,
-            trackers=settings.part(TrackersConfig),
-        )  # fmt: skip
+            settings.values, notices, body, info=info, stop=stop, trackers=settings.part(TrackersConfig)
+        )
     finally:
-        runner.close()
+        for loop in begun:
+            loop.runner.close()
     return result.exit_code
+
+
+def _affordable(settings: Settings, device: torch.device, chosen: Selection | None) -> tuple[Any, Any, Any]:
+    """Build the parts; too little memory is a mistake of the configuration's."""
+    try:
+        return build(settings, device, chosen)
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        raise UserError(f"The configuration asks for more memory than there is: {first_line(error)}.") from None
+
+
+def known_groups(
+    settings: Settings, saved: Mapping[str, Any] | None, weights: Mapping[str, Any] | None, notices: list[str]
+) -> Selection | None:
+    """Return with sharing=selective who shares a network with whom, if that is known without playing.
+
+    A run that goes on has the groups that it had; one that starts from the weights of another such run (``init_from``)
+    takes its groups too, for the networks are theirs.
+
+    Raises:
+        UserError: the groups do not fit the configuration.
+    """
+    if not selective(settings):
+        return None
+    values = settings.values
+    info = make_info(values["env"], values["env_args"])
+    settings.check(info)
+    if saved is not None:
+        return stored(saved, info, f"The checkpoint of {saved['folder']}")
+    if weights is not None and weights["config"].get("sharing") == SELECTIVE:
+        found, k = stored(weights, info, f"init_from={values['init_from']}"), values["seps_clusters"]
+        if k not in (None, found.n_networks):
+            raise UserError(f"init_from={values['init_from']} has {found.n_networks} groups of agents, not {k}.")
+        notices.append(f"init_from={values['init_from']}: its groups of agents were taken, {found.groups()}.")
+        return found
+    known = obvious(values, info)
+    if known is None:
+        return None
+    notices.append(str(Selection(known)))
+    return Selection(known)
+
+
+def _find(settings: Settings, stop: Stop, log: RunLog) -> Selection:
+    """Find out who shares a network with whom, and tell it."""
+    values = settings.values
+    log.info(f"Selective sharing: {values['seps_steps']:,} steps of random play, to find out which agents are alike.")
+
+    def look() -> None:
+        why = stop.why()
+        if why:
+            stop.settle()
+            raise Terminated(f"Ended by {why} before training began: there is nothing to go on from.", stop.exit_code)
+
+    try:
+        chosen = find(values, make_info(values["env"], values["env_args"]), look)
+    except Exception as error:
+        look()  # a batch system signals all processes of a job: workers may be gone first
+        if lacks_memory(error):
+            raise RunError(f"There is not enough memory ({first_line(error)}).") from error
+        raise
+    log.info(str(chosen))
+    return chosen
 
 
 def resumption(

@@ -33,6 +33,8 @@ ALWAYS = {
     "logging": ".components.logging:LoggingConfig",
     "trackers": ".components.trackers:TrackersConfig",
 }
+#: dataclasses that a value of a key that is read adds: (key, value) -> (part, "module:class")
+WITH_VALUE = {("sharing", "selective"): ("selective", ".selective:SelectiveConfig")}
 #: keys read here, with their meaning
 OWN = {
     "name": (
@@ -113,12 +115,13 @@ class Settings:
         return config.read(cls, self.values)
 
     def check(self, info: EnvInfo) -> None:
-        """Let the learner, the controller and the runner look for contradictions between keys and environment.
+        """Let the parts that can look for contradictions between keys and environment.
 
         Raises:
             UserError: from the classmethod ``check(values, info)`` of one of them.
         """
-        for cls in (self.learner, self.mac, self.runner):
+        added = [self.parts[part] for part, _ in WITH_VALUE.values() if part in self.parts]
+        for cls in (self.learner, self.mac, self.runner, *added):
             check = getattr(cls, "check", None)
             if check is not None:
                 check(self.values, info)
@@ -275,6 +278,10 @@ def resolve(request: Request) -> Settings:
     parts = {name: _import(target) for name, target in ALWAYS.items()}
     parts |= {name: cls.Config for name, cls in classes.items()}
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
+    for (name, value), (part, target) in WITH_VALUE.items():
+        if name in read and values.get(name) == value:
+            parts[part] = _import(target)
+            read |= {f.name: parts[part] for f in dataclasses.fields(parts[part])}
     _check_names(values, origin, _known(found, read))
     for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.")]:
         inner = name.partition(".")[2]

@@ -21,6 +21,7 @@ from .components.registry import resolve
 from .controllers import REGISTRY as MACS
 from .envs.base import EnvInfo
 from .modules import REGISTRY as AGENTS
+from .selective import SELECTIVE, stored
 
 #: Folders of a run in which a checkpoint may be named by its file name alone.
 _FOLDERS = (checkpoints.FOLDER, checkpoints.MODELS, checkpoints.BEST)
@@ -292,6 +293,8 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     """
     # keys that came after the checkpoint was written have their default
     values = {**yamls.load(CONFIGS / "default.yaml", "default.yaml"), **values}
+    if values["sharing"] == SELECTIVE:
+        values["sharing"] = stored({"mac": weights}, info, str(path)).index
     mac = resolve(f"{__package__}.controllers", MACS, values["mac"], "mac")
     agent = resolve(f"{__package__}.modules", AGENTS, values["agent"], "agent")
     options = read(mac.Config, values), agent, read(agent.Config, values)

@@ -21,7 +21,7 @@ from oamarl.settings import Settings, resolve
 CPU = torch.device("cpu")
 
 #: all YAMLs in src/config/algs, by what their learners do
-PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns")
+PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps")
 CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
 A2C = ("ia2c", "seac", "snac")
@@ -35,6 +35,11 @@ SMALL: dict[str, Any] = {
     "log_interval": 1, "test_interval": 20, "test_nepisode": 3, "checkpoint_interval": 1_000_000,
 }  # fmt: skip
 
+#: of an algorithm alone: SEPS plays one batch at random before it trains
+OWN: dict[str, dict[str, Any]] = {
+    "seps": {"seps_steps": 1, "seps_epochs": 1, "seps_hidden_dim": 4, "seps_latent_dim": 2, "seps_batch_size": 16}
+}  # fmt: skip
+
 
 def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, **overrides: Any) -> Settings:
     """Settings of a shipped algorithm in ``env``: a shipped YAML's name, or ``toy_envs:Class``.
@@ -42,7 +47,13 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
     Whole episodes for every algorithm, unless ``overrides`` say otherwise; without the keys that it does not read.
     """
     own = ":" in env
-    given = {**SMALL, **({"env": env} if own else {}), "env_args": dict(env_args or {}), **overrides}
+    given = {
+        **SMALL,
+        **OWN.get(config, {}),
+        **({"env": env} if own else {}),
+        "env_args": dict(env_args or {}),
+        **overrides,
+    }
     if config in A2C:
         given = {"runner": "parallel", **{k: v for k, v in given.items() if k not in PASSES}}
     return resolve(Request(config, None if own else env, given))

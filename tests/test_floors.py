@@ -15,7 +15,18 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 #: each floor may import itself and what is below it; parts of one floor do not know each other
 FLOORS = [
     {"main", "tools", "__main__"},
-    {"run", "resume", "training", "curve", "settings", "experiment", "team", "evaluation", "evaluation_run"},
+    {
+        "run",
+        "resume",
+        "training",
+        "curve",
+        "settings",
+        "experiment",
+        "team",
+        "evaluation",
+        "evaluation_run",
+        "selective",
+    },
     {"learners", "runners"},
     {"controllers", "envs"},
     {"modules", "analysis"},
@@ -26,7 +37,7 @@ LEVEL = {part: height for height, parts in enumerate(reversed(FLOORS)) for part 
 NEIGHBOURS = {
     ("controllers", "envs"),  # EnvInfo
     ("run", "settings"), ("run", "experiment"), ("settings", "run"), ("run", "resume"), ("run", "training"),
-    ("training", "resume"), ("training", "curve"), ("resume", "settings"),
+    ("run", "selective"), ("team", "selective"), ("training", "resume"), ("training", "curve"), ("resume", "settings"),
     ("evaluation", "team"), ("evaluation_run", "evaluation"), ("evaluation_run", "team"),
     ("evaluation_run", "settings"), ("evaluation_run", "experiment"),
     ("main", "tools"), ("tools", "main"), ("__main__", "main"),

@@ -44,7 +44,8 @@ QUICK = (
 
 
 def words(algorithm: str, results: Path, *more: str) -> list[str]:
-    given = [*QUICK, f"local_results_path={results}", *more]
+    own = ["seps_steps=100"] if algorithm == "seps" else []
+    given = [*QUICK, *own, f"local_results_path={results}", *more]
     if algorithm in A2C:  # their own segments; recurrent sharing needs whole episodes
         given = [word for word in given if word.partition("=")[0] not in PASSES]
         given += ["runner=parallel"] if "use_rnn=True" in given else []

@@ -30,6 +30,7 @@ from oamarl.envs.build import check_env_args, make_env, make_info
 from oamarl.envs.vec import EnvError, make_vec
 
 from conftest import Program
+from run_tools import train
 
 TESTS = Path(__file__).resolve().parent
 STANDINS = TESTS / "standins"
@@ -390,6 +391,15 @@ def test_training_through_a_crash_then_evaluation_with_replays(program: Program,
     (replays,) = (tmp_path / "e").glob("sacred/oappo/*/*/replays")
     assert len(list(replays.iterdir())) == 2
     assert gone(launched(tmp_path))
+
+
+def test_networks_are_shared_selectively(smac: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
+    """The games of random play are closed before those of training are begun; dead agents' steps are left out."""
+    run = train(tmp_path, "seps", "sc2", {"map_name": "3m"}, t_max=80, batch_size_run=2, seps_steps=10)
+    assert len(run.loop.mac.index) == 3
+    assert run.points[0]["metrics"]["test_return_mean"] is not None
+    assert run.points[0]["t"] >= 10
+    assert run.last("agent_steps") < 3 * run.loop.runner.t_env
 
 
 @needs_proc

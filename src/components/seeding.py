@@ -9,19 +9,22 @@ import numpy as np
 from .errors import UserError
 
 #: Fixed numbers: changing one changes every result.
-_PURPOSES = {"train": 0, "test": 1, "evaluate": 2}
+_PURPOSES = {"train": 0, "test": 1, "evaluate": 2, "random": 3}
 _ACTIONS = 1
+#: What an episode is played for; `random`: with random actions, before training.
+Purpose = Literal["train", "test", "evaluate", "random"]
 
 
-def episode_seed(seed: int, purpose: Literal["train", "test", "evaluate"], slot: int, episode: int) -> int:
+def episode_seed(seed: int, purpose: Purpose, slot: int, episode: int) -> int:
     """Return the seed [0, 2**31) of one episode.
 
-    Training, test and evaluation episodes come from separate streams, and neighbouring runs, slots and episodes share
-    nothing: the four numbers go through :class:`numpy.random.SeedSequence` (seed as entropy, the rest as spawn key).
+    Training, test, evaluation and random episodes come from separate streams, and neighbouring runs, slots and
+    episodes share nothing: the four numbers go through :class:`numpy.random.SeedSequence` (seed as entropy, the rest as
+    spawn key).
 
     Args:
         seed: the run's seed, 0 or more.
-        purpose: ``"train"``, ``"test"`` or ``"evaluate"``.
+        purpose: ``"train"``, ``"test"``, ``"evaluate"`` or ``"random"``.
         slot: number of the environment slot, 0 or more.
         episode: number of the episode in that slot, counted from 0.
 
@@ -32,9 +35,7 @@ def episode_seed(seed: int, purpose: Literal["train", "test", "evaluate"], slot:
     return int(_sequence(seed, purpose, slot, episode).generate_state(1, np.uint32)[0] >> 1)
 
 
-def action_noise(
-    seed: int, purpose: Literal["train", "test", "evaluate"], slot: int, episode: int
-) -> np.random.Generator:
+def action_noise(seed: int, purpose: Purpose, slot: int, episode: int) -> np.random.Generator:
     """Return the stream of an episode's action noise: a relative of :func:`episode_seed`, of the same arguments."""
     return np.random.Generator(np.random.SFC64(_sequence(seed, purpose, slot, episode, _ACTIONS)))
 

@@ -29,8 +29,9 @@ class MACConfig:
     """What the controller reads."""
 
     sharing: str | list[int] = key(
-        "Which agents share a policy network: shared, separate, or one network number per agent such as [0, 0, 1].",
-        choices=("shared", "separate"),
+        "Which agents share a policy network: shared, separate, one network number per agent such as [0, 0, 1], or "
+        "selective: found before training (SEPS, keys seps_*).",
+        choices=("shared", "separate", "selective"),
         low=0,
     )
     obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
@@ -42,8 +43,10 @@ def sharing_index(sharing: str | list[int], n_agents: int, name: str = "sharing"
     """Return the network of each agent, numbered from 0 without gaps.
 
     Raises:
-        UserError: a list of the wrong length.
+        UserError: a list of the wrong length, or groups that are still to be found.
     """
+    if sharing == "selective":
+        raise UserError(f"{name}=selective: the groups of agents are found by a run before it builds its networks.")
     if sharing == "shared":
         return [0] * n_agents
     if sharing == "separate":
@@ -263,8 +266,8 @@ class BasicMAC:
     # -- state -----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the parameters, and the observations' statistics."""
-        state: dict[str, Any] = {"theta": self.network.theta.detach().clone()}
+        """Return the parameters, each agent's network, and the observations' statistics."""
+        state: dict[str, Any] = {"theta": self.network.theta.detach().clone(), "index": list(self.index)}
         return state if self.normaliser is None else state | {"normaliser": self.normaliser.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..components.seeding import Purpose
 from .base import EnvInfo
 from .memory import Layout
 
@@ -27,7 +28,7 @@ class Job:
     """
 
     seed: int
-    purpose: Literal["train", "test"]
+    purpose: Purpose
     greedy: bool
     rewards: Literal["own", "sum", "mean"]
     keep: bool

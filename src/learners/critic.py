@@ -58,7 +58,8 @@ def values(network: Network, inputs: CriticInputs, theta: Tensor | None = None) 
     lead = inputs.shared.shape[:-1]
     if len(theta) == 1 and not (s and (o or x.ids)):  # nothing to multiply only once
         rows = x.shared if s else torch.cat([x.own, *x.numbers()], dim=-1).flatten(0, 1)
-        return network.single(theta[0], rows).view(*lead, x.n_values)
+        out = network.single(theta[0], rows).view(*lead, -1)
+        return out.expand(*lead, x.n_values)  # where nothing tells the agents apart, they have one value
     w = network.layers(theta if len(theta) > 1 else theta[0])
     weight, bias = w["fc1.w"], w["fc1.b"]
     if len(theta) == 1:

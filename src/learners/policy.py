@@ -108,7 +108,8 @@ class PolicyLearner:
             passes = Passes(config.critic_epochs or config.epochs, config.num_minibatches, config.value_clip)
         self.value = ValueLearner(
             config, net, info, common_reward=common_reward, joint=joint, passes=passes, across=across, device=device,
-            generator=generator(seed, "init critic"), minibatch_generator=generator(seed, "critic minibatches"),
+            policies=mac.index, generator=generator(seed, "init critic"),
+            minibatch_generator=generator(seed, "critic minibatches"),
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
         self.optimisers: list[torch.optim.Adam] = []
@@ -176,7 +177,7 @@ def shares_networks(values: Mapping[str, Any], info: EnvInfo) -> bool:
     """Whether two agents act by one network."""
     sharing = values["sharing"]
     grouped = isinstance(sharing, list) and len(set(sharing)) < len(sharing)
-    return info.n_agents > 1 and (sharing == "shared" or grouped)
+    return info.n_agents > 1 and (sharing in ("shared", "selective") or grouped)
 
 
 def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -63,6 +63,7 @@ class ValueLearner:
         passes: how a batch is gone over.
         across: each agent's critic also values the other agents' observations (SEAC); critics are separate, on own
             observations, without ids.
+        policies: each agent's policy network, [N], for critics that are shared alike; None: all agents have one.
         generator: source of the initial parameters.
         minibatch_generator: its own stream of minibatches, so that policy draws do not shift it.
     """
@@ -77,6 +78,7 @@ class ValueLearner:
         joint: bool,
         passes: Passes,
         across: bool = False,
+        policies: Sequence[int] | None = None,
         device: torch.device,
         generator: torch.Generator,
         minibatch_generator: torch.Generator,
@@ -84,11 +86,15 @@ class ValueLearner:
         self.config, self.info, self.common_reward = config, info, common_reward
         self.passes, self.across = passes, across
         specific = config.obs_agent_id or config.critic_agent_obs or config.critic_type == "ac_critic"
+        alike = list(policies) if policies is not None else [0] * info.n_agents
+        sharing = alike if config.critic_sharing == "policies" else config.critic_sharing
+        index = sharing_index(sharing, info.n_agents, "critic_sharing")
         # where nothing tells the agents apart, one value serves them all
-        self.joint = joint or not (specific or config.critic_sharing == "separate" or not common_reward)
+        self.joint = joint or not (specific or max(index) > 0 or not common_reward)
         self.n_values = 1 if self.joint else info.n_agents
-        sharing = "shared" if self.joint else config.critic_sharing
-        self.n_networks = max(sharing_index(sharing, self.n_values, "critic_sharing")) + 1
+        self.n_networks = 1 if self.joint else max(index) + 1
+        #: [N], where there are several networks and fewer than agents
+        self._index = torch.tensor(index, device=device) if 1 < self.n_networks < self.n_values else None
         n, i = info.n_agents, info
         nothing = self.inputs(torch.zeros(n, i.obs_size), torch.zeros(i.state_size), torch.zeros(n, dtype=torch.int64))
         self.network = Network(
@@ -126,6 +132,11 @@ class ValueLearner:
         own = obs if c.critic_agent_obs else obs[..., :n, :0]
         return CriticInputs(torch.cat(parts, dim=-1), own, ids, n)
 
+    def _values(self, network: Network, inputs: CriticInputs, theta: Tensor | None = None) -> Tensor:
+        """Values [..., V] by a network each, one for all, or one for each group; of the networks ``theta`` [K, P]."""
+        theta = network.theta if theta is None else theta
+        return values_of(network, inputs, theta if self._index is None else theta[self._index])
+
     # -- targets ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -142,14 +153,14 @@ class ValueLearner:
             reward = self.reward_stats.normalise(reward)
         steps = reward.shape[1]
         inputs = self.inputs(batch.obs, batch.state, batch.last_actions)
-        raw = values_of(self.network, inputs)
-        slow = raw if self.target is self.network else values_of(self.target, inputs)
+        raw = self._values(self.network, inputs)
+        slow = raw if self.target is self.network else self._values(self.target, inputs)
         values, following = self._denormalise(raw), self._denormalise(slow)
         final = following[:0, 0]
         if len(batch.final_index):
             row, step = batch.final_index.unbind(1)
             final_inputs = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
-            final = self._denormalise(values_of(self.target, final_inputs))
+            final = self._denormalise(self._values(self.target, final_inputs))
         following = next_values(following, final, batch.final_index)
         reward = reward[..., : self.n_values]
         terminated, ended = self._ends(batch)
@@ -277,7 +288,7 @@ class ValueLearner:
         size = max(1, MAX_ROWS // goal[0].numel()) if self.across else len(goal)
         for k in range(0, len(goal), size):
             cut = slice(k, k + size)
-            found = self.loss(values_of(self.network, x[cut], theta), old[cut], goal[cut])
+            found = self.loss(self._values(self.network, x[cut], theta), old[cut], goal[cut])
             yield (found if weight is None else found * weight[cut]).sum() * scale
 
     def _update_target(self) -> None:

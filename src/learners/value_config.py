@@ -23,7 +23,10 @@ class CriticConfig:
         "Critic input: cv_critic (global state) or ac_critic (the agent's own observation).",
         choices=("cv_critic", "ac_critic"),
     )
-    critic_sharing: str = key("One critic for all agents, or one each.", choices=("shared", "separate"))
+    critic_sharing: str = key(
+        "One critic for all agents, one each, or one for each group of agents that share a policy network (policies).",
+        choices=("shared", "separate", "policies"),
+    )
     critic_agent_obs: bool = key("cv_critic also sees the agent's own observation (agent-specific state).")
     obs_individual_obs: bool = key("cv_critic also sees all agents' observations.")
     critic_lr: float | None = key("Learning rate of the critic; null takes lr.", above=0, high=1e6)

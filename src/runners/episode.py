@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ..components.config import key
 from ..components.errors import UserError
 from ..components.hints import Use
 from ..components.machine import in_use
+from ..components.seeding import Purpose
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.course import FINAL, Course, Job, at_layout, ends_layout, store_layout
@@ -51,6 +52,8 @@ class EpisodeRunner:
     """
 
     Config = EpisodeConfig
+    #: what batches are collected for
+    purpose: Purpose = "train"
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ class EpisodeRunner:
         """Return room for what up to ``most`` episodes of each slot end with."""
         return self.vec.room(ends_layout(self.info, self.n_slots, most, self._segments))
 
-    def _play(self, purpose: Literal["train", "test"], plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
+    def _play(self, purpose: Purpose, plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
 
         In place of an episode that is lost with its worker comes one more, with the number that follows the plan's.
@@ -149,7 +152,7 @@ class EpisodeRunner:
         began = self.episodes // self.n_slots
         plan = [list(range(k, k + self.per_slot)) for k in (began + self.skipped).tolist()]
         self._clear()
-        played = self._play("train", plan, greedy=False, keep=True)
+        played = self._play(self.purpose, plan, greedy=False, keep=True)
         self._count()
         self._row_seeds = self.course.ends["seed"][:, : self.per_slot].flatten()
         self.skipped += self.course.at["lost"]

@@ -15,7 +15,7 @@ from ..components import config, vocabulary, yamls
 from ..components.errors import UserError, one_of
 from ..components.layers import CONFIGS, shipped
 from ..components.registry import resolve
-from ..settings import ALWAYS, OWN, SELECTORS
+from ..settings import ALWAYS, OWN, SELECTORS, WITH_VALUE
 
 TARGET = CONFIGS.parent.parent / "docs" / "configuration.md"
 
@@ -54,6 +54,10 @@ def parts() -> dict[type, list[str]]:
     for target in ALWAYS.values():
         module, _, name = target.partition(":")
         found.setdefault(getattr(importlib.import_module(module, "oamarl"), name), []).append("every run")
+    for (key, value), (_, target) in WITH_VALUE.items():
+        module, _, name = target.partition(":")
+        cls = getattr(importlib.import_module(module, "oamarl"), name)
+        found.setdefault(cls, []).append(f"every run with {key}={value}")
     for selector, folder in SELECTORS.items():
         package = importlib.import_module(f"..{folder}", __package__)
         for name in package.REGISTRY:

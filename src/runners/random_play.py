@@ -1,0 +1,78 @@
+"""Whole episodes of uniformly drawn legal actions: what is learned about a game before anybody has a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..components.batch import Batch
+from ..components.errors import RunError
+from ..components.finite import first_fault
+from ..components.seeding import Purpose
+from ..envs.base import EnvInfo
+from ..modules.inference import Form, Inference
+from .episode import EpisodeConfig, EpisodeRunner
+
+
+class RandomPolicies:
+    """In a controller's place before a runner: policies of zeros, whose every legal action has the same logit.
+
+    They act where policies act (in environment workers too), with an episode's own action noise: the same play for any
+    backend and number of workers.
+    """
+
+    def __init__(self, info: EnvInfo) -> None:
+        self._shape = info.n_agents, info.obs_size, info.n_actions
+
+    def initial_hidden(self, n_slots: int) -> torch.Tensor:
+        """Return [B, N, 1]: there is nothing to remember."""
+        return torch.zeros(n_slots, self._shape[0], 1)
+
+    def actor(self) -> Inference:
+        """Return what runners act with."""
+        n, o, a = self._shape
+        shapes = {
+            "first": (o, 1), "bias": (n, 1), "fc2.w": (1, 1), "fc2.b": (1,), "head.w": (1, a), "head.b": (a,)
+        }  # fmt: skip
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        return Inference(Form(shared=True, recurrent=False, activation="relu"), zeros)
+
+
+class RandomRunner(EpisodeRunner):
+    """Plays batches of one whole episode in each slot at random; rewards are each agent's own, where it has one.
+
+    Args:
+        config: slots and backend of the run.
+        env, env_args: the environment.
+        info: its sizes.
+        seed: the run's seed; these episodes are none of its training's or tests'.
+    """
+
+    purpose: Purpose = "random"
+
+    def __init__(
+        self, config: EpisodeConfig, env: str, env_args: Mapping[str, Any], info: EnvInfo, seed: int
+    ) -> None:  # fmt: skip
+        own = replace(config, common_reward=False, batch_size=None)
+        policies: Any = RandomPolicies(info)
+        super().__init__(own, env, env_args, policies, torch.device("cpu"), seed)
+
+    def batch(self) -> Batch:
+        """Collect one episode from each slot.
+
+        Raises:
+            RunError: a number that is not finite.
+        """
+        batch, _ = self.run()
+        fault = first_fault(batch)
+        if fault is not None:
+            slot, seed = self.origin(batch, fault.row, fault.step)
+            raise RunError(
+                "Stopped while random actions were played: the environment gave a number that is not finite: "
+                f"{fault} (row {fault.row}, step {fault.step}, slot {slot}, episode seed {seed})."
+            )
+        return batch

@@ -68,7 +68,11 @@ AROUND = frozenset(
 #: The same among env_args: environment -> arguments that say how it is stepped, not what happens.
 AROUND_ENV = {"gymma": frozenset({"quick"})}
 #: Keys that were added when there were results already, with the value that changes nothing.
-LATER: dict[str, Any] = {"standardise_obs": False, "learner_threads": None}
+LATER: dict[str, Any] = {
+    "standardise_obs": False, "learner_threads": None,
+    # of trust-region learners
+    "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
+}  # fmt: skip
 
 
 def without_around(values: Mapping[str, Any], around: frozenset[str] = AROUND) -> dict[str, Any]:

@@ -10,6 +10,8 @@ HATRPO paper (Kuba et al. 2022), eq. 7-10 and its Algorithm 2.
         surrogate improved and KL(mu_i || pi_i) <= delta, otherwise leave the policy as it was
         F = F * pi_i_new(a_i|o_i) / mu_i(a_i|o_i)
     fit the critic
+
+`entropy_coef` adds an entropy bonus to what is maximised, which the paper does not have (0, the default here).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 import torch
 
 from ..components.batch import Batch
+from ..components.schedules import scheduled
 from ..components.trust_region import step_scalars, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
@@ -50,6 +53,7 @@ class HATRPOLearner(PolicyLearner):
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
         c, network = self.config, self.mac.network
         scale = self.lr_scale(t_env)
+        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
         samples, targets = self.samples(batch)
         counts = samples.counts()
         updated = torch.zeros_like(samples.log_prob)
@@ -61,7 +65,7 @@ class HATRPOLearner(PolicyLearner):
                 source = torch.full_like(entries, i)
                 rows = Rows.gather(samples, target, entries, source, (1.0 / counts)[source])
                 theta = network.theta.data[self.mac.index[i]]
-                surrogate, kl = trust_region_objectives(self.mac, theta, [rows])
+                surrogate, kl = trust_region_objectives(self.mac, theta, [rows], entropy_coef)
                 step = trust_region_step(
                     surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
                     line_search_steps=c.line_search_steps,
@@ -76,6 +80,6 @@ class HATRPOLearner(PolicyLearner):
         self.close(batch)
         scalars |= step_scalars(steps) | {
             "clip_frac": outside_share(updated, samples.valid),
-            "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale,
+            "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale, "entropy_coef": entropy_coef,
         } | merged_ranges(ranges)  # fmt: skip
         return scalars, {}

@@ -15,6 +15,7 @@ OAPO paper (Chen et al.), Algorithm 1, Proposition 1, eq. 7 and 9, Condition 1 (
 Departure from eq. 7: its delta-ball is centred on the source, which the learner may be outside of from the start
 (0 < D <= sigma, and delta < sigma); here it is centred on the learner's own old policy, and Condition 1 keeps the
 learner near its sources. In `sample` a learner has one source and no row to rebuild: such a step is rejected.
+`entropy_coef` adds an entropy bonus to what is maximised, which the paper does not have (0, the default here).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
+from ..components.schedules import scheduled
 from ..components.trust_region import Step, step_scalars, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
@@ -80,7 +82,8 @@ class OATRPOLearner(PolicyLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and the arrays of the reuse (``reuse``: M, D, ...)."""
-        scale = self.lr_scale(t_env)
+        c, scale = self.config, self.lr_scale(t_env)
+        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
         samples, targets = self.samples(batch)
         counts = samples.counts()
         mapping = self.mac.mapping(samples, self.info.episode_limit, self.generators["kl"], self.generators["mapping"])
@@ -91,17 +94,13 @@ class OATRPOLearner(PolicyLearner):
         with self.critic_update(batch, targets, scale) as critic:
             for i in self.order():
                 own = self.mac.factor == "own"
-                target, factor_range = targets_with_factor(
-                    samples, updated, sources_of(mapping, i), own, self.config.factor_clip
-                )
-                step, stats[i] = self._step(i, samples, target, counts, mapping)
+                target, factor_range = targets_with_factor(samples, updated, sources_of(mapping, i), own, c.factor_clip)
+                step, stats[i] = self._step(i, samples, target, counts, mapping, entropy_coef)
                 if step.blocked is not None and not step.accepted and mapping.permutation is None:
                     mapping = self._without_violators(i, step.blocked, samples, mapping)
                     # own experience may be a source only now (lambda = 0)
-                    target, _ = targets_with_factor(
-                        samples, updated, sources_of(mapping, i), own, self.config.factor_clip
-                    )
-                    step, stats[i] = self._step(i, samples, target, counts, mapping)
+                    target, _ = targets_with_factor(samples, updated, sources_of(mapping, i), own, c.factor_clip)
+                    step, stats[i] = self._step(i, samples, target, counts, mapping, entropy_coef)
                     retries += 1
                 if step.accepted:
                     self.mac.network.theta.data[self.mac.index[i]].copy_(step.theta)
@@ -111,10 +110,10 @@ class OATRPOLearner(PolicyLearner):
                 ranges.append(factor_range)
             scalars = critic()
         self.close(batch)
-        scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges, self.config.factor_clip) | {
+        scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges, c.factor_clip) | {
             **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},
             "clip_frac": outside_share(updated, samples.valid),
-            "entropy": self.mac.mean_entropy(samples), "lr": self.config.lr * scale,
+            "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale, "entropy_coef": entropy_coef,
             "condition_retries": retries / self.info.n_agents,
         }  # fmt: skip
         pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max")
@@ -123,7 +122,7 @@ class OATRPOLearner(PolicyLearner):
         return scalars, {"reuse": arrays}
 
     def _step(
-        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping
+        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, entropy_coef: float
     ) -> tuple[Step, ClipStats]:
         """Learner i's step under its present row; gradient, Fisher product and line search share the same rows.
 
@@ -139,7 +138,7 @@ class OATRPOLearner(PolicyLearner):
         with torch.no_grad():
             for rows in chunks:
                 stats.add(*log_ratios(self.mac, theta, rows), rows.valid, rows.source, rows.weight)
-        surrogate, kl = trust_region_objectives(self.mac, theta, chunks)
+        surrogate, kl = trust_region_objectives(self.mac, theta, chunks, entropy_coef)
         others = [j for j in sources_of(mapping, i) if j != i]
         guarded = bool(others) and self.mac.config.reuse_scheme == "adaptive_kl"
 

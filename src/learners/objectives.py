@@ -178,16 +178,18 @@ def clipped_loss(
 
 
 def trust_region_objectives(
-    mac: BasicMAC, theta: Tensor, chunks: Sequence[Rows]
+    mac: BasicMAC, theta: Tensor, chunks: Sequence[Rows], entropy_coef: float = 0.0
 ) -> tuple[list[Callable[[Tensor], Tensor]], list[Callable[[Tensor], Tensor]]]:
     """The two functions of flat parameters that a trust-region step needs, on weighted rows.
 
-    surrogate(theta') = sum_l w_l r_l X_l (HATRPO eq. 9, OAPO eq. 7 without its constant);
+    surrogate(theta') = sum_l w_l ( r_l X_l + c H_l ) (HATRPO eq. 9, OAPO eq. 7 without its constant; the papers have
+    no entropy bonus, c = 0);
     kl(theta') = sum_l w_l KL(pi_theta || pi_theta') / sum_l w_l, exact, on the same rows.
 
     Args:
         theta: [P] the learner's old parameters.
         chunks: the rows, in pieces of bounded size.
+        entropy_coef: c.
 
     Returns:
         each function as the parts that it is the sum of, one for each piece.
@@ -202,7 +204,9 @@ def trust_region_objectives(
         total = max(sum(float(rows.per_step(torch.ones_like(rows.target)).sum()) for rows in chunks), 1e-12)
 
     def surrogate(rows: Rows, candidate: Tensor) -> Tensor:
-        return rows.per_step(log_ratios(mac, candidate, rows)[0].exp() * rows.target).sum()
+        log_ratio, entropy = log_ratios(mac, candidate, rows)
+        gain = log_ratio.exp() * rows.target
+        return rows.per_step(gain + entropy_coef * entropy if entropy_coef else gain).sum()
 
     def kl(rows: Rows, before: MaskedCategorical, candidate: Tensor) -> Tensor:
         return rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail, rows.hidden))).sum() / total

@@ -63,7 +63,7 @@ class ClipConfig(LearnerConfig, EntropyConfig):
 
 
 @dataclass(frozen=True)
-class TrustRegionConfig(LearnerConfig):
+class TrustRegionConfig(LearnerConfig, EntropyConfig):
     """What learners with a natural-gradient step read."""
 
     kl_threshold: float = key("delta: radius of the trust region (mean KL, nats).", above=0)

@@ -135,7 +135,9 @@ def written_step(learner: Any, batch: Batch, i: int, shares: list[float]) -> tup
         for j, share in enumerate(shares):
             v = samples.valid[:, j]
             taken = log_probs(theta, j).gather(-1, samples.actions[:, j][v].unsqueeze(-1)).squeeze(-1)
-            total = total + share * (torch.exp(taken - samples.log_prob[:, j][v]) * samples.advantage[:, j][v]).mean()
+            entropy = -(log_probs(theta, j).exp() * log_probs(theta, j)).sum(-1)
+            gain = torch.exp(taken - samples.log_prob[:, j][v]) * samples.advantage[:, j][v]
+            total = total + share * (gain + c.entropy_coef * entropy).mean()
         return total
 
     def distance(theta: Tensor) -> float:
@@ -169,10 +171,12 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("solved")
 @both_networks
-def test_oatrpos_step_is_the_mixtures_written_out(rnn: bool) -> None:
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.3])
+def test_oatrpos_step_is_the_mixtures_written_out(rnn: bool, entropy_coef: float) -> None:
     """Gradient, metric and region are those of the M-weighted mixture of sources."""
     for seed in range(3):
-        learner = make_learner("oatrpo", make_info(2), use_rnn=rnn, reuse_scheme="all", reuse_lambda=0.8, **SOLVED)
+        more = {"reuse_scheme": "all", "reuse_lambda": 0.8, "entropy_coef": entropy_coef, **SOLVED}
+        learner = make_learner("oatrpo", make_info(2), use_rnn=rnn, **more)
         fix_order(learner, [0, 1])
         batch = make_batch(learner.mac, seed=seed)
         assert len(set(samples_of(learner, batch).counts().tolist())) == 2, "sources of one size would hide the weights"
@@ -186,11 +190,12 @@ def test_oatrpos_step_is_the_mixtures_written_out(rnn: bool) -> None:
 
 @pytest.mark.usefixtures("solved")
 @both_networks
-@pytest.mark.parametrize("delta", [0.01, 0.5])
-def test_hatrpo_of_one_agent_is_trpo_written_out(rnn: bool, delta: float) -> None:
+@pytest.mark.parametrize(("delta", "entropy_coef"), [(0.01, 0.0), (0.5, 0.0), (0.5, 0.3)])
+def test_hatrpo_of_one_agent_is_trpo_written_out(rnn: bool, delta: float, entropy_coef: float) -> None:
     tried = []
     for seed in range(4):
-        learner = make_learner("hatrpo", make_info(1), use_rnn=rnn, kl_threshold=delta, **SOLVED)
+        more = {"kl_threshold": delta, "entropy_coef": entropy_coef, **SOLVED}
+        learner = make_learner("hatrpo", make_info(1), use_rnn=rnn, **more)
         batch = make_batch(learner.mac, seed=seed)
         before = parameters(learner)["policies"][0]
         expected, backtracks = written_step(learner, batch, 0, [1.0])

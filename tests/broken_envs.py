@@ -77,7 +77,7 @@ class Broken:
         if fault == "no action" and self.steps == 2:
             out.avail[1] = False
         if fault == "mask":
-            out.avail[1, 0] = np.random.default_rng().random() < 0.5
+            out.avail[[0, 1, 1], [0, 0, 1]] = np.random.default_rng().random(3) < 0.5  # equal by chance: once in 2^21
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
         fault = self.fault

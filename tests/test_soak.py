@@ -55,7 +55,7 @@ def test_a_long_run_does_not_grow(tmp_path: Path) -> None:
     words = ["--config=mappo", "--env-config=maze", "with", "seed=1", "use_cuda=False", "t_max=200000",
              "batch_size_run=64", "epochs=1", "critic_epochs=1", "hidden_dim=16", "test_interval=20000",
              "test_nepisode=4", "log_interval=2560", "checkpoint_interval=10000"]  # fmt: skip
-    seen = soak.soak(words, tmp_path)
+    seen = soak.soak(words, tmp_path, every=0.02)
     rows = seen.stretches()
     assert len(seen.steps) > 20
     assert rows[-1][1] - rows[1][1] < soak.MEMORY, rows

@@ -12,7 +12,7 @@ from .components import checkpoints
 from .components.errors import UserError
 from .components.finite import all_finite, floating
 from .components.liveness import alive
-from .settings import AROUND, without_around
+from .settings import AROUND, LATER, without_around
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
 LATEST = "latest"
@@ -47,9 +47,9 @@ def sound(payload: Mapping[str, Any]) -> bool:
 
 
 def differences(values: Mapping[str, Any], saved: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
-    """Return the keys that two configurations disagree about."""
+    """Return the keys that two configurations disagree about; an older version's lacks what was added since."""
     mine, theirs = without_around(values, ignored), without_around(saved, ignored)
-    return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+    return sorted(k for k in {*mine, *theirs} if mine.get(k, LATER.get(k)) != theirs.get(k, LATER.get(k)))
 
 
 def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) -> None:

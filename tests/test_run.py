@@ -190,6 +190,15 @@ def test_every_key_that_may_differ_exists() -> None:
     assert not MAY_DIFFER & {"lr", "seed", "gamma", "env_args", "batch_size_run", "reuse_sigma", "hidden_dim", "epochs"}
 
 
+def test_a_run_from_before_a_key_was_added_goes_on_where_it_has_the_old_meaning() -> None:
+    old = settings("hatrpo", PLAIN).values
+    for name in ("entropy_coef", "entropy_schedule", "entropy_coef_final", "standardise_obs"):
+        del old[name]
+    check_same(settings("hatrpo", PLAIN).values | {"seed": old["seed"]}, old, Path("there"))
+    with pytest.raises(UserError, match=r"entropy_coef=0.1 \(was None\)"):
+        check_same(settings("hatrpo", PLAIN, entropy_coef=0.1).values | {"seed": old["seed"]}, old, Path("there"))
+
+
 # -- whole runs ------------------------------------------------------------------------------------------------
 
 WORDS = (

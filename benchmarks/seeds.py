@@ -6,20 +6,29 @@
 Columns: the mean return of the last tenth of training as a share of the optimum, mean and standard deviation over
 seeds; seeds whose last tenth is at least 0.95 of their best tenth; seeds that end within 1 % of the optimum; the area
 under the curve; environment steps until 0.9 of the optimum was first reached (median over the seeds that did).
+
+Of battles (docs/smax.md), seed by seed: the highest win rate of a greedy test and the mean of the last five tests; the
+share of battles won in the last tenth of training, by sampled actions; the first test that won at least 0.9.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from oamarl.components.curve_files import final
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "docs" / "results" / "data"
 #: names in curve files' names, and the largest possible return of each (None: computed)
 ENVIRONMENTS: dict[str, float | None] = {"maze": None, "lbf-8x8-2p-2f-coop": 1.0}
+
+#: the same where battles are won or lost
+BATTLES = ("smax-3m", "smax-2s3z")
 
 
 def row(name: str, curves: list[dict[str, Any]], optimum: float) -> str:
@@ -38,14 +47,20 @@ def row(name: str, curves: list[dict[str, Any]], optimum: float) -> str:
     )
 
 
-def table(environment: str, optimum: float | None) -> str:
-    """The table of all curves of ``environment`` in docs/results/data, one row for each method."""
-    from oamarl.envs.maze import Maze
-
+def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
+    """The curves of ``environment`` in docs/results/data, those of each method in the order of their seeds."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(DATA.glob(f"{environment}-*-seed*.json")):
         name = path.stem.removeprefix(f"{environment}-").rsplit("-seed", 1)[0]
         groups.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
+    return {name: sorted(curves, key=lambda c: c["config"]["seed"]) for name, curves in groups.items()}
+
+
+def table(environment: str, optimum: float | None) -> str:
+    """The table of all curves of ``environment`` in docs/results/data, one row for each method."""
+    from oamarl.envs.maze import Maze
+
+    groups = of_methods(environment)
     best = Maze(n_slots=1).optimum().team_return if optimum is None else optimum
     head = (
         "| method | last tenth / optimum | not collapsed | at the optimum | area under the curve "
@@ -54,6 +69,32 @@ def table(environment: str, optimum: float | None) -> str:
     return "\n".join([head, *(row(name, curves, best) for name, curves in groups.items())])
 
 
+def battles(environment: str) -> str:
+    """The table of win rates of all curves of ``environment``, one row for each method, seed by seed."""
+
+    def cell(values: Iterable[str]) -> str:
+        return ", ".join(values) or "-"
+
+    lines = [
+        "| method | highest test | mean of the last five tests | last tenth of training, sampled | first test at 0.9 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, curves in of_methods(environment).items():
+        tests = [c["metrics"]["test_battle_won_mean"] for c in curves if "test_battle_won_mean" in c["metrics"]]
+        there = [next((t for t, v in points if v >= 0.9), None) for points in tests]
+        sampled = [final(c, "battle_won_mean") for c in curves]
+        cells = [
+            cell(f"{max(v for _, v in points):.3f}" for points in tests),
+            cell(f"{np.mean([v for _, v in points[-5:]]):.3f}" for points in tests),
+            cell(f"{won:.2f}" for won in sampled),
+            cell("never" if t is None else f"{round(t, -3):,}" for t in there),
+        ]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     for environment, optimum in ENVIRONMENTS.items():
         print(f"{environment}\n\n{table(environment, optimum)}\n")
+    for environment in BATTLES:
+        print(f"{environment}\n\n{battles(environment)}\n")

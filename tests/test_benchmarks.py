@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -337,3 +338,58 @@ def test_updates_in_turn() -> None:
     assert [row[0].strip() for row in rows] == ["happo", "oappo reuse_mode=sample"]
     assert [float(x) for x in rows[0][3:]] == [1, 1]
     assert all(float(x) > 0 for row in rows for x in row[1:])
+
+
+# -- JaxMARL's own MAPPO -------------------------------------------------------------------------------------------
+
+SETTINGS = "baselines/MAPPO/config/mappo_homogenous_rnn_smax.yaml"
+#: what the side needs of JaxMARL's program: the imports that are replaced, and what it logs of two updates
+PROGRAM = """
+import distrax, hydra, jax, jax.experimental, jax.numpy as jnp, wandb
+from omegaconf import OmegaConf
+
+@hydra.main(config_name="mappo")
+def main(config): raise AssertionError
+
+def make_train(config):
+    def log(chance, entropy):
+        for k, rate in enumerate((float("nan"), chance)):
+            steps = k * config["NUM_ENVS"] * config["NUM_STEPS"]
+            wandb.log({"env_step": steps, "returns": 2 * rate, "win_rate": rate, "entropy": entropy})
+
+    def train(key):
+        policy = distrax.Categorical(logits=jnp.log(jnp.array([[1.0, 3.0]])))
+        chance = jnp.exp(policy.log_prob(jnp.array([1])))[0]
+        jax.experimental.io_callback(log, None, chance, policy.entropy()[0])
+        return policy.sample(seed=key)
+    return train
+"""
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
+)
+def test_jaxmarl_side_keeps_what_the_program_logs(tmp_path: Path) -> None:
+    folder = tmp_path / "checkout" / "baselines" / "MAPPO"
+    (folder / "config").mkdir(parents=True)
+    (folder / "mappo_rnn_smax.py").write_text(PROGRAM)
+    settings = "NUM_ENVS: 4\nNUM_STEPS: 8\nLR: 0.5\nWANDB_MODE: disabled\n"
+    (folder / "config" / "mappo_homogenous_rnn_smax.yaml").write_text(settings)
+    side, out = BENCHMARKS / "jaxmarl_mappo.py", tmp_path / "curve.json"
+    words = ["--map", "2s3z", "--steps", "64", "--seed", "3", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, str(side), str(tmp_path / "checkout"), *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    curve = json.loads(out.read_text())
+    # the first update ended no battle; 4 x 8 steps are made in each; returns are 20 for a battle won
+    assert curve["return_mean"] == [[64, 15.0]]
+    assert curve["metrics"]["battle_won_mean"] == [[64, 0.75]]
+    assert curve["t_env"] == 64
+    assert curve["config"]["seed"] == 3
+    assert curve["config"]["settings"] == {
+        "NUM_ENVS": 4, "NUM_STEPS": 8, "LR": 0.5, "MAP_NAME": "2s3z", "TOTAL_TIMESTEPS": 64, "SEED": 3
+    }  # fmt: skip
+    missing = subprocess.run([sys.executable, str(side), str(tmp_path), *words], capture_output=True, text=True)
+    assert missing.returncode == 1
+    assert missing.stderr == f"{tmp_path} is no checkout of JaxMARL: it has no {SETTINGS}.\n"

@@ -107,7 +107,19 @@ def test_the_tables_of_results_are_those_of_the_curves(seeds: Any) -> None:
             assert line in page
 
 
-@pytest.mark.parametrize("sweep", ["maze", "trust-region"])
+def test_the_tables_of_battles_are_those_of_the_curves(seeds: Any) -> None:
+    page = (ROOT / "docs" / "smax.md").read_text(encoding="utf-8")
+    for environment, methods in zip(seeds.BATTLES, (7, 3), strict=True):
+        lines = seeds.battles(environment).splitlines()
+        assert len(lines) == 2 + methods, environment
+        for line in lines:
+            assert line in page
+
+
+SWEEPS = ["maze", "trust-region", "smax-3m", "smax-2s3z", "smax-unit-types"]
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
 def test_curves_are_of_the_shipped_configuration(seeds: Any, sweep: str) -> None:
     """A configuration that changes must be trained again before its results can stand."""
     for cell in read_sweep(ROOT / "experiments" / f"{sweep}.yaml").cells:

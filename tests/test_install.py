@@ -287,9 +287,86 @@ def test_the_whole_game(
     asked = len(mirror.asked)
     mirror.files["smac-SMAC_Maps.zip"] = zipped({"SMAC_Maps/3m.SC2Map": b"other"})
     assert main(words) == 2
-    assert "is not the file that was expected" in capsys.readouterr().err
+    assert f"(as it came last time: delete {game / install.FOLDER / install.RECORD} if" in capsys.readouterr().err
     assert [name for name, _ in mirror.asked[asked:]] == ["smac-SMAC_Maps.zip"]
     assert (game / "Maps/SMAC_Maps/3m.SC2Map").read_bytes() == b"3m"
+
+
+def damaged(files: dict[str, bytes]) -> bytes:
+    """A zip file whose first member has another byte than its checksum says."""
+    first = next(iter(files.values()))
+    return zipped(files).replace(first, first[:-1] + b"?", 1)
+
+
+def game_words(server: Server, game: Path) -> list[str]:
+    return ["install", "sc2", "--only=game", "--accept-licence", f"--path={game}", f"--from={server.url}"]
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_damaged_archive_does_not_stand_in_the_way_of_a_good_one(
+    deleted: bool, mirror: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, mirror.files["SC2.4.10.zip"] = mirror.files["SC2.4.10.zip"], damaged(GAME)
+    words, archive = game_words(mirror, tmp_path), tmp_path / install.FOLDER / "SC2.4.10.zip"
+    assert main(words) == 2
+    assert f"{archive} cannot be unpacked" in capsys.readouterr().err
+    mirror.files["SC2.4.10.zip"] = good
+    if not deleted:  # it is known to be what the server had: the sentence stands until it is deleted
+        assert main(words) == 2
+        assert len(mirror.asked) == 1
+    archive.unlink()
+    assert main(words) == 0
+    record = json.loads((tmp_path / install.FOLDER / install.RECORD).read_text())
+    assert record[f"{mirror.url}/SC2.4.10.zip"]["sha256"] == hashlib.sha256(good).hexdigest()
+
+
+def test_an_archive_of_something_else(mirror: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, mirror.files["SC2.4.10.zip"] = mirror.files["SC2.4.10.zip"], zipped({"other": b"1"})
+    words = game_words(mirror, tmp_path)
+    assert main(words) == 2
+    assert f"{mirror.url}/SC2.4.10.zip has no Versions/Base*/SC2_x64 in it." in capsys.readouterr().err
+    mirror.files["SC2.4.10.zip"] = good
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("stop", ["no space", "Ctrl-C"])
+def test_an_archive_that_came_whole_is_not_fetched_again(
+    stop: str, mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise UserError("no space") if stop == "no space" else KeyboardInterrupt
+
+    words = game_words(mirror, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(install, "unpack", stopped)
+        if stop == "no space":
+            assert main(words) == 2
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                install.main(words[1:])
+    assert main(words) == 0
+    assert len(mirror.asked) == 1
+    assert "came whole before: it is not fetched again" in capsys.readouterr().out
+    assert os.listdir(tmp_path / install.FOLDER) == [install.RECORD]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_archive_that_nobody_vouches_for_is_fetched(told: bool, mirror: Server, tmp_path: Path) -> None:
+    data = mirror.files["SC2.4.10.zip"]
+    (tmp_path / install.FOLDER).mkdir()
+    (tmp_path / install.FOLDER / "SC2.4.10.zip").write_bytes(data)
+    sums = [f"--sha256=SC2.4.10.zip={hashlib.sha256(data).hexdigest().upper()}"] if told else []
+    assert main([*game_words(mirror, tmp_path), *sums]) == 0
+    assert len(mirror.asked) == (0 if told else 1)
+
+
+def test_a_disk_that_is_full_is_not_the_archives_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped(GAME))
+    monkeypatch.setattr(downloads.shutil, "which", lambda name: name)
+    full = subprocess.CompletedProcess([], 50, "", "write error (disk full?)")
+    monkeypatch.setattr(downloads.subprocess, "run", lambda *_, **__: full)
+    with pytest.raises(UserError, match=r"Cannot write into .*: No space left on device\.$"):
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", say=lambda _: None)
 
 
 def test_a_folder_of_archives(

@@ -31,10 +31,13 @@ _TIMEOUT = 60.0  # seconds without a byte
 Say = Callable[[str], None]
 
 
-def download(url: str, target: Path, sha256: str | None = None, say: Say = print) -> dict[str, Any]:
+def download(url: str, target: Path, sha256: str | None = None, why: str = "", say: Say = print) -> dict[str, Any]:
     """Bring ``url`` to ``target``; what an earlier call left behind (``target``.part) is gone on with.
 
     The server must vouch for the rest to be of the same file (If-Range); otherwise it begins anew.
+
+    Args:
+        why: what the message about another checksum than ``sha256`` ends with.
 
     Returns:
         url, size in bytes, sha256.
@@ -73,7 +76,9 @@ def download(url: str, target: Path, sha256: str | None = None, say: Say = print
         if sha256 is not None and found != sha256.lower():
             part.unlink()
             facts.unlink(missing_ok=True)
-            raise UserError(f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}.")
+            raise UserError(
+                f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}{why}."
+            )
         os.replace(part, target)
         facts.unlink(missing_ok=True)
     return {"url": url, "size": size, "sha256": found}
@@ -211,6 +216,8 @@ def _unzip(archive: Path, folder: Path, password: str | None) -> bool:
         return False
     words = [program, "-q", "-o", *(["-P", password] if password else []), str(archive), "-d", str(folder)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode == 50:  # the archive is not to blame, and shall not be fetched again
+        raise UserError(f"Cannot write into {folder}: {os.strerror(errno.ENOSPC)}.")
     if done.returncode > 1:  # 1: warnings
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
         raise UserError(f"{archive} cannot be unpacked ({lines[-1].strip()}): delete it and try again.")

@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ GAMES = {
     "4.6.2": "http://blzdistsc2-a.akamaihd.net/Linux/SC2.4.6.2.69232.zip",
 }
 #: Below the game's folder: archives while they are needed, and the record of those that came. Nobody publishes
-#: checksums of them: they are recorded the first time, and compared if they come again.
+#: checksums of them: they are recorded when an archive held what it should, and compared if it comes again.
 FOLDER, RECORD = ".oamarl-install", "archives.json"
 #: StarCraft's Python packages list more than they import, some of it harmful (enum34): they go in without it.
 _TALK = ("absl-py", "numpy", "portpicker", "protobuf", "s2clientprotocol", "websocket-client")
@@ -161,12 +161,12 @@ def install_game(game: Path, given: Any) -> None:
         )
     _agree(given.accept_licence)
     with _work_folder(game) as folder:
-        _bring(GAMES[given.game_version], game, folder, given, password=AGREED)
         source = folder / "StarCraftII"
-        for program in binaries(source):
+        found = _bring(
+            GAMES[given.game_version], game, folder, given, lambda: binaries(source), "Versions/Base*/SC2_x64", AGREED
+        )
+        for program in found:
             program.chmod(0o755)
-        if not binaries(source):
-            raise UserError(f"The archive of StarCraft II {given.game_version} has no Versions/Base*/SC2_x64 in it.")
         move_into(source, game)
     print(f"StarCraft II {given.game_version} is in {game}.")
 
@@ -182,16 +182,17 @@ def install_maps(game: Path, what: What, given: Any) -> None:
     assert what.maps is not None
     name = f"{what.package}-SMAC_Maps.zip"  # two archives of one name
     with _work_folder(game) as folder:
-        _bring(what.maps, game, folder, given, name=name)
-        found = sorted(p for p in folder.rglob("*.SC2Map") if "__MACOSX" not in p.parts)
-        if not found:
-            raise UserError(f"The archive {what.maps} has no maps (*.SC2Map) in it.")
+        found = _bring(what.maps, game, folder, given, lambda: _maps(folder), "maps (*.SC2Map)", name=name)
         flat = folder / "flat"
         flat.mkdir()
         for path in found:
             os.replace(path, flat / path.name)
         move_into(flat, game / "Maps" / "SMAC_Maps")
     print(f"{len(found)} maps are in {game / 'Maps' / 'SMAC_Maps'}.")
+
+
+def _maps(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*.SC2Map") if "__MACOSX" not in p.parts)
 
 
 def _agree(accepted: bool) -> None:
@@ -220,16 +221,43 @@ def _work_folder(game: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _bring(url: str, game: Path, folder: Path, given: Any, password: str | None = None, name: str = "") -> None:
-    """Fetch an archive, unpack it into ``folder`` and drop it; it stays where unpacking fails."""
-    archive, dropped = _archive(url, game / FOLDER, given, name)
-    unpack(archive, folder, password)
-    if dropped:
-        archive.unlink()
+def _bring(
+    url: str, game: Path, folder: Path, given: Any, look: Callable[[], list[Path]], wanted: str,
+    password: str | None = None, name: str = "",
+) -> list[Path]:  # fmt: skip
+    """Fetch an archive, unpack it into ``folder`` and drop it; it stays where unpacking fails.
+
+    Returns:
+        what ``look`` finds: ``wanted``, in words.
+    """
+    archive = _archive(url, game / FOLDER, given, name)
+    unpack(archive.path, folder, password)
+    found = look()
+    archive.drop(good=bool(found))
+    if not found:
+        raise UserError(f"The archive {archive.facts.get('url', archive.path)} has no {wanted} in it.")
+    return found
 
 
-def _archive(url: str, folder: Path, given: Any, name: str = "") -> tuple[Path, bool]:
-    """Return an archive, and whether it is ours to delete.
+@dataclass(frozen=True)
+class Archive:
+    """An archive on the disk; ``record`` and ``facts`` of one that was fetched, which is ours to delete."""
+
+    path: Path
+    record: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def drop(self, good: bool) -> None:
+        """Delete it if it is ours; where it was ``good``, what comes from its address again must be the same."""
+        if self.record is None:
+            return
+        if good:
+            _note(self.record, {**self.facts, "unpacked": True})
+        self.path.unlink()
+
+
+def _archive(url: str, folder: Path, given: Any, name: str = "") -> Archive:
+    """Return an archive: the user's own, one that came whole and was not unpacked then, or one fetched now.
 
     Raises:
         UserError: it cannot be had, or is another file than was told or came last time.
@@ -242,30 +270,41 @@ def _archive(url: str, folder: Path, given: Any, name: str = "") -> tuple[Path, 
             raise UserError(f"--from {given.mirror} has no {name}.")
         if wanted and sha256_of(path) != wanted.lower():
             raise UserError(f"{path} is not the file that was expected: its sha256 is not {wanted}.")
-        return path, False
+        return Archive(path)
     if given.mirror:
         url = f"{given.mirror.rstrip('/')}/{name}"
-    record = folder / RECORD
-    known = _record(record)
-    target = folder / name
-    wanted = wanted or known.get(url, {}).get("sha256")
+    record, target = folder / RECORD, folder / name
+    last = _record(record).get(url, {})
+    # the checksum of what could not be unpacked says only that it came whole: a damaged archive is not to come again
+    same = last.get("sha256") if last.get("unpacked", True) else None
+    expected = wanted or same
+    whole = (expected or last.get("sha256") or "").lower()
+    if whole and target.is_file() and sha256_of(target) == whole:
+        print(f"{target} came whole before: it is not fetched again.")
+        return Archive(target, record, {"url": url, "size": target.stat().st_size, "sha256": whole})
     print(f"Fetching {url}")
-    facts = download(url, target, wanted)
-    known[url] = facts
-    try:
-        record.write_text(json.dumps(known, indent=1))
-    except OSError as error:
-        raise UserError(f"Cannot write {record}: {error.strerror or error}.") from error
-    print(f"{name}: {facts['size']:,} bytes, sha256 {facts['sha256']}{'' if wanted else ' (recorded, not compared)'}")
-    return target, True
+    why = "" if wanted else f" (as it came last time: delete {record} if its publisher has replaced it)"
+    facts = {**download(url, target, expected, why), "unpacked": False}
+    if same is None:
+        _note(record, facts)
+    print(f"{name}: {facts['size']:,} bytes, sha256 {facts['sha256']}{'' if expected else ' (recorded, not compared)'}")
+    return Archive(target, record, facts)
 
 
 def _record(path: Path) -> dict[str, Any]:
+    """Return URL -> url, size, sha256 and whether it could be unpacked (records of old do not say so: it could)."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+
+
+def _note(record: Path, facts: dict[str, Any]) -> None:
+    try:
+        record.write_text(json.dumps({**_record(record), facts["url"]: facts}, indent=1))
+    except OSError as error:
+        raise UserError(f"Cannot write {record}: {error.strerror or error}.") from error
 
 
 # -- the package -------------------------------------------------------------------------------------------------
@@ -279,7 +318,7 @@ def install_package(what: What, given: Any) -> None:
     """
     source = what.url
     if given.mirror and "://" not in given.mirror:
-        source = str(_archive(what.url, Path.cwd(), given, what.archive)[0])
+        source = str(_archive(what.url, Path.cwd(), given, what.archive).path)
     elif given.mirror:
         source = f"{given.mirror.rstrip('/')}/{what.archive}"
     pip("install", *what.needs)

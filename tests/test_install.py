@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -435,3 +436,50 @@ def test_a_package_alone(pipped: list[tuple[str, ...]], capsys: pytest.CaptureFi
 def test_pip_that_fails_is_one_sentence() -> None:
     with pytest.raises(UserError, match="failed with exit status"):
         install.pip("no-such-command")
+
+
+# -- containers --------------------------------------------------------------------------------------------------
+
+
+def recipe(name: str, accepted: str) -> str:
+    """The shell commands of a container's recipe that install the game."""
+    text = (Path(__file__).parent.parent / "containers" / name).read_text()
+    if name.endswith(".def"):
+        arguments = dict(re.findall(r"^ +(\w+)=(\S+)$", text.partition("%arguments")[2].partition("%files")[0], re.M))
+        arguments["ACCEPT_LICENCE"] = accepted or arguments["ACCEPT_LICENCE"]
+        post = text.partition("%post")[2].partition("%runscript")[0]
+        return re.sub(r"{{ (\w+) }}", lambda found: arguments[found[1]], post)
+    arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.M))
+    arguments["ACCEPT_LICENCE"] = accepted or arguments["ACCEPT_LICENCE"]
+    given = "".join(f"{key}={value}\n" for key, value in arguments.items())
+    return given + re.findall(r"^RUN ((?:.*\\\n)*.*)", text, re.M)[-1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("accepted", ["", "no", "yes"])
+@pytest.mark.parametrize("name", ["sc2.Dockerfile", "sc2.def"])
+def test_containers_ask_for_the_licence_and_bring_both_packages_and_their_maps(
+    name: str, accepted: str, tmp_path: Path
+) -> None:
+    for program in ("apt-get", "rm", "pip", "oamarl"):  # the only ones that are found
+        (tmp_path / program).write_text(f'#!/bin/sh\necho "{program} $*" >> "{tmp_path}/log"\n')
+        (tmp_path / program).chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", recipe(name, accepted)],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    log = (tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""
+    if accepted != "yes":
+        assert done.returncode == 1
+        assert "Add --build-arg ACCEPT_LICENCE=yes" in done.stdout
+        assert not log
+        return
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in log.splitlines() if line.startswith("oamarl")] == [
+        "oamarl install sc2 --accept-licence --game-version 4.10",
+        "oamarl install sc2v2 --only maps",
+        "oamarl install sc2v2 --only package",
+    ]

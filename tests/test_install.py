@@ -171,6 +171,18 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         downloads.download("http://no-such-host.invalid/a.zip", tmp_path / "a.zip")
 
 
+@pytest.mark.parametrize("url", ["htp://x/a.zip", "a.zip", "http:///a.zip", "http://x/a b", ""])
+def test_what_is_no_address(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^The address "):
+        downloads.download(url, tmp_path / "a.zip")
+
+
+def test_nothing_is_kept_where_nothing_came(server: Server, tmp_path: Path) -> None:
+    server.failing = 100
+    with pytest.raises(UserError, match=r"cannot be fetched \(the server answers 503 [A-Za-z ]+\)\.$"):
+        fetch(server, tmp_path)
+
+
 def test_no_space(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage(10**6, 9 * 10**5, 10**5))
@@ -245,13 +257,14 @@ def test_an_archive_that_writes_elsewhere(name: str, tmp_path: Path) -> None:
 # -- the command -------------------------------------------------------------------------------------------------
 
 GAME = {"StarCraftII/Versions/Base75689/SC2_x64": b"#!/bin/sh\n", "StarCraftII/Maps/Melee/a.SC2Map": b"melee"}
+PACKAGE = f"smac-{install.TARGETS['sc2'].commit}.zip"
 MAPS = {"SMAC_Maps/3m.SC2Map": b"3m", "SMAC_Maps/8m.SC2Map": b"8m", "__MACOSX/SMAC_Maps/._3m.SC2Map": b"no"}
 
 
 @pytest.fixture
 def mirror(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The archives of everything; pip is only listened to."""
-    server.files |= {"SC2.4.10.zip": zipped(GAME), "smac-SMAC_Maps.zip": zipped(MAPS)}
+    server.files |= {"SC2.4.10.zip": zipped(GAME), "smac-SMAC_Maps.zip": zipped(MAPS), PACKAGE: b"smac"}
     monkeypatch.delenv("SC2PATH", raising=False)
     return server
 
@@ -283,7 +296,8 @@ def test_the_whole_game(
     assert f"export SC2PATH={game}" in said
     assert pipped[0][:2] == ("install", "absl-py")
     assert pipped[1][:2] == ("install", "--no-deps")
-    assert pipped[1][-1] == f"{mirror.url}/smac-{install.TARGETS['sc2'].commit}.zip"
+    assert pipped[1][-1].endswith(f"/{PACKAGE}")
+    assert not Path(pipped[1][-1]).exists()
     # again: the game stays as it is, and maps that have become others are refused
     asked = len(mirror.asked)
     mirror.files["smac-SMAC_Maps.zip"] = zipped({"SMAC_Maps/3m.SC2Map": b"other"})
@@ -328,6 +342,49 @@ def test_an_archive_of_something_else(mirror: Server, tmp_path: Path, capsys: py
     assert f"{mirror.url}/SC2.4.10.zip has no Versions/Base*/SC2_x64 in it." in capsys.readouterr().err
     mirror.files["SC2.4.10.zip"] = good
     assert main(words) == 0
+
+
+def test_another_version_of_the_game(mirror: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = game_words(mirror, tmp_path)
+    assert main(words) == 0
+    for again in (words, [*words, "--game-version=4.10"]):
+        assert main(again) == 0
+    assert capsys.readouterr().out.count(f"StarCraft II is in {tmp_path}.") == 2
+    assert main([*words, "--game-version=4.6.2"]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"StarCraft II in {tmp_path} is another version than 4.6.2 (Base75689, not Base69232): give it a folder of its "
+        "own (--path).\n"
+    )
+    assert len(mirror.asked) == 1
+    # one that was there before, and nobody asks for a version
+    (tmp_path / "Versions/Base75689").rename(tmp_path / "Versions/Base80000")
+    assert main(words) == 0
+    assert main([*words, "--game-version=4.10"]) == 2
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_checksums_of_packages(
+    right: bool, mirror: Server, pipped: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = hashlib.sha256(b"smac" if right else b"other").hexdigest()
+    words = ["install", "sc2", "--only=package", f"--from={mirror.url}", "--sha256", f"{PACKAGE}={value}"]
+    assert main(words) == (0 if right else 2)
+    assert len(pipped) == (2 if right else 0)
+    assert ("is not the file that was expected" in capsys.readouterr().err) == (not right)
+
+
+def test_a_checksum_of_the_publishers_package(pipped: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def fetched(url: str, target: Path, sha256: str | None, _: str) -> dict[str, Any]:
+        asked.append((url, sha256))
+        target.write_bytes(b"")
+        return {"url": url, "size": 0, "sha256": sha256}
+
+    monkeypatch.setattr(install, "download", fetched)
+    assert main(["install", "sc2", "--only=package", "--sha256", f"{PACKAGE}={'0' * 64}"]) == 0
+    assert asked == [(install.TARGETS["sc2"].url, "0" * 64)]
+    assert pipped[1][-1].endswith(f"/{PACKAGE}")
 
 
 @pytest.mark.parametrize("stop", ["no space", "Ctrl-C"])
@@ -396,6 +453,20 @@ def test_a_folder_of_archives(
         (["sc2", "--only=map"], "did you mean 'maps'?"),
         (["smaclite", "--only=maps"], "smaclite is a package alone"),
         (["sc2", "--sha256", "SC2.4.10.zip=12"], "64 hexadecimal digits"),
+        (["sc2", "--sha256", f"SC3.zip={'0' * 64}"], "told of 'SC3.zip', which this command does not fetch"),
+        (["sc2", "--sha256", f"SC2.4.1.zip={'0' * 64}"], "did you mean 'SC2.4.10.zip'?"),
+        (["sc2", "--only=maps", "--sha256", f"SC2.4.10.zip={'0' * 64}"], "it fetches smac-SMAC_Maps.zip"),
+        (["sc2", "--only=maps", "--game-version=4.10"], "`oamarl install sc2 --only maps` leaves it as it is."),
+        (["smaclite", "--game-version=4.10"], "`oamarl install smaclite` leaves it as it is."),
+        (["sc2", "--from=htp://x"], "--from htp://x begins with 'htp:': use an address such as https://host/folder"),
+        (["sc2", "--from=htp://x"], "(http, https, ftp) or a folder; did you mean 'http'?"),
+        (["sc2", "--from="], "--from is given nothing"),
+        (["sc2", "--from=file:/x"], "--from file:/x begins with 'file:'"),
+        (["sc2", "--from=http:/x"], "--from http:/x names no host"),
+        (["sc2", "--from=http://[::1"], "--from http://[::1 is malformed (Invalid IPv6 URL): use"),
+        (["sc2", "--from=http://x:port/"], "is malformed (Port could not be cast"),
+        (["sc2", "--from=http://x/my files"], "has ' ' in it: write it as %20."),
+        (["sc2", "--from=http://x/f\u00fcr"], "has '\u00fc' in it: write it as %C3%BC."),
         (["sc2", "--path=PATH"], "must be accepted: read http"),
         (["sc2", "--path=PATH", "--only=maps"], "There is no StarCraft II in"),
         (["sc2", "--path=PATH", "--accept-licence", "--from=/nowhere"], "--from /nowhere has no SC2.4.10.zip."),

@@ -22,7 +22,8 @@ RUN pip install --no-cache-dir .
 ARG ACCEPT_LICENCE=no
 ARG GAME_VERSION=4.10
 RUN test "$ACCEPT_LICENCE" = yes || { echo "Add --build-arg ACCEPT_LICENCE=yes to accept Blizzard's licence."; exit 1; }; \
-    oamarl install sc2 --accept-licence --game-version "$GAME_VERSION" && oamarl install sc2v2 --only package
+    oamarl install sc2 --accept-licence --game-version "$GAME_VERSION" && \
+    oamarl install sc2v2 --only maps && oamarl install sc2v2 --only package
 
 WORKDIR /work
 ENTRYPOINT ["oamarl"]

@@ -58,6 +58,11 @@ def test_version(capsys):
         (("--config=oapo", "--env-config=maze"), "'oappo'"),
         (("--config=oappo", "--env-config=mase"), "'maze'"),
         (("--config=oappo", "--env-config=maze", "seed=1"), "with"),
+        (
+            ("--config=oappo", "--env-config=maze", "with", "env_args={1: 2}"),
+            "'env_args={1: 2}' has the key 1, which is",
+        ),
+        (("--config=oappo", "--env-config=smax", "with", "env_args.allies={1: 2}"), "has the key 1, which is not text"),
     ],
 )
 def test_mistakes(capsys, words, part):

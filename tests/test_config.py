@@ -172,6 +172,9 @@ def test_flags_with_and_without_equals():
         (["with", "a..b=1"], "empty"),
         (["with", "a=1", "a.b=2"], "contradict"),
         (["with", "a.b=2", "a=1"], "contradict"),
+        (["with", "a={1: 2}"], r"'a=\{1: 2\}' has the key 1, which is not text"),
+        (["with", "a.b={x: {true: 2}}"], "has the key true, which is not text"),
+        (["with", "a=[{b: 2}, {null: 2}]"], "has the key null, which is not text"),
     ],
 )
 def test_mistakes_of_grammar(words, part):
@@ -292,7 +295,10 @@ def test_unknown_algorithm_environment_and_files(world):
         ("a: [1", "line"),
         ("- 1\n", "not a list"),
         ("3: x\n", "not text"),
-        ("env_args: {1: x}\n", "not text"),
+        ("env_args: {1: x}\n", "has the key 1, which is not text"),
+        ("env_args: &a {x: *a}\n", "has a mapping that holds itself"),
+        ("env_args: {x: &a [*a]}\n", "has a list that holds itself"),
+        ("env_args: {x: [{null: x}]}\n", "has the key null, which is not text"),
         ("\t", "not YAML"),
     ],
 )
@@ -301,6 +307,11 @@ def test_broken_yaml(world, text, part):
     message = sentence("--config=./bad.yaml", "--env-config=toy")
     assert part in message
     assert "./bad.yaml" in message
+
+
+def test_overrides_of_a_program_have_names_too(world):
+    with pytest.raises(UserError, match="The command line has the key 1, which is not text"):
+        resolve(Request("alg", "toy", {"env_args": {1: 2}}))
 
 
 def test_unknown_keys_at_any_depth(world):

@@ -13,7 +13,7 @@ import pytest
 from oamarl.components.errors import UserError
 from oamarl.envs.base import Arrays
 from oamarl.envs.smax import Smax
-from oamarl.envs.smax_maps import MAPS, MISSING, UNITS, find_map
+from oamarl.envs.smax_maps import MAPS, MISSING, UNITS, find_map, smax_map
 from oamarl.envs.vec import make_vec
 
 STOP = 4
@@ -81,6 +81,38 @@ def test_maps_that_cannot_be_say_why(name: str):
     with pytest.raises(UserError, match=f"map_name='{name}' cannot be played in smax, which has no .*nearest map is"):
         find_map(name)
     assert MISSING[name][1] in MAPS
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("mmm2", "has no healing medivacs: the nearest map is '10m_vs_11m', and --env-config=sc2 has 'MMM2' where"),
+        (
+            "protoss_5_vs_5",
+            "a map of SMACv2, .* nearest map is 'smacv2_5_units', and --env-config=sc2v2 has 'protoss_5_vs",
+        ),
+        ("Zerg_20_vs_23", "the nearest map is 'smacv2_20_units'"),
+        ("10gen_terran_epo", "the nearest map is 'smacv2_5_units'"),
+        ("3S5Z", r"is not a map of smax: use .*; did you mean '3s5z'\?$"),
+        ("MMM3", r"did you mean '10m_vs_11m'\?$"),
+        ("qqqq", r"is not a map of smax: use .* or smacv2_20_units$"),
+    ],
+)
+def test_maps_of_others_name_their_kin(name: str, told: str):
+    with pytest.raises(UserError, match=told):
+        find_map(name)
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("3s5z_vs_3s6z", "3s5z_vs_3s6z"), ("MMM2", "10m_vs_11m"), ("8m_vs_9m", "8m_vs_9m"), ("corridor", "corridor"),
+        ("3s5zvs3s6z", "3s5z_vs_3s6z"), ("mmm", "10m_vs_11m"), ("protoss_5_vs_5", "smacv2_5_units"), ("qqqq", "3m"),
+        ("terran_10_vs_11", "smacv2_10_units"), ("zerg_20_vs_23", "smacv2_20_units"), ("10gen_zerg", "smacv2_5_units"),
+    ],
+)  # fmt: skip
+def test_the_nearest_map(asked: str, near: str):
+    assert smax_map(asked) == near
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,16 @@ def first_line(error: BaseException) -> str:
     return str(error).split("\n")[0].rstrip(".") or type(error).__name__
 
 
+def closest(name: str, options: Iterable[str]) -> str | None:
+    """Return the one of ``options`` that is written most like ``name``, None where none is close."""
+    close = difflib.get_close_matches(str(name), [str(o) for o in options], n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest of ``options``, or ``""`` where none is close."""
-    close = difflib.get_close_matches(str(name), [str(o) for o in options], n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(name, options)
+    return f"; did you mean '{close}'?" if close else ""
 
 
 def one_of(options: Iterable[object]) -> str:

@@ -105,8 +105,10 @@ def collect(request: Request) -> list[Layer]:
     """Return the sources of a request's values, weakest first, each in this project's vocabulary.
 
     Raises:
-        UserError: no algorithm or environment named, an unknown one, or a YAML that cannot be read.
+        UserError: no algorithm or environment named, an unknown one, a YAML that cannot be read,
+            or keys that are not text.
     """
+    yamls.check_keys(request.overrides, f"The {COMMAND_LINE}")
     if request.config is None:
         raise UserError(f"No algorithm is given: add --config=NAME, one of {', '.join(shipped('algs'))}, or a path.")
     found = [Layer("default.yaml", "default", yamls.load(CONFIGS / "default.yaml", "default.yaml"))]

@@ -32,7 +32,8 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ()) -> tuple[Request, s
         The request, and which of ``switches`` were given.
 
     Raises:
-        UserError: an unknown flag, a word in the wrong place, an override that is not ``key=value``.
+        UserError: an unknown flag, a word in the wrong place, an override that is not ``key=value``, or
+            whose value has keys that are no names.
     """
     given: dict[str, str] = {}
     overrides: dict[str, Any] = {}
@@ -62,7 +63,9 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ()) -> tuple[Request, s
         elif not equals or not name:
             raise UserError(f"'{word}' after `with` is not of the form key=value.")
         else:
-            _put(overrides, name, yamls.scalar(text))
+            value = yamls.scalar(text)
+            yamls.check_keys(value, f"'{word}'")
+            _put(overrides, name, value)
     return Request(given.get("--config"), given.get("--env-config"), overrides), seen
 
 

@@ -106,16 +106,25 @@ def load(path: Path, shown: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise UserError(f"The file {shown} must hold `key: value` lines, not a {type(value).__name__}.")
-    _check_keys(value, shown)
+    check_keys(value, f"The file {shown}")
     return value
 
 
-def _check_keys(value: Mapping[Any, Any], shown: str) -> None:
-    for name, inner in value.items():
+def check_keys(value: Any, shown: str, above: tuple[int, ...] = ()) -> None:
+    """Look at all mappings in ``value``, which is from ``shown`` and lies in ``above`` (ids of what holds it).
+
+    Raises:
+        UserError: a key that is not text, or something that holds itself (by YAML's anchors).
+    """
+    if not isinstance(value, (Mapping, list)):
+        return
+    if id(value) in above:
+        raise UserError(f"{shown} has a {'list' if isinstance(value, list) else 'mapping'} that holds itself.")
+    for name in value if isinstance(value, Mapping) else ():
         if not isinstance(name, str):
-            raise UserError(f"The file {shown} has the key {name!r}, which is not text.")
-        if isinstance(inner, Mapping):
-            _check_keys(inner, shown)
+            raise UserError(f"{shown} has the key {inline(name)}, which is not text: keys are names.")
+    for inner in value.values() if isinstance(value, Mapping) else value:
+        check_keys(inner, shown, (*above, id(value)))
 
 
 def dump(value: Any) -> str:

@@ -1,6 +1,7 @@
 """SMAX, JaxMARL's StarCraft without StarCraft II, in SMAC's shape: its map names, limits, masks and scale of rewards.
 
-Battles run in one compiled program for all slots (:mod:`smax_game`), which is imported when an environment is built.
+Battles run in compiled programs (:mod:`smax_game`), 32 slots a call on a CPU, which are imported when an environment is
+built.
 docs/smax.md says what differs from SMAC.
 """
 

@@ -1,4 +1,6 @@
-"""B battles of JaxMARL's SMAX against its scripted enemies, as two compiled programs: start battles, and step them all.
+"""B battles of JaxMARL's SMAX against its scripted enemies, as compiled programs: start battles, place them, step them.
+
+Each has one size, so one call starts 8 battles and steps 32 slots on a CPU; on a GPU one call steps all slots.
 
 The rules are JaxMARL's own functions, but for the push (:mod:`smax_push`). What is done here is to call them once: the
 enemies decide on what they saw after the last step, which JaxMARL's wrapper works out again.
@@ -18,9 +20,9 @@ import numpy as np
 from .smax_maps import UNITS, Map
 from .smax_push import push
 
-#: battles that one call of the first program starts
+#: battles that one call starts
 _AT_ONCE = 8
-#: battles that one call of the second program steps on a CPU; a call for one takes two thirds of the time of this many
+#: battles that one call steps on a CPU; a call for one takes two thirds of the time of this many
 _TILE = 32
 #: no time limit of JaxMARL's: steps are counted by the environment
 _ENDLESS = 2**30

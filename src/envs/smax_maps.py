@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..components.errors import UserError, nearest, one_of
+from ..components.errors import UserError, closest, nearest, one_of
 
 #: SMAX's unit types, in its own order: a unit's type is its place here.
 UNITS = ("marine", "marauder", "stalker", "zealot", "zergling", "hydralisk")
@@ -90,13 +91,45 @@ def find_map(name: str, allies: Mapping[str, int] | None = None, enemies: Mappin
     if name in _SMAC:
         ours, theirs, limit = _SMAC[name]
         return Map(name, _units(ours), _units(theirs), limit)
-    if name in MISSING:
-        lacks, near = MISSING[name]
-        raise UserError(
-            f"env_args.map_name='{name}' cannot be played in smax, which has no {lacks}: the nearest map is '{near}', "
-            f"and --env-config=sc2 has '{name}' where StarCraft II is installed."
+    raise UserError(_unlike(name))
+
+
+def _unlike(name: str) -> str:
+    """Say why ``name`` is no map of smax, and which one comes nearest."""
+    for missing, (lacks, near) in MISSING.items():
+        if missing.lower() == name.lower():
+            return (
+                f"env_args.map_name='{name}' cannot be played in smax, which has no {lacks}: the nearest map is "
+                f"'{near}', and --env-config=sc2 has '{missing}' where StarCraft II is installed."
+            )
+    if _smacv2_units(name) is not None:
+        return (
+            f"env_args.map_name='{name}' is a map of SMACv2, whose races smax does not have: the nearest map is "
+            f"'{smax_map(name)}', and --env-config=sc2v2 has '{name}' where StarCraft II is installed."
         )
-    raise UserError(f"env_args.map_name='{name}' is not a map of smax: use {one_of(MAPS)}{nearest(name, MAPS)}")
+    kin = _kin(name)
+    hint = f"; did you mean '{kin}'?" if kin else ""
+    return f"env_args.map_name='{name}' is not a map of smax: use {one_of(MAPS)}{hint}"
+
+
+def smax_map(name: str) -> str:
+    """Return the map nearest to a map of SMAC, SMACv2 (by its number of units) or SMAClite; 3m where none is near."""
+    return _kin(name) or "3m"
+
+
+def _kin(name: str) -> str | None:
+    kin = {other.lower(): near for other, (_, near) in MISSING.items()} | {other.lower(): other for other in MAPS}
+    units = _smacv2_units(name)
+    if units is not None:
+        return min(_SMACV2, key=lambda other: abs(_SMACV2[other] - units))
+    same = closest(name.lower(), kin)
+    return kin[same] if same else None
+
+
+def _smacv2_units(name: str) -> int | None:
+    """The agents of a map that is called as SMACv2's are (``zerg_5_vs_5``, ``10gen_zerg``), otherwise None."""
+    found = re.fullmatch(r"(?:(?:protoss|terran|zerg)_(\d+)_vs_\d+|\d+gen_.*)", name.lower())
+    return int(found[1] or 5) if found else None
 
 
 def _units(text: str) -> tuple[int, ...]:

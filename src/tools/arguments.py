@@ -31,7 +31,7 @@ class Arguments(argparse.ArgumentParser):
             raise UserError(f"`oamarl {self.command}` takes {self.most}, and '{wrong}' is one word too many.")
         raise UserError(f"`oamarl {self.command}`: {message}; see --help.")
 
-    def choice(self, flag: str, choices: tuple[str, ...], default: str) -> None:
+    def choice(self, flag: str, choices: tuple[str, ...], default: str | None) -> None:
         """Add a flag that takes one of some words."""
 
         def read(text: str) -> str:

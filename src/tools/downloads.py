@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..components.errors import UserError, first_line
+from ..components.errors import UserError, first_line, nearest
 
 _PIECE = 1 << 20  # bytes
 #: connections that break off before one has brought anything
@@ -28,20 +29,44 @@ _TRIES = 4
 _PAUSE = 2.0  # seconds between them
 _TIMEOUT = 60.0  # seconds without a byte
 
+_SCHEMES = ("http", "https", "ftp")
+
 Say = Callable[[str], None]
 
 
-def download(url: str, target: Path, sha256: str | None = None, say: Say = print) -> dict[str, Any]:
+def check_url(url: str, where: str = "The address", also: str = "") -> None:
+    """Raise UserError unless ``url`` is an address that can be fetched; ``where`` it stands, and what ``also`` may."""
+    allowed = f"use an address such as https://host/folder ({', '.join(_SCHEMES)}){also}"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UserError(f"{where} {url} is malformed ({first_line(error)}): {allowed}.") from error
+    if parts.scheme not in _SCHEMES:
+        wrong = f"begins with '{parts.scheme}:'" if parts.scheme else "has no https:// in front"
+        raise UserError(f"{where} {url} {wrong}: {allowed}{nearest(parts.scheme, _SCHEMES) or '.'}")
+    if not host:
+        raise UserError(f"{where} {url} names no host: {allowed}.")
+    for char in url:
+        if not "!" <= char <= "~":
+            raise UserError(f"{where} {url} has {char!r} in it: write it as {urllib.parse.quote(char)}.")
+
+
+def download(url: str, target: Path, sha256: str | None = None, why: str = "", say: Say = print) -> dict[str, Any]:
     """Bring ``url`` to ``target``; what an earlier call left behind (``target``.part) is gone on with.
 
     The server must vouch for the rest to be of the same file (If-Range); otherwise it begins anew.
+
+    Args:
+        why: what the message about another checksum than ``sha256`` ends with.
 
     Returns:
         url, size in bytes, sha256.
 
     Raises:
-        UserError: no network, no such file, no space, a file of another size or checksum than was told.
+        UserError: not an address, no network, no such file, no space, a file of another size or checksum than was told.
     """
+    check_url(url)
     part, facts = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
     with _disk(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,16 +89,16 @@ def download(url: str, target: Path, sha256: str | None = None, say: Say = print
                 have = part.stat().st_size if part.exists() else 0
                 tries = 1 if have > before else tries + 1
                 if tries >= _TRIES:
-                    raise UserError(
-                        f"{url} cannot be fetched ({_reason(error)}); what has come ({have:,} bytes) is kept, and the "
-                        "same command goes on from there."
-                    ) from error
+                    kept = f"; what has come ({have:,} bytes) is kept, and the same command goes on from there"
+                    raise UserError(f"{url} cannot be fetched ({_reason(error)}){kept if have else ''}.") from error
                 time.sleep(_PAUSE)
         found = sha256_of(part)
         if sha256 is not None and found != sha256.lower():
             part.unlink()
             facts.unlink(missing_ok=True)
-            raise UserError(f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}.")
+            raise UserError(
+                f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}{why}."
+            )
         os.replace(part, target)
         facts.unlink(missing_ok=True)
     return {"url": url, "size": size, "sha256": found}
@@ -211,6 +236,8 @@ def _unzip(archive: Path, folder: Path, password: str | None) -> bool:
         return False
     words = [program, "-q", "-o", *(["-P", password] if password else []), str(archive), "-d", str(folder)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode == 50:  # the archive is not to blame, and shall not be fetched again
+        raise UserError(f"Cannot write into {folder}: {os.strerror(errno.ENOSPC)}.")
     if done.returncode > 1:  # 1: warnings
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
         raise UserError(f"{archive} cannot be unpacked ({lines[-1].strip()}): delete it and try again.")

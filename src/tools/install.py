@@ -10,110 +10,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..components.errors import UserError, nearest, one_of
-from .arguments import Arguments
+from ..components.errors import UserError
 from .downloads import download, move_into, sha256_of, unpack
+from .install_arguments import AGREED, GAMES, LICENCE, TARGETS, USAGE, USUAL, What, is_url, read
 
-USAGE = """\
-usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game-version 4.10|4.6.2]
-                      [--only game|maps|package] [--from URL|DIR] [--sha256 FILE=HEX ...]
-
-  sc2                 StarCraft II for Linux (4 GB to fetch), SMAC's maps and the package `smac`
-  sc2v2               the same for SMACv2
-  smaclite            the package `smaclite`, which needs no game
-  --accept-licence    you have read and accept Blizzard's AI and Machine Learning licence (asked otherwise)
-  --path DIR          where the game lies (SC2PATH, otherwise ~/StarCraftII)
-  --game-version      4.10; 4.6.2 is what the SMAC paper used: win rates of the two differ
-  --only              one of the three things
-  --from URL|DIR      a mirror, or a folder of archives, in place of the publishers' addresses
-  --sha256 FILE=HEX   what an archive must have (SC2.4.10.zip=...)
-
-What is there already is left as it is; what broke off is gone on with."""
-
-LICENCE = "http://blzdistsc2-a.akamaihd.net/AI_AND_MACHINE_LEARNING_LICENSE.html"
-#: what Blizzard makes one type to accept it, and the password of its archives
-AGREED = "iagreetotheeula"
-GAMES = {
-    "4.10": "http://blzdistsc2-a.akamaihd.net/Linux/SC2.4.10.zip",
-    "4.6.2": "http://blzdistsc2-a.akamaihd.net/Linux/SC2.4.6.2.69232.zip",
-}
 #: Below the game's folder: archives while they are needed, and the record of those that came. Nobody publishes
-#: checksums of them: they are recorded the first time, and compared if they come again.
+#: checksums of them: they are recorded when an archive held what it should, and compared if it comes again.
 FOLDER, RECORD = ".oamarl-install", "archives.json"
-#: StarCraft's Python packages list more than they import, some of it harmful (enum34): they go in without it.
-_TALK = ("absl-py", "numpy", "portpicker", "protobuf", "s2clientprotocol", "websocket-client")
-
-
-@dataclass(frozen=True)
-class What:
-    """One thing to install: where its maps come from, and its package's commit; ``needs`` are from PyPI."""
-
-    package: str
-    repository: str
-    commit: str
-    needs: tuple[str, ...]
-    alone: tuple[str, ...] = ()
-    maps: str | None = None
-
-    @property
-    def url(self) -> str:
-        """The archive of the package's source."""
-        return f"https://github.com/{self.repository}/archive/{self.commit}.zip"
-
-    @property
-    def archive(self) -> str:
-        """Its name in a mirror."""
-        return f"{self.package}-{self.commit}.zip"
-
-
-TARGETS = {
-    "sc2": What(
-        "smac", "oxwhirl/smac", "d6aab33f76abc3849c50463a8592a84f59a5ef84", _TALK, ("pysc2>=3,<5",),
-        "https://github.com/oxwhirl/smac/releases/download/v0.1-beta1/SMAC_Maps.zip",
-    ),
-    "sc2v2": What(
-        "smacv2", "oxwhirl/smacv2", "577ab5a2cff2391f8df582da5731ea9cd6adf3c6", _TALK, ("pysc2>=3,<5",),
-        "https://github.com/oxwhirl/smacv2/releases/download/maps/SMAC_Maps.zip",
-    ),
-    "smaclite": What(
-        "smaclite", "uoe-agents/smaclite", "0d6abbea1334011984ae4704a0ef7a33c36057d6",
-        ("numpy", "gymnasium", "pygame", "scikit-learn", "rtree>=1.1"),
-    ),
-}  # fmt: skip
-PARTS = ("game", "maps", "package")
-
-
-def _arguments(argv: list[str]) -> Any:
-    parser = Arguments("install", "one thing to install")
-    parser.add_argument("what", nargs="?")
-    parser.add_argument("--accept-licence", "--accept-license", action="store_true")
-    parser.add_argument("--path", type=Path)
-    parser.choice("--game-version", tuple(GAMES), "4.10")
-    parser.add_argument("--only")
-    parser.add_argument("--from", dest="mirror")
-    parser.add_argument("--sha256", nargs="+", action="extend", default=[], metavar="FILE=HEX")
-    given = parser.parse_args(argv)
-    if given.what not in TARGETS:
-        wrong = f"`oamarl install` does not know '{given.what}'" if given.what else "`oamarl install` needs a name"
-        raise UserError(f"{wrong}: use {one_of(TARGETS)}{nearest(given.what or '', TARGETS)}")
-    if given.only is not None and given.only not in PARTS:
-        raise UserError(f"--only {given.only} is not allowed: use {one_of(PARTS)}{nearest(given.only, PARTS)}")
-    if given.what == "smaclite" and given.only in ("game", "maps"):
-        raise UserError(
-            f"`oamarl install smaclite --only {given.only}` has nothing to do: smaclite is a package alone."
-        )
-    given.sums = {}
-    for word in given.sha256:
-        name, equals, value = word.partition("=")
-        if not equals or len(value) != 64 or value.strip("0123456789abcdefABCDEF"):
-            raise UserError(f"--sha256 {word} is not of the form FILE=HEX, with 64 hexadecimal digits.")
-        given.sums[name] = value
-    return given
 
 
 def main(argv: list[str]) -> int:
@@ -121,15 +29,14 @@ def main(argv: list[str]) -> int:
     if "-h" in argv or "--help" in argv:
         print(USAGE)
         return 0
-    given = _arguments(argv)
+    given = read(argv)
     what = TARGETS[given.what]
     game = (given.path or Path(os.environ.get("SC2PATH") or "~/StarCraftII")).expanduser().absolute()
-    wanted = [given.only] if given.only else [p for p in PARTS if what.maps or p == "package"]
-    if "game" in wanted:
+    if "game" in given.wanted:
         install_game(game, given)
-    if "maps" in wanted:
+    if "maps" in given.wanted:
         install_maps(game, what, given)
-    if "package" in wanted:
+    if "package" in given.wanted:
         install_package(what, given)
     if what.maps and game != Path("~/StarCraftII").expanduser() and os.environ.get("SC2PATH") != str(game):
         print(f"Say where the game is before you train: export SC2PATH={game}")
@@ -150,9 +57,18 @@ def install_game(game: Path, given: Any) -> None:
     """Bring StarCraft II to the folder ``game``, unless it is there.
 
     Raises:
-        UserError: another system than Linux, the licence is not accepted, or something cannot be fetched or written.
+        UserError: another version is asked for than is there, another system than Linux, the licence is not accepted,
+            or something cannot be fetched or written.
     """
-    if binaries(game):
+    version = given.game_version or USUAL
+    url, base = GAMES[version]
+    there = [program.parent.name for program in binaries(game)]
+    if given.game_version and there and base not in there:
+        raise UserError(
+            f"StarCraft II in {game} is another version than {version} ({', '.join(there)}, not {base}): give it a "
+            "folder of its own (--path)."
+        )
+    if there:
         print(f"StarCraft II is in {game}.")
         return
     if not sys.platform.startswith("linux"):
@@ -161,14 +77,12 @@ def install_game(game: Path, given: Any) -> None:
         )
     _agree(given.accept_licence)
     with _work_folder(game) as folder:
-        _bring(GAMES[given.game_version], game, folder, given, password=AGREED)
         source = folder / "StarCraftII"
-        for program in binaries(source):
+        found = _bring(url, game, folder, given, lambda: binaries(source), "Versions/Base*/SC2_x64", AGREED)
+        for program in found:
             program.chmod(0o755)
-        if not binaries(source):
-            raise UserError(f"The archive of StarCraft II {given.game_version} has no Versions/Base*/SC2_x64 in it.")
         move_into(source, game)
-    print(f"StarCraft II {given.game_version} is in {game}.")
+    print(f"StarCraft II {version} is in {game}.")
 
 
 def install_maps(game: Path, what: What, given: Any) -> None:
@@ -180,18 +94,18 @@ def install_maps(game: Path, what: What, given: Any) -> None:
     if not binaries(game) and sys.platform.startswith("linux"):
         raise UserError(f"There is no StarCraft II in {game}: install the game first, or say where it is (--path).")
     assert what.maps is not None
-    name = f"{what.package}-SMAC_Maps.zip"  # two archives of one name
     with _work_folder(game) as folder:
-        _bring(what.maps, game, folder, given, name=name)
-        found = sorted(p for p in folder.rglob("*.SC2Map") if "__MACOSX" not in p.parts)
-        if not found:
-            raise UserError(f"The archive {what.maps} has no maps (*.SC2Map) in it.")
+        found = _bring(what.maps, game, folder, given, lambda: _maps(folder), "maps (*.SC2Map)", name=what.maps_archive)
         flat = folder / "flat"
         flat.mkdir()
         for path in found:
             os.replace(path, flat / path.name)
         move_into(flat, game / "Maps" / "SMAC_Maps")
     print(f"{len(found)} maps are in {game / 'Maps' / 'SMAC_Maps'}.")
+
+
+def _maps(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*.SC2Map") if "__MACOSX" not in p.parts)
 
 
 def _agree(accepted: bool) -> None:
@@ -220,52 +134,90 @@ def _work_folder(game: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _bring(url: str, game: Path, folder: Path, given: Any, password: str | None = None, name: str = "") -> None:
-    """Fetch an archive, unpack it into ``folder`` and drop it; it stays where unpacking fails."""
-    archive, dropped = _archive(url, game / FOLDER, given, name)
-    unpack(archive, folder, password)
-    if dropped:
-        archive.unlink()
+def _bring(
+    url: str, game: Path, folder: Path, given: Any, look: Callable[[], list[Path]], wanted: str,
+    password: str | None = None, name: str = "",
+) -> list[Path]:  # fmt: skip
+    """Fetch an archive, unpack it into ``folder`` and drop it; it stays where unpacking fails.
+
+    Returns:
+        what ``look`` finds: ``wanted``, in words.
+    """
+    archive = _archive(url, game / FOLDER, given, name)
+    unpack(archive.path, folder, password)
+    found = look()
+    archive.drop(good=bool(found))
+    if not found:
+        raise UserError(f"The archive {archive.facts.get('url', archive.path)} has no {wanted} in it.")
+    return found
 
 
-def _archive(url: str, folder: Path, given: Any, name: str = "") -> tuple[Path, bool]:
-    """Return an archive, and whether it is ours to delete.
+@dataclass(frozen=True)
+class Archive:
+    """An archive on the disk; ``record`` and ``facts`` of one that was fetched, which is ours to delete."""
+
+    path: Path
+    record: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def drop(self, good: bool) -> None:
+        """Delete it if it is ours; where it was ``good``, what comes from its address again must be the same."""
+        if self.record is None:
+            return
+        if good:
+            _note(self.record, {**self.facts, "unpacked": True})
+        self.path.unlink()
+
+
+def _archive(url: str, folder: Path, given: Any, name: str = "") -> Archive:
+    """Return an archive: the user's own, one that came whole and was not unpacked then, or one fetched now.
 
     Raises:
         UserError: it cannot be had, or is another file than was told or came last time.
     """
     name = name or url.rpartition("/")[2]
     wanted = given.sums.get(name)
-    if given.mirror and "://" not in given.mirror:
+    if given.mirror and not is_url(given.mirror):
         path = Path(given.mirror).expanduser() / name
         if not path.is_file():
             raise UserError(f"--from {given.mirror} has no {name}.")
         if wanted and sha256_of(path) != wanted.lower():
             raise UserError(f"{path} is not the file that was expected: its sha256 is not {wanted}.")
-        return path, False
+        return Archive(path)
     if given.mirror:
         url = f"{given.mirror.rstrip('/')}/{name}"
-    record = folder / RECORD
-    known = _record(record)
-    target = folder / name
-    wanted = wanted or known.get(url, {}).get("sha256")
+    record, target = folder / RECORD, folder / name
+    last = _record(record).get(url, {})
+    # the checksum of what could not be unpacked says only that it came whole: a damaged archive is not to come again
+    same = last.get("sha256") if last.get("unpacked", True) else None
+    expected = wanted or same
+    whole = (expected or last.get("sha256") or "").lower()
+    if whole and target.is_file() and sha256_of(target) == whole:
+        print(f"{target} came whole before: it is not fetched again.")
+        return Archive(target, record, {"url": url, "size": target.stat().st_size, "sha256": whole})
     print(f"Fetching {url}")
-    facts = download(url, target, wanted)
-    known[url] = facts
-    try:
-        record.write_text(json.dumps(known, indent=1))
-    except OSError as error:
-        raise UserError(f"Cannot write {record}: {error.strerror or error}.") from error
-    print(f"{name}: {facts['size']:,} bytes, sha256 {facts['sha256']}{'' if wanted else ' (recorded, not compared)'}")
-    return target, True
+    why = "" if wanted else f" (as it came last time: delete {record} if its publisher has replaced it)"
+    facts = {**download(url, target, expected, why), "unpacked": False}
+    if same is None:
+        _note(record, facts)
+    print(f"{name}: {facts['size']:,} bytes, sha256 {facts['sha256']}{'' if expected else ' (recorded, not compared)'}")
+    return Archive(target, record, facts)
 
 
 def _record(path: Path) -> dict[str, Any]:
+    """Return URL -> url, size, sha256 and whether it could be unpacked (records of old do not say so: it could)."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+
+
+def _note(record: Path, facts: dict[str, Any]) -> None:
+    try:
+        record.write_text(json.dumps({**_record(record), facts["url"]: facts}, indent=1))
+    except OSError as error:
+        raise UserError(f"Cannot write {record}: {error.strerror or error}.") from error
 
 
 # -- the package -------------------------------------------------------------------------------------------------
@@ -275,15 +227,14 @@ def install_package(what: What, given: Any) -> None:
     """Install the package's pinned commit into this Python, without the requirements that it does not need.
 
     Raises:
-        UserError: pip fails, or another package of the same name is in the way.
+        UserError: its archive cannot be had or is another than was told, or pip fails.
     """
-    source = what.url
-    if given.mirror and "://" not in given.mirror:
-        source = str(_archive(what.url, Path.cwd(), given, what.archive)[0])
-    elif given.mirror:
-        source = f"{given.mirror.rstrip('/')}/{what.archive}"
-    pip("install", *what.needs)
-    pip("install", "--no-deps", *what.alone, source)
+    with tempfile.TemporaryDirectory() as folder:
+        source = what.url
+        if given.mirror or what.archive in given.sums:  # pip compares no checksums of addresses
+            source = str(_archive(what.url, Path(folder), given, what.archive).path)
+        pip("install", *what.needs)
+        pip("install", "--no-deps", *what.alone, source)
     print(f"The package {what.package} ({what.repository}, commit {what.commit[:8]}) is installed.")
 
 

@@ -138,11 +138,10 @@ def test_the_yaml_has_the_keys_of_the_vocabulary() -> None:
 def test_the_order_of_calls(smac: Callable[..., list]) -> None:
     with played() as one:
         assert [c["call"] for c in smac()] == ["construct", "close"]  # sizes alone start no game
-        one.reset()
-        one.step(*STOP)
+        one.time_out()
         one.reset()
     calls = [c["call"] for c in smac()][2:]
-    assert calls == ["construct", "launch", "reset", "step", "reset", "close"]
+    assert calls == ["construct", "launch", "reset", *["step"] * 8, "reset", "close"]
 
 
 def test_dead_agents_a_win_and_the_teams_reward(smac: Callable[..., list]) -> None:
@@ -230,6 +229,45 @@ def test_a_game_ends_before_it_would_fail(smac: Callable[..., list], monkeypatch
         for seed in range(7):
             one.time_out(seed)
     assert [c["seed"] for c in smac("launch")] == [0, 3, 6]
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("env", "args"),
+    [("sc2", {}), ("sc2v2", {"map_name": "zerg_5_vs_5"}), ("sc2v2", {"map_name": "zerg_5_vs_5", "time_limit": 3})],
+)
+def test_a_reset_in_the_middle_of_an_episode(
+    env: str, args: dict[str, Any], smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One game at a time, and one scale of rewards, whether or not SMAC has ever seen an episode end."""
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    with played(env, **args) as one:
+        for seed in (1, 2, 3):  # none of them ends
+            one.reset(seed)
+            assert one.step(*STOP).reward.tolist() == [0.25] * 3
+            assert sum(alive(c["game"]) for c in smac("launch")) == 1
+        one.step(*STOP)
+        while not (one.out.terminated | one.out.truncated):
+            one.step(*DEAD)
+        assert bool(one.out.truncated)
+        for seed in (4, 5):
+            one.reset(seed)
+            assert one.step(*STOP).reward.tolist() == [0.25] * 3
+    launches = smac("launch")
+    assert [c["seed"] for c in launches] == [1, 2, 3]
+    assert {c["max_reward"] for c in smac("reset")} == {1}
+    assert gone([c["game"] for c in launches])
+
+
+def test_a_time_limit_is_an_end_that_smac_sees(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    with played("sc2v2", map_name="zerg_5_vs_5", time_limit=2) as one:
+        for seed in range(4):
+            one.reset(seed)
+            one.step(*STOP)
+            out = one.step(*STOP)
+            assert (bool(out.terminated), bool(out.truncated), out.metrics[3]) == (False, True, 1)
+    assert len(smac("launch")) == 1
 
 
 def test_a_game_that_was_put_away_holds_nothing(smac: Callable[..., list]) -> None:

@@ -41,6 +41,9 @@ class StarCraft:
 
     SMAC starts a game that died again by itself, and tells its episode as a defeat that gave nothing; here that is an
     exception, so that such an episode is never learned from.
+
+    Until SMAC has seen the end of an episode, each of its resets starts a further StarCraft II and adds once more to
+    the largest reward, by which it scales: a reset in the middle of a game's first episode is given a new game.
     """
 
     def __init__(
@@ -85,9 +88,10 @@ class StarCraft:
         self._step_mul = step_mul or 8
         self._game: Any = None
         self._episodes = self._game_steps = self._time = 0
+        self._counted = False  # SMAC has counted an episode of this game
 
     def reset(self, seed: int, out: Arrays) -> None:
-        """Start the episode of ``seed``, in a new game where the old one has served its time.
+        """Start the episode of ``seed``, in a new game where the old one has served its time or has ended none.
 
         Raises:
             UserError: StarCraft II is not there or cannot be started.
@@ -95,11 +99,14 @@ class StarCraft:
         """
         most = self.info.episode_limit * self._step_mul + _STARTING
         worn = self._game_steps + most > GAME_STEPS or self._episodes == self._recycle
-        first = self._game is None or worn
+        first = self._game is None or worn or not self._counted
         if first:
             self._stop()
             self._game = self._make(seed)
+            # SMAC itself must see the end that a time limit makes
+            getattr(self._game, "env", self._game).episode_limit = self.info.episode_limit
             self._episodes = self._game_steps = 0
+            self._counted = False
         game = self._game
         if self._reseed is not None:
             self._reseed(game, seed)
@@ -133,14 +140,15 @@ class StarCraft:
             raise RuntimeError(f"StarCraft II ended unexpectedly in step {self._time} of an episode")
         show(game.get_obs(), game.get_state(), game.get_avail_actions(), out)
         out.reward[...] = reward
-        late = bool(told.get("episode_limit", False)) or (not over and self._time >= self.info.episode_limit)
+        late = bool(told.get("episode_limit", False))
         cut = late and self._continuing
-        out.terminated[...] = (over or late) and not cut
+        out.terminated[...] = over and not cut
         out.truncated[...] = cut
         # who is dead still shares in the team's reward: nobody's episode ends before the team's
         out.agent_terminated[...] = out.terminated
         out.metrics[...] = [float(told.get(name, 0)) for name in METRICS[:-1]] + [float(late)]
-        if over or late:
+        if over:
+            self._counted = True
             self._episodes += 1
             if self._save_replay:
                 game.save_replay()

@@ -468,6 +468,52 @@ def test_no_game_outlives_the_program(how: signal.Signals, tmp_path: Path) -> No
         process.wait()
 
 
+def end_when_a_game_hangs(tmp_path: Path, how: signal.Signals, *command: str) -> tuple[int, str]:
+    """Send ``how`` to the program when its first game hangs in step 2; returns its exit status and stderr."""
+    (tmp_path / "calls.jsonl").unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, str(TESTS.parent / "src/main.py"), *command],
+        env={**os.environ, **surroundings(tmp_path, "hang@1")},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "calls.jsonl").exists() or (tmp_path / "calls.jsonl").read_text().count('"step"') < 2:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        games = launched(tmp_path)
+        assert games
+        assert all(alive(p) for p in games)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+        assert gone(games)
+        return process.returncode, err
+    finally:
+        process.kill()
+        process.wait()
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_no_game_outlives_check_env(how: signal.Signals, tmp_path: Path) -> None:
+    status, err = end_when_a_game_hangs(tmp_path, how, "check-env", "sc2")
+    assert (status, err) == (128 + how, f"Ended by {how.name}: the run stops here.\n")
+
+
+@needs_proc
+@pytest.mark.slow
+def test_no_game_outlives_an_evaluation(smac: Callable[..., list], tmp_path: Path) -> None:
+    sizes = {"t_max": 20, "batch_size_run": 1, "workers": 1, "hidden_dim": 8, "epochs": 1, "test_nepisode": 1}
+    run = str(train(tmp_path, "ippo", "sc2", {"map_name": "3m"}, backend="process", **sizes).folder)
+    for how in (signal.SIGTERM, signal.SIGKILL):  # in a worker, as the run had it
+        status, _ = end_when_a_game_hangs(tmp_path, how, "evaluate", run, "--episodes", "1")
+        assert status == (143 if how == signal.SIGTERM else -how)
+    status, err = end_when_a_game_hangs(tmp_path, signal.SIGTERM, "evaluate", run, "--backend", "serial")
+    assert (status, err) == (143, "Ended by SIGTERM: the run stops here.\n")
+
+
 # -- what is missing ---------------------------------------------------------------------------------------------
 
 

@@ -124,6 +124,7 @@ class Player:
         self.out = Arrays(**watched)
         self._given = watched
         self._last: Step | None = None
+        self.closed = False
         self.complaints: list[str] = []
         inner = self.env.env if isinstance(self.env, OwnRandom) else self.env
         found = getattr(inner, "spaces", None)
@@ -185,6 +186,7 @@ class Player:
     def close(self) -> None:
         with self.report.during("close"):
             self.env.close()
+        self.closed = True
 
 
 def difference(a: list[Step], b: list[Step]) -> str:

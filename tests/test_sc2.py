@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def smac(forgotten: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     log = tmp_path / "calls.jsonl"
     monkeypatch.syspath_prepend(str(STANDINS))
     monkeypatch.setenv("STANDIN_LOG", str(log))
+    monkeypatch.setattr("oamarl.envs.starcraft._seen", False)
 
     def calls(*names: str) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -550,6 +552,72 @@ def test_a_missing_game_is_one_sentence(smac: Callable[..., list], monkeypatch: 
     assert "StarCraft II is not installed in /nowhere/StarCraftII (SC2PATH): run `oamarl install sc2`" in str(
         caught.value
     )
+
+
+def test_a_game_that_ends_at_once_is_one_sentence(
+    smac: Callable[..., list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first start, and not in a worker that takes the place of another one."""
+    game = tmp_path / "Versions/Base75689/SC2_x64"
+    game.parent.mkdir(parents=True)
+    game.touch()
+    monkeypatch.setenv("STANDIN_FAULT", "refused@0")
+    monkeypatch.setenv("SC2PATH", str(tmp_path))
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1, on_worker_death="restart")
+    with pytest.raises(UserError) as caught:
+        vec.reset(np.array([0]), np.array([3]))
+    vec.close()
+    assert f"in {tmp_path} (SC2PATH) cannot be started: ConnectError: Failed to connect" in str(caught.value)
+    assert f"Is it up?: start {game} by hand to see why; the same map without the game: `" in str(caught.value)
+    assert len(smac("refused")) == 1
+
+
+@needs_proc
+def test_a_game_that_cannot_be_started_later_is_a_fault(
+    smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", "refused@2")
+    with played() as one:
+        one.reset(1)
+        with pytest.raises(Exception, match=r"Failed to connect") as caught:
+            one.reset(2)
+        assert not isinstance(caught.value, UserError)
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1, on_worker_death="restart")
+    monkeypatch.setenv("STANDIN_FAULT", "refused@4")
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1, on_worker_death="restart")
+    try:
+        vec.reset(np.array([0]), np.array([3]))
+        os.kill(smac("launch")[-1]["pid"], signal.SIGKILL)
+        vec.step(np.array([STOP]), np.ones(1, bool))
+        assert (vec.worker_restarts, vec.lost.tolist()) == (1, [True])
+        vec.reset(np.array([0]), np.array([3]))
+        vec.step(np.array([STOP]), np.ones(1, bool))
+        assert (vec.worker_restarts, vec.lost.tolist(), len(smac("refused"))) == (2, [True], 2)
+        vec.reset(np.array([0]), np.array([3]))
+        vec.step(np.array([STOP]), np.ones(1, bool))
+        assert vec.lost.tolist() == [False]
+    finally:
+        vec.close()
+
+
+@needs_proc
+def test_a_temporary_folder_that_somebody_has_removed(
+    smac: Callable[..., list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    vec = make_vec("sc2", {"recycle_episodes": 1}, 1, backend="process", workers=1)
+    try:
+        for _ in range(2):
+            vec.reset(np.array([0]), np.array([3]))
+            (own,) = tmp_path.glob("oamarl-sc2-*")
+            shutil.rmtree(own)
+            for t in range(8):
+                vec.step(np.array([STOP if t < 2 else DEAD]), np.ones(1, bool))
+        vec.reset(np.array([0]), np.array([3]))
+        assert Path(smac("launch")[-1]["folder"]).is_dir()
+    finally:
+        vec.close()
+    assert not list(tmp_path.glob("oamarl-sc2-*"))
 
 
 def test_another_package_of_that_name(forgotten: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,6 @@ def known_maps(package: str) -> list[str]:
 
 def missing(env: str, map_name: str, error: Exception) -> UserError | None:
     """Return the sentence for what the start of StarCraft II raised, None for anything that is no missing game."""
-    if isinstance(error, FileNotFoundError) or type(error).__name__ == "SC2LaunchError":
-        return explain(env, map_name, error)
-    return None
+    # PySC2's: the program cannot be run; it has no program; it ended at once, or nobody answers
+    known = type(error).__name__ in ("SC2LaunchError", "ConnectError") or str(error).startswith("Trying to run ")
+    return explain(env, map_name, error) if known or isinstance(error, FileNotFoundError) else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..components.errors import UserError
+from . import build
 from .base import Arrays, EnvInfo
 from .starcraft_temp import own_temporary_files
 
@@ -29,6 +30,8 @@ _HEAVY = {
 }  # fmt: skip
 
 _numbers = itertools.count(1)
+#: A game has been started in this process: one that cannot be is a fault then, not a mistake of the user's.
+_seen = False
 
 
 class StarCraft:
@@ -94,9 +97,10 @@ class StarCraft:
         """Start the episode of ``seed``, in a new game where the old one has served its time or has ended none.
 
         Raises:
-            UserError: StarCraft II is not there or cannot be started.
+            UserError: StarCraft II is not there or cannot be started, and never was.
             RuntimeError: it died.
         """
+        global _seen
         most = self.info.episode_limit * self._step_mul + _STARTING
         worn = self._game_steps + most > GAME_STEPS or self._episodes == self._recycle
         first = self._game is None or worn or not self._counted
@@ -115,9 +119,11 @@ class StarCraft:
             with own_temporary_files() if first else contextlib.nullcontext():
                 game.reset()
         except Exception as error:
-            if first and (sentence := self._explain(error)) is not None:
+            known = _seen or build.started_again  # what starts a worker again may cure it
+            if first and not known and (sentence := self._explain(error)) is not None:
                 raise sentence from error
             raise
+        _seen = True
         if _restarts(game) != restarts:
             raise RuntimeError("StarCraft II ended unexpectedly between two episodes")
         self._time = 0

@@ -149,11 +149,14 @@ def explain(env: str, map_name: str, error: Exception) -> UserError:
         has = f"; it has {', '.join(known)}" if known else ""
         return UserError(f"StarCraft II of env_args.game_version is not installed in {game_folder()}{has}.")
     where = f"in {game_folder()} ({'SC2PATH' if os.environ.get('SC2PATH') else 'SC2PATH is not set'})"
+    cure = f"run `oamarl install {env}`"
     if isinstance(error, FileNotFoundError) or not game_folder().is_dir():
         what = f"StarCraft II is not installed {where}"
     else:
         what = f"StarCraft II {where} cannot be started: {type(error).__name__}: {first_line(error)}"
-    return UserError(f"{what}: run `oamarl install {env}`{otherwise(map_name)}")
+        if programs := sorted(game_folder().glob("Versions/Base*/SC2_x64")):
+            cure = f"start {programs[-1]} by hand to see why"
+    return UserError(f"{what.rstrip('.')}: {cure}{otherwise(map_name)}")
 
 
 def game_folder() -> Path:

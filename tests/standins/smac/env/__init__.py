@@ -2,7 +2,8 @@
 
 Environment variables: STANDIN_LOG names a file that gets a JSON line for each call; STANDIN_FAULT is ``KIND@EPISODE``,
 what goes wrong in step 2 of that episode of a game's (counted from 1): crash, hang, died, or ``missing`` (no game),
-``defeat``, ``deathbed`` (it is found dead at a reset).
+``defeat``, ``deathbed`` (it is found dead at a reset), ``refused`` (the start of that number, over all in STANDIN_LOG,
+fails as a game that ended at once; 0: every one).
 
 As in SMAC, a reset starts a game as long as no episode has been seen to end, and the largest reward, by which rewards
 are divided, grows at each of those resets.
@@ -27,6 +28,10 @@ def note(what, **more):
     if path:
         with open(path, "a") as file:
             file.write(json.dumps({"call": what, "pid": os.getpid(), **more}) + "\n")
+
+
+class ConnectError(Exception):
+    """PySC2's."""
 
 
 class StarCraft2Env:
@@ -60,6 +65,12 @@ class StarCraft2Env:
     def _launch(self):
         if self.fault == "missing":
             raise FileNotFoundError(2, "No such file or directory", "/nowhere/StarCraftII/Versions")
+        if self.fault == "refused":
+            with open(os.environ["STANDIN_LOG"]) as file:
+                starts = sum('"launch"' in line or '"refused"' in line for line in file)
+            if self.when in (0, starts + 1):
+                note("refused")
+                raise ConnectError("Failed to connect to the SC2 websocket. Is it up?")
         self._sc2_proc = subprocess.Popen([sys.executable, "-S", "-c", _GAME])
         self.rng = np.random.default_rng(self.seed_)
         self.folder = tempfile.mkdtemp(prefix="sc-")

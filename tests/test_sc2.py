@@ -662,6 +662,61 @@ def test_the_nearest_map_without_the_game(asked: str, nearest: str) -> None:
     assert starcraft_setup.smax_map(asked) == nearest
 
 
+SMAX = "--config=mappo --env-config=smax with env_args.map_name=3m"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("oamarl --config=mappo --env-config=sc2", f"oamarl {SMAX}"),
+        ("SRC/__main__.py train --config mappo --env-config sc2 with seed=1",
+         "python -m oamarl train --config mappo --env-config=smax with env_args.map_name=3m seed=1"),
+        ("SRC/main.py --config=mappo --env-config=sc2", f"python src/main.py {SMAX}"),
+        ("oamarl --config=mappo --env-config=sc2 with env_args.map_name=3m env_args.reward_sparse=True "
+         "env_args.difficulty=A env_args.time_limit=100 backend=serial lr=0.1",
+         f"oamarl {SMAX} env_args.reward_sparse=True env_args.time_limit=100 lr=0.1"),
+        ("oamarl bench --seconds=5 --config=mappo --env-config=sc2 with workers=2",
+         "oamarl bench --seconds=5 --config=mappo --env-config=smax with env_args.map_name=3m workers=2"),
+        ("oamarl check-env sc2 --episodes=5", "oamarl check-env smax --episodes=5 with env_args.map_name=3m"),
+        ("oamarl check-env --env-config=sc2 with env_args.difficulty=A",
+         "oamarl check-env smax with env_args.map_name=3m"),
+        ("oamarl evaluate latest --env-args save_replay=True", ""),
+        ("oamarl --config=mappo --env-config=sc2 with evaluate=True checkpoint_path=x", ""),
+        ("oamarl showcase latest", ""),
+        ("oamarl sweep --jobs 2 experiments/smac.yaml", "oamarl sweep --jobs 2 experiments/smac-smax.yaml"),
+        ("oamarl sweep experiments/maze.yaml", ""),
+        ("mine.py --lr 3", "oamarl --config=oappo --env-config=smax with env_args.map_name=3m"),
+    ],
+)  # fmt: skip
+def test_the_command_without_the_game(typed: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = TESTS.parent / "src"
+    monkeypatch.chdir(source.parent)
+    monkeypatch.setattr(sys, "argv", typed.replace("SRC", str(source)).split())
+    assert starcraft_setup.smax_command("3m") == said
+    assert starcraft_setup.otherwise("3m").endswith(f": `{said}`" if said else "")
+
+
+@pytest.mark.skipif(real("smac"), reason="smac is installed")
+def test_a_sweep_without_smac_begins_nothing(program: Program, tmp_path: Path) -> None:
+    done = program("sweep", "experiments/smac.yaml", f"--results={tmp_path}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "which is not installed: run `oamarl install sc2`; what of it can be played without" in done.stderr
+    assert "`python src/main.py sweep experiments/smac-smax.yaml --results=" in done.stderr
+    assert not list(tmp_path.iterdir())
+    done = program("sweep", "experiments/smac.yaml", "--dry-run", f"--results={tmp_path}")
+    assert done.returncode == 0
+
+
+def test_the_command_of_a_worker(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", "missing")
+    monkeypatch.setattr(sys, "argv", ["oamarl", "--config=mappo", "--env-config=sc2", "with", "seed=5"])
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1)
+    with pytest.raises(UserError, match=f"`oamarl {SMAX} seed=5`"):
+        vec.reset(np.array([0]), np.array([3]))
+    vec.close()
+
+
 # -- SMACv2 ------------------------------------------------------------------------------------------------------
 
 

@@ -751,11 +751,62 @@ def test_what_smacv2_draws_depends_on_the_episodes_seed_alone(
         assert np.random.get_state()[1].tolist() == before
 
 
+def own_drawn(**other: Any) -> dict[str, Any]:
+    """A capability_config of one's own: with other numbers, and ``team=`` other keys of team_gen."""
+    team = {"dist_type": "weighted_teams", "unit_types": ["marine", "medivac"], "weights": [0.6, 0.4], "observe": True}
+    positions = {"dist_type": "surrounded_and_reflect", "p": 0.5, "map_x": 32, "map_y": 32}
+    drawn = {"n_units": 5, "n_enemies": 5, "team_gen": team | other.pop("team", {}), "start_positions": positions}
+    return {k: v for k, v in (drawn | other).items() if v != "left out"}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"n_units": 0}, "n_units=0 is not allowed: a whole number, at least 1"),
+        ({"n_units": "5"}, "n_units='5' is not allowed"), ({"n_enemies": True}, "n_enemies=True"),
+        ({"n_enemies": "left out"}, "n_enemies=None"), ({"team_gen": None}, "team_gen=None is not allowed: a mapping"),
+        ({"team_gen": "left out"}, "lacks team_gen"), ({"team_gn": {}}, "did you mean 'team_gen'?"),
+        ({"team": {"dist_type": "weighted"}}, "use weighted_teams or all_teams"),
+        ({"team": {"weights": [0.5, 0.6]}}, "their sum must be 1, and is 1.1"),
+        ({"team": {"weights": [1.0]}}, "one for each of the 2 unit_types"),
+        ({"team": {"weights": [1.5, -0.5]}}, "from 0 to 1"), ({"team": {"weights": None}}, "lacks weights"),
+        ({"team": {"observe": None}}, "lacks observe"), ({"team": {"unit_types": "marine"}}, "a list is expected"),
+        ({"team": {"unit_types": ["marine", "zealot"]}}, "'zealot' is no unit of this map, which has marine, marauder"),
+        ({"team": {"exception_unit_types": ["marine", "medivac"]}}, "no other unit is left"),
+        ({"team": {"weights": [0, 1], "exception_unit_types": ["medivac"]}}, "no other unit is left"),
+        ({"team": {"dist_type": "all_teams"}, "n_enemies": 6}, "all_teams gives both sides n_units=5"),
+        ({"start_positions": {"dist_type": "surrounded", "map_x": 32}}, "lacks map_y"),
+        ({"start_positions": {"dist_type": "surrounded", "map_x": "a", "map_y": 3}}, "map_x='a'"),
+        ({"attack": {"dist_type": "per_agent_uniform", "lower_bound": [0, 0], "upper_bound": [1], "observe": True}},
+         "as many numbers as lower_bound"),
+        ({"enemy_mask": {"dist_type": "mask", "mask_probability": 2}}, "from 0 to 1"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_cannot_be_drawn(
+    other: dict[str, Any], said: str, smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    with pytest.raises(UserError) as caught:
+        make_env("sc2v2", {"map_name": "10gen_terran", "capability_config": own_drawn(**other)})
+    assert said in str(caught.value)
+    assert not smac()
+
+
+def test_configurations_that_can_be_drawn(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    uniform = {"dist_type": "per_agent_uniform", "lower_bound": [0.0], "upper_bound": [1.0], "observe": True}
+    for other in ({}, {"team": {"dist_type": "all_teams", "weights": None}}, {"attack": uniform, "health": uniform}):
+        make_env("sc2v2", {"map_name": "10gen_terran", "capability_config": own_drawn(**other)}).close()
+    for race in ("protoss", "terran", "zerg"):
+        own_map, drawn = sc2v2.scenario(f"{race}_10_vs_11")
+        make_env("sc2v2", {"map_name": own_map, "capability_config": drawn}).close()
+
+
 def test_smacv2_with_a_time_limit_and_a_configuration_of_ones_own(
     smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
-    own = {"n_units": 3, "n_enemies": 4, "team_gen": {"dist_type": "weighted_teams"}}
+    own = own_drawn(n_units=3, n_enemies=4)
     args = {"map_name": "10gen_terran", "capability_config": own, "time_limit": 3}
     assert make_info("sc2v2", args).episode_limit == 3
     with played("sc2v2", **args) as one:
@@ -764,7 +815,7 @@ def test_smacv2_with_a_time_limit_and_a_configuration_of_ones_own(
         one.step(*STOP)
         out = one.step(*DEAD)
         assert (bool(out.terminated), bool(out.truncated)) == (False, True)
-    assert own["team_gen"] == {"dist_type": "weighted_teams"}  # what SMACv2 writes into is its own
+    assert own == own_drawn(n_units=3, n_enemies=4)  # what SMACv2 writes into is its own
     assert smac("construct")[-1]["arguments"]["map_name"] == "10gen_terran"
 
 

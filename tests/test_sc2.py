@@ -198,6 +198,12 @@ def test_a_picture(smac: Callable[..., list]) -> None:
         ({"reward_sparce": True}, "did you mean 'reward_sparse'?"),
         ({"difficulty": "B"}, "use 1, 2, 3, 4, 5, 6, 7, 8, 9 or A"),
         ({"step_mul": 0}, "env_args.step_mul=0 is out of range"),
+        ({"move_amount": -2}, "env_args.move_amount=-2 is out of range: more than 0 is allowed"),
+        ({"move_amount": float("inf")}, "a finite number is expected"),
+        ({"reward_scale_rate": 0}, "env_args.reward_scale_rate=0 is out of range: more than 0"),
+        ({"reward_win": -1}, "env_args.reward_win=-1 is out of range: at least 0"),
+        ({"reward_defeat": float("nan")}, "a finite number is expected"),
+        ({"game_version": 4.1}, "parts, as in env_args.game_version=4.10.0"),
         ({"recycle_episodes": 0}, "env_args.recycle_episodes=0 is out of range"),
         ({"reward_win": "much"}, "wrong type: float"),
         ({"replay_prefix": "a/b"}, "holds a '/'"),
@@ -210,6 +216,21 @@ def test_a_mistake_is_told_before_a_game_is_made(args: dict[str, Any], said: str
         make_env("sc2", args)
     assert said in str(caught.value)
     assert not smac()
+
+
+def test_mistakes_in_smacv2s_arguments(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    health = {"dist_type": "per_agent_uniform", "lower_bound": [0.0], "upper_bound": [0.5], "observe": True}
+    drawn = {"n_units": 5, "n_enemies": 5, "health": health}
+    for args, said in (
+        ({"prob_obs_enemy": 2}, "at most 1"), ({"min_attack_range": -1}, "at least 0"),
+        ({"conic_fov": True, "num_fov_actions": 0}, "at least 1"), ({"kill_unit_step_mul": 0}, "at least 1"),
+        ({"map_name": "3m", "capability_config": drawn, "kill_unit_step_mul": 8}, "less than step_mul"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            make_env("sc2v2", {"map_name": "zerg_5_vs_5", **args})
+    assert not smac()
+    make_env("sc2", {"reward_scale": False, "reward_scale_rate": 0, "reward_win": -1}).close()
 
 
 # -- seeds, and games that are started anew ----------------------------------------------------------------------

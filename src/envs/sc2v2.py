@@ -33,7 +33,7 @@ def sc2v2(
     time_limit: int | None = None,
     capability_config: dict | None = None,
     difficulty: str | int = "7",
-    game_version: str | None = None,
+    game_version: str | float | None = None,
     step_mul: int | None = 8,
     move_amount: float = 2,
     continuing_episode: bool = True,
@@ -88,11 +88,16 @@ def sc2v2(
     """
     given = dict(locals())
     check_common(given)
+    own_map: str | None
     if not capability_config:
         own_map, drawn = scenario(map_name)
     else:
         own_map, drawn = map_name, capability_config
         check_drawn(drawn, units_of(map_name))
+        if "health" in drawn and kill_unit_step_mul >= (step_mul or 8):
+            raise UserError(
+                f"env_args.kill_unit_step_mul={kill_unit_step_mul} is out of range: less than step_mul is allowed."
+            )
     make_game = load("sc2v2", "smacv2.env.starcraft2.wrapper", "StarCraftCapabilityEnvWrapper", map_name or "")
     known = known_maps("smacv2")
     if own_map is None or (known and own_map not in known):

@@ -167,7 +167,7 @@ def unknown_map(env: str, map_name: Any, known: Iterable[str]) -> UserError:
     return UserError(f"env_args.map_name='{map_name}' is not a map of '{env}'{near or f'{listed}.'}")
 
 
-def check_game(env: str, version: str | None, map_name: str) -> None:
+def check_game(env: str, version: str | float | None, map_name: str) -> None:
     """Look for the game and the map's file as SMAC will, without starting anything.
 
     Raises:

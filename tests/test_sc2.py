@@ -198,10 +198,10 @@ def test_a_picture(smac: Callable[..., list]) -> None:
         ({"reward_sparce": True}, "did you mean 'reward_sparse'?"),
         ({"difficulty": "B"}, "use 1, 2, 3, 4, 5, 6, 7, 8, 9 or A"),
         ({"step_mul": 0}, "env_args.step_mul=0 is out of range"),
-        ({"move_amount": -2}, "env_args.move_amount=-2 is out of range: more than 0 is allowed"),
+        ({"move_amount": -2}, "env_args.move_amount=-2.0 is out of range: more than 0 is allowed"),
         ({"move_amount": float("inf")}, "a finite number is expected"),
-        ({"reward_scale_rate": 0}, "env_args.reward_scale_rate=0 is out of range: more than 0"),
-        ({"reward_win": -1}, "env_args.reward_win=-1 is out of range: at least 0"),
+        ({"reward_scale_rate": 0}, "env_args.reward_scale_rate=0.0 is out of range: more than 0"),
+        ({"reward_win": -1}, "env_args.reward_win=-1.0 is out of range: at least 0"),
         ({"reward_defeat": float("nan")}, "a finite number is expected"),
         ({"game_version": 4.1}, "parts, as in env_args.game_version=4.10.0"),
         ({"recycle_episodes": 0}, "env_args.recycle_episodes=0 is out of range"),
@@ -523,6 +523,17 @@ def end_when_a_game_hangs(tmp_path: Path, how: signal.Signals, *command: str) ->
 def test_no_game_outlives_check_env(how: signal.Signals, tmp_path: Path) -> None:
     status, err = end_when_a_game_hangs(tmp_path, how, "check-env", "sc2")
     assert (status, err) == (128 + how, f"Ended by {how.name}: the run stops here.\n")
+
+
+@pytest.mark.parametrize("more", [(), ("with", "env_args.recycle_episodes=1")])
+def test_check_env_finds_nothing_wrong(program: Program, more: tuple[str, ...], tmp_path: Path) -> None:
+    done = program("check-env", "sc2", *more, env=surroundings(tmp_path))
+    noted = "leaves something behind: seed 0 then gives another episode" in done.stdout
+    assert (done.returncode, noted) == (0, not more), done.stdout
+    assert ("env_args.recycle_episodes=1 gives each episode a game of its own" in done.stdout) == (not more)
+    assert f"0 wrong, {0 if more else 1} to note." in done.stdout
+    if Path("/proc").exists():
+        assert gone(launched(tmp_path))
 
 
 @needs_proc

@@ -49,6 +49,12 @@ class StarCraft:
     the largest reward, by which it scales: a reset in the middle of a game's first episode is given a new game.
     """
 
+    #: what `oamarl check-env` says to episodes of one seed that differ
+    unrepeatable = (
+        "That is StarCraft II's: an episode depends on its game's seed, on what was played in that game before, and on "
+        "the game itself; env_args.recycle_episodes=1 gives each episode a game of its own."
+    )
+
     def __init__(
         self,
         name: str,

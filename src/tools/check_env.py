@@ -115,12 +115,12 @@ class Checks:
             seed_global(1)
             third = self.player()
             if difference(self.reference[seed], third.play(seed)):
-                report.find(
+                report.differs(
                     "seed",
                     f"the same seed ({seed}) gives another episode in a second instance; first difference: {differs}.",
                 )
             else:
-                report.find(
+                report.differs(
                     "seed",
                     f"episodes depend on the global generators of numpy or Python (first difference: {differs}): use a "
                     "generator of its own, or global_random=True (env_args of gymma, a class attribute otherwise).",
@@ -130,13 +130,13 @@ class Checks:
             return
         other.play(self.seeds[1], most=2)
         if differs := difference(self.reference[seed], other.play(seed)):
-            report.find(
+            report.differs(
                 "leftover",
                 f"reset in the middle of an episode leaves something behind: seed {seed} then gives another episode "
                 f"(first difference: {differs}).",
             )
         elif differs := difference(self.reference[seed], first.play(seed)):
-            report.find(
+            report.differs(
                 "leftover",
                 f"an episode that has ended leaves something behind: seed {seed} then gives another episode (first "
                 f"difference: {differs}).",

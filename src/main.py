@@ -107,9 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunError as error:  # before a run was begun: it tells later ones itself
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:  # or another signal, which says so
+        print(str(error) or "Interrupted.", file=sys.stderr)
+        return int(getattr(error, "exit_code", 130))
     except BrokenPipeError:
         # `oamarl list | head`: the reader has gone; without this, the interpreter's last flush would complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

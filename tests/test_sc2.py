@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def smac(forgotten: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     log = tmp_path / "calls.jsonl"
     monkeypatch.syspath_prepend(str(STANDINS))
     monkeypatch.setenv("STANDIN_LOG", str(log))
+    monkeypatch.setattr("oamarl.envs.starcraft._seen", False)
 
     def calls(*names: str) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -138,11 +140,10 @@ def test_the_yaml_has_the_keys_of_the_vocabulary() -> None:
 def test_the_order_of_calls(smac: Callable[..., list]) -> None:
     with played() as one:
         assert [c["call"] for c in smac()] == ["construct", "close"]  # sizes alone start no game
-        one.reset()
-        one.step(*STOP)
+        one.time_out()
         one.reset()
     calls = [c["call"] for c in smac()][2:]
-    assert calls == ["construct", "launch", "reset", "step", "reset", "close"]
+    assert calls == ["construct", "launch", "reset", *["step"] * 8, "reset", "close"]
 
 
 def test_dead_agents_a_win_and_the_teams_reward(smac: Callable[..., list]) -> None:
@@ -197,6 +198,12 @@ def test_a_picture(smac: Callable[..., list]) -> None:
         ({"reward_sparce": True}, "did you mean 'reward_sparse'?"),
         ({"difficulty": "B"}, "use 1, 2, 3, 4, 5, 6, 7, 8, 9 or A"),
         ({"step_mul": 0}, "env_args.step_mul=0 is out of range"),
+        ({"move_amount": -2}, "env_args.move_amount=-2.0 is out of range: more than 0 is allowed"),
+        ({"move_amount": float("inf")}, "a finite number is expected"),
+        ({"reward_scale_rate": 0}, "env_args.reward_scale_rate=0.0 is out of range: more than 0"),
+        ({"reward_win": -1}, "env_args.reward_win=-1.0 is out of range: at least 0"),
+        ({"reward_defeat": float("nan")}, "a finite number is expected"),
+        ({"game_version": 4.1}, "parts, as in env_args.game_version=4.10.0"),
         ({"recycle_episodes": 0}, "env_args.recycle_episodes=0 is out of range"),
         ({"reward_win": "much"}, "wrong type: float"),
         ({"replay_prefix": "a/b"}, "holds a '/'"),
@@ -209,6 +216,21 @@ def test_a_mistake_is_told_before_a_game_is_made(args: dict[str, Any], said: str
         make_env("sc2", args)
     assert said in str(caught.value)
     assert not smac()
+
+
+def test_mistakes_in_smacv2s_arguments(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    health = {"dist_type": "per_agent_uniform", "lower_bound": [0.0], "upper_bound": [0.5], "observe": True}
+    drawn = {"n_units": 5, "n_enemies": 5, "health": health}
+    for args, said in (
+        ({"prob_obs_enemy": 2}, "at most 1"), ({"min_attack_range": -1}, "at least 0"),
+        ({"conic_fov": True, "num_fov_actions": 0}, "at least 1"), ({"kill_unit_step_mul": 0}, "at least 1"),
+        ({"map_name": "3m", "capability_config": drawn, "kill_unit_step_mul": 8}, "less than step_mul"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            make_env("sc2v2", {"map_name": "zerg_5_vs_5", **args})
+    assert not smac()
+    make_env("sc2", {"reward_scale": False, "reward_scale_rate": 0, "reward_win": -1}).close()
 
 
 # -- seeds, and games that are started anew ----------------------------------------------------------------------
@@ -230,6 +252,45 @@ def test_a_game_ends_before_it_would_fail(smac: Callable[..., list], monkeypatch
         for seed in range(7):
             one.time_out(seed)
     assert [c["seed"] for c in smac("launch")] == [0, 3, 6]
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("env", "args"),
+    [("sc2", {}), ("sc2v2", {"map_name": "zerg_5_vs_5"}), ("sc2v2", {"map_name": "zerg_5_vs_5", "time_limit": 3})],
+)
+def test_a_reset_in_the_middle_of_an_episode(
+    env: str, args: dict[str, Any], smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One game at a time, and one scale of rewards, whether or not SMAC has ever seen an episode end."""
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    with played(env, **args) as one:
+        for seed in (1, 2, 3):  # none of them ends
+            one.reset(seed)
+            assert one.step(*STOP).reward.tolist() == [0.25] * 3
+            assert sum(alive(c["game"]) for c in smac("launch")) == 1
+        one.step(*STOP)
+        while not (one.out.terminated | one.out.truncated):
+            one.step(*DEAD)
+        assert bool(one.out.truncated)
+        for seed in (4, 5):
+            one.reset(seed)
+            assert one.step(*STOP).reward.tolist() == [0.25] * 3
+    launches = smac("launch")
+    assert [c["seed"] for c in launches] == [1, 2, 3]
+    assert {c["max_reward"] for c in smac("reset")} == {1}
+    assert gone([c["game"] for c in launches])
+
+
+def test_a_time_limit_is_an_end_that_smac_sees(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    with played("sc2v2", map_name="zerg_5_vs_5", time_limit=2) as one:
+        for seed in range(4):
+            one.reset(seed)
+            one.step(*STOP)
+            out = one.step(*STOP)
+            assert (bool(out.terminated), bool(out.truncated), out.metrics[3]) == (False, True, 1)
+    assert len(smac("launch")) == 1
 
 
 def test_a_game_that_was_put_away_holds_nothing(smac: Callable[..., list]) -> None:
@@ -430,6 +491,63 @@ def test_no_game_outlives_the_program(how: signal.Signals, tmp_path: Path) -> No
         process.wait()
 
 
+def end_when_a_game_hangs(tmp_path: Path, how: signal.Signals, *command: str) -> tuple[int, str]:
+    """Send ``how`` to the program when its first game hangs in step 2; returns its exit status and stderr."""
+    (tmp_path / "calls.jsonl").unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, str(TESTS.parent / "src/main.py"), *command],
+        env={**os.environ, **surroundings(tmp_path, "hang@1")},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "calls.jsonl").exists() or (tmp_path / "calls.jsonl").read_text().count('"step"') < 2:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        games = launched(tmp_path)
+        assert games
+        assert all(alive(p) for p in games)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+        assert gone(games)
+        return process.returncode, err
+    finally:
+        process.kill()
+        process.wait()
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_no_game_outlives_check_env(how: signal.Signals, tmp_path: Path) -> None:
+    status, err = end_when_a_game_hangs(tmp_path, how, "check-env", "sc2")
+    assert (status, err) == (128 + how, f"Ended by {how.name}: the run stops here.\n")
+
+
+@pytest.mark.parametrize("more", [(), ("with", "env_args.recycle_episodes=1")])
+def test_check_env_finds_nothing_wrong(program: Program, more: tuple[str, ...], tmp_path: Path) -> None:
+    done = program("check-env", "sc2", *more, env=surroundings(tmp_path))
+    noted = "leaves something behind: seed 0 then gives another episode" in done.stdout
+    assert (done.returncode, noted) == (0, not more), done.stdout
+    assert ("env_args.recycle_episodes=1 gives each episode a game of its own" in done.stdout) == (not more)
+    assert f"0 wrong, {0 if more else 1} to note." in done.stdout
+    if Path("/proc").exists():
+        assert gone(launched(tmp_path))
+
+
+@needs_proc
+@pytest.mark.slow
+def test_no_game_outlives_an_evaluation(smac: Callable[..., list], tmp_path: Path) -> None:
+    sizes = {"t_max": 20, "batch_size_run": 1, "workers": 1, "hidden_dim": 8, "epochs": 1, "test_nepisode": 1}
+    run = str(train(tmp_path, "ippo", "sc2", {"map_name": "3m"}, backend="process", **sizes).folder)
+    for how in (signal.SIGTERM, signal.SIGKILL):  # in a worker, as the run had it
+        status, _ = end_when_a_game_hangs(tmp_path, how, "evaluate", run, "--episodes", "1")
+        assert status == (143 if how == signal.SIGTERM else -how)
+    status, err = end_when_a_game_hangs(tmp_path, signal.SIGTERM, "evaluate", run, "--backend", "serial")
+    assert (status, err) == (143, "Ended by SIGTERM: the run stops here.\n")
+
+
 # -- what is missing ---------------------------------------------------------------------------------------------
 
 
@@ -466,6 +584,72 @@ def test_a_missing_game_is_one_sentence(smac: Callable[..., list], monkeypatch: 
     assert "StarCraft II is not installed in /nowhere/StarCraftII (SC2PATH): run `oamarl install sc2`" in str(
         caught.value
     )
+
+
+def test_a_game_that_ends_at_once_is_one_sentence(
+    smac: Callable[..., list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first start, and not in a worker that takes the place of another one."""
+    game = tmp_path / "Versions/Base75689/SC2_x64"
+    game.parent.mkdir(parents=True)
+    game.touch()
+    monkeypatch.setenv("STANDIN_FAULT", "refused@0")
+    monkeypatch.setenv("SC2PATH", str(tmp_path))
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1, on_worker_death="restart")
+    with pytest.raises(UserError) as caught:
+        vec.reset(np.array([0]), np.array([3]))
+    vec.close()
+    assert f"in {tmp_path} (SC2PATH) cannot be started: ConnectError: Failed to connect" in str(caught.value)
+    assert f"Is it up?: start {game} by hand to see why; the same map without the game: `" in str(caught.value)
+    assert len(smac("refused")) == 1
+
+
+@needs_proc
+def test_a_game_that_cannot_be_started_later_is_a_fault(
+    smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", "refused@2")
+    with played() as one:
+        one.reset(1)
+        with pytest.raises(Exception, match=r"Failed to connect") as caught:
+            one.reset(2)
+        assert not isinstance(caught.value, UserError)
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1, on_worker_death="restart")
+    monkeypatch.setenv("STANDIN_FAULT", "refused@4")
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1, on_worker_death="restart")
+    try:
+        vec.reset(np.array([0]), np.array([3]))
+        os.kill(smac("launch")[-1]["pid"], signal.SIGKILL)
+        vec.step(np.array([STOP]), np.ones(1, bool))
+        assert (vec.worker_restarts, vec.lost.tolist()) == (1, [True])
+        vec.reset(np.array([0]), np.array([3]))
+        vec.step(np.array([STOP]), np.ones(1, bool))
+        assert (vec.worker_restarts, vec.lost.tolist(), len(smac("refused"))) == (2, [True], 2)
+        vec.reset(np.array([0]), np.array([3]))
+        vec.step(np.array([STOP]), np.ones(1, bool))
+        assert vec.lost.tolist() == [False]
+    finally:
+        vec.close()
+
+
+@needs_proc
+def test_a_temporary_folder_that_somebody_has_removed(
+    smac: Callable[..., list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    vec = make_vec("sc2", {"recycle_episodes": 1}, 1, backend="process", workers=1)
+    try:
+        for _ in range(2):
+            vec.reset(np.array([0]), np.array([3]))
+            (own,) = tmp_path.glob("oamarl-sc2-*")
+            shutil.rmtree(own)
+            for t in range(8):
+                vec.step(np.array([STOP if t < 2 else DEAD]), np.ones(1, bool))
+        vec.reset(np.array([0]), np.array([3]))
+        assert Path(smac("launch")[-1]["folder"]).is_dir()
+    finally:
+        vec.close()
+    assert not list(tmp_path.glob("oamarl-sc2-*"))
 
 
 def test_another_package_of_that_name(forgotten: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,6 +694,61 @@ def test_the_nearest_map_without_the_game(asked: str, nearest: str) -> None:
     assert starcraft_setup.smax_map(asked) == nearest
 
 
+SMAX = "--config=mappo --env-config=smax with env_args.map_name=3m"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("oamarl --config=mappo --env-config=sc2", f"oamarl {SMAX}"),
+        ("SRC/__main__.py train --config mappo --env-config sc2 with seed=1",
+         "python -m oamarl train --config mappo --env-config=smax with env_args.map_name=3m seed=1"),
+        ("SRC/main.py --config=mappo --env-config=sc2", f"python src/main.py {SMAX}"),
+        ("oamarl --config=mappo --env-config=sc2 with env_args.map_name=3m env_args.reward_sparse=True "
+         "env_args.difficulty=A env_args.time_limit=100 backend=serial lr=0.1",
+         f"oamarl {SMAX} env_args.reward_sparse=True env_args.time_limit=100 lr=0.1"),
+        ("oamarl bench --seconds=5 --config=mappo --env-config=sc2 with workers=2",
+         "oamarl bench --seconds=5 --config=mappo --env-config=smax with env_args.map_name=3m workers=2"),
+        ("oamarl check-env sc2 --episodes=5", "oamarl check-env smax --episodes=5 with env_args.map_name=3m"),
+        ("oamarl check-env --env-config=sc2 with env_args.difficulty=A",
+         "oamarl check-env smax with env_args.map_name=3m"),
+        ("oamarl evaluate latest --env-args save_replay=True", ""),
+        ("oamarl --config=mappo --env-config=sc2 with evaluate=True checkpoint_path=x", ""),
+        ("oamarl showcase latest", ""),
+        ("oamarl sweep --jobs 2 experiments/smac.yaml", "oamarl sweep --jobs 2 experiments/smac-smax.yaml"),
+        ("oamarl sweep experiments/maze.yaml", ""),
+        ("mine.py --lr 3", "oamarl --config=oappo --env-config=smax with env_args.map_name=3m"),
+    ],
+)  # fmt: skip
+def test_the_command_without_the_game(typed: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = TESTS.parent / "src"
+    monkeypatch.chdir(source.parent)
+    monkeypatch.setattr(sys, "argv", typed.replace("SRC", str(source)).split())
+    assert starcraft_setup.smax_command("3m") == said
+    assert starcraft_setup.otherwise("3m").endswith(f": `{said}`" if said else "")
+
+
+@pytest.mark.skipif(real("smac"), reason="smac is installed")
+def test_a_sweep_without_smac_begins_nothing(program: Program, tmp_path: Path) -> None:
+    done = program("sweep", "experiments/smac.yaml", f"--results={tmp_path}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "which is not installed: run `oamarl install sc2`; what of it can be played without" in done.stderr
+    assert "`python src/main.py sweep experiments/smac-smax.yaml --results=" in done.stderr
+    assert not list(tmp_path.iterdir())
+    done = program("sweep", "experiments/smac.yaml", "--dry-run", f"--results={tmp_path}")
+    assert done.returncode == 0
+
+
+def test_the_command_of_a_worker(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STANDIN_FAULT", "missing")
+    monkeypatch.setattr(sys, "argv", ["oamarl", "--config=mappo", "--env-config=sc2", "with", "seed=5"])
+    vec = make_vec("sc2", {}, 1, backend="process", workers=1)
+    with pytest.raises(UserError, match=f"`oamarl {SMAX} seed=5`"):
+        vec.reset(np.array([0]), np.array([3]))
+    vec.close()
+
+
 # -- SMACv2 ------------------------------------------------------------------------------------------------------
 
 
@@ -544,11 +783,62 @@ def test_what_smacv2_draws_depends_on_the_episodes_seed_alone(
         assert np.random.get_state()[1].tolist() == before
 
 
+def own_drawn(**other: Any) -> dict[str, Any]:
+    """A capability_config of one's own: with other numbers, and ``team=`` other keys of team_gen."""
+    team = {"dist_type": "weighted_teams", "unit_types": ["marine", "medivac"], "weights": [0.6, 0.4], "observe": True}
+    positions = {"dist_type": "surrounded_and_reflect", "p": 0.5, "map_x": 32, "map_y": 32}
+    drawn = {"n_units": 5, "n_enemies": 5, "team_gen": team | other.pop("team", {}), "start_positions": positions}
+    return {k: v for k, v in (drawn | other).items() if v != "left out"}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"n_units": 0}, "n_units=0 is not allowed: a whole number, at least 1"),
+        ({"n_units": "5"}, "n_units='5' is not allowed"), ({"n_enemies": True}, "n_enemies=True"),
+        ({"n_enemies": "left out"}, "n_enemies=None"), ({"team_gen": None}, "team_gen=None is not allowed: a mapping"),
+        ({"team_gen": "left out"}, "lacks team_gen"), ({"team_gn": {}}, "did you mean 'team_gen'?"),
+        ({"team": {"dist_type": "weighted"}}, "use weighted_teams or all_teams"),
+        ({"team": {"weights": [0.5, 0.6]}}, "their sum must be 1, and is 1.1"),
+        ({"team": {"weights": [1.0]}}, "one for each of the 2 unit_types"),
+        ({"team": {"weights": [1.5, -0.5]}}, "from 0 to 1"), ({"team": {"weights": None}}, "lacks weights"),
+        ({"team": {"observe": None}}, "lacks observe"), ({"team": {"unit_types": "marine"}}, "a list is expected"),
+        ({"team": {"unit_types": ["marine", "zealot"]}}, "'zealot' is no unit of this map, which has marine, marauder"),
+        ({"team": {"exception_unit_types": ["marine", "medivac"]}}, "no other unit is left"),
+        ({"team": {"weights": [0, 1], "exception_unit_types": ["medivac"]}}, "no other unit is left"),
+        ({"team": {"dist_type": "all_teams"}, "n_enemies": 6}, "all_teams gives both sides n_units=5"),
+        ({"start_positions": {"dist_type": "surrounded", "map_x": 32}}, "lacks map_y"),
+        ({"start_positions": {"dist_type": "surrounded", "map_x": "a", "map_y": 3}}, "map_x='a'"),
+        ({"attack": {"dist_type": "per_agent_uniform", "lower_bound": [0, 0], "upper_bound": [1], "observe": True}},
+         "as many numbers as lower_bound"),
+        ({"enemy_mask": {"dist_type": "mask", "mask_probability": 2}}, "from 0 to 1"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_cannot_be_drawn(
+    other: dict[str, Any], said: str, smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    with pytest.raises(UserError) as caught:
+        make_env("sc2v2", {"map_name": "10gen_terran", "capability_config": own_drawn(**other)})
+    assert said in str(caught.value)
+    assert not smac()
+
+
+def test_configurations_that_can_be_drawn(smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
+    uniform = {"dist_type": "per_agent_uniform", "lower_bound": [0.0], "upper_bound": [1.0], "observe": True}
+    for other in ({}, {"team": {"dist_type": "all_teams", "weights": None}}, {"attack": uniform, "health": uniform}):
+        make_env("sc2v2", {"map_name": "10gen_terran", "capability_config": own_drawn(**other)}).close()
+    for race in ("protoss", "terran", "zerg"):
+        own_map, drawn = sc2v2.scenario(f"{race}_10_vs_11")
+        make_env("sc2v2", {"map_name": own_map, "capability_config": drawn}).close()
+
+
 def test_smacv2_with_a_time_limit_and_a_configuration_of_ones_own(
     smac: Callable[..., list], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oamarl.envs.sc2v2.known_maps", lambda _: [])
-    own = {"n_units": 3, "n_enemies": 4, "team_gen": {"dist_type": "weighted_teams"}}
+    own = own_drawn(n_units=3, n_enemies=4)
     args = {"map_name": "10gen_terran", "capability_config": own, "time_limit": 3}
     assert make_info("sc2v2", args).episode_limit == 3
     with played("sc2v2", **args) as one:
@@ -557,7 +847,7 @@ def test_smacv2_with_a_time_limit_and_a_configuration_of_ones_own(
         one.step(*STOP)
         out = one.step(*DEAD)
         assert (bool(out.terminated), bool(out.truncated)) == (False, True)
-    assert own["team_gen"] == {"dist_type": "weighted_teams"}  # what SMACv2 writes into is its own
+    assert own == own_drawn(n_units=3, n_enemies=4)  # what SMACv2 writes into is its own
     assert smac("construct")[-1]["arguments"]["map_name"] == "10gen_terran"
 
 

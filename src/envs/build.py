@@ -19,6 +19,8 @@ from .protocol import build_one
 
 #: What a worker does with an environment.
 BUILDING, RESETTING, STEPPING = range(3)
+#: This process is a worker in the place of one that failed: what an environment needs was there before.
+started_again = False
 
 
 class EnvError(RunError):

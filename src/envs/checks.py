@@ -30,10 +30,14 @@ class Stop(Exception):
 
 @dataclass
 class Report:
-    """Findings (something is wrong) and warnings (something is worth knowing), each kind told once."""
+    """Findings (something is wrong) and warnings (something is worth knowing), each kind told once.
+
+    ``excuse`` is why an episode need not be its seed's alone, where the environment says so.
+    """
 
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    excuse: str = ""
     _told: set[str] = field(default_factory=set)
 
     @property
@@ -52,6 +56,13 @@ class Report:
         if kind not in self._told:
             self._told.add(kind)
             self.warnings.append(sentence)
+
+    def differs(self, kind: str, sentence: str) -> None:
+        """Add a finding about episodes that should be the same; an excuse makes it a warning."""
+        if self.excuse:
+            self.warn(kind, f"{sentence} {self.excuse}")
+        else:
+            self.find(kind, sentence)
 
     @contextmanager
     def during(self, what: str) -> Iterator[None]:
@@ -124,8 +135,10 @@ class Player:
         self.out = Arrays(**watched)
         self._given = watched
         self._last: Step | None = None
+        self.closed = False
         self.complaints: list[str] = []
         inner = self.env.env if isinstance(self.env, OwnRandom) else self.env
+        report.excuse = getattr(inner, "unrepeatable", "")
         found = getattr(inner, "spaces", None)
         if isinstance(found, AgentSpaces):
             found.watch = self.complaints
@@ -185,6 +198,7 @@ class Player:
     def close(self) -> None:
         with self.report.during("close"):
             self.env.close()
+        self.closed = True
 
 
 def difference(a: list[Step], b: list[Step]) -> str:

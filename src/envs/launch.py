@@ -40,12 +40,13 @@ for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
 signal.signal(signal.SIGTERM, lambda *_: None)
 os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 import importlib.util, json, sys
-path, package, folder, worker = json.loads(sys.argv[1])
+path, package, folder, worker, argv = json.loads(sys.argv[1])
+descriptors, sys.argv[:] = [int(word) for word in sys.argv[2:]], argv
 sys.path[:] = path
 spec = importlib.util.spec_from_file_location(package, folder + "/__init__.py", submodule_search_locations=[folder])
 sys.modules[package] = module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-importlib.import_module(worker).main(*map(int, sys.argv[2:]))
+importlib.import_module(worker).main(*descriptors)
 """
 
 #: Reads "+group" and "-group" lines; at the end of the file (the parent is gone) the groups that are left get a second
@@ -171,7 +172,7 @@ def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Work
     own = __name__.rpartition(".")[0]
     package = own.partition(".")[0]
     folder = os.path.abspath(next(iter(sys.modules[package].__path__)))
-    what = json.dumps([sys.path, package, folder, f"{own}.worker"])
+    what = json.dumps([sys.path, package, folder, f"{own}.worker", sys.argv])
     environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")  # many workers with many threads each would fight for the cores

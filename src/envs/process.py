@@ -111,11 +111,11 @@ class ProcessVec(VecEnv):
             self.close()
             raise
 
-    def _brief(self, w: Worker) -> None:
+    def _brief(self, w: Worker, again: bool = False) -> None:
         if self._cores:
             with contextlib.suppress(OSError):  # it has ended: waiting for its answer will tell
                 os.sched_setaffinity(w.process.pid, {self._cores[w.number]})
-        _send(w, _message({**self._job, "number": w.number, "first": w.first, "last": w.last}))
+        _send(w, _message({**self._job, "number": w.number, "first": w.first, "last": w.last, "again": again}))
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         self._orders["reset"][:] = False
@@ -335,7 +335,7 @@ class ProcessVec(VecEnv):
                 why = exc.strerror or exc
                 self._fail(_Fault(f"Environment worker {w.number} cannot be started again: {why}.", slot))
             self._workers[w.number] = w
-            self._brief(w)
+            self._brief(w, again=True)
             again = next((f for _, f in self._answers([w])), None)
             if again is not None and again.user:
                 self._fail(again)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import math
+from collections.abc import Mapping
 from typing import Any
 
+from ..components.config import check_value
 from ..components.errors import UserError, one_of
 from .base import Env
 from .starcraft import StarCraft, replay_arguments
@@ -18,7 +21,7 @@ _OWN = ("recycle_episodes", "save_replay", "continuing_episode")
 def sc2(
     map_name: str | None = "3m",
     difficulty: str | int = "7",
-    game_version: str | None = None,
+    game_version: str | float | None = None,
     step_mul: int | None = 8,
     move_amount: float = 2,
     continuing_episode: bool = True,
@@ -88,10 +91,35 @@ def check_common(given: dict[str, Any]) -> None:
     level = str(given["difficulty"])
     if level not in DIFFICULTIES:
         raise UserError(f"env_args.difficulty={level!r} is not allowed: use {one_of(DIFFICULTIES)}.")
-    for name in ("step_mul", "recycle_episodes", "time_limit", "window_size_x", "window_size_y"):
-        value = given.get(name)
-        if value is not None and value < 1:
-            raise UserError(f"env_args.{name}={value} is out of range: at least 1 is allowed.")
+    version = given["game_version"]
+    if version is not None and not isinstance(version, str):
+        raise UserError(
+            f"env_args.game_version={version} was read as a number, in which 4.1 and 4.10 are one: write all three "
+            "parts, as in env_args.game_version=4.10.0."
+        )
+    for name in ("step_mul", "recycle_episodes", "time_limit", "window_size_x", "window_size_y", "kill_unit_step_mul"):
+        _bounds(given, name, low=1)
+    _bounds(given, "move_amount", above=0)
+    if given["reward_scale"]:  # SMAC divides by the largest reward, which has the wrong sign otherwise
+        _bounds(given, "reward_scale_rate", above=0)
+        _bounds(given, "reward_win", low=0)
+        _bounds(given, "reward_death_value", low=0)
+    if given.get("conic_fov"):
+        _bounds(given, "num_fov_actions", low=1)
+    _bounds(given, "min_attack_range", low=0)
+    _bounds(given, "prob_obs_enemy", low=0, high=1)
+    for name in ("reward_defeat", "reward_negative_scale"):
+        _bounds(given, name)
+
+
+def _bounds(given: Mapping[str, Any], name: str, **limits: float) -> None:
+    """Check a number, if there is one; it must be finite too."""
+    value = given.get(name)
+    if value is None:
+        return
+    check_value(f"env_args.{name}", value, type(value), limits)
+    if not math.isfinite(value):
+        raise UserError(f"env_args.{name}={value} is out of range: a finite number is expected.")
 
 
 def known_maps(package: str) -> list[str]:
@@ -105,6 +133,6 @@ def known_maps(package: str) -> list[str]:
 
 def missing(env: str, map_name: str, error: Exception) -> UserError | None:
     """Return the sentence for what the start of StarCraft II raised, None for anything that is no missing game."""
-    if isinstance(error, FileNotFoundError) or type(error).__name__ == "SC2LaunchError":
-        return explain(env, map_name, error)
-    return None
+    # PySC2's: the program cannot be run; it has no program; it ended at once, or nobody answers
+    known = type(error).__name__ in ("SC2LaunchError", "ConnectError") or str(error).startswith("Trying to run ")
+    return explain(env, map_name, error) if known or isinstance(error, FileNotFoundError) else None

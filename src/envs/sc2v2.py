@@ -15,6 +15,7 @@ from ..components.errors import UserError, nearest
 from .base import Env
 from .own_random import OwnRandom
 from .sc2 import check_common, known_maps, missing
+from .sc2v2_drawn import check_drawn
 from .starcraft import StarCraft, replay_arguments
 from .starcraft_setup import check_game, load, unknown_map
 
@@ -32,7 +33,7 @@ def sc2v2(
     time_limit: int | None = None,
     capability_config: dict | None = None,
     difficulty: str | int = "7",
-    game_version: str | None = None,
+    game_version: str | float | None = None,
     step_mul: int | None = 8,
     move_amount: float = 2,
     continuing_episode: bool = True,
@@ -87,7 +88,16 @@ def sc2v2(
     """
     given = dict(locals())
     check_common(given)
-    own_map, drawn = (map_name, capability_config) if capability_config else scenario(map_name)
+    own_map: str | None
+    if not capability_config:
+        own_map, drawn = scenario(map_name)
+    else:
+        own_map, drawn = map_name, capability_config
+        check_drawn(drawn, units_of(map_name))
+        if "health" in drawn and kill_unit_step_mul >= (step_mul or 8):
+            raise UserError(
+                f"env_args.kill_unit_step_mul={kill_unit_step_mul} is out of range: less than step_mul is allowed."
+            )
     make_game = load("sc2v2", "smacv2.env.starcraft2.wrapper", "StarCraftCapabilityEnvWrapper", map_name or "")
     known = known_maps("smacv2")
     if own_map is None or (known and own_map not in known):
@@ -137,6 +147,15 @@ def scenario(name: str | None) -> tuple[str, dict[str, Any]]:
         raise UserError(f"env_args.map_name='{name}' has a team of no units: at least 1 is allowed.")
     values = copy.deepcopy(_race(race))
     return values["map_name"], {"n_units": units, "n_enemies": enemies, **values["capability_config"]}
+
+
+def units_of(own_map: str | None) -> list[str] | None:
+    """Return the unit types of SMACv2's map ``own_map``; None where it is none of those for drawn teams."""
+    race = (own_map or "").removeprefix("10gen_")
+    if race == own_map or not (SCENARIOS / f"{race}.yaml").is_file():
+        return None
+    found: list[str] = _race(race)["capability_config"]["team_gen"]["unit_types"]
+    return found
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..components.errors import UserError
+from . import build
 from .base import Arrays, EnvInfo
 from .starcraft_temp import own_temporary_files
 
@@ -29,6 +30,8 @@ _HEAVY = {
 }  # fmt: skip
 
 _numbers = itertools.count(1)
+#: A game has been started in this process: one that cannot be is a fault then, not a mistake of the user's.
+_seen = False
 
 
 class StarCraft:
@@ -41,7 +44,16 @@ class StarCraft:
 
     SMAC starts a game that died again by itself, and tells its episode as a defeat that gave nothing; here that is an
     exception, so that such an episode is never learned from.
+
+    Until SMAC has seen the end of an episode, each of its resets starts a further StarCraft II and adds once more to
+    the largest reward, by which it scales: a reset in the middle of a game's first episode is given a new game.
     """
+
+    #: what `oamarl check-env` says to episodes of one seed that differ
+    unrepeatable = (
+        "That is StarCraft II's: an episode depends on its game's seed, on what was played in that game before, and on "
+        "the game itself; env_args.recycle_episodes=1 gives each episode a game of its own."
+    )
 
     def __init__(
         self,
@@ -85,21 +97,26 @@ class StarCraft:
         self._step_mul = step_mul or 8
         self._game: Any = None
         self._episodes = self._game_steps = self._time = 0
+        self._counted = False  # SMAC has counted an episode of this game
 
     def reset(self, seed: int, out: Arrays) -> None:
-        """Start the episode of ``seed``, in a new game where the old one has served its time.
+        """Start the episode of ``seed``, in a new game where the old one has served its time or has ended none.
 
         Raises:
-            UserError: StarCraft II is not there or cannot be started.
+            UserError: StarCraft II is not there or cannot be started, and never was.
             RuntimeError: it died.
         """
+        global _seen
         most = self.info.episode_limit * self._step_mul + _STARTING
         worn = self._game_steps + most > GAME_STEPS or self._episodes == self._recycle
-        first = self._game is None or worn
+        first = self._game is None or worn or not self._counted
         if first:
             self._stop()
             self._game = self._make(seed)
+            # SMAC itself must see the end that a time limit makes
+            getattr(self._game, "env", self._game).episode_limit = self.info.episode_limit
             self._episodes = self._game_steps = 0
+            self._counted = False
         game = self._game
         if self._reseed is not None:
             self._reseed(game, seed)
@@ -108,9 +125,11 @@ class StarCraft:
             with own_temporary_files() if first else contextlib.nullcontext():
                 game.reset()
         except Exception as error:
-            if first and (sentence := self._explain(error)) is not None:
+            known = _seen or build.started_again  # what starts a worker again may cure it
+            if first and not known and (sentence := self._explain(error)) is not None:
                 raise sentence from error
             raise
+        _seen = True
         if _restarts(game) != restarts:
             raise RuntimeError("StarCraft II ended unexpectedly between two episodes")
         self._time = 0
@@ -133,14 +152,15 @@ class StarCraft:
             raise RuntimeError(f"StarCraft II ended unexpectedly in step {self._time} of an episode")
         show(game.get_obs(), game.get_state(), game.get_avail_actions(), out)
         out.reward[...] = reward
-        late = bool(told.get("episode_limit", False)) or (not over and self._time >= self.info.episode_limit)
+        late = bool(told.get("episode_limit", False))
         cut = late and self._continuing
-        out.terminated[...] = (over or late) and not cut
+        out.terminated[...] = over and not cut
         out.truncated[...] = cut
         # who is dead still shares in the team's reward: nobody's episode ends before the team's
         out.agent_terminated[...] = out.terminated
         out.metrics[...] = [float(told.get(name, 0)) for name in METRICS[:-1]] + [float(late)]
-        if over or late:
+        if over:
+            self._counted = True
             self._episodes += 1
             if self._save_replay:
                 game.save_replay()

@@ -12,9 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..components import yamls
 from ..components.errors import UserError, first_line, nearest
+from ..components.layers import shipped
 from .smax_maps import MAPS
 from .smax_maps import MISSING as UNLIKE
+
+_SRC = Path(__file__).resolve().parent.parent
 
 
 def smax_map(map_name: str) -> str:
@@ -33,27 +37,70 @@ def smax_map(map_name: str) -> str:
     return kin.get(map_name.lower()) or (smax_map(near[1]) if near else "3m")
 
 
+def _program() -> tuple[str, list[str]]:
+    """Return how this program was called (so that it can be again), and its words; "" where it is another one."""
+    path = Path(sys.argv[0])
+    if path.name == "oamarl":
+        return "oamarl", sys.argv[1:]
+    if path.name == "__main__.py" and path.resolve() == _SRC / "__main__.py":
+        return "python -m oamarl", sys.argv[1:]
+    if path.name == "main.py" and path.resolve() == _SRC / "main.py":
+        here = Path.cwd()
+        inside = path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path
+        return f"python {shlex.quote(str(inside))}", sys.argv[1:]
+    return "", []
+
+
+def _on_smax(words: list[str], map_name: str) -> list[str]:
+    """Return the words of a command with the environment `smax` in place of this one, and what it takes too."""
+    cut = words.index("with") if "with" in words else len(words)
+    head, others = words[:cut], words[cut + 1 :]
+    if head[:1] == ["check-env"]:
+        flags = [word for word in head[1:] if word.startswith("--") and not word.startswith("--env-config")]
+        head = ["check-env", "smax", *flags]
+    else:
+        for i, word in enumerate(head):
+            if word == "--env-config":
+                head[i : i + 2] = ["--env-config=smax"]
+            elif word.startswith("--env-config="):
+                head[i] = "--env-config=smax"
+    takes = {f"env_args.{name}" for name in yamls.load(shipped("envs")["smax"], "smax")["env_args"]} - {
+        "env_args.map_name"
+    }
+    drop = ("env_args.", "env_args=", "env=", "checkpoint_path=", "backend=", "on_worker_death=", "save_replay=")
+    kept = [word for word in others if word.partition("=")[0] in takes or not word.startswith(drop)]
+    return [*head, "with", f"env_args.map_name={smax_map(map_name)}", *kept]
+
+
 def smax_command(map_name: str) -> str:
-    """Return the command line that trains on the nearest map of `smax`: what was typed, for the other environment."""
-    words = sys.argv[1:]
-    config = "oappo"
-    for i, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == "--config":
-            config = value if equals else (words[i + 1] if i + 1 < len(words) else config)
-    others = words[words.index("with") + 1 :] if "with" in words else []
-    keys = ("env_args", "env=", "checkpoint_path", "evaluate", "backend", "on_worker_death")
-    kept = [shlex.quote(word) for word in others if not word.startswith(keys)]
-    start = "oamarl" if Path(sys.argv[0]).name == "oamarl" else "python src/main.py"
-    return " ".join(
-        [start, f"--config={config}", "--env-config=smax", "with", f"env_args.map_name={smax_map(map_name)}", *kept]
-    )
+    """Return what was typed, for the nearest map of `smax`; "" where there is no such command.
+
+    A trained team plays in the environment that it was trained in: its evaluation has none.
+    """
+    program, words = _program()
+    if not program:  # somebody's own, which makes an environment
+        program, words = "oamarl", ["--config=oappo", "--env-config=smax"]
+    first = words[0] if words else ""
+    if first == "sweep":
+        near = {word: Path(word).with_name(f"{Path(word).stem}-smax.yaml") for word in words if word.endswith(".yaml")}
+        found = {word: str(path) for word, path in near.items() if path.is_file()}
+        words = [found.get(word, word) for word in words] if found else []
+    elif first in ("train", "bench", "check-env") or first.startswith("--"):
+        words = [] if "evaluate=True" in words else _on_smax(words, map_name)
+    else:
+        words = []
+    return f"{program} {shlex.join(words)}" if words else ""
 
 
 def otherwise(map_name: str) -> str:
-    """Return the end of a sentence about something missing: what runs without it."""
-    same = smax_map(map_name) == map_name
-    return f"; {'the same map' if same else 'a map like it'} without the game: `{smax_command(map_name)}`"
+    """Return the end of a sentence about something missing: what runs without it, if anything does."""
+    command = smax_command(map_name)
+    if not command:
+        return ""
+    what = "the same map" if smax_map(map_name) == map_name else "a map like it"
+    if " sweep " in command:
+        what = "what of it can be played"
+    return f"; {what} without the game: `{command}`"
 
 
 def load(env: str, module: str, attribute: str, map_name: str) -> Any:
@@ -120,7 +167,7 @@ def unknown_map(env: str, map_name: Any, known: Iterable[str]) -> UserError:
     return UserError(f"env_args.map_name='{map_name}' is not a map of '{env}'{near or f'{listed}.'}")
 
 
-def check_game(env: str, version: str | None, map_name: str) -> None:
+def check_game(env: str, version: str | float | None, map_name: str) -> None:
     """Look for the game and the map's file as SMAC will, without starting anything.
 
     Raises:
@@ -149,11 +196,14 @@ def explain(env: str, map_name: str, error: Exception) -> UserError:
         has = f"; it has {', '.join(known)}" if known else ""
         return UserError(f"StarCraft II of env_args.game_version is not installed in {game_folder()}{has}.")
     where = f"in {game_folder()} ({'SC2PATH' if os.environ.get('SC2PATH') else 'SC2PATH is not set'})"
+    cure = f"run `oamarl install {env}`"
     if isinstance(error, FileNotFoundError) or not game_folder().is_dir():
         what = f"StarCraft II is not installed {where}"
     else:
         what = f"StarCraft II {where} cannot be started: {type(error).__name__}: {first_line(error)}"
-    return UserError(f"{what}: run `oamarl install {env}`{otherwise(map_name)}")
+        if programs := sorted(game_folder().glob("Versions/Base*/SC2_x64")):
+            cure = f"start {programs[-1]} by hand to see why"
+    return UserError(f"{what.rstrip('.')}: {cure}{otherwise(map_name)}")
 
 
 def game_folder() -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX = "oamarl-sc2-"
-_own: dict[int, str] = {}  # process -> its folder; a forked child has none yet
+_own: dict[int, tuple[str, int]] = {}  # process -> its folder and the lock; a forked child has none yet
 
 
 @contextlib.contextmanager
@@ -33,15 +33,18 @@ def own_temporary_files() -> Iterator[None]:
 
 
 def _folder() -> str:
-    if os.getpid() not in _own:
+    folder, held = _own.get(os.getpid(), ("", -1))
+    if not os.path.exists(f"{folder}/lock"):  # none yet, or somebody cleans up temporary files by their age
+        if folder:
+            os.close(held)
         _sweep(Path(tempfile.gettempdir()))
         folder = tempfile.mkdtemp(prefix=_PREFIX)
         descriptor = os.open(f"{folder}/new", os.O_CREAT | os.O_RDWR, 0o600)  # open, and locked, until we end
         _lock(descriptor)
         os.rename(f"{folder}/new", f"{folder}/lock")  # a lock that nobody holds is never seen before we are dead
-        _own[os.getpid()] = folder
+        _own[os.getpid()] = folder, descriptor
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return _own[os.getpid()]
+    return folder
 
 
 def _lock(descriptor: int) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..components.errors import UserError
 from ..modules.inference import Inference
+from . import build
 from .base import Arrays, EnvInfo
 from .build import EnvError
 from .course import Course
@@ -129,6 +130,7 @@ def main(commands: int, replies: int, memory: int, stack: int) -> None:
         job = _read_message(commands)
         if job is None:
             return
+        build.started_again = job["again"]
         work = _Work(job, memory)
         os.write(replies, b"K")
         while command := os.read(commands, 1):

@@ -200,7 +200,7 @@ def main(argv: list[str]) -> int:
     if "--standard" in switches and (request.config or request.env_config):
         raise UserError("--standard has its own algorithms and environments: leave --config and --env-config out.")
 
-    from ..components.signals import Stop, Terminated
+    from ..components.signals import Stop
     from ..components.video import check_file
     from ..envs.build import EnvError
     from .bench_report import read
@@ -223,9 +223,6 @@ def main(argv: list[str]) -> int:
     except (RunError, EnvError) as error:
         print(error, file=sys.stderr)
         return 1
-    except Terminated as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
     content = report(cases, missing, found, options)
     if options.json == "-":
         print(json.dumps(content, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..components import vocabulary, yamls
+from ..components import signals, vocabulary, yamls
 from ..components.errors import UserError
 from ..components.layers import environment
 from ..components.request import parse
@@ -37,10 +38,12 @@ class Checks:
         self.seeds = list(range(seed, seed + max(episodes, 3)))
         self.reference: dict[int, list[Step]] = {}
         self.speed = 0.0
+        self._players: list[Player] = []
 
     def player(self) -> Player:
         """A fresh instance."""
-        return Player(lambda: make_env(self.env, self.args), self.report)
+        self._players.append(Player(lambda: make_env(self.env, self.args), self.report))
+        return self._players[-1]
 
     def run(self) -> Player:
         """Make every check that the ones before it allow; returns the first instance.
@@ -61,6 +64,14 @@ class Checks:
             return first
         finally:
             set_global_state(outer)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close what a check that was broken off has left open: games would go on."""
+        for player in self._players:
+            if not player.closed:
+                with contextlib.suppress(Exception):
+                    player.env.close()
 
     def _episodes(self) -> Player:
         """Whole episodes, looked at step by step."""
@@ -104,12 +115,12 @@ class Checks:
             seed_global(1)
             third = self.player()
             if difference(self.reference[seed], third.play(seed)):
-                report.find(
+                report.differs(
                     "seed",
                     f"the same seed ({seed}) gives another episode in a second instance; first difference: {differs}.",
                 )
             else:
-                report.find(
+                report.differs(
                     "seed",
                     f"episodes depend on the global generators of numpy or Python (first difference: {differs}): use a "
                     "generator of its own, or global_random=True (env_args of gymma, a class attribute otherwise).",
@@ -119,13 +130,13 @@ class Checks:
             return
         other.play(self.seeds[1], most=2)
         if differs := difference(self.reference[seed], other.play(seed)):
-            report.find(
+            report.differs(
                 "leftover",
                 f"reset in the middle of an episode leaves something behind: seed {seed} then gives another episode "
                 f"(first difference: {differs}).",
             )
         elif differs := difference(self.reference[seed], first.play(seed)):
-            report.find(
+            report.differs(
                 "leftover",
                 f"an episode that has ended leaves something behind: seed {seed} then gives another episode (first "
                 f"difference: {differs}).",
@@ -267,7 +278,8 @@ def main(argv: list[str]) -> int:
     report = Report()
     checks = Checks(env, args, numbers["seed"], numbers["episodes"], report)
     try:
-        player = checks.run()
+        with signals.Stop().listening():
+            player = checks.run()
     except Stop:
         player = None
     print(f"{env}  {yamls.inline(args) if args else ''}".rstrip())

@@ -33,7 +33,7 @@ RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a chec
   --video FILE        record the first episodes; --render: in the run's folder, videos/
   --video-episodes N  how many of them (3)
   --json FILE         write everything, episode by episode; `-` prints it in place of the table
-  --slots, --backend, --workers   who steps the environments; no number depends on it
+  --slots, --backend, --workers   who steps the environments (as in the run); no number depends on it
   --trust             import the classes (package.module:Class) that the checkpoint names"""
 
 
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--video-episodes", type=_number(1))
     p.add_argument("--json")
     p.add_argument("--slots", type=_number(1))
-    p.add_argument("--backend", default="auto")
+    p.add_argument("--backend")
     p.add_argument("--workers", type=_number(1))
     p.add_argument("--trust", action="store_true")
     p.flags = tuple(flag for action in p._actions for flag in action.option_strings)
@@ -131,10 +131,12 @@ def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dic
         raise UserError("--video-episodes says how long a video is: give --video FILE or --render too.")
     config, shipped = team.config, yamls.load(CONFIGS / "default.yaml", "default.yaml")
     usual = config.get("batch_size_run")
+    # games in processes of their own, as the run had them, end with it however it ends
+    backend = {"backend": options.backend} if options.backend else {}
     return Plan(
         env=config["env"], env_args=env_args, episodes=options.episodes, seed=options.seed,
         greedy=not options.sample, slots=options.slots or (usual if isinstance(usual, int) else 1),
-        stepping=read(VecConfig, {**shipped, **config, "backend": options.backend, "workers": options.workers}),
+        stepping=read(VecConfig, {**shipped, **config, "workers": options.workers, **backend}),
         common_reward=bool(config.get("common_reward", True)),
         reward_scalarisation=str(config.get("reward_scalarisation", "sum")),
         video=None if video is None else check_target(video),
@@ -196,6 +198,20 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     path = checkpoint_of(options.run, options.checkpoint)
 
+    from ..components.signals import Stop
+
+    with Stop().listening():  # a signal ends it by way of everything that is to be closed
+        play_and_show(options, path)
+    return 0
+
+
+def play_and_show(options: argparse.Namespace, path: Path) -> None:
+    """Play with the team of the checkpoint ``path`` as the command line says, and print what came out.
+
+    Raises:
+        UserError: a run that cannot be played, or not so.
+        Terminated: a signal came.
+    """
     import torch
     from rich.console import Console
     from rich.progress import Progress
@@ -223,9 +239,8 @@ def main(argv: list[str]) -> int:
     found = report(team, plan, episodes)
     if options.json == "-":
         print(json.dumps(found, indent=1))
-        return 0
+        return
     show(found)
     if options.json is not None:
         write_report(Path(options.json).expanduser(), found)
         print(f"JSON: {options.json}")
-    return 0

@@ -99,6 +99,7 @@ def main(argv: list[str]) -> int:
     from ..settings import results_folder
     from .sweep_drive import refuse_other
     from .sweep_file import load
+    from .sweep_ready import refuse_missing
 
     sweep = load(asked.file)
     results = Path(results_folder(asked.results))
@@ -108,6 +109,8 @@ def main(argv: list[str]) -> int:
         refuse_other(how, list(sweep.cells), asked.replace)
     if asked.dry:
         return dry(sweep, how, jobs, asked)
+    if not asked.ray:  # a cluster's machines have what its runs need
+        refuse_missing((c for c in sweep.cells if sweep.search is not None or how.known(c) is None), str(sweep.path))
     with lock(how.folder):
         return run(sweep, how, jobs, asked)
 

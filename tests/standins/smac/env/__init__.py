@@ -2,7 +2,11 @@
 
 Environment variables: STANDIN_LOG names a file that gets a JSON line for each call; STANDIN_FAULT is ``KIND@EPISODE``,
 what goes wrong in step 2 of that episode of a game's (counted from 1): crash, hang, died, or ``missing`` (no game),
-``defeat``, ``deathbed`` (it is found dead at a reset).
+``defeat``, ``deathbed`` (it is found dead at a reset), ``refused`` (the start of that number, over all in STANDIN_LOG,
+fails as a game that ended at once; 0: every one).
+
+As in SMAC, a reset starts a game as long as no episode has been seen to end, and the largest reward, by which rewards
+are divided, grows at each of those resets.
 """
 
 import inspect
@@ -26,8 +30,12 @@ def note(what, **more):
             file.write(json.dumps({"call": what, "pid": os.getpid(), **more}) + "\n")
 
 
+class ConnectError(Exception):
+    """PySC2's."""
+
+
 class StarCraft2Env:
-    """Agent 0 dies in step 2; four attacks win; at step 8 the time is up."""
+    """Agent 0 dies in step 2; four attacks win; at step 8 (episode_limit) the time is up."""
 
     def __init__(
         self, map_name="8m", step_mul=8, move_amount=2, difficulty="7", game_version=None, seed=None,
@@ -45,27 +53,35 @@ class StarCraft2Env:
             raise KeyError(map_name)
         self.seed_, self.continuing, self.replay = seed, continuing_episode, (replay_dir, replay_prefix)
         self.n_agents, self.n_enemies, self.n_actions, self.episode_limit = 3, 3, 9, 8
-        self.force_restarts = self.timeouts = self.episodes = 0
+        self.force_restarts = self.timeouts = self.episodes = self._episode_count = self.max_reward = 0
         self._sc2_proc = self._obs = None
         kind, _, episode = os.environ.get("STANDIN_FAULT", "").partition("@")
         self.fault, self.when = kind, int(episode or 0)
 
     def get_env_info(self):
-        return {"state_shape": 5, "obs_shape": 4, "n_actions": 9, "n_agents": 3, "episode_limit": 8}
+        limit = self.episode_limit
+        return {"state_shape": 5, "obs_shape": 4, "n_actions": 9, "n_agents": 3, "episode_limit": limit}
 
     def _launch(self):
         if self.fault == "missing":
             raise FileNotFoundError(2, "No such file or directory", "/nowhere/StarCraftII/Versions")
+        if self.fault == "refused":
+            with open(os.environ["STANDIN_LOG"]) as file:
+                starts = sum('"launch"' in line or '"refused"' in line for line in file)
+            if self.when in (0, starts + 1):
+                note("refused")
+                raise ConnectError("Failed to connect to the SC2 websocket. Is it up?")
         self._sc2_proc = subprocess.Popen([sys.executable, "-S", "-c", _GAME])
         self.rng = np.random.default_rng(self.seed_)
         self.folder = tempfile.mkdtemp(prefix="sc-")
         note("launch", seed=self.seed_, game=self._sc2_proc.pid, folder=self.folder)
 
     def reset(self):
-        if self._sc2_proc is None:
+        if self._episode_count == 0:
             self._launch()
+            self.max_reward += 1
         self.episodes += 1
-        note("reset")
+        note("reset", max_reward=self.max_reward)
         if self.fault == "deathbed" and self.episodes == self.when:
             self.force_restarts += 1
         self.time = self.hits = 0
@@ -76,6 +92,11 @@ class StarCraft2Env:
         assert isinstance(actions, list)
         avail = self.get_avail_actions()
         assert all(avail[i][a] for i, a in enumerate(actions)), "an illegal action"
+        reward, over, told = self._play(actions)
+        self._episode_count += over
+        return reward / (self.max_reward or 1), over, told
+
+    def _play(self, actions):
         self.time += 1
         note("step")
         if self.time == 2 and self.episodes == self.when:
@@ -90,9 +111,9 @@ class StarCraft2Env:
         told = {"battle_won": False, "dead_allies": int(self.time >= 2), "dead_enemies": min(self.hits, 3)}
         if self.hits >= 4:
             return 20.0, True, {**told, "battle_won": True}
-        if self.fault == "defeat" and self.time == 8:
+        if self.fault == "defeat" and self.time == self.episode_limit:
             return 0.0, True, {**told, "dead_allies": 3}
-        if self.time == 8:
+        if self.time >= self.episode_limit:
             self.timeouts += 1
             return 0.5, True, {**told, **({"episode_limit": True} if self.continuing else {})}
         return 0.25, False, told

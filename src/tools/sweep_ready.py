@@ -1,0 +1,50 @@
+"""Whether the environments of a sweep can be made, found out before its first run begins."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ..components.errors import UserError
+
+if TYPE_CHECKING:
+    from .sweep_file import Cell
+
+
+def refuse_missing(cells: Iterable[Cell], shown: str) -> None:
+    """Make each environment of ``cells`` once; no episode is begun.
+
+    In a process of its own: an environment may bring a library that takes a GPU, or that the sweep would have to keep
+    for as long as it lasts. What is wrong in another way is left to the run, which can say more about it.
+
+    Raises:
+        UserError: something that an environment needs is missing, or it refuses its arguments.
+    """
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(json.dumps([cell.config["env"], cell.config["env_args"]], sort_keys=True), cell)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        for cell in found.values():
+            try:
+                mistake = process.submit(_mistake, cell.config["env"], cell.config["env_args"]).result()
+            except Exception:  # it has ended its process
+                return
+            if mistake is not None:
+                raise UserError(f"{shown}, runs {cell.group}: {mistake}")
+
+
+def _mistake(env: str, env_args: Mapping[str, Any]) -> str | None:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    from ..envs.build import make_info
+
+    try:
+        make_info(env, env_args)
+    except UserError as error:
+        return str(error)
+    except Exception:
+        return None
+    return None

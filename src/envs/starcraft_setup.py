@@ -15,26 +15,9 @@ from typing import Any
 from ..components import yamls
 from ..components.errors import UserError, first_line, nearest
 from ..components.layers import shipped
-from .smax_maps import MAPS
-from .smax_maps import MISSING as UNLIKE
+from .smax_maps import smax_map
 
 _SRC = Path(__file__).resolve().parent.parent
-
-
-def smax_map(map_name: str) -> str:
-    """Return the map of `smax` nearest to a map of SMAC, SMACv2 (by its number of units) or SMAClite."""
-    for name in MAPS:
-        if name.lower() == map_name.lower():
-            return name
-    found = re.search(r"(\d+)_vs_\d+$", map_name)
-    if found and map_name.partition("_")[0] in ("protoss", "terran", "zerg"):
-        units = int(found[1])
-        return f"smacv2_{min((5, 10, 20), key=lambda n: abs(n - units))}_units"
-    if "gen" in map_name:
-        return "smacv2_5_units"
-    kin = {name.lower(): other for name, (_, other) in UNLIKE.items()}
-    near = re.search("'(.+)'", nearest(map_name, [*MAPS, *UNLIKE]))
-    return kin.get(map_name.lower()) or (smax_map(near[1]) if near else "3m")
 
 
 def _program() -> tuple[str, list[str]]:

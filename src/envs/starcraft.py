@@ -15,6 +15,7 @@ from ..components.errors import UserError
 from . import build
 from .base import Arrays, EnvInfo
 from .starcraft_temp import own_temporary_files
+from .tied import tied
 
 #: per-episode extras, by the names that EPyMARL logs them under (``battle_won_mean`` ...)
 METRICS = ("battle_won", "dead_allies", "dead_enemies", "episode_limit")
@@ -122,7 +123,7 @@ class StarCraft:
             self._reseed(game, seed)
         restarts = _restarts(game)
         try:
-            with own_temporary_files() if first else contextlib.nullcontext():
+            with own_temporary_files() if first else contextlib.nullcontext(), tied():
                 game.reset()
         except Exception as error:
             known = _seen or build.started_again  # what starts a worker again may cure it

@@ -116,7 +116,7 @@ def main() -> None:
     curve = {
         "command": f"python benchmarks/jaxmarl_mappo.py PATH {said}",
         "config": {"name": "jaxmarl-mappo", "env": "smax", "env_args": {"map_name": words.map}, "seed": words.seed,
-                   "settings": {k: v for k, v in config.items() if not k.startswith("WANDB")}},
+                   "settings": {k: v for k, v in config.items() if k != "SEED" and "WANDB" not in k}},
         "versions": {name: version(name) for name in ("jaxmarl", "jax", "flax", "optax")},
         "wall_clock": round(float(seconds[-1]), 1), "t_env": int(steps[-1]),
         "tenths": tenths(returns[ended]), "best_tenth": best_tenth(returns[ended]),

@@ -388,7 +388,7 @@ def test_jaxmarl_side_keeps_what_the_program_logs(tmp_path: Path) -> None:
     assert curve["t_env"] == 64
     assert curve["config"]["seed"] == 3
     assert curve["config"]["settings"] == {
-        "NUM_ENVS": 4, "NUM_STEPS": 8, "LR": 0.5, "MAP_NAME": "2s3z", "TOTAL_TIMESTEPS": 64, "SEED": 3
+        "NUM_ENVS": 4, "NUM_STEPS": 8, "LR": 0.5, "MAP_NAME": "2s3z", "TOTAL_TIMESTEPS": 64
     }  # fmt: skip
     missing = subprocess.run([sys.executable, str(side), str(tmp_path), *words], capture_output=True, text=True)
     assert missing.returncode == 1

@@ -15,7 +15,6 @@ training, by sampled actions: it has no greedy tests.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -124,7 +123,7 @@ def main() -> None:
         "metrics": {"battle_won_mean": thinned(steps[ended], rate[ended]),
                     "wall_clock": thinned(steps, seconds, last=True)},
     }  # fmt: skip
-    write(words.out, json.loads(json.dumps(curve)))
+    write(words.out, curve)
 
 
 if __name__ == "__main__":

@@ -366,9 +366,12 @@ def make_train(config):
 """
 
 
-@pytest.mark.skipif(
+needs_smax = pytest.mark.skipif(
     not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
 )
+
+
+@needs_smax
 def test_jaxmarl_side_keeps_what_the_program_logs(tmp_path: Path) -> None:
     folder = tmp_path / "checkout" / "baselines" / "MAPPO"
     (folder / "config").mkdir(parents=True)
@@ -393,3 +396,20 @@ def test_jaxmarl_side_keeps_what_the_program_logs(tmp_path: Path) -> None:
     missing = subprocess.run([sys.executable, str(side), str(tmp_path), *words], capture_output=True, text=True)
     assert missing.returncode == 1
     assert missing.stderr == f"{tmp_path} is no checkout of JaxMARL: it has no {SETTINGS}.\n"
+
+
+@needs_smax
+@pytest.mark.slow
+def test_scripts_fight_as_they_say() -> None:
+    """Scripts fire whenever they can; one that fires together does so nearly always, and wins more than the others."""
+    program = [sys.executable, str(BENCHMARKS / "smax_tactics.py"), "--battles", "256"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == [
+        "script: goes on, closest enemy", "script: goes on, one enemy together",
+        "script: waits, closest enemy", "script: waits, one enemy together",
+    ]  # fmt: skip
+    won, together, fires = ([float(row[k]) for row in rows] for k in (1, 2, 3))
+    assert fires == [1.0] * 4
+    assert min(together[1], together[3]) > 0.9 > max(together[0], together[2])
+    assert won[1] == max(won)

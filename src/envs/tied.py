@@ -23,16 +23,19 @@ def _tie() -> None:
 
 class _Tied(subprocess.Popen[Any]):
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{"preexec_fn": _tie, **options})
+        # Linux looks at the thread, not at the process: what another one starts must not end with it
+        if threading.current_thread() is threading.main_thread():
+            options = {"preexec_fn": _tie, **options}
+        super().__init__(*args, **options)
 
 
 @contextlib.contextmanager
 def tied() -> Iterator[None]:
-    """Let programs that are started meanwhile by ``subprocess.Popen`` end with this process, SIGKILL included.
+    """Let programs that the main thread starts meanwhile by ``subprocess.Popen`` end with this process.
 
-    On Linux, and in the main thread (a game must not end with a thread that came and went); elsewhere nothing changes.
+    However it ends, on Linux; elsewhere nothing changes.
     """
-    if _prctl is None or threading.current_thread() is not threading.main_thread():
+    if _prctl is None:
         yield
         return
     usual = subprocess.Popen

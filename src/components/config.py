@@ -10,10 +10,15 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import UserError, nearest, one_of
+import numpy as np
+
+from .errors import UserError, closest, nearest, one_of
+from .members import member
 
 T = TypeVar("T")
 
@@ -49,17 +54,35 @@ def type_name(hint: Any) -> str:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(type_name(a) for a in typing.get_args(hint))
-    if origin is list:
-        args = typing.get_args(hint)
-        return f"list of {type_name(args[0])}" if args else "list"
+    args = typing.get_args(hint)
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return f"list of {len(args)} ({', '.join(map(type_name, args))})"
+    if (origin or hint) in (list, tuple, set, frozenset, np.ndarray):
+        return "list of numbers" if (origin or hint) is np.ndarray else f"list of {type_name(args[0])}" if args else "list"
     if hint is type(None):
         return "null"
     if origin is dict or hint is dict:
         return "mapping"
+    names = _choices(hint)
+    if names:
+        return one_of(names if len(names) <= _SHOWN else [*names[:_SHOWN], f"another of {len(names)}"])
     return str(getattr(hint, "__name__", hint))
 
 
+def _choices(hint: Any) -> list[str]:
+    """Return the names that a type allows: of an enumeration's members, of a Literal's values."""
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return list(hint.__members__)
+    if typing.get_origin(hint) is typing.Literal:
+        return ["null" if v is None else str(v) for v in typing.get_args(hint)]
+    return [name for inner in typing.get_args(hint) for name in _choices(inner)]
+
+
 _LARGEST = 1e38
+#: names of an enumeration that a sentence shows
+_SHOWN = 12
+#: what YAML 1.1 reads as a boolean, and YAML as it is read here does not
+_WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
 class _Mismatch(Exception):
@@ -87,36 +110,114 @@ def _number(value: Any, hint: type) -> Any:
     raise _Mismatch
 
 
-def _convert(value: Any, hint: Any) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        members = typing.get_args(hint)
-        if value is None and type(None) in members:
-            return None
-        for member in members:
-            if member is type(None):
-                continue
-            try:
-                return _convert(value, member)
-            except _Mismatch:
-                continue
+def _union(value: Any, members: tuple[Any, ...]) -> Any:
+    """Return ``value`` as a member where it names one, as it is where its own type is among several, else as the first
+    of them that takes it."""
+    if value is None and type(None) in members:
+        return None
+    named = [m for m in members if _choices(m)]
+    # 3 stays an int where a float may be given too
+    exact = [m for m in members if m in (bool, int, float, str) and type(value) is m]
+    for kind in (*named, *exact, *members):
+        try:
+            return _convert(value, kind)
+        except _Mismatch:
+            continue
+    raise _Mismatch
+
+
+def _literal(value: Any, allowed: tuple[Any, ...]) -> Any:
+    for one in allowed:
+        # True equals 1, and is not meant
+        if isinstance(one, bool) == isinstance(value, bool) and (one == value or (one is None and value is None)):
+            return one
+    for one in allowed:
+        if isinstance(one, Enum) and member(type(one), value) is one:
+            return one
+    raise _Mismatch
+
+
+def _sequence(value: Any, kind: type, args: tuple[Any, ...]) -> Any:
+    if not isinstance(value, (list, tuple, kind)) or isinstance(value, np.ndarray):
         raise _Mismatch
+    if kind is tuple and args and args[-1] is not Ellipsis:
+        wanted = () if args == ((),) else args
+        if len(value) != len(wanted):
+            raise _Mismatch
+        return tuple(_convert(v, a) for v, a in zip(value, wanted, strict=True))
+    return kind(_convert(v, args[0]) for v in value) if args else kind(value)
+
+
+def _array(value: Any, args: tuple[Any, ...]) -> np.ndarray:
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        raise _Mismatch
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unlike lengths
+        raise _Mismatch from None
+    if array.dtype.kind not in "biuf":
+        raise _Mismatch
+    entry = next((a for a in typing.get_args(args[1]) if isinstance(a, type)), None) if len(args) > 1 else None
+    if entry is None or not issubclass(entry, np.generic) or entry in (np.number, np.generic):
+        return array
+    if array.size and not np.can_cast(array.dtype, entry, "same_kind"):
+        raise _Mismatch
+    return array.astype(entry)
+
+
+def _mapping(value: Any, args: tuple[Any, ...]) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _Mismatch
+    return {_convert(k, args[0]): _convert(v, args[1]) for k, v in value.items()} if args else dict(value)
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _union(value, args)
     if hint is Any:
         return value
-    if origin is list or hint is list:
-        if not isinstance(value, (list, tuple)):
+    if hint is type(None):
+        if value is not None:
             raise _Mismatch
-        args = typing.get_args(hint)
-        return [_convert(v, args[0]) for v in value] if args else list(value)
-    if origin is dict or hint is dict:
-        if not isinstance(value, Mapping):
-            raise _Mismatch
-        return dict(value)
+        return None
+    kind = origin or hint
+    if origin is typing.Literal:
+        return _literal(value, args)
+    if kind in (list, tuple, set, frozenset):
+        return _sequence(value, kind, args)
+    if kind is dict:
+        return _mapping(value, args)
+    if kind is np.ndarray:
+        return _array(value, args)
     if hint in (int, float):
         return _number(value, hint)
-    if not isinstance(value, hint):
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        found = member(hint, value)
+        if found is None:
+            raise _Mismatch
+        return found
+    if not isinstance(kind, type) or not isinstance(value, kind):
         raise _Mismatch
     return value
+
+
+def _wrong(name: str, value: Any, hint: Any) -> UserError:
+    """Return the sentence about a value that is not of its type: what is allowed, and the nearest of it."""
+    names, texts = _choices(hint), [str(v) for v in _leaves(value)]
+    if names:
+        near = ""
+        for text in texts:
+            folded = {n.casefold(): n for n in names}
+            if text.casefold() not in folded and (close := closest(text.casefold(), folded)):
+                near = f"; did you mean '{folded[close]}'?"
+                break
+        return UserError(f"{name}={value!r} is not allowed: use {type_name(hint)}{near}")
+    meant = {_WORDS[t.casefold()] for t in texts if t.casefold() in _WORDS}
+    word = f"; did you mean {meant.pop()}?" if isinstance(value, str) and meant and "bool" in type_name(hint) else "."
+    return UserError(f"{name}={value!r} has the wrong type: {type_name(hint)} is expected{word}")
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -132,7 +233,7 @@ def check_value(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> An
     try:
         value = _convert(value, hint)
     except _Mismatch:
-        raise UserError(f"{name}={value!r} has the wrong type: {type_name(hint)} is expected.") from None
+        raise _wrong(name, value, hint) from None
     choices = meta.get("choices")
     if choices is not None:
         for leaf in _leaves(value):

@@ -10,3 +10,6 @@ REGISTRY = {
     "sc2v2": ".sc2v2:sc2v2",
     "smaclite": ".smaclite:smaclite",
 }
+
+#: environments that pass arguments on to constructors of other packages -> what says how these are taken
+PASSING = {"gymma": ".gymma:notices"}

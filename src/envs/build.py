@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-import typing
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from ..components.config import check_value
 from ..components.errors import RunError, UserError, nearest, one_of
 from ..components.registry import resolve
-from . import REGISTRY
+from . import PASSING, REGISTRY
 from .base import Arrays, BatchedEnv, Env, EnvInfo
+from .constructors import constructor
+from .foreign_args import Fitted, fit
 from .protocol import build_one
 
 #: What a worker does with an environment.
@@ -43,35 +44,59 @@ def is_native(env: str) -> bool:
 
 
 def check_env_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
-    """Check ``env_args`` against the environment's constructor and return them, converted to its types.
+    """Check ``env_args`` against the environment's constructor and return them, as plain values of its types.
 
-    A constructor with ``**kwargs`` takes further names, and checks them itself when it is called.
+    A constructor with ``**kwargs`` takes further names, and checks them itself when it is called; of an environment of
+    the user's own these are followed to where they go.
 
     Raises:
         UserError: an unknown name, a missing one, or a value of the wrong type.
     """
+    return _fitted(env, env_args).plain
+
+
+def constructor_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return checked ``env_args`` as the environment's constructor gets them: members of enumerations, tuples.
+
+    Raises:
+        UserError: as for :func:`check_env_args`.
+    """
+    return _fitted(env, env_args).objects
+
+
+def notices(env: str, env_args: Mapping[str, Any]) -> list[str]:
+    """Return a sentence about each argument that is passed on without a type that it could be checked against.
+
+    Raises:
+        UserError: as for :func:`make_env`.
+    """
+    fitted = _fitted(env, env_args)
+    if env not in PASSING:
+        return fitted.notices
+    module, _, name = PASSING[env].partition(":")
+    told: list[str] = getattr(importlib.import_module(module, __package__), name)(**fitted.objects)
+    return told
+
+
+def _fitted(env: str, env_args: Mapping[str, Any]) -> Fitted:
     make = factory(env)
+    own = env in REGISTRY
     try:
-        parameters = inspect.signature(make).parameters
-        hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
-    except (TypeError, ValueError, NameError) as error:
+        takes = constructor(make, follow=not own).without({"n_slots"})
+    except (TypeError, ValueError) as error:
         raise UserError(f"Environment '{env}' is not a class or function that makes one: {error}.") from None
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    named = {name: p for name, p in parameters.items() if name != "n_slots" and p.kind not in variadic}
-    checked: dict[str, Any] = {}
-    for name, value in env_args.items():
-        if name in named:
-            checked[name] = check_value(f"env_args.{name}", value, hints.get(name, Any), {})
-        elif open_ended:
-            checked[name] = value
-        else:
-            takes = f"it takes {one_of(named)}" if named else "it takes none"
-            raise UserError(f"env_args.{name} is not an argument of environment '{env}': {takes}{nearest(name, named)}")
+    named = takes.parameters
+    for name in env_args:
+        if name not in named and not takes.open:
+            said = f"it takes {one_of(named)}" if named else "it takes none"
+            raise UserError(f"env_args.{name} is not an argument of environment '{env}': {said}{nearest(name, named)}")
+    fitted = fit(takes, env_args, f"'{env}'")
+    if own:  # ours say themselves what is wrong with further arguments
+        fitted.notices.clear()
     for name, p in named.items():
-        if name not in checked and p.default is p.empty:
+        if name not in env_args and p.required:
             raise UserError(f"Environment '{env}' needs env_args.{name}.")
-    return checked
+    return fitted
 
 
 def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
@@ -80,7 +105,7 @@ def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
     Raises:
         UserError: wrong arguments, or something missing that the environment needs.
     """
-    args = check_env_args(env, env_args)
+    args = constructor_args(env, env_args)
     if is_native(env):
         return _OneSlot(factory(env)(n_slots=1, **args))
     return build_one(env, factory(env), args)

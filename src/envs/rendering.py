@@ -16,7 +16,7 @@ import numpy as np
 
 from ..components.errors import UserError
 from .base import Arrays
-from .build import check_env_args, factory, is_native, make_env
+from .build import check_env_args, constructor_args, factory, is_native, make_env
 from .vec import NativeVec, VecEnv
 from .watch import Watch
 
@@ -49,7 +49,7 @@ class Watched(VecEnv):
             args["render_mode"] = "rgb_array"
         self._name, self._inner = env, None
         if is_native(env):
-            self._env: Any = factory(env)(n_slots=1, **args)
+            self._env: Any = factory(env)(n_slots=1, **constructor_args(env, args))
             self._inner = NativeVec(self._env, 1)
             super().__init__(self._env.info, self._inner.arrays, self._inner.seeds, self._inner.steps)
         else:

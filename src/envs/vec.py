@@ -22,7 +22,7 @@ import numpy as np
 from ..components.config import key
 from ..components.errors import UserError, nearest, one_of
 from .base import Arrays, BatchedEnv, EnvInfo
-from .build import EnvError, check_env_args, factory, is_native, make_info
+from .build import EnvError, check_env_args, constructor_args, factory, is_native, make_info
 from .course import Course, Job
 from .memory import Layout
 from .play import Player, Policies
@@ -268,7 +268,7 @@ def make_vec(
     if backend == "process" and not _POSIX:
         raise UserError("backend=process is not offered on Windows: use backend=serial, or Linux (WSL 2).")
     if backend == "native" or (backend == "auto" and is_native(env)):
-        return NativeVec(factory(env)(n_slots=n_slots, **check_env_args(env, env_args)), n_slots)
+        return NativeVec(factory(env)(n_slots=n_slots, **constructor_args(env, env_args)), n_slots)
     info = make_info(env, env_args)
     count = min(n_slots, usable_cpus() if workers is None else workers)
     if backend == "process" or (backend == "auto" and count > 1 and _POSIX):

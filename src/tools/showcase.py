@@ -16,7 +16,7 @@ from ..components.console import duration, number
 from ..components.errors import UserError, nearest
 from ..components.records import ARRAYS_SUFFIX, curve, read_arrays, read_metrics
 from ..envs.base import Arrays, EnvInfo
-from ..envs.build import check_env_args, factory, is_native
+from ..envs.build import constructor_args, factory, is_native
 from ..envs.maze import Maze
 
 USAGE = """\
@@ -132,7 +132,7 @@ def read_story(folder: Path) -> Story:
         last |= record["metrics"]
     env = None
     if is_native(config.get("env", "")):  # the others do not know their optimum, and may not be installed here
-        env = factory(config["env"])(n_slots=1, **check_env_args(config["env"], config.get("env_args") or {}))
+        env = factory(config["env"])(n_slots=1, **constructor_args(config["env"], config.get("env_args") or {}))
     return Story(
         folder=folder,
         config=config,

@@ -1,0 +1,108 @@
+"""Annotations and defaults of other people's code, as types that the configuration's check knows."""
+
+from __future__ import annotations
+
+import collections.abc as abc
+import numbers
+import os
+import types
+import typing
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: what may be annotated -> what a value becomes
+_SAME: dict[Any, Any] = {
+    object: Any, numbers.Number: int | float, numbers.Complex: int | float, numbers.Real: int | float,
+    numbers.Rational: int, numbers.Integral: int, typing.SupportsFloat: int | float, typing.SupportsInt: int | float,
+    typing.SupportsIndex: int, os.PathLike: Path, bytes: Any,
+}  # fmt: skip
+_LISTS = (abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection, abc.Container, abc.Reversible)
+_SETS = (abc.Set, abc.MutableSet)
+_MAPPINGS = (abc.Mapping, abc.MutableMapping)
+
+
+def plain_hint(hint: Any) -> Any:
+    """Return an annotation in the words of the configuration's check; Any where it says nothing that can be checked."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is None:
+        return type(None)
+    if isinstance(hint, typing.TypeVar):
+        return plain_hint(hint.__bound__) if hint.__bound__ else _either([plain_hint(c) for c in hint.__constraints__])
+    if isinstance(hint, typing.NewType):
+        return plain_hint(hint.__supertype__)
+    if type(hint).__name__ == "TypeAliasType":  # `type Size = int | None`
+        return plain_hint(hint.__value__)
+    if origin is typing.Annotated:
+        return plain_hint(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return _either([plain_hint(a) for a in args])
+    if origin is typing.Literal or isinstance(hint, (str, typing.ForwardRef)):
+        return hint if origin else Any
+    kind = origin or hint
+    if kind in (list, *_LISTS):
+        return list[plain_hint(args[0])] if args else list  # type: ignore[misc]
+    if kind in (set, frozenset, *_SETS):
+        base: Any = frozenset if kind is frozenset else set
+        return base[plain_hint(args[0])] if args else base
+    if kind is tuple:
+        return tuple[tuple(a if a is Ellipsis else plain_hint(a) for a in args)] if args else tuple
+    if kind in (dict, *_MAPPINGS) or typing.is_typeddict(kind):
+        return dict[plain_hint(args[0]), plain_hint(args[1])] if len(args) == 2 else dict  # type: ignore[misc]
+    if kind in _SAME:
+        return _SAME[kind]
+    if isinstance(kind, type) and issubclass(kind, np.generic):
+        return _scalar(kind)
+    checkable = isinstance(kind, type) and not getattr(kind, "_is_protocol", False)
+    return hint if checkable else Any
+
+
+def _scalar(kind: type) -> Any:
+    for numpy_kind, plain in ((np.bool_, bool), (np.integer, int), (np.floating, float), (np.number, int | float)):
+        if issubclass(kind, numpy_kind):
+            return plain
+    return str if issubclass(kind, np.str_) else Any
+
+
+def _either(kinds: list[Any]) -> Any:
+    """Return a type that allows any of several; Any where there is none, or one of them is Any."""
+    if not kinds or any(k is Any for k in kinds):
+        return Any
+    return typing.Union[tuple(kinds)]  # noqa: UP007
+
+
+def kind_of(value: Any) -> Any:
+    """Return the type that a default tells: ``bool`` for False; None where it tells none (null, a function)."""
+    if isinstance(value, Enum):
+        return type(value)
+    if isinstance(value, np.generic):
+        found = _scalar(type(value))
+        return None if found is Any else found
+    for kind in (bool, int, float, str):
+        if type(value) is kind:
+            return kind
+    if isinstance(value, Path):
+        return Path
+    if isinstance(value, np.ndarray):
+        # of whole numbers the next one need not be whole
+        floats = np.issubdtype(value.dtype, np.floating)
+        return np.ndarray[Any, np.dtype[value.dtype.type]] if floats else np.ndarray
+    if type(value) is dict:
+        return dict
+    for kind in (list, tuple, set, frozenset):
+        if type(value) is kind:
+            inner = _inner(value)
+            return kind if inner is None else tuple[inner, ...] if kind is tuple else kind[inner]  # type: ignore[index]
+    return None
+
+
+def _inner(values: Any) -> Any:
+    """Return the kind of all entries of a list, where it is one that text must not stand for."""
+    kinds = [kind_of(v) for v in values]
+    first = kinds[0] if kinds else None
+    if any(k != first for k in kinds):
+        return None
+    telling = first is bool or (isinstance(first, type) and issubclass(first, (Enum, tuple)))
+    return first if telling or typing.get_origin(first) is tuple else None

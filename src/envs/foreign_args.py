@@ -1,0 +1,165 @@
+"""env_args as a constructor wants them: plain YAML values checked against the types that it declares, and converted.
+
+What a run stores are the plain values; what an environment is made with are the converted ones (members of
+enumerations, tuples, arrays). Every process makes them anew from the plain ones.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..components.config import check_value
+from ..components.errors import UserError, nearest
+from .annotations import kind_of
+from .constructors import EMPTY, Constructor, Parameter
+
+
+@dataclass
+class Fitted:
+    """Arguments as they are stored (``plain``) and as a constructor gets them (``objects``), and what to say of them."""
+
+    plain: dict[str, Any] = field(default_factory=dict)
+    objects: dict[str, Any] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def take(self, name: str, value: Any, converted: Any) -> None:
+        """Take one argument in."""
+        self.objects[name] = converted
+        self.plain[name] = converted if _is_plain(converted) else value
+
+
+def fit(
+    takes: Constructor, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None
+) -> Fitted:
+    """Return the arguments ``given``, converted.
+
+    A declared type holds. Where none is declared, the types of the default and of what an id is ``registered`` with
+    tell what is surely wrong: text for a number, a boolean, a member or a list. What they leave open (a fraction where
+    the default is whole, a list for a number, null) is passed on, and said; so is what nothing tells a type of.
+
+    Args:
+        takes: the constructor; a name that it does not have is passed on.
+        given: name -> value, as YAML reads it.
+        to: what is made, for messages.
+        registered: arguments that the constructor gets where they are not given.
+
+    Raises:
+        UserError: a value of a wrong type.
+    """
+    fitted = Fitted()
+    for name, value in given.items():
+        parameter = takes.parameters.get(name)
+        shown = f"env_args.{name}"
+        known = [(registered or {}).get(name, EMPTY), parameter.default if parameter else EMPTY]
+        evidence = [v for v in known if v is not EMPTY]
+        if parameter is not None and parameter.hint is not Any:
+            converted = check_value(shown, value, _declared(parameter.hint, evidence), {})
+        elif any(kind_of(v) is not None for v in evidence):
+            converted = _as_default(shown, value, evidence, to, fitted.notices)
+        else:
+            converted = value
+            if not (value is None and None in evidence):
+                fitted.notices.append(_untold(shown, name, value, to, takes, parameter))
+        fitted.take(name, value, converted)
+    return fitted
+
+
+def _untold(shown: str, name: str, value: Any, to: str, takes: Constructor, parameter: Parameter | None) -> str:
+    passed = f"{shown} is passed to {to} as it is, {_described(value)}"
+    if parameter is not None:
+        return f"{passed}: its constructor declares no type for it."
+    return f"{passed}: its constructor names no such argument and takes any{nearest(name, takes.parameters) or '.'}"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"the number {value!r}"
+    return "null" if value is None else repr(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether YAML and JSON have this very kind of value."""
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(type(k) is str and _is_plain(v) for k, v in value.items())
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _declared(hint: Any, evidence: list[Any]) -> Any:
+    """Return a declared type, with what the constructor's own default shows beside it."""
+    for value in evidence:
+        kind = kind_of(value)
+        if value is None:
+            hint = typing.Optional[hint]  # noqa: UP007
+        elif isinstance(value, Enum) and hint is str and isinstance(value, str):
+            hint = kind  # any text would pass for a member
+        elif kind is not None and not _allows(hint, value):
+            hint = typing.Union[hint, kind]  # noqa: UP007
+    return hint
+
+
+def _allows(hint: Any, value: Any) -> bool:
+    # a member is also an int, or text; but its own names are not
+    try:
+        converted = check_value("", value, hint, {})
+    except UserError:
+        return False
+    return not isinstance(value, Enum) or converted is value and hint not in (int, str)
+
+
+# -- what only a default tells ---------------------------------------------------------------------------------------
+
+
+def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: list[str]) -> Any:
+    """Return ``value`` as what a constructor without declared types has in its place.
+
+    Raises:
+        UserError: what cannot be meant.
+    """
+    kinds = [k for k in map(kind_of, evidence) if k is not None]
+    if any(v is None for v in evidence):
+        kinds.append(type(None))
+    if any(type(value) is type(v) and not isinstance(v, (list, tuple, dict)) for v in evidence):
+        return value
+    main = next(v for v in evidence if kind_of(v) is not None)
+    if isinstance(value, Mapping) and isinstance(main, dict) and main:
+        return {
+            key: _as_default(f"{shown}.{key}", inner, [main[key]], to, notices)
+            if kind_of(main.get(key)) is not None
+            else inner
+            for key, inner in value.items()
+        }
+    hint = typing.Union[tuple(kinds)]  # noqa: UP007
+    try:
+        return check_value(shown, value, hint, {})
+    except UserError:
+        if any(_surely_wrong(value, v) for v in evidence if v is not None):
+            raise
+    notices.append(
+        f"{shown} is passed to {to} as it is, {_described(value)}, where its default is {main!r}: its constructor "
+        "declares no type for it."
+    )
+    return value
+
+
+def _surely_wrong(value: Any, default: Any) -> bool:
+    """Return whether a value that is not of its default's kind cannot be meant."""
+    if isinstance(value, (str, bool)) or isinstance(default, Enum):
+        return True
+    if isinstance(default, (bool, np.bool_)):
+        return value not in (0, 1)
+    if isinstance(default, (str, Path)):
+        return isinstance(value, (int, float))
+    if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple, set, frozenset)):
+        return True  # an entry of it is wrong
+    return False

@@ -57,8 +57,10 @@ def type_name(hint: Any) -> str:
     args = typing.get_args(hint)
     if origin is tuple and args and args[-1] is not Ellipsis:
         return f"list of {len(args)} ({', '.join(map(type_name, args))})"
-    if (origin or hint) in (list, tuple, set, frozenset, np.ndarray):
-        return "list of numbers" if (origin or hint) is np.ndarray else f"list of {type_name(args[0])}" if args else "list"
+    if (origin or hint) is np.ndarray:
+        return "list of numbers"
+    if (origin or hint) in (list, tuple, set, frozenset):
+        return f"list of {type_name(args[0])}" if args else "list"
     if hint is type(None):
         return "null"
     if origin is dict or hint is dict:
@@ -137,7 +139,7 @@ def _literal(value: Any, allowed: tuple[Any, ...]) -> Any:
     raise _Mismatch
 
 
-def _sequence(value: Any, kind: type, args: tuple[Any, ...]) -> Any:
+def _sequence(value: Any, kind: Any, args: tuple[Any, ...]) -> Any:
     if not isinstance(value, (list, tuple, kind)) or isinstance(value, np.ndarray):
         raise _Mismatch
     if kind is tuple and args and args[-1] is not Ellipsis:

@@ -58,7 +58,7 @@ def _whole(kind: type[Flag], value: Any) -> Enum | None:
     for one in kind.__members__.values():
         known |= one.value
     # an IntFlag would take any number
-    return kind(value) if isinstance(value, int) and 0 <= value and not value & ~known else None
+    return kind(value) if isinstance(value, int) and value >= 0 and not value & ~known else None
 
 
 def _joined(kind: type[Flag], parts: Iterable[Any]) -> Enum | None:

@@ -43,14 +43,14 @@ def plain_hint(hint: Any) -> Any:
         return hint if origin else Any
     kind = origin or hint
     if kind in (list, *_LISTS):
-        return list[plain_hint(args[0])] if args else list  # type: ignore[misc]
+        return _of(list, plain_hint(args[0])) if args else list
     if kind in (set, frozenset, *_SETS):
-        base: Any = frozenset if kind is frozenset else set
-        return base[plain_hint(args[0])] if args else base
+        base = frozenset if kind is frozenset else set
+        return _of(base, plain_hint(args[0])) if args else base
     if kind is tuple:
-        return tuple[tuple(a if a is Ellipsis else plain_hint(a) for a in args)] if args else tuple
+        return _of(tuple, tuple(a if a is Ellipsis else plain_hint(a) for a in args)) if args else tuple
     if kind in (dict, *_MAPPINGS) or typing.is_typeddict(kind):
-        return dict[plain_hint(args[0]), plain_hint(args[1])] if len(args) == 2 else dict  # type: ignore[misc]
+        return _of(dict, (plain_hint(args[0]), plain_hint(args[1]))) if len(args) == 2 else dict
     if kind in _SAME:
         return _SAME[kind]
     if isinstance(kind, type) and issubclass(kind, np.generic):
@@ -91,11 +91,16 @@ def kind_of(value: Any) -> Any:
         return np.ndarray[Any, np.dtype[value.dtype.type]] if floats else np.ndarray
     if type(value) is dict:
         return dict
-    for kind in (list, tuple, set, frozenset):
-        if type(value) is kind:
-            inner = _inner(value)
-            return kind if inner is None else tuple[inner, ...] if kind is tuple else kind[inner]  # type: ignore[index]
+    if type(value) in (list, tuple, set, frozenset):
+        inner = _inner(value)
+        if inner is not None:
+            return _of(type(value), (inner, ...) if type(value) is tuple else inner)
+        return type(value)
     return None
+
+
+def _of(kind: Any, entries: Any) -> Any:
+    return kind[entries]
 
 
 def _inner(values: Any) -> Any:

@@ -28,15 +28,12 @@ _DEEPEST = 12
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument: its type (Any: none is declared, or none that can be known here) and its default (or EMPTY)."""
+    """One argument: its type (Any: none is declared, or none that can be known here), its default (or EMPTY), and
+    whether it must be given."""
 
     hint: Any = Any
     default: Any = EMPTY
-
-    @property
-    def required(self) -> bool:
-        """Whether it must be given."""
-        return self.default is EMPTY
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,8 @@ class Constructor:
         for name in self.parameters.keys() & other.parameters.keys():
             here, there = self.parameters[name], other.parameters[name]
             hint = there.hint if here.hint is Any else here.hint
-            both[name] = Parameter(hint, there.default if here.default is EMPTY else here.default)
+            default = there.default if here.default is EMPTY else here.default
+            both[name] = Parameter(hint, default, here.required and there.required)
         return Constructor(both, self.open or other.open)
 
 
@@ -98,7 +96,10 @@ def _read(make: Any, follow: bool, depth: int) -> Constructor:
     if isinstance(make, functools.partial):
         inner = _read(make.func, follow, depth)
         taken = set(list(inner.parameters)[: len(make.args)])
-        bound = {n: replace(inner.parameters.get(n, Parameter()), default=v) for n, v in make.keywords.items()}
+        bound = {
+            n: replace(inner.parameters.get(n, Parameter()), default=v, required=False)
+            for n, v in make.keywords.items()
+        }
         return Constructor({**inner.parameters, **bound}, inner.open).without(taken)
     return _arguments(_code(make), follow, depth)
 
@@ -138,7 +139,7 @@ def _arguments(code: _Code, follow: bool, depth: int) -> Constructor:
         if p.kind is p.VAR_KEYWORD:
             rest = name
         elif i >= code.given and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-            found[name] = Parameter(_hint(p.annotation, function, code), p.default)
+            found[name] = Parameter(_hint(p.annotation, function, code), p.default, p.default is EMPTY)
     own = Constructor(found)
     if rest is None:
         return own
@@ -271,7 +272,9 @@ def _closure(function: Any) -> dict[str, Any]:
 def _imported(name: str, function: Any, tree: ast.AST) -> Any:
     """Return what a function imports as ``name`` when it is called."""
     for node in ast.walk(tree):
-        for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        for alias in node.names:
             if (alias.asname or alias.name.partition(".")[0]) != name:
                 continue
             if isinstance(node, ast.Import):

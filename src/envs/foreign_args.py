@@ -6,6 +6,7 @@ enumerations, tuples, arrays). Every process makes them anew from the plain ones
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from .constructors import EMPTY, Constructor, Parameter
 
 @dataclass
 class Fitted:
-    """Arguments as they are stored (``plain``) and as a constructor gets them (``objects``), and what to say of them."""
+    """Arguments as they are stored (``plain``) and as constructors get them (``objects``), and what to say of them."""
 
     plain: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, Any] = field(default_factory=dict)
@@ -35,9 +36,7 @@ class Fitted:
         self.plain[name] = converted if _is_plain(converted) else value
 
 
-def fit(
-    takes: Constructor, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None
-) -> Fitted:
+def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None) -> Fitted:
     """Return the arguments ``given``, converted.
 
     A declared type holds. Where none is declared, the types of the default and of what an id is ``registered`` with
@@ -59,7 +58,10 @@ def fit(
         shown = f"env_args.{name}"
         known = [(registered or {}).get(name, EMPTY), parameter.default if parameter else EMPTY]
         evidence = [v for v in known if v is not EMPTY]
-        if parameter is not None and parameter.hint is not Any:
+        free = parameter is None or parameter.hint is Any
+        # of a mapping's entries only the default's can tell
+        free |= isinstance(value, Mapping) and parameter is not None and parameter.hint in (dict, dict[str, Any])
+        if not (free and any(kind_of(v) is not None for v in evidence)) and parameter and parameter.hint is not Any:
             converted = check_value(shown, value, _declared(parameter.hint, evidence), {})
         elif any(kind_of(v) is not None for v in evidence):
             converted = _as_default(shown, value, evidence, to, fitted.notices)
@@ -96,25 +98,38 @@ def _is_plain(value: Any) -> bool:
 
 
 def _declared(hint: Any, evidence: list[Any]) -> Any:
-    """Return a declared type, with what the constructor's own default shows beside it."""
+    """Return a declared type, with what the constructor's own default shows beyond it."""
     for value in evidence:
         kind = kind_of(value)
         if value is None:
-            hint = typing.Optional[hint]  # noqa: UP007
-        elif isinstance(value, Enum) and hint is str and isinstance(value, str):
+            hint = typing.Union[hint, None]  # noqa: UP007
+        elif isinstance(value, Enum) and isinstance(value, str) and hint is str:
             hint = kind  # any text would pass for a member
-        elif kind is not None and not _allows(hint, value):
-            hint = typing.Union[hint, kind]  # noqa: UP007
+        elif kind is not None and not _allows(hint, value, kind):
+            hint = typing.Union[kind, hint]  # noqa: UP007
+        else:
+            hint = _entries(hint, kind)
     return hint
 
 
-def _allows(hint: Any, value: Any) -> bool:
-    # a member is also an int, or text; but its own names are not
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _allows(hint: Any, value: Any, kind: Any) -> bool:
+    if isinstance(value, Enum):  # a member may also be an int, or text; but its names are not
+        return kind in _members(hint)
     try:
-        converted = check_value("", value, hint, {})
+        check_value("", value, hint, {})
     except UserError:
         return False
-    return not isinstance(value, Enum) or converted is value and hint not in (int, str)
+    return True
+
+
+def _entries(hint: Any, kind: Any) -> Any:
+    """Return a declared ``list`` with the kind of its default's entries, where that tells one."""
+    kinds = [kind if typing.get_origin(kind) is m and m in (list, tuple, set, frozenset) else m for m in _members(hint)]
+    return typing.Union[tuple(kinds)]  # noqa: UP007
 
 
 # -- what only a default tells ---------------------------------------------------------------------------------------
@@ -139,7 +154,7 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
             else inner
             for key, inner in value.items()
         }
-    hint = typing.Union[tuple(kinds)]  # noqa: UP007
+    hint: Any = typing.Union[tuple(kinds)]  # noqa: UP007
     try:
         return check_value(shown, value, hint, {})
     except UserError:
@@ -160,6 +175,5 @@ def _surely_wrong(value: Any, default: Any) -> bool:
         return value not in (0, 1)
     if isinstance(default, (str, Path)):
         return isinstance(value, (int, float))
-    if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple, set, frozenset)):
-        return True  # an entry of it is wrong
-    return False
+    # a list in the place of one: an entry of it is wrong
+    return isinstance(value, (list, tuple)) and isinstance(default, (list, tuple, set, frozenset))

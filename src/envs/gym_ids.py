@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..components.errors import UserError, nearest, one_of
+from .constructors import Constructor, constructor
+from .foreign_args import Fitted, fit
 from .pictures import gymnasium_mode
 
 #: module -> its package on PyPI; of an unknown module nobody should install a guess
@@ -20,7 +22,10 @@ _PACKAGES = {
     "ale_py": "ale-py", "gymnasium_robotics": "gymnasium-robotics", "lbforaging": "lbforaging", "magent2": "magent2",
     "minigrid": "minigrid", "mpe2": "mpe2", "pettingzoo": "pettingzoo", "rware": "rware",
 }  # fmt: skip
-_OWN = ("key", "time_limit", "pretrained_wrapper", "team_reward", "global_random", "quick")
+#: gymma's own arguments
+OWN = ("key", "time_limit", "pretrained_wrapper", "team_reward", "global_random", "quick")
+#: arguments of gymnasium.make
+_GYMNASIUMS = ("id", "disable_env_checker", "vectorization_mode")
 #: the registered scheme of LBF's ids; numbers beyond the registered ones are as good
 _FORAGING = re.compile(
     r"Foraging(?P<partial>-2s)?-(?P<rows>\d+)x(?P<columns>\d+)-(?P<players>\d+)p-(?P<food>\d+)f(?P<coop>-coop)?-v3"
@@ -31,8 +36,65 @@ _PZ = re.compile(r"pz-(?P<family>[a-z0-9]+)-(?P<name>[a-z0-9-]+)")
 _FAMILIES = {"mpe": ("mpe2", "pettingzoo.mpe")}
 
 
-def make(key: str, kwargs: Mapping[str, Any], render_mode: str | None = None) -> tuple[Any, int | None]:
-    """Return the environment that ``key`` names, and the step limit it is registered with (or None).
+@dataclass(frozen=True)
+class Target:
+    """What a key names.
+
+    Attributes:
+        key: itself, for messages.
+        make: the class or function that makes it; with a ``spec`` Gymnasium calls it.
+        spec: of a registered id.
+    """
+
+    key: str
+    make: Callable[..., Any]
+    spec: Any = None
+
+    def fitted(self, kwargs: Mapping[str, Any]) -> Fitted:
+        """Return further env_args, checked against the constructor and converted.
+
+        Raises:
+            UserError: an argument that it does not have, or of the wrong type.
+        """
+        if not kwargs:  # looking at a constructor may import the environment's code
+            return Fitted()
+        registered = {} if self.spec is None else self.spec.kwargs
+        takes = self._takes()
+        for name in kwargs:
+            if name == "max_episode_steps" and (self.spec is not None or name not in takes.parameters):
+                raise UserError("env_args.max_episode_steps is spelt env_args.time_limit here.")
+            if self.spec is not None and name in _GYMNASIUMS:
+                raise UserError(f"env_args.{name} is not an argument of '{self.key}': it is gymnasium.make's.")
+            if name not in takes.parameters and not takes.open:
+                raise UserError(
+                    f"env_args.{name} is not an argument of gymma or of '{self.key}'"
+                    + (
+                        nearest(name, [*OWN, *takes.parameters])
+                        or f": it takes {', '.join([*OWN, *takes.parameters])}."
+                    )
+                )
+        return fit(takes, kwargs, f"'{self.key}'", registered)
+
+    def _takes(self) -> Constructor:
+        make = self.make
+        if self.spec is not None:
+            from gymnasium.envs.registration import load_env_creator
+
+            point = self.spec.entry_point
+            try:
+                make = point if callable(point) else load_env_creator(point)
+            except Exception as exc:
+                raise UserError(
+                    f"The environment '{self.key}' cannot be used: importing '{point}' fails: {exc}"
+                ) from exc
+        try:
+            return constructor(make)
+        except (TypeError, ValueError):  # compiled: it says itself what it does not take
+            return Constructor(open=True)
+
+
+def target(key: str) -> Target:
+    """Return what ``key`` names.
 
     | key | what is made |
     |---|---|
@@ -41,28 +103,40 @@ def make(key: str, kwargs: Mapping[str, Any], render_mode: str | None = None) ->
     | ``package.module:parallel_env`` | whatever that class or function makes (Gymnasium or PettingZoo) |
 
     Raises:
-        UserError: missing package, unknown id or argument, or an environment that cannot be made from these.
+        UserError: missing package, or unknown id.
     """
     if key.startswith("pz-"):
-        return _call(_pettingzoo(key), key, kwargs, render_mode), None
+        return Target(key, _pettingzoo(key))
     module, _, name = key.rpartition(":")
     home = _module(module, key) if module else None
     spec = _spec(module, name)
     if spec is not None:
-        _check_kwargs(spec, key, kwargs)
-        if render_mode is not None and (mode := gymnasium_mode(spec)) is not None:
-            kwargs = {**kwargs, "render_mode": mode}
         import gymnasium
 
         # without gymnasium's checkers, which know rewards that are one number only, and without its TimeLimit
         def registered(**given: Any) -> Any:
             return gymnasium.make(spec.id, disable_env_checker=True, max_episode_steps=-1, **given)
 
-        return _call(registered, key, kwargs, None), spec.max_episode_steps
+        return Target(key, registered, spec)
     factory = getattr(home, name, None)
     if not callable(factory):
         raise UserError(f"env_args.key='{key}' {_unknown(key, home)}")
-    return _call(factory, key, kwargs, render_mode), None
+    return Target(key, factory)
+
+
+def make(key: str, kwargs: Mapping[str, Any], render_mode: str | None = None) -> tuple[Any, int | None]:
+    """Return the environment that ``key`` names (:func:`target`), and the step limit it is registered with (or None).
+
+    Raises:
+        UserError: missing package, unknown id or argument, or an environment that cannot be made from these.
+    """
+    it = target(key)
+    given = it.fitted(kwargs).objects
+    if it.spec is None:
+        return _call(it.make, key, given, render_mode), None
+    if render_mode is not None and (mode := gymnasium_mode(it.spec)) is not None:
+        given = {**given, "render_mode": mode}
+    return _call(it.make, key, given, None), it.spec.max_episode_steps
 
 
 def _module(name: str, key: str) -> ModuleType:
@@ -213,30 +287,3 @@ def _register_foraging(name: str) -> Any:
         },
     )
     return gymnasium.registry[name]
-
-
-def _check_kwargs(spec: Any, key: str, kwargs: Mapping[str, Any]) -> None:
-    """Check further env_args against the environment's own constructor.
-
-    Raises:
-        UserError: an argument that it does not have, or a constructor that cannot be imported.
-    """
-    from gymnasium.envs.registration import load_env_creator
-
-    if not kwargs:  # looking at the constructor imports the environment's code
-        return
-    try:
-        creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
-    except Exception as exc:
-        raise UserError(f"The environment '{key}' cannot be used: importing '{spec.entry_point}' fails: {exc}") from exc
-    parameters = inspect.signature(creator).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for name in kwargs:
-        if name == "max_episode_steps":
-            raise UserError("env_args.max_episode_steps is spelt env_args.time_limit here.")
-        if name not in parameters:
-            raise UserError(
-                f"env_args.{name} is not an argument of gymma or of '{key}'"
-                + (nearest(name, [*_OWN, *parameters]) or f": it takes {', '.join([*_OWN, *parameters])}.")
-            )

@@ -71,6 +71,16 @@ def gymma(
     return OwnRandom(build) if global_random else build()
 
 
+def notices(key: str, **given: Any) -> list[str]:
+    """Return what is to be said of arguments that are passed on untyped; it takes what :func:`gymma` takes.
+
+    Raises:
+        UserError: as for :func:`gymma`, short of making the environment.
+    """
+    further = {name: value for name, value in given.items() if name not in (*gym_ids.OWN, "render_mode")}
+    return gym_ids.target(key).fitted(further).notices if further else []
+
+
 class Gymma:
     """One Gymnasium environment of one agent, or of several with one entry an agent in everything it gives and takes.
 

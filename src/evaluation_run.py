@@ -19,6 +19,7 @@ from .components.logging import RunLog
 from .components.trackers import TrackersConfig
 from .controllers.basic_mac import MACConfig
 from .envs.build import factory
+from .envs.build import notices as env_notices
 from .envs.vec import VecConfig, make_info
 from .evaluation import Plan, evaluate, logged_metrics, report, write_report
 from .settings import Settings
@@ -86,6 +87,7 @@ def run(settings: Settings) -> int:
     team = Team(saved, path, info=make_info(values["env"], values["env_args"]), trust=True)
     if settings.source.get("seed") == "worked out" and isinstance(team.config.get("seed"), int):
         values["seed"] = team.config["seed"]
+    notices += env_notices(values["env"], values["env_args"])
     notices.append(f"Evaluation of {path}, step {team.step:,}.")
 
     def body(log: RunLog) -> dict[str, Any]:

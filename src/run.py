@@ -17,6 +17,7 @@ from .components.logging import RunLog
 from .components.machine import keep_freed_memory
 from .components.signals import Stop, Terminated
 from .components.trackers import TrackersConfig
+from .envs.build import notices as env_notices
 from .envs.vec import make_info
 from .modules import compiled
 from .resume import LATEST, check_same, find_unfinished, load_weights, open_run, unfit
@@ -94,6 +95,7 @@ def run(settings: Settings) -> int:
         notices.append("use_cuda=True, but torch finds no GPU here: the run uses the CPU.")
     path, saved = resumption(settings, config, notices)
     config = settings.part(RunConfig)  # a resumed run may have brought its seed
+    notices += env_notices(settings.values["env"], settings.values["env_args"])
     weights = None
     if config.init_from and saved is None:
         weights = checkpoints.load_newest(config.init_from, notices.append, unfit)[1]

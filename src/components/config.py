@@ -52,9 +52,11 @@ def hints(cls: type) -> dict[str, Any]:
 def type_name(hint: Any) -> str:
     """Return a type as the configuration reference writes it: ``int or null``, ``list of int``."""
     origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(type_name(a) for a in typing.get_args(hint))
     args = typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if any(map(_is_named, args)):
+            return one_of(name for a in args for name in (_shown(a) if _is_named(a) else [type_name(a)]))
+        return " or ".join(type_name(a) for a in args)
     if origin is tuple and args and args[-1] is not Ellipsis:
         return f"list of {len(args)} ({', '.join(map(type_name, args))})"
     if (origin or hint) is np.ndarray:
@@ -64,10 +66,9 @@ def type_name(hint: Any) -> str:
     if hint is type(None):
         return "null"
     if origin is dict or hint is dict:
-        return "mapping"
-    names = _choices(hint)
-    if names:
-        return one_of(names if len(names) <= _SHOWN else [*names[:_SHOWN], f"another of {len(names)}"])
+        return f"mapping to {type_name(args[1])}" if args and _choices(args[1]) else "mapping"
+    if _is_named(hint):
+        return one_of(_shown(hint))
     return str(getattr(hint, "__name__", hint))
 
 
@@ -80,11 +81,20 @@ def _choices(hint: Any) -> list[str]:
     return [name for inner in typing.get_args(hint) for name in _choices(inner)]
 
 
+def _is_named(hint: Any) -> bool:
+    return typing.get_origin(hint) is typing.Literal or (isinstance(hint, type) and issubclass(hint, Enum))
+
+
+def _shown(hint: Any) -> list[str]:
+    names = _choices(hint)
+    return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], f"another of its {len(names)}"]
+
+
 _LARGEST = 1e38
 #: names of an enumeration that a sentence shows
-_SHOWN = 12
-#: what YAML 1.1 reads as a boolean, and YAML as it is read here does not
-_WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+_MOST_NAMES = 12
+#: what is meant for a boolean, and is none here: the words of YAML 1.1, and numbers
+_WORDS = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
 
 
 class _Mismatch(Exception):
@@ -208,7 +218,8 @@ def _convert(value: Any, hint: Any) -> Any:
 
 def _wrong(name: str, value: Any, hint: Any) -> UserError:
     """Return the sentence about a value that is not of its type: what is allowed, and the nearest of it."""
-    names, texts = _choices(hint), [str(v) for v in _leaves(value)]
+    inside = list(value.values()) if isinstance(value, Mapping) else value
+    names, texts = _choices(hint), [str(v) for v in _leaves(inside)]
     if names:
         near = ""
         for text in texts:
@@ -217,9 +228,9 @@ def _wrong(name: str, value: Any, hint: Any) -> UserError:
                 near = f"; did you mean '{folded[close]}'?"
                 break
         return UserError(f"{name}={value!r} is not allowed: use {type_name(hint)}{near}")
-    meant = {_WORDS[t.casefold()] for t in texts if t.casefold() in _WORDS}
-    word = f"; did you mean {meant.pop()}?" if isinstance(value, str) and meant and "bool" in type_name(hint) else "."
-    return UserError(f"{name}={value!r} has the wrong type: {type_name(hint)} is expected{word}")
+    word = _WORDS.get(str(value).casefold()) if "bool" in type_name(hint) else None
+    near = "." if word is None else f"; did you mean {word}?"
+    return UserError(f"{name}={value!r} has the wrong type: {type_name(hint)} is expected{near}")
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -21,6 +21,8 @@ from ..components.errors import UserError, nearest
 from .annotations import kind_of
 from .constructors import EMPTY, Constructor, Parameter
 
+_BARE = (dict, dict[str, Any])
+
 
 @dataclass
 class Fitted:
@@ -55,19 +57,18 @@ def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mappi
     fitted = Fitted()
     for name, value in given.items():
         parameter = takes.parameters.get(name)
-        shown = f"env_args.{name}"
+        shown, hint = f"env_args.{name}", parameter.hint if parameter else Any
         known = [(registered or {}).get(name, EMPTY), parameter.default if parameter else EMPTY]
         evidence = [v for v in known if v is not EMPTY]
-        free = parameter is None or parameter.hint is Any
-        # of a mapping's entries only the default's can tell
-        free |= isinstance(value, Mapping) and parameter is not None and parameter.hint in (dict, dict[str, Any])
-        if not (free and any(kind_of(v) is not None for v in evidence)) and parameter and parameter.hint is not Any:
-            converted = check_value(shown, value, _declared(parameter.hint, evidence), {})
-        elif any(kind_of(v) is not None for v in evidence):
+        telling = any(kind_of(v) is not None for v in evidence)
+        # what a mapping holds only the default's entries can tell
+        if telling and (hint is Any or (hint in _BARE and isinstance(value, Mapping))):
             converted = _as_default(shown, value, evidence, to, fitted.notices)
+        elif hint is not Any:
+            converted = check_value(shown, value, _declared(hint, evidence), {})
         else:
             converted = value
-            if not (value is None and None in evidence):
+            if value is not None or not any(v is None for v in evidence):
                 fitted.notices.append(_untold(shown, name, value, to, takes, parameter))
         fitted.take(name, value, converted)
     return fitted

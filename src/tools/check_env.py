@@ -15,7 +15,7 @@ from ..components import signals, vocabulary, yamls
 from ..components.errors import UserError
 from ..components.layers import environment
 from ..components.request import parse
-from ..envs.build import is_native, make_env
+from ..envs.build import is_native, make_env, notices
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
 from ..envs.own_random import global_state, seed_global, set_global_state
 from ..envs.vec import VecEnv, check_env_args, make_vec
@@ -277,6 +277,8 @@ def main(argv: list[str]) -> int:
     env, args, numbers = asked(argv)
     report = Report()
     checks = Checks(env, args, numbers["seed"], numbers["episodes"], report)
+    for sentence in notices(env, args):
+        report.warn(sentence, sentence)
     try:
         with signals.Stop().listening():
             player = checks.run()

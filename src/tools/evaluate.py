@@ -218,6 +218,7 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
 
     from ..components import checkpoints
     from ..components.video import check_file
+    from ..envs.build import notices
     from ..envs.vec import make_info
     from ..evaluation import evaluate, report, write_report
     from ..team import Team, check_names, config_of
@@ -233,6 +234,8 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     if options.json not in (None, "-"):
         check_file(Path(options.json).expanduser(), "file")
     err = Console(stderr=True)
+    for sentence in notices(config["env"], env_args):
+        err.print(sentence, markup=False, highlight=False, soft_wrap=True)
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         bar = progress.add_task("episodes", total=plan.episodes)
         episodes = evaluate(team, plan, lambda: progress.advance(bar))

@@ -117,7 +117,7 @@ def test_without_a_state_of_its_own() -> None:
         ("toy_zoo:Thing", {}, "neither a Gymnasium nor a PettingZoo"),
         ("toy_zoo:Levaing", {}, "did you mean 'toy_zoo:Leaving'"),
         (LEAVING, {}, "set env_args.time_limit"),
-        (LEAVING, {"time_limit": 3, "plans": 1}, "unexpected keyword argument 'plans'"),
+        (LEAVING, {"time_limit": 3, "plans": 1}, "env_args.plans is not an argument.*did you mean 'plan'"),
         ("pz-mpe-simple-sprad-v3", {}, "did you mean 'pz-mpe-simple-spread-v3'"),
         ("pz-mpe-simple-spread-v2", {}, "did you mean 'pz-mpe-simple-spread-v3'"),
         ("pz-nothing-here-v1", {}, "no family 'nothing' here: use .*mpe"),

@@ -38,7 +38,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Constructor:
-    """What a constructor takes by name; ``open``: also other names, and nobody can see which."""
+    """What a constructor takes by name; ``open``: also other names, which cannot be seen here."""
 
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     open: bool = False
@@ -74,7 +74,7 @@ def constructor(make: Any, follow: bool = True) -> Constructor:
 
     Args:
         make: a class or a function.
-        follow: look where ``**kwargs`` go; otherwise whoever has them takes any name.
+        follow: look where ``**kwargs`` go; otherwise a function that has them takes any name.
 
     Raises:
         TypeError, ValueError: it has no signature.
@@ -170,7 +170,7 @@ def _beyond(code: _Code, function: Any, rest: str, depth: int) -> Constructor:
         return Constructor(open=True)
     uses = {id(n) for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == rest}
     if not uses:
-        return Constructor(open=True)  # it takes what nobody needs
+        return Constructor(open=True)  # it takes what it does not use
     found = Constructor()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (passed := [k for k in node.keywords if _is(k.value, rest) and not k.arg]):

@@ -7,6 +7,7 @@ What must survive a crash is written by :class:`~oamarl.components.logging.RunLo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -139,7 +140,10 @@ def execute(
             tracked.close()
             handler.log = None
             log.close()
-            _run.add_artifact(str(files.folder / LOG_FILE), content_type="text/plain")
+            files.settle(log.folder, log.foreign)
+            with contextlib.suppress(OSError):  # it was taken away
+                _run.add_artifact(str(files.folder / LOG_FILE), content_type="text/plain")
+            result.folder = files.folder
         return result.value
 
     with stop.listening():
@@ -216,7 +220,12 @@ def _observed(
         for notice in notices:
             log.info(notice)
         try:
-            return storable(_renamed(body(log) or {}), "The result")
+            found = storable(_renamed(body(log) or {}), "The result")
+            try:
+                log.check()
+            except UserError as error:
+                raise RunError(str(error)) from None
+            return found
         except KeyboardInterrupt as error:
             log.warning(str(error) or "Interrupted: the run stops here.")
             raise

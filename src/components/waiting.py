@@ -149,8 +149,7 @@ def _out_of_time() -> None:
     children = _children_of_multiprocessing()
     names = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
     names += [f"process {child.pid}" for child in children]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    what = f": {', '.join(names[:3])}{more}" if names else ""
+    what = f": {_some(names)}" if names else ""
     say(f"The program ends without what was started and did not end within {LEAVE_SECONDS:g} seconds{what}.")
     for child in children:
         with contextlib.suppress(Exception):
@@ -161,6 +160,10 @@ def _out_of_time() -> None:
 def _children_of_multiprocessing() -> list[Any]:
     module = sys.modules.get("multiprocessing.process")
     return [] if module is None else list(module._children)  # active_children() would wait for them
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _exit_now() -> None:
@@ -184,8 +187,8 @@ def end_copies() -> None:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
     if copies:
-        which = f"Process {copies[0]} was" if len(copies) == 1 else f"Processes {', '.join(map(str, copies))} were"
-        say(f"{which} forked by the environment and did not end within {FORK_SECONDS:g} seconds: killed.")
+        which = f"Processes that the environment forked did not end within {FORK_SECONDS:g} seconds, and were killed"
+        say(f"{which}: {_some([str(pid) for pid in copies])}.")
 
 
 def _copies() -> list[int]:

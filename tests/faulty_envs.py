@@ -145,7 +145,8 @@ class Helper(Toy):
 
 
 class Leaver(Toy):
-    """Leaves something behind at its first step: ``thread``, ``process``, ``fork`` or ``return`` (a copy comes back).
+    """Leaves something behind at its first step: ``thread``, ``process``, ``fork`` or ``return`` (a copy comes back);
+    ``early`` is a thread when it is built.
 
     ``hang`` and ``raise``: so does its close().
     """
@@ -156,6 +157,8 @@ class Leaver(Toy):
     def __init__(self, how: str = "hang") -> None:
         super().__init__()
         self.how = how
+        if how == "early":
+            threading.Thread(target=time.sleep, args=(600,)).start()
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
         super().step(actions, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from oamarl.envs import closing, guard, launch
 from oamarl.envs.process import ProcessVec
 from oamarl.envs.vec import make_info, make_vec
 from oamarl.main import main
+from oamarl.tools import sweep_ready
 
 from child_signals import usual_signals
 from conftest import Program
@@ -345,6 +348,18 @@ def test_the_program_ends_with_its_status(how: str) -> None:
     assert done.returncode == 3, done.stderr
     assert says in done.stderr
     assert done.stderr.count("\n") == bool(says), done.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_begins_whatever_an_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environments are made once in a process that would not end by itself."""
+    monkeypatch.setattr(sweep_ready, "CLOSE_SECONDS", 0.5)
+    cell: Any = SimpleNamespace(config={"env": "faulty_envs:Leaver", "env_args": {"how": "early"}}, group="g")
+    before = set(multiprocessing.active_children())
+    with deadline(300):
+        sweep_ready.refuse_missing([cell], "sweep.yaml")
+        while set(multiprocessing.active_children()) - before:
+            time.sleep(0.02)
 
 
 @needs_proc

@@ -260,6 +260,21 @@ def test_an_answer_from_memory_is_asked_for_again(tmp_path: Path, monkeypatch: p
     file.close()
 
 
+def test_a_file_system_that_numbers_files_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done to the open file shows at its path, or it is another one."""
+    file, place = AppendFile(tmp_path / "metrics.jsonl"), Place(tmp_path)
+    file.append(b"one\n")
+    before = file.path.stat().st_mtime_ns
+    monkeypatch.setattr(os.path, "samestat", lambda a, b: False)
+    assert file.trouble() == ""
+    assert place.now() == (tmp_path, "", True)
+    assert file.path.stat().st_mtime_ns == before
+    replaced(file.path)
+    assert file.trouble() == "was replaced by another file"
+    file.close()
+    place.close()
+
+
 def test_a_file_that_its_server_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = AppendFile(tmp_path / "metrics.jsonl")
 

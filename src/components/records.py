@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,23 +73,11 @@ class AppendFile:
             return f"cannot be reached any more ({error.strerror or error})"
         if own.st_size < self._size:
             return f"was cut to {own.st_size:,} of its {self._size:,} bytes"
-        if self._at_path(own, os.stat):
-            return ""
-        # a network file system may answer from memory, but not when a file is opened
-        if self._at_path(own, _opened):
+        if leads_to(self.path, self._file.fileno(), own):
             return ""
         if os.path.lexists(self.path):
             return "was replaced by another file"
         return "was deleted" if own.st_nlink == 0 else "was moved or renamed"
-
-    def _at_path(self, own: os.stat_result, look: Callable[[Path], os.stat_result]) -> bool:
-        try:
-            there = look(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:  # no permission, a server that does not answer: what was written may well be there
-            return True
-        return os.path.samestat(own, there)
 
     def position(self) -> int:
         """Return the length in bytes, after making sure that the disk has it.
@@ -119,13 +107,7 @@ class Place:
 
     def own(self) -> bool:
         """Return whether the folder's path leads to it."""
-        return self._is(self.folder)
-
-    def _is(self, path: Path) -> bool:
-        try:
-            return os.path.samestat(os.stat(path), self._own)
-        except OSError:
-            return False
+        return leads_to(self.folder, self._descriptor, self._own)
 
     def now(self) -> tuple[Path, str, bool]:
         """Return where the folder is, what has happened to it, and whether files can be put there.
@@ -137,7 +119,7 @@ class Place:
             return self.folder, "", True
         with contextlib.suppress(OSError):
             found = Path(os.readlink(f"/proc/self/fd/{self._descriptor}"))
-            if self._is(found):
+            if leads_to(found, self._descriptor, self._own):
                 return found, f"was moved to {found}", True
         if os.path.lexists(self.folder):
             return self.folder, "was replaced by another one", False
@@ -148,6 +130,36 @@ class Place:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def leads_to(path: Path, descriptor: int, own: os.stat_result) -> bool:
+    """Return whether ``path`` leads to the file or folder that is open as ``descriptor`` and is known as ``own``."""
+    try:
+        if os.path.samestat(own, os.stat(path)):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a network file system may answer from memory, but not when a file is opened
+    except OSError:  # no permission, a server that does not answer: what was written may well be there
+        return True
+    try:
+        there = _opened(path)
+        return os.path.samestat(own, there) or _follows(path, descriptor, there)
+    except OSError:
+        return False
+
+
+def _follows(path: Path, descriptor: int, there: os.stat_result) -> bool:
+    """Return whether a change of the open file's time shows at ``path``: some file systems number files anew."""
+    if os.utime not in os.supports_fd or descriptor < 0:
+        return False
+    own = os.fstat(descriptor)
+    if own.st_size != there.st_size:
+        return False
+    os.utime(descriptor, ns=(own.st_atime_ns, own.st_mtime_ns + 10**10))
+    try:
+        return _opened(path).st_mtime_ns != there.st_mtime_ns
+    finally:
+        os.utime(descriptor, ns=(own.st_atime_ns, own.st_mtime_ns))
 
 
 def _opened(path: Path) -> os.stat_result:

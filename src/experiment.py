@@ -7,6 +7,7 @@ What must survive a crash is written by :class:`~oamarl.components.logging.RunLo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -34,6 +35,7 @@ from .components.run_files import RunFiles, check_writable, folder_name
 from .components.signals import Stop, Terminated
 from .components.trackers import Trackers, TrackersConfig
 from .components.trackers import check as check_trackers
+from .components.waiting import will_exit
 
 
 @dataclass
@@ -92,6 +94,7 @@ def execute(
     info: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
     trackers: TrackersConfig | None = None,
+    close: Callable[[], None] = lambda: None,
 ) -> Result:
     """Run ``body`` as one sacred run and return how it ended.
 
@@ -106,6 +109,7 @@ def execute(
         info: further facts to store in info.json, such as ``resumed_from``.
         stop: what ``body`` looks at to end in good order when a signal comes; None: a signal ends it wherever it is.
         trackers: where scalars go beside the files; None: nowhere.
+        close: closes the environments; called once the run's files say how it ended, before anything is waited for.
 
     Raises:
         UserError: the folder cannot be written, the configuration cannot be stored or MONGO_URL is no address
@@ -136,7 +140,10 @@ def execute(
             tracked.close()
             handler.log = None
             log.close()
-            _run.add_artifact(str(files.folder / LOG_FILE), content_type="text/plain")
+            files.settle(log.folder, log.foreign)
+            with contextlib.suppress(OSError):  # it was taken away
+                _run.add_artifact(str(files.folder / LOG_FILE), content_type="text/plain")
+            result.folder = files.folder
         return result.value
 
     with stop.listening():
@@ -150,6 +157,7 @@ def execute(
             result.status, result.error, result.value = "INTERRUPTED", error, None
             result.exit_code = error.exit_code if isinstance(error, Terminated) else 130
         except UserError:
+            result.exit_code = 2
             raise
         except Exception as error:
             if error is not result.error:  # not the body's, which was shown: sacred could not start or end the run
@@ -157,6 +165,8 @@ def execute(
             result.error, result.value, result.exit_code = error, None, 1
         finally:
             stop.over()  # the run has ended, and how it did cannot change any more
+            will_exit(result.exit_code)
+            close()
             for mirror in mirrors:
                 missing = mirror.finish(END_WAIT_INTERRUPTED if result.status == "INTERRUPTED" else END_WAIT)
                 if missing:
@@ -210,7 +220,12 @@ def _observed(
         for notice in notices:
             log.info(notice)
         try:
-            return storable(_renamed(body(log) or {}), "The result")
+            found = storable(_renamed(body(log) or {}), "The result")
+            try:
+                log.check()
+            except UserError as error:
+                raise RunError(str(error)) from None
+            return found
         except KeyboardInterrupt as error:
             log.warning(str(error) or "Interrupted: the run stops here.")
             raise

@@ -96,11 +96,25 @@ def dispatch(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit status: 0 done, 1 failed, 2 a mistake of the user's, 130 interrupted."""
+    """Run the program; return its exit status: 0 done, 1 failed, 2 a mistake of the user's, 130 interrupted.
+
+    Args:
+        argv: the words of the command line; None: this process's own, which then ends soon after this.
+    """
+    if argv is not None:
+        return _status(argv)
+    from .components import waiting
+
+    waiting.begin()
+    return waiting.leave(_status(sys.argv[1:]))
+
+
+def _status(argv: Sequence[str]) -> int:
+    """Do what ``argv`` says, and return the exit status."""
     from .components.errors import RunError, UserError
 
     try:
-        return dispatch(sys.argv[1:] if argv is None else argv)
+        return dispatch(argv)
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

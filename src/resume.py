@@ -75,10 +75,6 @@ def open_run(path: str | Path, say: Callable[[str], None]) -> tuple[Path, dict[s
     """
     file, payload = checkpoints.load_newest(path, say, unfit)
     payload["folder"] = str(_records(file.absolute(), payload))
-    # what a file says of another file's size is no reason to ask for that much memory
-    for name, size in payload["position"].items():
-        there = Path(payload["folder"]) / Path(name).name
-        payload["position"][name] = min(size, 1 + (there.stat().st_size if there.is_file() else 0))
     return file.absolute(), payload
 
 

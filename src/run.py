@@ -116,6 +116,10 @@ def run(settings: Settings) -> int:
             begun[0].curve.before(found.seconds, found.learning, found.scalars(), found.arrays())
         return begun[0].run(log, saved)
 
+    def close() -> None:
+        while begun:
+            begun.pop().runner.close()
+
     try:
         # what has to be played to know the networks is played in the run: it has its log, its time and its end
         if chosen is not None or not selective(settings):
@@ -124,11 +128,10 @@ def run(settings: Settings) -> int:
         if path is not None:
             info["resumed_from"] = str(path)
         result = experiment.execute(
-            settings.values, notices, body, info=info, stop=stop, trackers=settings.part(TrackersConfig)
+            settings.values, notices, body, info=info, stop=stop, trackers=settings.part(TrackersConfig), close=close
         )
     finally:
-        for loop in begun:
-            loop.runner.close()
+        close()
     return result.exit_code
 
 

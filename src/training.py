@@ -36,6 +36,14 @@ from .envs.vec import EnvError, usable_cpus
 from .resume import sound
 
 
+def _size(path: Path) -> int:
+    """The bytes of a file, -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What the training loop reads."""
@@ -95,6 +103,8 @@ class Training:
         self.curve = Curve(runner, learner, config.common_reward)
         self.best: dict[str, float] | None = None
         self.newest: Path | None = None  # checkpoint to go on from
+        self._size = -1  # of it, if this run wrote it
+        self._best: Path | None = None  # where the best is kept
         self.trouble = False
         self.hinted = 0.0  # when hints were given, in seconds of training
 
@@ -179,6 +189,7 @@ class Training:
         log.progress(t, self.config.t_max, t / max(self.curve.elapsed, 1e-9), latest)
         if not written:
             raise RunError(f"The run has reached t_max, but its last checkpoint could not be written. {self._state()}")
+        self._flush(log)  # nothing pending: a last look at what there is
         self.stop.over()
         return {"t_env": float(t), "return_mean": latest, **result}
 
@@ -195,12 +206,12 @@ class Training:
             raise Terminated(f"Ended by {why} at step {t:,}.", self.stop.exit_code)
 
     def _state(self) -> str:
-        if self.newest is None:
+        if self.newest is None or not self.newest.is_file():
             return "There is no checkpoint."
         return f"The newest checkpoint is {self.newest} (step {checkpoints.steps_of(self.newest):,})."
 
     def _advice(self, log: RunLog) -> str:
-        if self.newest is None:
+        if self.newest is None or not self.newest.is_file():
             return self._state()
         # the run's own folder, unless it has nothing yet and stands where an earlier one stood
         own = self.newest.parent.parent == log.folder
@@ -256,13 +267,28 @@ class Training:
         """Write what is pending. The loop is between two steps here, so a checkpoint made now can be resumed.
 
         Raises:
-            RunError: it cannot be written; a checkpoint has been tried, and holds what is still pending.
+            RunError: it cannot be written, or what was written is gone; a checkpoint has been tried, and holds what is
+                still pending.
         """
         try:
+            log.check()  # before more is written into files that nobody can find
             self.curve.flush(log)
         except UserError as error:
-            self._save(log, FOLDER, 2)
+            if log.foreign:  # another run may have this folder now, with checkpoints of its own
+                self.newest = None
+            else:
+                self._save(log, FOLDER, 2)
+                log.begin_again()
             raise RunError(f"{error} The run cannot go on without its records. {self._state()}") from error
+        self._look_after(log)
+
+    def _look_after(self, log: RunLog) -> None:
+        """Write the newest checkpoint again if somebody took it away: it is what the run would go on from."""
+        if self.newest is None or self.newest.parent != log.folder / FOLDER or self._size == _size(self.newest):
+            return
+        log.warning(f"The checkpoint {self.newest} was deleted, moved or changed: a new one is written.")
+        self.newest = None
+        self._save(log, FOLDER, 2)
 
     def _hint(self, log: RunLog, split: Mapping[str, float]) -> None:
         """Say, once, what plainly wastes the machine, if the time ``split`` covers enough to know."""
@@ -287,11 +313,15 @@ class Training:
         self.curve.add(metrics)
         self._flush(log)
         reached = metrics["test_return_mean" if self.config.common_reward else "test_total_return_mean"]
+        if self._best is not None and not self._best.exists():
+            log.warning(f"The best checkpoint {self._best} was deleted or moved: the best is looked for anew.")
+            self.best = self._best = None
         better = self.best is None or reached > self.best["return_mean"]
         if self.config.save_best and better and math.isfinite(reached):
             self.best = {"t_env": self.runner.t_env, "return_mean": reached}
             payload = closing or self.payload(log)
-            self._save(log, BEST, 1, payload | {"loop": payload["loop"] | {"best": self.best}})
+            if self._save(log, BEST, 1, payload | {"loop": payload["loop"] | {"best": self.best}}):
+                self._best = log.folder / BEST / checkpoints.name_of(self.runner.t_env)
         self.curve.seconds["logging"] += time.perf_counter() - now
         return metrics
 
@@ -321,7 +351,7 @@ class Training:
             log.info(f"Checkpoints can be written again: {path}.")
         self.trouble = False
         if folder == FOLDER:
-            self.newest = path
+            self.newest, self._size = path, _size(path)
         return True
 
     def payload(self, log: RunLog) -> dict[str, Any]:
@@ -372,4 +402,4 @@ class Training:
         if loop["best"] is not None:
             name = checkpoints.name_of(int(loop["best"]["t_env"]))
             if checkpoints.copy(Path(saved["folder"]) / BEST / name, log.folder / BEST):
-                self.best = dict(loop["best"])
+                self.best, self._best = dict(loop["best"]), log.folder / BEST / name

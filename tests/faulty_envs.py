@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -117,6 +120,67 @@ class Gamer(Toy):
     def close(self) -> None:
         if self.deaf and self.game:
             endless()
+
+
+class Helper(Toy):
+    """Has a helper process (forked by multiprocessing) from its first reset on, which its close() ends."""
+
+    ended: ClassVar[list[int | None]] = []  # exit codes of helpers
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process: Any = None
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        if self.process is None:
+            self.process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+            self.process.start()
+        super().reset(seed, out)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.join()
+            self.ended.append(self.process.exitcode)
+
+
+class Leaver(Toy):
+    """Leaves something behind at its first step: ``thread``, ``process``, ``fork`` or ``return`` (a copy comes back);
+    ``early`` is a thread when it is built.
+
+    ``hang`` and ``raise``: so does its close().
+    """
+
+    copies: ClassVar[list[int]] = []
+    closed: ClassVar[int] = 0
+
+    def __init__(self, how: str = "hang") -> None:
+        super().__init__()
+        self.how = how
+        if how == "early":
+            threading.Thread(target=time.sleep, args=(600,)).start()
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        how, self.how = self.how, self.how if self.how in ("hang", "raise") else ""
+        if how == "thread":
+            threading.Thread(target=time.sleep, args=(600,)).start()
+        elif how == "process":
+            multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
+        elif how in ("fork", "return"):
+            pid = os.fork()
+            if pid:
+                self.copies.append(pid)
+            elif how == "fork":
+                time.sleep(600)
+                os._exit(0)
+
+    def close(self) -> None:
+        type(self).closed += 1
+        if self.how == "hang":
+            endless()
+        if self.how == "raise":
+            raise ZeroDivisionError("the toy does not close")
 
 
 class NoLegal(Toy):

@@ -385,6 +385,28 @@ def test_a_payload_that_does_not_fit_is_passed_over(tmp_path: Path) -> None:
         checkpoints.load_newest(tmp_path / "checkpoint_000000000003.pt", fits=lambda p: "is odd")
 
 
+@pytest.mark.parametrize("held", [1, 3, -(2**40), 2**70])
+def test_a_name_that_says_another_step_than_the_file_is_refused(held: int, tmp_path: Path) -> None:
+    """Which is the newest, and which is tidied away, goes by names."""
+    good = checkpoints.save(tmp_path, 1, {"runner": {"t_env": 1}})
+    bad = checkpoints.save(tmp_path, 2, {"runner": {"t_env": held}})
+    says = r"0002\.pt holds another step than its name says \(.+\): not loaded"
+    with pytest.raises(UserError, match=says + r"\.$"):
+        checkpoints.load(bad)
+    with pytest.raises(UserError, match=says + r"; checkpoint_0+1\.pt in the same folder is intact"):
+        checkpoints.find(bad)
+    said: list[str] = []
+    assert checkpoints.find(tmp_path, said.append) == good
+    assert checkpoints.load_newest(tmp_path, said.append) == (good, {"runner": {"t_env": 1}})
+    assert len(said) == 2
+    assert not checkpoints.copy(bad, tmp_path / "best")
+    assert checkpoints.copy(good, tmp_path / "best")
+    # a name of the user's own says nothing of a step
+    bad.rename(tmp_path / "mine.pt")
+    if held == 3:
+        assert checkpoints.load(tmp_path / "mine.pt") == {"runner": {"t_env": 3}}
+
+
 def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(fd: int) -> None:
         raise KeyboardInterrupt

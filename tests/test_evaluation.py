@@ -305,7 +305,7 @@ def test_mistakes_are_told_in_one_sentence(
 
 def test_a_checkpoint_calls_nothing(maze_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = checkpoints.load(checkpoints.find(maze_run))
-    mark = tmp_path / "called"
+    mark, step = tmp_path / "called", saved["runner"]["t_env"]
     for k, change in enumerate(
         [
             {"env": "os:system", "env_args": {"command": f"touch {mark}"}},
@@ -314,7 +314,7 @@ def test_a_checkpoint_calls_nothing(maze_run: Path, tmp_path: Path, capsys: pyte
             {"agent": "os:system"},
         ]
     ):
-        file = checkpoints.save(tmp_path / str(k), 10, saved | {"config": saved["config"] | change})
+        file = checkpoints.save(tmp_path / str(k), step, saved | {"config": saved["config"] | change})
         code, out, err = call(capsys, "evaluate", file, "--episodes", 1)
         assert (code, out) == (2, "")
         assert "os:system, code that does not come with oamarl" in err
@@ -327,11 +327,12 @@ def test_a_checkpoint_calls_nothing(maze_run: Path, tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize("part", ["config", "mac", "info", "runner"])
 def test_a_checkpoint_that_lacks_a_part(part: str, maze_run: Path, tmp_path: Path) -> None:
     saved = dict(checkpoints.load(checkpoints.find(maze_run)))
+    step = saved["runner"]["t_env"]
     for k, wrong in enumerate([None, 3, {}]):
-        file = checkpoints.save(tmp_path / str(k), 10, saved | {part: wrong})
+        file = checkpoints.save(tmp_path / str(k), step, saved | {part: wrong})
         with pytest.raises(UserError, match=r"checkpoint|policies"):
             oamarl.load(file)
-    broken = checkpoints.save(tmp_path / "nan", 10, saved | {"mac": {"theta": saved["mac"]["theta"] * float("nan")}})
+    broken = checkpoints.save(tmp_path / "nan", step, saved | {"mac": {"theta": saved["mac"]["theta"] * float("nan")}})
     with pytest.raises(UserError, match="not finite"):
         oamarl.load(broken)
 

@@ -97,6 +97,7 @@ def copy(source: Path, folder: Path) -> bool:
     temporary = folder / f".{source.name}.{os.getpid()}.tmp"
     try:
         content = _content(source)
+        _payload(source, content)
         folder.mkdir(parents=True, exist_ok=True)
         _write(temporary, folder / source.name, _header(content), content)
     except (Damaged, OSError):
@@ -151,6 +152,26 @@ def _content(path: Path) -> memoryview:
     return content
 
 
+def _payload(path: Path, content: memoryview) -> dict[str, Any]:
+    """Return what the bytes of the file ``path`` hold.
+
+    Raises:
+        Damaged: nothing that this program writes, or the state of another step than the file's name says.
+    """
+    payload, named = unpack(content), steps_of(path)
+    runner = payload.get("runner")
+    steps = runner.get("t_env") if isinstance(runner, dict) else None
+    if type(steps) is int and named >= 0 and named != steps:
+        # which is the newest, and which is tidied away, goes by names
+        held = f"{steps:,}" if 0 <= steps < 10**18 else "none that can be"
+        raise Damaged(f"holds another step than its name says ({held}): not loaded")
+    return payload
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    return _payload(path, _content(path))
+
+
 def load(path: str | Path) -> dict[str, Any]:
     """Return the payload of a checkpoint file, its tensors on the CPU (arrays come back as tensors).
 
@@ -161,7 +182,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        return unpack(_content(path))
+        return _whole(path)
     except Damaged as problem:
         raise UserError(f"The checkpoint {path} {problem}.") from None
 
@@ -181,7 +202,7 @@ def load_newest(
     """
 
     def whole(file: Path) -> dict[str, Any]:
-        payload = unpack(_content(file))
+        payload = _whole(file)
         problem = fits(payload)
         if problem:
             raise Damaged(problem)
@@ -200,7 +221,7 @@ def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
     Raises:
         UserError: nothing is there, or nothing intact.
     """
-    return _newest(path, say, _content)[0]
+    return _newest(path, say, _whole)[0]
 
 
 def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path], T]) -> tuple[Path, T]:
@@ -237,6 +258,6 @@ def _instead(path: Path) -> str:
     for other in listed(path.parent):
         if other != path:
             with contextlib.suppress(Damaged):
-                _content(other)
+                _whole(other)
                 return f"; {other.name} in the same folder is intact"
     return ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,14 @@ from .records import (
     LOG_FILE,
     METRICS_FILE,
     AppendFile,
+    Place,
     array_record,
+    beginning,
+    lacking,
     metrics_line,
     parse_metrics,
     plain_float,
+    whole_arrays,
 )
 
 #: Without a terminal a progress line appears with each table, and otherwise at most this often (seconds).
@@ -74,15 +79,15 @@ class RunLog:
         Raises:
             UserError: the folder cannot be written.
         """
-        self.folder = Path(folder)
+        self.folder, self.foreign = Path(folder), False
         self.screen = Screen() if screen is None else screen
         self._sink = sink
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # line buffered: what was said before a crash is in the file
-            self._log: TextIO | None = open(self.folder / LOG_FILE, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            self._place = Place(self.folder)
         except OSError as error:
             raise UserError(f"Cannot write in the run's folder {folder}: {error.strerror or error}.") from None
+        self._log: AppendFile | None = AppendFile(self.folder / LOG_FILE)
         self._metrics = AppendFile(self.folder / METRICS_FILE)
         self._arrays: dict[str, AppendFile] = {}
         self._recent: dict[str, float] = {}
@@ -142,9 +147,10 @@ class RunLog:
         if self._log is None:
             return
         clock = time.strftime("%Y-%m-%d %H:%M:%S")
+        lines = "".join(f"{clock}  {without_controls(line)}\n" for line in text.split("\n"))
         # the log is the last thing to fail a run for: metrics and checkpoints speak up for a full disk
-        with contextlib.suppress(OSError, ValueError):
-            self._log.write("".join(f"{clock}  {without_controls(line)}\n" for line in text.split("\n")))
+        with contextlib.suppress(UserError, ValueError):
+            self._log.append(lines.encode("utf-8", "backslashreplace"))
 
     def capture(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which everything printed in this process also goes to ``run.log``."""
@@ -191,6 +197,35 @@ class RunLog:
             self.info(self._progress)
             self._printed, self._progress_at = self._progress, time.monotonic()
 
+    # ---- files that are taken away
+
+    def check(self) -> None:
+        """See that the run's growing files still lie where they were opened, with all that was written to them.
+
+        It costs two questions to the system for each file. Where the whole folder was moved, ``folder`` is its new
+        place from here on, as far as the system tells; ``foreign`` says that it is another folder's now.
+
+        Raises:
+            UserError: one of them was deleted, renamed, replaced or cut; the sentence says which and how.
+        """
+        for file in [self._metrics, *self._arrays.values(), *([] if self._log is None else [self._log])]:
+            trouble = file.trouble()
+            if trouble:
+                folder = self.folder
+                self.folder, what, ours = self._place.now()
+                self.foreign = not ours
+                text = f"The run's folder {folder} {what}" if what else f"{file.path} {trouble}"
+                raise UserError(f"{text} while the run was at work.")
+
+    def begin_again(self) -> None:
+        """Begin ``run.log`` anew if it is gone, so that the run's last words are somewhere."""
+        path = self.folder / LOG_FILE
+        if self._log is not None and not self.foreign and not os.path.lexists(path):
+            with contextlib.suppress(UserError):
+                again = AppendFile(path)
+                self._log.close()
+                self._log = again
+
     # ---- resuming and ending
 
     def checkpoint_position(self) -> dict[str, int]:
@@ -201,7 +236,8 @@ class RunLog:
     def carry_over(self, old_folder: str | Path, position: Mapping[str, int]) -> None:
         """Begin this run's records with those of an earlier run, up to a checkpoint's ``position`` and no further.
 
-        Call it before anything is logged. Scalars also go to the sink. Records that are gone are told in a warning.
+        Call it before anything is logged. Scalars also go to the sink. What is missing is told in a warning for each
+        file; what is there is taken.
 
         Raises:
             RuntimeError: this run has logged something already.
@@ -214,19 +250,25 @@ class RunLog:
             if Path(name).name != name or not (name == METRICS_FILE or name.endswith(ARRAYS_SUFFIX)):
                 raise UserError(f"The checkpoint names a record file '{name}', which no run of this program has.")
             path = Path(old_folder) / name
-            data = _beginning(path, size)
-            if len(data) < size:
-                self.warning(f"{path} is missing or shorter than at the checkpoint: the earlier curve is incomplete.")
+            data = beginning(path, size)
             if name == METRICS_FILE:
                 # a short file may end inside a line, which would swallow the first line that follows
-                data = data[: data.rfind(b"\n") + 1]
-                self._metrics.append(data)
-                for record in parse_metrics(data):
+                whole = data[: data.rfind(b"\n") + 1]
+                found = parse_metrics(whole)
+                self._metrics.append(whole)
+                for record in found:
                     self._pass_on(record["metrics"], record["t"])
-            elif len(data) == size:
-                log = name.removesuffix(ARRAYS_SUFFIX)
-                self._arrays[log] = AppendFile(self.folder / name)
-                self._arrays[log].append(data)
+                last, torn = found[-1]["t"] if found else None, whole.count(b"\n") - len(found)
+            else:
+                end, last = (size, None) if len(data) == size else whole_arrays(data)
+                whole, torn = data[:end], 0
+                if whole or not size:
+                    log = name.removesuffix(ARRAYS_SUFFIX)
+                    self._arrays[log] = AppendFile(self.folder / name)
+                    self._arrays[log].append(whole)
+            lacks = lacking(path, len(data) < size, len(whole) < len(data), torn, last)
+            if lacks:
+                self.warning(f"{lacks}: the earlier curve is incomplete.")
 
     def close(self) -> None:
         """Close the files and take the live line away, leaving its last state as a line."""
@@ -239,6 +281,7 @@ class RunLog:
             log, self._log = self._log, None
             with contextlib.suppress(OSError):
                 log.close()
+        self._place.close()
 
 
 def _rank(name: str) -> int:
@@ -246,11 +289,3 @@ def _rank(name: str) -> int:
     if name.startswith("test_"):
         return 1
     return 0 if "return_" in name or name.startswith("ep_length") else 2
-
-
-def _beginning(path: Path, size: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError:
-        return b""

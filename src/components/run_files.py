@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .records import LOG_FILE
+from .records import LOG_FILE, Place
 from .series import Curves
 
 CONFIG_FILE, RUN_FILE, INFO_FILE, CURVES_FILE, OUT_FILE = (
@@ -109,6 +109,8 @@ class RunFiles:
         self.parent, self.sources, self.facts, self.say = parent, sources, dict(facts), say
         self.folder = parent  # until the run has a number
         self.entry: dict[str, Any] = {}
+        self._once: dict[str, Any] = {}  # what is written at the start and not changed: name -> content
+        self._place: Place | None = None
         self._lock = threading.RLock()  # the last beat may still be writing when the run ends
         self._curves = Curves(parent)
         self._not_before = 0.0
@@ -134,6 +136,7 @@ class RunFiles:
         self, ex_info: Any, command: str, host_info: Any, start_time: dt.datetime, config: Any, meta_info: Any
     ) -> None:
         self.folder = self._numbered()
+        self._place = Place(self.folder)
         self._curves = Curves(self.folder)
         self.entry = {
             "experiment": {**ex_info, "sources": self._stored(ex_info)},
@@ -147,8 +150,8 @@ class RunFiles:
             "heartbeat": None,
         }
         # whoever sees run.json finds the others as well
-        write_json(self.folder / CONFIG_FILE, config, indent=2)
-        write_json(self.folder / INFO_FILE, self.facts, indent=2)
+        self._once = {CONFIG_FILE: config, INFO_FILE: self.facts}
+        self._write_once()
         (self.folder / OUT_FILE).touch()
         self._write_run()
 
@@ -157,12 +160,19 @@ class RunFiles:
         with self._lock:
             self.entry["heartbeat"] = beat_time.isoformat()
             self.entry["result"] = result
-            with contextlib.suppress(OSError):
-                self._write_run()
-            with contextlib.suppress(OSError):
-                self._write_out()
-            with contextlib.suppress(OSError):
-                self._write_curves()
+            if self._place is None or not self._place.own():
+                return  # whatever lies there now is not this run's
+            for write in (self._write_once, self._write_run, self._write_out, self._write_curves):
+                with contextlib.suppress(OSError):
+                    write()
+
+    def settle(self, folder: Path, foreign: bool) -> None:
+        """Write what is left in ``folder``, where the run's was moved to or made anew; nowhere if it is ``foreign``."""
+        with self._lock:
+            self.folder = self._curves.folder = folder
+            if self._place is not None:
+                self._place.close()
+            self._place = None if foreign else Place(folder) if folder.is_dir() else None
 
     def completed_event(self, stop_time: dt.datetime, result: Any) -> None:
         """Write all files for the last time."""
@@ -219,12 +229,25 @@ class RunFiles:
             return  # it never started
         with self._lock:
             self.entry.update(last)
-            self._not_before = 0.0
-            for write in (self._write_run, self._write_out, self._write_curves):
+            self._not_before, self._unwritten = 0.0, self._unwritten or bool(self._curves.series)
+            there = self._place is not None and self._place.own()
+            problem = "" if there else "the folder is gone"
+            # each of them whatever has become of the others
+            for write in (self._write_once, self._write_run, self._write_out, self._write_curves) if there else ():
                 try:
                     write()
                 except OSError as error:
-                    self.say(f"Not all files in {self.folder} are up to date: {error.strerror or error}.")
+                    problem = error.strerror or str(error)
+            if problem:
+                self.say(f"Not all files in {self.folder} are up to date: {problem}.")
+            if self._place is not None:
+                self._place.close()
+
+    def _write_once(self) -> None:
+        """Write what does not change, where it is not there (any more)."""
+        for name, content in self._once.items():
+            if not (self.folder / name).exists():
+                write_json(self.folder / name, content, indent=2)
 
     def _write_run(self) -> None:
         write_json(self.folder / RUN_FILE, self.entry, indent=2)

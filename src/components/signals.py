@@ -7,6 +7,7 @@ only makes that say why; after ``grace`` seconds, or at a second signal, the run
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -25,6 +26,11 @@ _SAY_AFTER = 0.5
 _INSISTS = 3
 #: Seconds after which the main thread is woken again if it has not looked for signals since.
 _WAKE_AGAIN = 0.05
+#: Seconds that the thread which hears signals may take to end.
+_LISTENER_SECONDS = 1.0
+
+#: What undoes each context that is open, for a copy of this process that something forks: signals are none of its.
+_undo: list[Callable[[], None]] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -50,15 +56,43 @@ def handling(handler: Callable[[int, Any], Any], names: Iterable[str]) -> Iterat
     if threading.current_thread() is threading.main_thread():
         found = (getattr(signal, name, None) for name in names)
         numbers = [n for n in found if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
-    before = {}
-    with _noticed(numbers):
+    before: dict[int, Any] = {}
+
+    def undo() -> None:
+        for number, earlier in before.items():
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+    with _noticed(numbers), _undone_in_forks(undo):
         try:
             for number in numbers:
                 before[number] = signal.signal(number, handler)
             yield
         finally:
-            for number, earlier in before.items():
-                signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+            undo()
+
+
+@contextlib.contextmanager
+def _undone_in_forks(undo: Callable[[], None]) -> Iterator[None]:
+    """Have ``undo`` called in each process that is forked meanwhile.
+
+    A helper that an environment forks would otherwise take a SIGTERM for a wish that the run should end, and live on.
+    """
+    _undo.append(undo)
+    try:
+        yield
+    finally:
+        if undo in _undo:  # else this is such a process itself
+            _undo.remove(undo)
+
+
+def _after_fork() -> None:
+    while _undo:
+        with contextlib.suppress(OSError, ValueError):
+            _undo.pop()()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextlib.contextmanager
@@ -95,18 +129,26 @@ def _noticed(numbers: Collection[int]) -> Iterator[None]:
                 signal.pthread_kill(main, wake)
                 time.sleep(_WAKE_AGAIN)
 
+    def undo() -> None:
+        signal.set_wakeup_fd(descriptor)
+        signal.signal(wake, signal.SIG_DFL if earlier is None else earlier)
+
     listener = threading.Thread(target=listen, name="signals", daemon=True)
     earlier = signal.signal(wake, answer)
     descriptor = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
     try:
-        listener.start()
-        yield
+        with _undone_in_forks(undo):
+            listener.start()
+            yield
     finally:
         ended = True
         signal.set_wakeup_fd(descriptor)
+        # not only closed: a process that was forked meanwhile may hold its copy open for as long as it lives
+        with contextlib.suppress(OSError):
+            mouth.shutdown(socket.SHUT_WR)
         mouth.close()
         if listener.ident is not None:
-            listener.join()
+            listener.join(_LISTENER_SECONDS)
         ear.close()
         signal.signal(wake, signal.SIG_DFL if earlier is None else earlier)
 

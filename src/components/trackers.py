@@ -15,10 +15,13 @@ from typing import Any, Literal, Protocol, cast
 
 from .config import key
 from .errors import UserError
+from .waiting import within
 
 #: folder of TensorBoard's files in the run's folder; Weights & Biases makes its own `wandb/` there
 TENSORBOARD_FOLDER = "tensorboard"
 PROJECT = "oamarl"
+#: seconds that a tracker may take to write or send what is left, at the end
+CLOSE_SECONDS = 120.0
 _SHOWN = {"tensorboard": "TensorBoard", "wandb": "Weights & Biases"}
 
 
@@ -128,8 +131,15 @@ class Trackers:
         """Pass on what is left, and close."""
         self._flush()
         for name, tracker in list(self._trackers.items()):
-            self._guarded(name, tracker.close)
+            self._guarded(name, lambda tracker=tracker, name=name: self._close(tracker, name))  # type: ignore[misc]
         self._trackers = {}
+
+    def _close(self, tracker: _Tracker, name: str) -> None:
+        if not within(CLOSE_SECONDS, tracker.close, f"The end of {_SHOWN[name]}"):
+            self.say(
+                f"{_SHOWN[name]} did not end within {CLOSE_SECONDS:g} seconds and was not waited for any longer; the "
+                "run's own files have everything."
+            )
 
     def _flush(self) -> None:
         values, self._values = self._values, {}

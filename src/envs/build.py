@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -14,6 +15,7 @@ from ..components.errors import RunError, UserError, nearest, one_of
 from ..components.registry import resolve
 from . import PASSING, REGISTRY
 from .base import Arrays, BatchedEnv, Env, EnvInfo
+from .closing import close_all, only_here
 from .constructors import constructor
 from .foreign_args import Fitted, fit
 from .protocol import build_one
@@ -105,10 +107,11 @@ def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
     Raises:
         UserError: wrong arguments, or something missing that the environment needs.
     """
-    args = constructor_args(env, env_args)
-    if is_native(env):
-        return _OneSlot(factory(env)(n_slots=1, **args))
-    return build_one(env, factory(env), args)
+    args, process = constructor_args(env, env_args), os.getpid()
+    try:
+        return _OneSlot(factory(env)(n_slots=1, **args)) if is_native(env) else build_one(env, factory(env), args)
+    finally:
+        only_here(process)
 
 
 def make_info(env: str, env_args: Mapping[str, Any]) -> EnvInfo:
@@ -118,7 +121,7 @@ def make_info(env: str, env_args: Mapping[str, Any]) -> EnvInfo:
         UserError: as for :func:`make_env`.
     """
     instance = make_env(env, env_args)
-    instance.close()
+    close_all([instance.close], env)
     return instance.info
 
 

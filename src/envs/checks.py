@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..components.errors import UserError
+from ..components.waiting import within
 from .base import Arrays, Env, EnvInfo
+from .closing import CLOSE_SECONDS
 from .own_random import OwnRandom
 from .spaces import AgentSpaces
 
@@ -196,9 +198,11 @@ class Player:
         return steps
 
     def close(self) -> None:
-        with self.report.during("close"):
-            self.env.close()
         self.closed = True
+        with self.report.during("close"):
+            if not within(CLOSE_SECONDS, self.env.close, "close() of the environment"):
+                self.report.find("close", f"close() does not return within {CLOSE_SECONDS:g} seconds.")
+                raise Stop
 
 
 def difference(a: list[Step], b: list[Step]) -> str:

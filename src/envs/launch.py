@@ -1,7 +1,7 @@
 """Worker processes seen from outside: start one, hear what it prints, read its stack, end it with all it has started.
 
 Every worker leads a session of its own: a terminal's Ctrl-C never reaches it, and a game that it starts ends with it.
-The guard, a small process beside the workers, ends them where the parent no longer can (it was killed).
+The guard (:mod:`guard`) ends them where the parent no longer can (it was killed).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from ..components.waiting import say as report
+from .guard import Guard, reap
 from .memory import nameless
 from .worker import SHOW_STACK
 
@@ -48,60 +50,6 @@ sys.modules[package] = module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 importlib.import_module(worker).main(*descriptors)
 """
-
-#: Reads "+group" and "-group" lines; at the end of the file (the parent is gone) the groups that are left get a second
-#: to end by themselves, then they are killed.
-_GUARD = """
-import os, signal, time
-for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
-    signal.signal(getattr(signal, name), signal.SIG_IGN)
-groups, rest = set(), b""
-while part := os.read(0, 4096):
-    *lines, rest = (rest + part).split(b"\\n")
-    for line in lines:
-        (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
-end = time.monotonic() + 1.0
-while groups:
-    late = time.monotonic() > end
-    for group in list(groups):
-        try:
-            os.killpg(group, signal.SIGKILL if late else 0)
-        except OSError:
-            groups.discard(group)
-    if late:
-        break
-    time.sleep(0.02)
-"""
-
-
-class Guard:
-    """The process that kills registered process groups when this process ends without having done so itself."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _GUARD],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-            start_new_session=True, bufsize=0,
-        )  # fmt: skip
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # somebody killed it: the workers still see their pipes' ends
-            self._process.stdin.write(line.encode())
-
-    def watch(self, group: int) -> None:
-        """Kill ``group`` if this process ends."""
-        self._tell(f"+{group}\n")
-
-    def forget(self, group: int) -> None:
-        """Leave ``group`` alone: its number will soon be free for others."""
-        self._tell(f"-{group}\n")
-
-    def close(self) -> None:
-        """End the guard; calling it again does nothing."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
 
 
 class Output:
@@ -155,12 +103,6 @@ class Worker:
     answers: select.poll  # of replies alone
     descriptors: list[int]  # those of this side that are open
     away: bool = False
-
-
-def report(text: str) -> None:
-    """Tell the user something in whole lines; during a run they also go to its log, above the live line."""
-    with contextlib.suppress(Exception):  # a closed stream: nobody is listening
-        sys.stderr.write(f"{text}\n")
 
 
 def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Worker:
@@ -246,7 +188,7 @@ def put_away(w: Worker, guard: Guard) -> int:
             os.killpg(w.process.pid, signal.SIGKILL)
         guard.forget(w.process.pid)
         w.away = True  # from here on the number may belong to another process
-    status = w.process.wait()
+    status = reap(w.process)
     while w.descriptors:
         os.close(w.descriptors.pop())
     w.output.finish()
@@ -261,8 +203,11 @@ def end(workers: list[Worker], guard: Guard, memory: int) -> None:
             os.close(w.commands)
     deadline = time.monotonic() + CLOSE_SECONDS
     for w in workers:
-        if not w.away:
-            await_end(w, deadline)
+        if not w.away and not await_end(w, deadline):
+            report(
+                f"Environment worker {w.number} (process {w.process.pid}) did not close its environments and end "
+                f"within {CLOSE_SECONDS:g} seconds, and was killed."
+            )
         put_away(w, guard)
     workers.clear()
     guard.close()

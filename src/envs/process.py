@@ -367,11 +367,18 @@ def _readable(descriptors: list[int], seconds: float) -> set[int]:
 
 
 def _read_error(w: Worker) -> dict[str, Any] | None:
-    """Return the JSON object after "E", or None where the worker died in the middle of it."""
-    parts = []
-    while part := os.read(w.replies, 65536):
+    """Return the JSON object after "E", or None where the worker died, or fell silent, in the middle of it."""
+    parts: list[bytes] = []
+    deadline = time.monotonic() + launch.CLOSE_SECONDS
+    while time.monotonic() < deadline:
+        over = launch.ended(w)  # looked at before: what it wrote is in the pipe by then
+        if not w.answers.poll(100):
+            if over:  # a child of its own holds the pipe open
+                break
+            continue
+        part = os.read(w.replies, 65536)
         parts.append(part)
-        if part.endswith(b"\n"):
+        if not part or part.endswith(b"\n"):
             break
     told = b"".join(parts)
     return json.loads(told) if told.endswith(b"\n") else None

@@ -17,6 +17,7 @@ import numpy as np
 from ..components.errors import UserError
 from .base import Arrays
 from .build import check_env_args, constructor_args, factory, is_native, make_env
+from .closing import close_all
 from .vec import NativeVec, VecEnv
 from .watch import Watch
 
@@ -99,6 +100,6 @@ class Watched(VecEnv):
 
     def close(self) -> None:
         """Release the environment."""
-        if self._env is not None:
-            self._env.close()
-            self._env = None
+        env, self._env = self._env, None
+        if env is not None:
+            close_all([env.close], self._name)

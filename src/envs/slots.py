@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from ..components.errors import UserError
 from .base import Arrays, Env
 from .build import BUILDING, RESETTING, STEPPING, EnvError, make_env
+from .closing import close_all, only_here
 from .watch import Watch
 
 
@@ -42,6 +44,7 @@ class Slots:
                 run, -1 for none), how many such calls there were, and which of them it is.
         """
         self.arrays, self.seeds, self.steps, self.first = arrays, seeds, steps, first
+        self.process = os.getpid()
         self.lost = np.zeros(len(seeds), bool)
         self.busy = np.array([-1, 0, 0]) if busy is None else busy
         self.envs: list[Env] = []
@@ -89,6 +92,7 @@ class Slots:
         except UserError:
             raise
         except (Exception, SystemExit) as exc:
+            only_here(self.process)
             if what == "step":
                 what = f"step {self.steps[i]}"
             where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
@@ -97,8 +101,8 @@ class Slots:
                 f"The environment failed in {what} ({where}): {type(exc).__name__}: {exc}\n"
                 f"--- its traceback ---\n{shown}"
             ) from exc
+        only_here(self.process)
 
     def close(self) -> None:
         """Close every environment."""
-        for env in self.envs:
-            env.close()
+        close_all([env.close for env in self.envs], self.watch.name)

@@ -23,6 +23,7 @@ from ..components.config import key
 from ..components.errors import UserError, nearest, one_of
 from .base import Arrays, BatchedEnv, EnvInfo
 from .build import EnvError, check_env_args, constructor_args, factory, is_native, make_info
+from .closing import close_all, only_here
 from .course import Course, Job
 from .memory import Layout
 from .play import Player, Policies
@@ -179,9 +180,9 @@ class SerialVec(VecEnv):
         self._slots.step(actions, active)
 
     def close(self) -> None:
-        if self._slots is not None:
-            self._slots.close()
-            self._slots = None
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.close()
 
 
 class NativeVec(VecEnv):
@@ -192,24 +193,27 @@ class NativeVec(VecEnv):
     def __init__(self, env: BatchedEnv, n_slots: int) -> None:
         super().__init__(env.info, Arrays.allocate(env.info, n_slots), *np.zeros((2, n_slots), np.int64))
         self._env: BatchedEnv | None = env
+        self._process = os.getpid()
         self._watch = Watch(env.info.name, self.arrays, self.seeds, self.steps)
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         assert self._env is not None, "closed"
         self._watch.begin(slots, seeds)
         self._env.reset(slots, seeds, self.arrays)
+        only_here(self._process)
         self._watch.check()
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         assert self._env is not None, "closed"
         self._env.step(actions, active, self.arrays)
+        only_here(self._process)
         self.steps += active
         self._watch.check()
 
     def close(self) -> None:
-        if self._env is not None:
-            self._env.close()
-            self._env = None
+        env, self._env = self._env, None
+        if env is not None:
+            close_all([env.close], self.info.name)
 
 
 def usable_cores() -> list[int]:

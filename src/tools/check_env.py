@@ -15,8 +15,10 @@ from ..components import signals, vocabulary, yamls
 from ..components.errors import UserError
 from ..components.layers import environment
 from ..components.request import parse
+from ..components.waiting import within
 from ..envs.build import is_native, make_env, notices
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
+from ..envs.closing import CLOSE_SECONDS
 from ..envs.own_random import global_state, seed_global, set_global_state
 from ..envs.vec import VecEnv, check_env_args, make_vec
 
@@ -71,7 +73,7 @@ class Checks:
         for player in self._players:
             if not player.closed:
                 with contextlib.suppress(Exception):
-                    player.env.close()
+                    within(CLOSE_SECONDS, player.env.close, "close() of the environment")
 
     def _episodes(self) -> Player:
         """Whole episodes, looked at step by step."""

@@ -14,6 +14,9 @@ from ..components.errors import UserError
 if TYPE_CHECKING:
     from .sweep_file import Cell
 
+#: Seconds that making one environment may take, and that the process may take to end after that.
+BUILD_SECONDS, CLOSE_SECONDS = 300.0, 5.0
+
 
 def refuse_missing(cells: Iterable[Cell], shown: str) -> None:
     """Make each environment of ``cells`` once; no episode is begun.
@@ -27,14 +30,22 @@ def refuse_missing(cells: Iterable[Cell], shown: str) -> None:
     found: dict[str, Cell] = {}
     for cell in cells:
         found.setdefault(json.dumps([cell.config["env"], cell.config["env_args"]], sort_keys=True), cell)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    try:
         for cell in found.values():
             try:
-                mistake = process.submit(_mistake, cell.config["env"], cell.config["env_args"]).result()
-            except Exception:  # it has ended its process
+                mistake = pool.submit(_mistake, cell.config["env"], cell.config["env_args"]).result(BUILD_SECONDS)
+            except Exception:  # it has ended its process, or takes too long
                 return
             if mistake is not None:
                 raise UserError(f"{shown}, runs {cell.group}: {mistake}")
+    finally:
+        # not waited for without a limit: an environment may have left a thread behind in it that never ends
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.join(CLOSE_SECONDS)
+            process.kill()
 
 
 def _mistake(env: str, env_args: Mapping[str, Any]) -> str | None:

@@ -34,6 +34,7 @@ from .components.run_files import RunFiles, check_writable, folder_name
 from .components.signals import Stop, Terminated
 from .components.trackers import Trackers, TrackersConfig
 from .components.trackers import check as check_trackers
+from .envs.said import begin_run
 
 
 @dataclass
@@ -115,6 +116,7 @@ def execute(
     if trackers is not None:
         check_trackers(trackers)
     parent = run_parent(values).absolute()
+    begin_run()
     stored, facts = storable(values), _facts(values, info or {})
     check_writable(parent)
     handler = _Warnings()

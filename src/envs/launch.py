@@ -19,6 +19,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from .memory import nameless
+from .said import report
 from .worker import SHOW_STACK
 
 CLOSE_SECONDS = 5.0  # what a worker may take to close its environments
@@ -155,12 +156,6 @@ class Worker:
     answers: select.poll  # of replies alone
     descriptors: list[int]  # those of this side that are open
     away: bool = False
-
-
-def report(text: str) -> None:
-    """Tell the user something in whole lines; during a run they also go to its log, above the live line."""
-    with contextlib.suppress(Exception):  # a closed stream: nobody is listening
-        sys.stderr.write(f"{text}\n")
 
 
 def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Worker:

@@ -104,7 +104,7 @@ class EpisodeRunner:
 
     def _ends(self, most: int) -> dict[str, np.ndarray]:
         """Return room for what up to ``most`` episodes of each slot end with."""
-        return self.vec.room(ends_layout(self.info, self.n_slots, most, self._segments))
+        return self.vec.room(ends_layout(self.info, self.n_slots, most, self.vec.notes.width, self._segments))
 
     def _play(self, purpose: Purpose, plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
@@ -120,7 +120,8 @@ class EpisodeRunner:
         at = self.course.at
         at["fresh"][:], at["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
         self._do(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
-        return Episodes.of(self.course, [(i, k) for i in range(b) for k in range(int(at["done"][i]))])
+        order = [(i, k) for i in range(b) for k in range(int(at["done"][i]))]
+        return Episodes.of(self.course, order, self.vec.notes)
 
     def _do(self, job: Job) -> None:
         """Have a job played, and its time taken."""

@@ -79,7 +79,7 @@ class RolloutRunner(EpisodeRunner):
             **{k: torch.from_numpy(v) for k, v in store.items()}, **finals, final_index=torch.from_numpy(index),
             hidden=torch.from_numpy(hidden), before=torch.from_numpy(before),
         )  # fmt: skip
-        return batch.to(self.device), Episodes.of(self.course, order)
+        return batch.to(self.device), Episodes.of(self.course, order, self.vec.notes)
 
     def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:
         """Return slot and episode seed of a step of the batch that was collected last."""

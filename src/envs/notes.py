@@ -95,6 +95,24 @@ def renamed(key: str, name: str) -> str:
     return f"it is logged as {name}_mean, for {key}_mean is a metric of the program's own"
 
 
+def about(told: Told) -> list[str]:
+    """Return sentences: which numbers of infos are logged, and what else is in them."""
+    said, at = [], "info at an episode's end"
+    if told.values:
+        said.append(f"{at}: {', '.join(f'{name}_mean' for name in told.values)} will be logged.")
+    if told.rest:
+        kinds = ", ".join(f"{key} ({kind})" for key, kind in told.rest.items())
+        said.append(f"{at}: {kinds} will not be logged, for only single numbers under names of their own are.")
+    return said
+
+
+def doubts(told: Told) -> list[str]:
+    """Return sentences about numbers of infos that are logged otherwise than one may think."""
+    said = [f"info['{key}']: {renamed(key, name)}." for key, name in told.renamed.items()]
+    odd = [name for name, value in told.values.items() if not math.isfinite(value)]
+    return said + [f"info tells {name} as a number that is not finite: a mean with it is none." for name in odd]
+
+
 def _number(value: Any) -> float | None:
     """Return ``value`` as a float, None where it is not one number."""
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind not in "biuf":

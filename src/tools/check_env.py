@@ -17,7 +17,7 @@ from ..components.layers import environment
 from ..components.request import parse
 from ..envs.build import is_native, make_env
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
-from ..envs.notes import Told, renamed
+from ..envs.notes import about, doubts
 from ..envs.own_random import global_state, seed_global, set_global_state
 from ..envs.said import KINDS, begin_run
 from ..envs.vec import VecEnv, check_env_args, make_vec
@@ -97,11 +97,8 @@ class Checks:
             )
         ends = [steps[-1] for steps in self.reference.values()]
         limit = first.info.episode_limit
-        for key, name in first.infos.renamed.items():
-            report.warn(f"renamed {key}", f"info['{key}']: {renamed(key, name)}.")
-        bad = [name for name, value in first.infos.values.items() if not np.isfinite(value)]
-        if bad:
-            report.warn("info", f"info tells {bad[0]} as a number that is not finite: a mean with it is none.")
+        for sentence in doubts(first.infos):
+            report.warn(sentence, sentence)
         if (
             limit > 1
             and all(e["terminated"] for e in ends)
@@ -277,17 +274,6 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
     return str(layer.values["env"]), check_env_args(str(layer.values["env"]), args), numbers
 
 
-def about_infos(told: Told) -> list[str]:
-    """Say which numbers of infos are logged, as far as random episodes show it, and what else was in them."""
-    said = []
-    if told.values:
-        said.append(f"info at an episode's end: {', '.join(f'{name}_mean' for name in told.values)} will be logged.")
-    if told.rest:
-        kinds = ", ".join(f"{key} ({kind})" for key, kind in told.rest.items())
-        said.append(f"info at an episode's end: not logged, for they are no numbers: {kinds}.")
-    return said
-
-
 def main(argv: list[str]) -> int:
     """Check an environment; return the exit status."""
     if "-h" in argv or "--help" in argv or not argv:
@@ -309,7 +295,7 @@ def main(argv: list[str]) -> int:
             f"state {i.state_size}, at most {i.episode_limit} steps; episodes of {min(lengths)} to {max(lengths)} "
             f"steps at random, {checks.speed:,.0f} steps a second."
         )
-        for sentence in about_infos(player.infos):
+        for sentence in about(player.infos):
             print(sentence)
     for sentence in report.findings:
         print(f"wrong: {sentence}")

@@ -174,15 +174,15 @@ class EndlessBatch:
 
 
 class Sizes(Toy):
-    """It says ``limit`` of itself."""
+    """It says ``limit`` and ``metrics`` of itself."""
 
-    def __init__(self, limit: Any = 6) -> None:
+    def __init__(self, limit: Any = 6, metrics: Any = ("reward_sum",)) -> None:
         super().__init__()
-        self.info = replace(self.info, episode_limit=limit)
+        self.info = replace(self.info, episode_limit=limit, metrics=metrics)
 
 
 class Back(Toy):
-    """The second agent ends at its second step, and at the fourth is not ended (``flag``) or alive again (``alive``)."""
+    """The second agent ends at its second step, and at the fourth is not ended (``flag``), or alive (``alive``)."""
 
     def __init__(self, what: str = "flag") -> None:
         super().__init__()

@@ -438,6 +438,11 @@ def test_a_limit_that_cannot_be(limit: Any, says: str) -> None:
         make_vec("faulty_envs:Sizes", {"limit": limit}, 2)
 
 
+def test_a_metric_of_the_programs_own_name() -> None:
+    with pytest.raises(UserError, match=r"info.metrics has 'return', and return_mean is a metric of the program's own"):
+        make_vec("faulty_envs:Sizes", {"metrics": ("return",)}, 2)
+
+
 @pytest.mark.parametrize("overrides", [{}, {"runner": "rollout", "rollout_length": 20}])
 def test_a_limit_that_needs_too_much_memory(monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]) -> None:
     monkeypatch.setattr("oamarl.runners.episode.memory", lambda: 8 * 10**9)

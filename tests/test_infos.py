@@ -21,6 +21,7 @@ from oamarl.run import RunConfig, Training, build
 from oamarl.runners.common import Episodes
 from oamarl.tools import check_env
 
+import toy_zoo
 from run_tools import CPU, settings, train, untimed
 
 TELLING = {"key": "toy_gym:ToyTelling-v0"}
@@ -215,6 +216,20 @@ def test_lists_of_infos_and_pettingzoo() -> None:
     assert played("toy_zoo:Telling", plan={a: [99, "terminated"] for a in "abc"}) == {"age": 9.0, "goals": 3.0}
     assert played("toy_zoo:Telling", global_random=True)["goals"] == 3.0
     assert played("toy_gym:ToyTelling-v0", 7, time_limit=2) == {"score": 2.0, "lost": 1.0}  # cut: its info so far
+
+
+def test_infos_of_those_who_left_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the environment goes on giving an empty one for them; and where infos are none at all."""
+    step = toy_zoo.Telling.step
+
+    def with_empty(self: Any, actions: dict) -> tuple:
+        *rest, infos = step(self, actions)
+        return *rest, {**{a: {} for a in self.possible_agents}, **infos}
+
+    monkeypatch.setattr(toy_zoo.Telling, "step", with_empty)
+    assert played("toy_zoo:Telling") == {"age": pytest.approx(10 / 3), "goals": 3.0}
+    monkeypatch.setattr(toy_zoo.Telling, "step", lambda self, actions: (*step(self, actions)[:-1], None))
+    assert played("toy_zoo:Telling", plan={a: [3, "truncated"] for a in "abc"}) == {}
 
 
 def test_the_time_limit_is_an_end_too() -> None:

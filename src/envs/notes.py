@@ -82,7 +82,7 @@ def numbers(infos: Iterable[Any]) -> Told:
             if number is None or name in mine or not name:
                 told.rest.setdefault(str(key), type(value).__name__)
                 continue
-            if _OWN.fullmatch(name):
+            if is_own(name):
                 name = told.renamed[str(key)] = f"info_{name}"
             mine.add(name)
             found.setdefault(name, []).append(number if math.isfinite(number) else math.nan)
@@ -111,6 +111,11 @@ def doubts(told: Told) -> list[str]:
     said = [f"info['{key}']: {renamed(key, name)}." for key, name in told.renamed.items()]
     odd = [name for name, value in told.values.items() if not math.isfinite(value)]
     return said + [f"info tells {name} as a number that is not finite: a mean with it is none." for name in odd]
+
+
+def is_own(name: str) -> bool:
+    """Whether ``<name>_mean`` is a metric of the program's own."""
+    return bool(_OWN.fullmatch(name))
 
 
 def _number(value: Any) -> float | None:

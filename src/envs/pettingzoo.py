@@ -97,7 +97,8 @@ class PettingZoo(Teller):
         """
         chosen, i_of = actions.tolist(), self._index
         acting = {a: self.spaces.move(i_of[a], chosen[i_of[a]]) for a in self._env.agents}
-        observations, rewards, terminations, truncations, infos = self._env.step(acting)
+        observations, rewards, terminations, truncations, told = self._env.step(acting)
+        infos: Mapping[Any, Any] = told if isinstance(told, Mapping) else {}
         self._time += 1
         out.reward[...] = 0
         for agent, reward in rewards.items():
@@ -112,8 +113,8 @@ class PettingZoo(Teller):
                 out.agent_terminated[i_of[agent]] = True
             if cut or terminations.get(agent, False):
                 left.discard(agent)
-            if agent not in left and isinstance(told := infos.get(agent), Mapping):
-                self._parting[agent] = dict(told)
+            if agent not in left and isinstance(infos.get(agent), Mapping):
+                self._parting[agent] = dict(infos[agent])
         left -= self._returned(left, before)
         self._see(observations, infos, left, out)
         took_part = self._took_part
@@ -121,7 +122,7 @@ class PettingZoo(Teller):
         out.terminated[...] = over and ended
         out.truncated[...] = (over and not ended) or (not over and self._time >= self.info.episode_limit)
         if self.listener is not None and (out.terminated or out.truncated):
-            last = self._parting | {a: infos[a] for a in self.agents if a in infos}
+            last = self._parting | {a: infos[a] for a in acting if a in infos}
             self.listener.told([last[a] for a in self.agents if a in last])
 
     def _returned(self, there: set[Any], ended: np.ndarray) -> set[Any]:

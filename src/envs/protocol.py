@@ -10,6 +10,7 @@ import numpy as np
 
 from ..components.errors import UserError
 from .base import Env, EnvInfo
+from .notes import is_own
 from .own_random import OwnRandom
 
 #: the most that a size can be: beyond it no array could have that many rows
@@ -34,6 +35,8 @@ def faulty_size(info: EnvInfo) -> str:
             return f"info.{name}={sizes} and info.{size}={getattr(info, size)} do not fit."
     if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
         return f"info.metrics={info.metrics!r} must be a tuple of names."
+    for name in filter(is_own, info.metrics):
+        return f"info.metrics has '{name}', and {name}_mean is a metric of the program's own: give it another name."
     return ""
 
 

@@ -116,6 +116,12 @@ def test_an_end_that_is_taken_back(capsys: pytest.CaptureFixture[str], words: tu
     assert "Warning" not in everything
 
 
+def test_an_episode_that_does_not_end_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    status, wrong, _, _ = check(capsys, ROOM, "with", "env_args.fault=endless")
+    assert status == 1
+    assert wrong == ["after step 6 (seed 0) the episode goes on, and info.episode_limit=6."]
+
+
 def test_several_findings_in_one_go(capsys: pytest.CaptureFixture[str], no_workers: None) -> None:
     _, wrong, _, _ = check(capsys, ROOM, "with", "env_args.fault=padding")
     assert len(wrong) == 1

@@ -280,4 +280,4 @@ def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> N
             "nobody", f"{at} no agent is alive{' (reset writes out.alive)' if t == 0 else ' and the episode goes on'}."
         )
     if t >= info.episode_limit and not over:
-        report.find("limit", f"{at} {goes_on(info)}.")
+        report.find("endless", f"{at} {goes_on(info)}.")

@@ -180,8 +180,8 @@ class Checks:
         except Exception as exc:
             self.report.find("pickle", f"env_args cannot be sent to a worker process: {exc}.")
             return
-        if self.report.kinds & {"seed", "leftover", "shared"}:
-            return  # they would differ for that reason
+        if self.report.kinds & {"seed", "leftover", "shared", "endless"}:
+            return  # they would differ, or stop, for that reason
         for backend in ("serial", "process", "native") if is_native(self.env) else ("serial", "process"):
             try:
                 with self.report.during(f"backend={backend}"):

@@ -42,7 +42,7 @@ class Curve:
 
     def remember(self, played: Episodes, scalars: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
         """Take in what an iteration played and what its update returned."""
-        for name in ("returns", "lengths", "metrics"):
+        for name in ("returns", "lengths", "metrics", "notes"):
             getattr(self.window, name).extend(getattr(played, name))
         for name, value in scalars.items():
             self.sums.setdefault(name, []).append(value)
@@ -99,7 +99,7 @@ class Curve:
             "elapsed": self.elapsed, "seconds": dict(self.seconds), "sums": self.sums, "pending": list(self.pending),
             "window": {
                 "returns": [r.tolist() for r in self.window.returns], "lengths": list(self.window.lengths),
-                "metrics": [m.tolist() for m in self.window.metrics],
+                "metrics": [m.tolist() for m in self.window.metrics], "notes": list(self.window.notes),
             },
             "latest_return": self.latest_return, "time_runner": [self.runner.time_env, self.runner.time_act],
         }  # fmt: skip
@@ -110,8 +110,10 @@ class Curve:
         self.sums = {k: list(v) for k, v in state["sums"].items()}
         window = state["window"]
         self.window = Episodes(
-            [np.array(r) for r in window["returns"]], list(window["lengths"]), [np.array(m) for m in window["metrics"]]
-        )
+            [np.array(r) for r in window["returns"]], list(window["lengths"]), [np.array(m) for m in window["metrics"]],
+            # an older version kept none
+            [dict(n) for n in window.get("notes", [{}] * len(window["lengths"]))],
+        )  # fmt: skip
         self.latest_return = state["latest_return"]
         self.runner.time_env, self.runner.time_act = state["time_runner"]
         self.pending = [(name, t, {k: np.asarray(v) for k, v in x.items()}) for name, t, x in state["pending"]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from .components.video import Video, check_target
 from .envs.base import EnvInfo
 from .envs.rendering import Watched
 from .envs.vec import VecConfig, VecEnv, make_vec
-from .runners.common import Episodes
+from .runners.common import Episodes, told
 from .team import Memory, Team
 
 #: Episodes that a video shows unless told otherwise.
@@ -70,7 +70,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Episode:
-    """One played episode: its number, its seed, the agents' own returns [N], length, how it ended, its extras [M]."""
+    """One played episode: its number, its seed, the agents' own returns [N], length, how it ended, its extras [M], and
+    the numbers that its info told at the end."""
 
     number: int
     seed: int
@@ -78,6 +79,7 @@ class Episode:
     length: int
     terminated: bool
     metrics: np.ndarray
+    notes: dict[str, float] = field(default_factory=dict)
 
 
 class _Slot:
@@ -143,8 +145,8 @@ def play(
             if over:
                 del slots[b]
                 free.append(b)
-                metrics = out.metrics[b].astype(np.float64)
-                played.append(Episode(s.number, s.seed, s.returns, s.length, bool(out.terminated[b]), metrics))
+                metrics, notes, ended = out.metrics[b].astype(np.float64), vec.notes.read(b), bool(out.terminated[b])
+                played.append(Episode(s.number, s.seed, s.returns, s.length, ended, metrics, notes))
                 if done is not None:
                     done()
         begin(free)
@@ -196,8 +198,8 @@ def _film(team: Team, plan: Plan, count: int, done: Callable[[], None] | None) -
 
 
 def statistics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, Any]:
-    """Return descriptions (see :func:`components.statistics.describe`) of the team's return, each agent's, lengths
-    and the environment's extras.
+    """Return descriptions (see :func:`components.statistics.describe`) of the team's return, each agent's, lengths,
+    the environment's extras and what its infos told.
 
     ``agents`` is empty where each agent's reward already is the team's.
     """
@@ -207,7 +209,8 @@ def statistics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[s
         "return": describe([plan.team_return(r, info) for r in returns]),
         "agents": agents,
         "length": describe([e.length for e in episodes]),
-        "metrics": {name: describe([e.metrics[m] for e in episodes]) for m, name in enumerate(info.metrics)},
+        "metrics": {name: describe([e.metrics[m] for e in episodes]) for m, name in enumerate(info.metrics)}
+        | {name: describe(values) for name, values in told([e.notes for e in episodes]).items()},
     }
 
 
@@ -232,7 +235,8 @@ def report(team: Team, plan: Plan, episodes: Sequence[Episode]) -> dict[str, Any
                 {
                     "episode": e.number, "seed": e.seed, "return": plan.team_return(e.returns, info),
                     "agent_returns": e.returns.tolist(), "length": e.length, "terminated": e.terminated,
-                    **({"metrics": dict(zip(info.metrics, e.metrics.tolist(), strict=True))} if info.metrics else {}),
+                    **({"metrics": dict(zip(info.metrics, e.metrics.tolist(), strict=True)) | e.notes}
+                       if info.metrics or e.notes else {}),
                 }
                 for e in episodes
             ],
@@ -269,5 +273,5 @@ def logged_metrics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> di
     returns = [e.returns for e in episodes]
     if plan.common_reward:
         returns = [np.full(info.n_agents, plan.team_return(r, info)) for r in returns]
-    played = Episodes(returns, [e.length for e in episodes], [e.metrics for e in episodes])
+    played = Episodes(returns, [e.length for e in episodes], [e.metrics for e in episodes], [e.notes for e in episodes])
     return played.scalars(info, plan.common_reward, "test_")

@@ -36,6 +36,7 @@ from .components.signals import Stop, Terminated
 from .components.trackers import Trackers, TrackersConfig
 from .components.trackers import check as check_trackers
 from .components.waiting import will_exit
+from .envs.said import begin_run
 
 
 @dataclass
@@ -119,6 +120,7 @@ def execute(
     if trackers is not None:
         check_trackers(trackers)
     parent = run_parent(values).absolute()
+    begin_run()
     stored, facts = storable(values), _facts(values, info or {})
     check_writable(parent)
     handler = _Warnings()

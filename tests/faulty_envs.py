@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from oamarl.envs.base import Arrays
+from oamarl.envs.base import Arrays, EnvInfo
 
 from toy_envs import MixedLength, Toy
 
@@ -201,3 +202,59 @@ class NoLegal(Toy):
     def _take_away(self, out: Arrays) -> None:
         if self.time == self.when and self.seed % 2 == 0:
             out.avail[1] = False
+
+
+class Endless(Toy):
+    """Never over, or ``late`` steps after its limit."""
+
+    def __init__(self, limit: int = 6, late: int = 10**9, seeds: list | None = None) -> None:
+        super().__init__(limit)
+        self.late, self.seeds = late, seeds
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        wrong = self.seeds is None or self.seed in self.seeds
+        out.truncated[...] = self.time >= self.limit + (self.late if wrong else 0)
+
+
+class EndlessBatch:
+    """The same, of B slots."""
+
+    native = True
+
+    def __init__(self, n_slots: int, limit: int = 6) -> None:
+        self.info = EnvInfo("EndlessBatch", 1, 2, 2, 2, limit, (2,), (2,))
+
+    def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
+        out.obs[slots] = out.state[slots] = 0
+        out.avail[slots] = out.alive[slots] = True
+
+    def step(self, actions: np.ndarray, active: np.ndarray, out: Arrays) -> None:
+        out.reward[active] = 1
+
+    def close(self) -> None:
+        pass
+
+
+class Sizes(Toy):
+    """It says ``limit`` and ``metrics`` of itself."""
+
+    def __init__(self, limit: Any = 6, metrics: Any = ("reward_sum",)) -> None:
+        super().__init__()
+        self.info = replace(self.info, episode_limit=limit, metrics=metrics)
+
+
+class Back(Toy):
+    """The second agent ends at its second step, and at the fourth is not ended (``flag``), or alive (``alive``)."""
+
+    def __init__(self, what: str = "flag") -> None:
+        super().__init__()
+        self.what = what
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        back = self.time >= 4
+        ended = self.time >= 2
+        out.agent_terminated[1] = ended and not (back and self.what == "flag")
+        out.alive[1] = not ended or (back and self.what == "alive")
+        out.avail[1] = [True, bool(out.alive[1])]

@@ -99,6 +99,29 @@ def test_warnings_are_not_errors(capsys: pytest.CaptureFixture[str], no_workers:
     assert any(says in note for note in notes), everything
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("gymma", "with", "env_args.key=toy_gym:ToyRespawning-v0"), "after step 3 .seed 0. agent 1 is no longer term"),
+        (("gymma", "with", "env_args.key=toy_zoo:Returning"), "after step 4 .seed 0. agent a is no longer terminated"),
+        (("faulty_envs:Back",), "after step 4 .seed 0. agent 1 is no longer agent_terminated"),
+        (("faulty_envs:Back", "with", "env_args.what=alive"), "after step 4 .seed 0. agent 1 is agent_terminated and"),
+    ],
+)
+def test_an_end_that_is_taken_back(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], says: str) -> None:
+    status, wrong, _, everything = check(capsys, *words)
+    assert status == 1, everything
+    assert any(re.search(says, sentence) for sentence in wrong), wrong
+    assert len(wrong) == 1
+    assert "Warning" not in everything
+
+
+def test_an_episode_that_does_not_end_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    status, wrong, _, _ = check(capsys, ROOM, "with", "env_args.fault=endless")
+    assert status == 1
+    assert wrong == ["after step 6 (seed 0) the episode goes on, and info.episode_limit=6."]
+
+
 def test_several_findings_in_one_go(capsys: pytest.CaptureFixture[str], no_workers: None) -> None:
     _, wrong, _, _ = check(capsys, ROOM, "with", "env_args.fault=padding")
     assert len(wrong) == 1

@@ -22,6 +22,7 @@ from oamarl.components.records import read_metrics
 from oamarl.components.seeding import episode_seed
 from oamarl.envs import launch, process, vec
 from oamarl.envs.process import ProcessVec
+from oamarl.envs.said import begin_run
 from oamarl.envs.vec import EnvError, SerialVec, make_vec
 from oamarl.run import build
 
@@ -355,6 +356,146 @@ def test_a_game_that_has_terminated_needs_no_legal_action_and_one_that_was_cut_d
 
 
 # -- nothing is left behind ----------------------------------------------------------------------------------------
+
+
+# -- episodes that do not end, and ends that are taken back ---------------------------------------------------------
+
+OUTLIVES = r"its limit: after step 6 \(slot {}, episode seed {}\) the episode goes on, and info.episode_limit=6\."
+
+
+@pytest.mark.parametrize("env", ["Endless", "EndlessBatch"])
+@pytest.mark.parametrize("backend", ["serial", "process", "native"])
+def test_an_episode_stops_the_run_at_its_limit(backend: str, env: str) -> None:
+    if backend == "native" and env == "Endless":
+        pytest.skip("it steps one slot")
+    made = make_vec(f"faulty_envs:{env}", {}, 3, backend=backend, workers=2, on_worker_death="restart")
+    try:
+        made.reset(np.arange(3), np.array([7, 8, 9]))
+        actions = np.zeros((3, made.info.n_agents), np.int64)
+        for _ in range(3):
+            made.step(actions, np.ones(3, bool))
+        made.reset(np.array([0]), np.array([10]))  # the others are ahead of it now
+        for _ in range(2):
+            made.step(actions, np.ones(3, bool))
+        with pytest.raises(EnvError, match=OUTLIVES.format(1, 8)):
+            made.step(actions, np.array([True, True, False]))
+        assert made.worker_restarts == 0  # another worker would do the same
+    finally:
+        made.close()
+
+
+def test_one_step_too_many_and_one_slot_of_several() -> None:
+    made = make_vec("faulty_envs:Endless", {"late": 1, "seeds": [9]}, 2, backend="serial")
+    made.reset(np.arange(2), np.array([8, 5]))
+    for episode in range(3):
+        for _ in range(6):
+            made.step(np.zeros((2, 2), np.int64), np.ones(2, bool))
+        assert made.arrays.truncated.all()
+        made.reset(np.arange(2), np.array([8, 5 + 2 * (episode == 2) + episode]))
+    for _ in range(5):
+        made.step(np.zeros((2, 2), np.int64), np.ones(2, bool))
+    with pytest.raises(EnvError, match=OUTLIVES.format(1, 9)):
+        made.step(np.zeros((2, 2), np.int64), np.ones(2, bool))
+
+
+@pytest.mark.parametrize("backend", ["serial", "process"])
+@pytest.mark.parametrize("overrides", [{}, {"runner": "rollout", "rollout_length": 20}])
+def test_training_tests_and_random_stepping_stop_there(backend: str, overrides: dict[str, Any]) -> None:
+    asked = settings("mappo", "faulty_envs:Endless", {}, backend=backend, workers=2, **overrides)
+    for act in (lambda r: r.run(), lambda r: r.test(3, True), lambda r: r.vec.wander(60.0, 0)):
+        runner, _, _ = build(asked, CPU)
+        try:
+            with pytest.raises(EnvError, match=OUTLIVES.format(r"\d", r"\d+")):
+                act(runner)
+        finally:
+            runner.close()
+
+
+def test_random_play_stops_there() -> None:
+    asked = settings("seps", "faulty_envs:Endless", {})
+    with pytest.raises(EnvError, match="outlives its limit"):
+        build(asked, CPU)
+
+
+def test_the_program_says_so_and_the_run_is_failed(program: Program, tmp_path: Path) -> None:
+    done = call(program, tmp_path, {}, "faulty_envs:Endless")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "the episode goes on, and info.episode_limit=6." in done.stderr
+    (run,) = tmp_path.glob("sacred/*/*/1/run.json")
+    assert json.loads(run.read_text())["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        (0, "=0 must be a whole number of at least 1"), (-3, "at least 1"), (2.5, "at least 1"),
+        (True, "at least 1"), (None, "at least 1"), (10**12, "a whole number of at most 1,000,000,000"),
+    ],
+)  # fmt: skip
+def test_a_limit_that_cannot_be(limit: Any, says: str) -> None:
+    with pytest.raises(UserError, match=f"'faulty_envs:Sizes' cannot be used: info.episode_limit.*{says}"):
+        make_vec("faulty_envs:Sizes", {"limit": limit}, 2)
+
+
+def test_a_metric_of_the_programs_own_name() -> None:
+    with pytest.raises(UserError, match=r"info.metrics has 'return', and return_mean is a metric of the program's own"):
+        make_vec("faulty_envs:Sizes", {"metrics": ("return",)}, 2)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"runner": "rollout", "rollout_length": 20}])
+def test_a_limit_that_needs_too_much_memory(monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]) -> None:
+    monkeypatch.setattr("oamarl.runners.episode.memory", lambda: 8 * 10**9)
+    with pytest.raises(UserError, match=r"more memory than there is: info.episode_limit=1000000000 of .*has 8 GB"):
+        build(settings("mappo", "faulty_envs:Sizes", {"limit": 10**9}, **overrides), CPU)
+
+
+@pytest.mark.parametrize("backend", ["serial", "process"])
+@pytest.mark.parametrize(
+    ("env", "args", "says"),
+    [
+        ("faulty_envs:Back", {}, "after step 4 (slot 0, episode seed 5) agent 1 is no longer terminated"),
+        ("faulty_envs:Back", {"what": "alive"}, "after step 4 (slot 0, episode seed 5) agent 1 is alive again"),
+        ("gymma", {"key": "toy_gym:ToyRespawning-v0"}, "after step 3 (slot 0, episode seed 5) agent 1 is no longer"),
+        ("gymma", {"key": "toy_zoo:Returning", "time_limit": 9}, "after step 4 (slot 0, episode seed 5) agent a is no"),
+    ],
+)
+def test_an_end_that_is_taken_back_is_said_once(
+    backend: str, env: str, args: dict[str, Any], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begin_run()
+    for _ in range(2):  # a run's environments and those of its tests
+        made = make_vec(env, args, 4, backend=backend, workers=2)
+        try:
+            for first in (5, 50):
+                made.reset(np.arange(4), np.arange(4) + first)
+                while (active := ~(made.arrays.terminated | made.arrays.truncated)).any():
+                    made.step(made.arrays.avail.argmax(-1), active)
+        finally:
+            made.close()
+    lines = [line for line in capfd.readouterr().err.splitlines() if "Warning" in line]
+    assert len(lines) == 1
+    assert f"takes an agent's end back: {says}" in lines[0]
+    assert lines[0].endswith("an agent's end is for good.")
+
+
+def test_sound_ends_are_not_said_to_be_taken_back(capfd: pytest.CaptureFixture[str]) -> None:
+    begin_run()
+    for env in ("toy_envs:EarlyEnd", "toy_envs:MixedLength", "maze"):
+        runner, _, _ = build(settings("mappo", env, {}, head_gain=1.0), CPU)
+        try:
+            for _ in range(3):
+                runner.run()
+        finally:
+            runner.close()
+    assert "Warning" not in capfd.readouterr().err
+
+
+def test_the_program_warns_in_the_runs_log(program: Program, tmp_path: Path) -> None:
+    done = call(program, tmp_path, {}, "faulty_envs:Back")
+    assert done.returncode == 0, done.stderr
+    (log,) = tmp_path.glob("sacred/*/*/1/run.log")
+    assert log.read_text().count("takes an agent's end back") == 1
 
 
 def gone(pid: int, seconds: float = 20.0) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from faulty_envs import in_worker
 
 
 class RaggedGym(gymnasium.Env):
@@ -126,3 +128,44 @@ class Outside(gymnasium.Env):
 
 
 gymnasium.register("ToyOutside-v0", entry_point=Outside, max_episode_steps=5)
+
+
+class Telling(RaggedGym):
+    """An episode of ``2 + seed % 4`` steps whose last info tells things; ``won`` only where the seed is odd.
+
+    ``dies``: seeds in whose first step the process ends, if it is a worker.
+    """
+
+    def __init__(self, crowd: int = 0, dies: list | None = None, per_agent: bool = False) -> None:
+        super().__init__(ends=(99, 99), max_steps=99)
+        self.crowd, self.dies, self.per_agent = crowd, dies or [], per_agent
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        self.number = int(seed or 0)
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        if self.number in self.dies and in_worker():
+            os._exit(5)
+        look, rewards, _, _, _ = super().step(action)
+        over = self.time >= 2 + self.number % 4
+        info: dict[str, Any] = {"score": np.float32(self.time), "lost": not over}  # only the last is looked at
+        if over:
+            info = {"score": np.int64(self.number % 7), "lost": self.number % 2 == 0, "map": "small", "path": [1, 2],
+                    "episode": {"r": 1.0, "l": 3}, "return": 5, "time left/s": 0.5}  # fmt: skip
+            info |= {"won": True} if self.number % 2 else {}
+            info |= {f"k{i}": i for i in range(self.crowd)}
+        told: Any = [info, {"score": 1.0}] if self.per_agent else info
+        return look, rewards, over, False, told
+
+
+class Respawning(RaggedGym):
+    """The second agent's flag is set at its second step alone; six steps."""
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        look, rewards, _, _, info = super().step(action)
+        return look, rewards, [False, self.time == 2], self.time >= 6, info
+
+
+gymnasium.register("ToyTelling-v0", entry_point=Telling, max_episode_steps=50)
+gymnasium.register("ToyRespawning-v0", entry_point=Respawning, max_episode_steps=50)

@@ -114,3 +114,32 @@ class Nobody(Leaving):
 
 class Thing:
     """No environment at all."""
+
+
+class Telling(Leaving):
+    """Infos tell each agent's step as ``age``, and of c alone ``goals``; one dict for ever, as environments have it."""
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, ...]:
+        *rest, infos = super().step(actions)
+        for agent in infos:
+            infos[agent] |= {"age": self.time} | ({"goals": 3} if agent == "c" else {})
+        self.kept = getattr(self, "kept", {})
+        self.kept.clear()
+        self.kept.update(infos)
+        return *rest, self.kept
+
+
+class Returning(Leaving):
+    """Agent a is back among the agents two steps after its end."""
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict, ...]:
+        if "a" in self.agents and self.time >= 4:
+            self.agents.remove("a")
+            self.acted.append(actions)
+            out = super().step({k: v for k, v in actions.items() if k != "a"})
+        else:
+            out = super().step(actions)
+        if self.time >= 4 and self.agents:
+            self.agents = ["a", *self.agents]
+            out[0]["a"] = np.full(2, self.time + 0.5, np.float32)
+        return out

@@ -127,11 +127,17 @@ def _pairs(path: Path) -> Iterator[tuple[str, str]]:
                 yield name.strip(), value.strip()
 
 
-def _ram_gb() -> float | None:
+def memory() -> int | None:
+    """Return the memory of the machine in bytes."""
     for name, value in _pairs(_PROC / "meminfo"):
         if name == "MemTotal":
-            return round(int(value.split()[0]) * 1024 / 1e9, 1)
+            return int(value.split()[0]) * 1024
     return None
+
+
+def _ram_gb() -> float | None:
+    size = memory()
+    return None if size is None else round(size / 1e9, 1)
 
 
 def _version(package: str) -> str | None:

@@ -18,7 +18,7 @@ from .base import Arrays, BatchedEnv, Env, EnvInfo
 from .closing import close_all, only_here
 from .constructors import constructor
 from .foreign_args import Fitted, fit
-from .protocol import build_one
+from .protocol import build_one, faulty_size
 
 #: What a worker does with an environment.
 BUILDING, RESETTING, STEPPING = range(3)
@@ -29,6 +29,10 @@ started_again = False
 class EnvError(RunError):
     """An environment failed in the middle of a run; the message names the slot and its episode's seed, and ends with
     the environment's own traceback or stack."""
+
+
+class Unsound(EnvError):
+    """An environment is not what it says: nothing that starting it again would mend."""
 
 
 def factory(env: str) -> Any:
@@ -118,11 +122,26 @@ def make_info(env: str, env_args: Mapping[str, Any]) -> EnvInfo:
     """Return the sizes of an environment (one instance is built and closed again).
 
     Raises:
-        UserError: as for :func:`make_env`.
+        UserError: as for :func:`make_env`, or sizes that cannot be.
     """
     instance = make_env(env, env_args)
     close_all([instance.close], env)
-    return instance.info
+    return sound(instance.info, env)
+
+
+def sound(info: EnvInfo, env: str) -> EnvInfo:
+    """Return ``info``.
+
+    Args:
+        env: the environment's name, for the message.
+
+    Raises:
+        UserError: sizes that cannot be.
+    """
+    fault = faulty_size(info)
+    if fault:
+        raise UserError(f"The environment '{env}' cannot be used: {fault}")
+    return info
 
 
 class _OneSlot:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -14,8 +14,11 @@ from ..components.errors import UserError
 from ..components.waiting import within
 from .base import Arrays, Env, EnvInfo
 from .closing import CLOSE_SECONDS
+from .notes import NOT_BACK, Told, listen, numbers
 from .own_random import OwnRandom
+from .protocol import faulty_size
 from .spaces import AgentSpaces
+from .watch import FOR_GOOD, goes_on
 
 #: what an episode is compared by, in the order in which differences are named
 FIELDS = tuple(f.name for f in fields(Arrays))
@@ -144,6 +147,19 @@ class Player:
         found = getattr(inner, "spaces", None)
         if isinstance(found, AgentSpaces):
             found.watch = self.complaints
+        self.infos, self._returned = Told(), ""
+        listen(self.env, self)
+
+    def told(self, infos: Sequence[Any]) -> None:
+        """Remember what infos hold at an episode's end."""
+        told = numbers(infos)
+        for mine, found in ((self.infos.values, told.values), (self.infos.renamed, told.renamed),
+                            (self.infos.rest, told.rest)):  # fmt: skip
+            mine |= found  # type: ignore[operator]
+
+    def back(self, agent: Any) -> None:
+        """Remember an agent whose end is taken back."""
+        self._returned = str(agent)
 
     def _snapshot(self, at: str) -> Step:
         for name in FIELDS:
@@ -157,7 +173,7 @@ class Player:
 
     def reset(self, seed: int) -> Step:
         """Start an episode, with everything in the arrays that an environment must not rely on."""
-        p = self.plain
+        p, self._returned = self.plain, ""
         for name in ("reward", "terminated", "truncated", "agent_terminated", "metrics"):
             getattr(p, name)[...] = 0
         p.obs[...] = p.state[...] = np.nan
@@ -179,6 +195,8 @@ class Player:
             self.env.step(given, self.out)
         if not np.array_equal(given, actions):
             self.report.find("actions", f"step {t} (seed {seed}) changes the actions that it was given: copy them.")
+        if self._returned:
+            self.report.find("back", f"after step {t} (seed {seed}) agent {self._returned} {NOT_BACK}: {FOR_GOOD}.")
         return self._snapshot(f"step {t} (seed {seed})")
 
     def play(
@@ -215,23 +233,10 @@ def difference(a: list[Step], b: list[Step]) -> str:
 
 
 def check_info(info: EnvInfo, report: Report) -> None:
-    """Look for sizes that contradict one another."""
-    n = info.n_agents
-    for name, low in (("n_agents", 1), ("obs_size", 1), ("state_size", 1), ("n_actions", 1), ("episode_limit", 1)):
-        value = getattr(info, name)
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-            report.find(f"info {name}", f"info.{name}={value!r} must be a whole number of at least {low}.")
-            raise Stop
-    for name, size in (("obs_sizes", "obs_size"), ("action_sizes", "n_actions")):
-        sizes = getattr(info, name)
-        if not isinstance(sizes, tuple) or len(sizes) != n:
-            report.find(f"info {name}", f"info.{name}={sizes!r} must be a tuple with one entry for each of {n} agents.")
-            raise Stop
-        if max(sizes) != getattr(info, size) or min(sizes) < 1:
-            report.find(f"info {name}", f"info.{name}={sizes} and info.{size}={getattr(info, size)} do not fit.")
-            raise Stop
-    if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
-        report.find("info metrics", f"info.metrics={info.metrics!r} must be a tuple of names.")
+    """Look for sizes that cannot be or contradict one another."""
+    fault = faulty_size(info)
+    if fault:
+        report.find("info", fault)
         raise Stop
 
 
@@ -267,7 +272,7 @@ def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> N
             report.find("dead and alive", f"{at} agent {i} is agent_terminated and alive at once.")
         if t and steps[-2]["agent_terminated"][i]:
             if not now["agent_terminated"][i]:
-                report.find("back", f"{at} agent {i} is no longer agent_terminated: an agent's end is for good.")
+                report.find("back", f"{at} agent {i} is no longer agent_terminated: {FOR_GOOD}.")
             if now["reward"][i] != 0 and not info.team_reward:
                 report.warn(
                     "late reward", f"{at} agent {i} is rewarded after its end: individual rewards do not count that."
@@ -279,4 +284,4 @@ def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> N
             "nobody", f"{at} no agent is alive{' (reset writes out.alive)' if t == 0 else ' and the episode goes on'}."
         )
     if t >= info.episode_limit and not over:
-        report.find("limit", f"{at} the episode goes on, and info.episode_limit={info.episode_limit}.")
+        report.find("endless", f"{at} {goes_on(info)}.")

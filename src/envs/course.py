@@ -55,7 +55,8 @@ class Course:
     | acting, playing | [B] float64 | seconds spent on choosing actions and on everything, by who plays from here on |
 
     ``ends`` [B, K, ...] are a slot's episodes in the order of their ends, as far as ``done`` goes: return, length,
-    metrics, seed, row, column (of the last step) and, where segments are played, the final obs, state and avail.
+    metrics, notes (see :class:`~.notes.Notes`), seed, row, column (of the last step) and, where segments are played,
+    the final obs, state and avail.
 
     ``store`` [rows, T, ...] are the steps, with the names and shapes of :class:`components.batch.Batch`.
     """
@@ -91,8 +92,14 @@ def at_layout(info: EnvInfo, n_slots: int, hidden: int, played: bool) -> Layout:
     }
 
 
-def ends_layout(info: EnvInfo, n_slots: int, most: int, final: bool) -> Layout:
-    """Return the same of ``Course.ends``, for up to ``most`` episodes of a slot; ``final``: with what was seen last."""
+def ends_layout(info: EnvInfo, n_slots: int, most: int, notes: int, final: bool) -> Layout:
+    """Return the same of ``Course.ends``.
+
+    Args:
+        most: episodes of a slot.
+        notes: numbers that an environment may tell at an episode's end.
+        final: with what was seen last.
+    """
     lead, n = (n_slots, most), info.n_agents
     seen = {
         "obs": ((*lead, n, info.obs_size), "float32"),
@@ -103,6 +110,7 @@ def ends_layout(info: EnvInfo, n_slots: int, most: int, final: bool) -> Layout:
         **dict.fromkeys(("length", "seed", "row", "column"), (lead, "int64")),
         "returns": ((*lead, n), "float64"),
         "metrics": ((*lead, len(info.metrics)), "float64"),
+        "notes": ((*lead, notes), "float64"),
         **(seen if final else {}),
     }
 

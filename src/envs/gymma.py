@@ -9,6 +9,7 @@ import numpy as np
 from ..components.errors import UserError
 from . import gym_ids
 from .base import Arrays, Env, EnvInfo
+from .notes import Teller
 from .own_random import OwnRandom
 from .pictures import gymnasium_frame
 from .quick import quicken
@@ -81,7 +82,7 @@ def notices(key: str, **given: Any) -> list[str]:
     return gym_ids.target(key).fitted(further).notices if further else []
 
 
-class Gymma:
+class Gymma(Teller):
     """One Gymnasium environment of one agent, or of several with one entry an agent in everything it gives and takes.
 
     Agents of different sizes are padded, and what is padded is illegal. ``info["action_mask"]`` (one mask an agent)
@@ -171,12 +172,15 @@ class Gymma:
         if type(terminated) is bool and not (terminated or self._some_ended):  # most steps of most games
             if truncated is True or self._time >= self.info.episode_limit:
                 out.truncated[...] = True
+                self._tell(told)
                 return
             if truncated is False:
                 return
         # one flag means all agents, a list says it agent by agent; who has ended stays ended
-        out.agent_terminated |= self._flags(terminated)
-        ended = out.agent_terminated
+        ended, flags = out.agent_terminated, self._flags(terminated)
+        if self._some_ended and flags.ndim and (ended & ~flags).any() and self.listener is not None:
+            self.listener.back(int((ended & ~flags).argmax()))
+        ended |= flags
         self._some_ended = bool(ended.any())
         if self._some_ended:
             out.alive[...] = ~ended
@@ -184,6 +188,13 @@ class Gymma:
         cut = bool((ended | self._flags(truncated)).all()) or self._time >= self.info.episode_limit
         out.terminated[...] = ended.all()
         out.truncated[...] = cut and not ended.all()
+        if cut:
+            self._tell(told)
+
+    def _tell(self, told: Any) -> None:
+        """Pass the info on that an episode ends with: one, or a list with one an agent."""
+        if self.listener is not None:
+            self.listener.told(told if isinstance(told, (list, tuple)) else (told,))
 
     def _reward(self, reward: Any, out: Arrays) -> None:
         if self._sure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -14,6 +15,11 @@ import numpy as np
 Layout = Mapping[str, tuple[tuple[int, ...], str]]
 
 _LINE = 64  # bytes; an array begins on a cache line of its own
+
+
+def nbytes(layout: Layout) -> int:
+    """Return how many bytes the arrays of a layout have."""
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
 
 
 def nameless() -> int:

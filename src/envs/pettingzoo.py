@@ -9,11 +9,12 @@ import numpy as np
 
 from ..components.errors import UserError
 from .base import Arrays, EnvInfo
+from .notes import Teller
 from .pictures import gymnasium_frame
 from .spaces import AgentSpaces
 
 
-class PettingZoo:
+class PettingZoo(Teller):
     """One parallel environment; agent i is ``possible_agents[i]`` throughout.
 
     | an agent that | alive | agent_terminated | sees and may do |
@@ -23,6 +24,7 @@ class PettingZoo:
     | was cut off (truncated) | False | False | its last observation, action 0 |
     | has not come yet | False | False | zeros, action 0 |
 
+    One that comes back after it ended by the rules stays ended; one that was cut off takes part again.
     The episode is over when no agent is left: terminated where every agent that took part ended by the rules,
     otherwise truncated. The state is the environment's own ``state()`` where it has one, else all observations.
     """
@@ -63,6 +65,7 @@ class PettingZoo:
         )  # fmt: skip
         self._time = 0
         self._took_part = np.zeros(n, bool)
+        self._parting: dict[Any, dict[Any, Any]] = {}  # agent that has left -> its last info
 
     def _state_size(self, name: str) -> int:
         """Return the size of the environment's own state, 0 where it has none; only an episode can tell."""
@@ -81,6 +84,7 @@ class PettingZoo:
         observations, infos = self._env.reset(seed=seed)
         self._time = 0
         self._took_part[:] = False
+        self._parting.clear()
         for field in (out.obs, out.reward, out.terminated, out.truncated, out.agent_terminated):
             field[...] = 0
         self._see(observations, infos, set(self._env.agents), out)
@@ -89,12 +93,12 @@ class PettingZoo:
         """Apply ``actions`` [N]; those of agents that are not there are left out.
 
         Raises:
-            ValueError: an action that is padding for its agent, numbers of other sizes than declared, or an agent
-                that comes back after its end.
+            ValueError: an action that is padding for its agent, or numbers of other sizes than declared.
         """
         chosen, i_of = actions.tolist(), self._index
         acting = {a: self.spaces.move(i_of[a], chosen[i_of[a]]) for a in self._env.agents}
-        observations, rewards, terminations, truncations, infos = self._env.step(acting)
+        observations, rewards, terminations, truncations, told = self._env.step(acting)
+        infos: Mapping[Any, Any] = told if isinstance(told, Mapping) else {}
         self._time += 1
         out.reward[...] = 0
         for agent, reward in rewards.items():
@@ -102,18 +106,31 @@ class PettingZoo:
             if value.size != 1:
                 raise ValueError(f"agent {agent} is rewarded with {value.size} numbers, and one is needed")
             out.reward[i_of[agent]] = value.item()
-        left = set(self._env.agents)
+        before, left = out.agent_terminated.copy(), set(self._env.agents)
         for agent in acting:
             cut = bool(truncations.get(agent, False))
             if terminations.get(agent, False) or (agent not in left and not cut):  # gone without a word: ended
                 out.agent_terminated[i_of[agent]] = True
             if cut or terminations.get(agent, False):
                 left.discard(agent)
+            if agent not in left and isinstance(infos.get(agent), Mapping):
+                self._parting[agent] = dict(infos[agent])
+        left -= self._returned(left, before)
         self._see(observations, infos, left, out)
         took_part = self._took_part
         over, ended = not left, bool(out.agent_terminated[took_part].all())
         out.terminated[...] = over and ended
         out.truncated[...] = (over and not ended) or (not over and self._time >= self.info.episode_limit)
+        if self.listener is not None and (out.terminated or out.truncated):
+            last = self._parting | {a: infos[a] for a in acting if a in infos}
+            self.listener.told([last[a] for a in self.agents if a in last])
+
+    def _returned(self, there: set[Any], ended: np.ndarray) -> set[Any]:
+        """Return the agents that are ``there`` again although they had ``ended`` [N]."""
+        back = {a for a in there if ended[self._index[a]]} if ended.any() else set()
+        if back and self.listener is not None:
+            self.listener.back(next(a for a in self.agents if a in back))
+        return back
 
     def _see(self, observations: Mapping[Any, Any], infos: Any, there: set[Any], out: Arrays) -> None:
         """Write observations, masks, who is there, and the state."""
@@ -126,8 +143,6 @@ class PettingZoo:
                 out.alive[i] = False
                 out.avail[i] = self.spaces.only_first
                 continue
-            if out.agent_terminated[i]:
-                raise ValueError(f"agent {agent} comes back after its end")
             out.alive[i] = self._took_part[i] = True
             told = infos.get(agent) if isinstance(infos, Mapping) else None
             outside = told.get("action_mask") if isinstance(told, Mapping) else None

@@ -18,6 +18,7 @@ from ..components.seeding import action_noise, episode_seed
 from ..modules.inference import choose
 from .base import Arrays
 from .course import AFTER, BEFORE, FINAL, Course, Job, common
+from .notes import Notes
 
 #: (obs [S, N, O], last actions [S, N], hidden [S, N, H]) -> logits [S, N, A], the next hidden state
 Policies = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -32,6 +33,7 @@ class Stepper(Protocol):
     """S slots: a worker's, or all of them (``VecEnv``)."""
 
     arrays: Arrays
+    notes: Notes
     seeds: np.ndarray
     lost: np.ndarray
 
@@ -201,6 +203,7 @@ class Player:
         ends["length"][b, k], ends["seed"][b, k] = at["step"][b], self.stepper.seeds[b]
         ends["row"][b, k], ends["column"][b, k] = row, column - 1
         ends["returns"][b, k], ends["metrics"][b, k] = at["returns"][b], out.metrics[b]
+        ends["notes"][b, k] = self.stepper.notes.values[b]
         for name in FINAL if self.job.keep else ():
             if self.job.plan is not None:
                 self.course.store[name][row, column] = getattr(out, name)[b]

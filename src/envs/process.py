@@ -29,7 +29,9 @@ from .build import BUILDING, RESETTING, STEPPING, EnvError
 from .course import Course, Job, what_is_left
 from .launch import Worker
 from .memory import Group, Layout, Memory
+from .notes import Notes, notes_layout
 from .play import Policies
+from .said import Letters, report
 from .vec import VecEnv, usable_cores
 from .worker import orders_layout
 
@@ -47,7 +49,8 @@ class _Fault:
 
     text: str
     slot: int  # that it was busy with; -1: none
-    user: bool = False  # a mistake of the user's: starting again would not mend it
+    user: bool = False  # a mistake of the user's
+    final: bool = False  # starting again would not mend it
 
 
 class ProcessVec(VecEnv):
@@ -78,14 +81,17 @@ class ProcessVec(VecEnv):
             OSError: the system has no more processes, memory or file descriptors.
         """
         self._memory = Memory()
-        shown, orders = self._memory.add(Arrays.layout(info, n_slots)), self._memory.add(orders_layout(info, n_slots))
+        layouts = Arrays.layout(info, n_slots), orders_layout(info, n_slots), notes_layout(n_slots)
+        shown, orders, notes = (self._memory.add(layout) for layout in layouts)
         arrays = Arrays(**shown.arrays(self._memory.descriptor))
         self._orders = orders.arrays(self._memory.descriptor)
-        super().__init__(info, arrays, self._orders["seeds"], self._orders["steps"])
+        told = Notes(**notes.arrays(self._memory.descriptor))
+        super().__init__(info, arrays, self._orders["seeds"], self._orders["steps"], told)
+        self._letters = Letters(self._orders["letters"])
         self.workers = workers
         self._busy = self._orders["busy"]
         self._busy[:] = -1, 0, BUILDING
-        self._job = {"env": env, "env_args": dict(env_args), "arrays": shown, "orders": orders}
+        self._job = {"env": env, "env_args": dict(env_args), "arrays": shown, "orders": orders, "notes": notes}
         reset = ("reset_timeout", reset_timeout)
         self._limits = {BUILDING: reset, RESETTING: reset, STEPPING: ("step_timeout", step_timeout)}
         self._rooms: list[tuple[dict[str, np.ndarray], Group]] = []
@@ -145,7 +151,10 @@ class ProcessVec(VecEnv):
             raise EnvError(self._broken)
         # until the last reply is in, an interruption leaves replies in the pipes that nobody would match to commands
         self._broken = "A step of the environment workers was interrupted: build the environments again."
-        yield
+        try:
+            yield
+        finally:
+            self._letters.read()
         self._broken = None
 
     def room(self, layout: Layout) -> dict[str, np.ndarray]:
@@ -258,7 +267,7 @@ class ProcessVec(VecEnv):
         stack = "" if error else launch.stack_of(w, ask=not over)
         status = launch.put_away(w, self._guard)
         if error is not None and error["user"]:
-            return _Fault(error["text"], slot, user=True)
+            return _Fault(error["text"], slot, user=True, final=True)
         who = f"environment worker {w.number}"
         if error is not None:
             text = error["text"]
@@ -274,7 +283,7 @@ class ProcessVec(VecEnv):
             )
         for title, body in (("its Python stack", stack), (f"last output of {who}", "\n".join(w.output.last))):
             text += f"\n--- {title} ---\n{body.rstrip()}" if body.strip() else ""
-        return _Fault(text, slot)
+        return _Fault(text, slot, final=error is not None and error["final"])
 
     def _doing(self, slot: int, kind: int) -> str:
         if kind == BUILDING:
@@ -291,7 +300,7 @@ class ProcessVec(VecEnv):
 
     def _put_in_its_place(self, w: Worker, fault: _Fault, look: Callable[[Worker, int], None]) -> Worker:
         """Start a worker that failed again, after a ``look`` at what it has left, and return the new one; or raise."""
-        if fault.user or not self._restart:
+        if fault.final or not self._restart:
             self._fail(fault)
         look(w, fault.slot)
         return self._start_again(w, fault)
@@ -327,7 +336,7 @@ class ProcessVec(VecEnv):
                 times = f"{self._deaths[slot]} times without finishing an episode in between"
                 self._fail(_Fault(f"Slot {slot} ended its worker {times}; the last time: {again.text}", slot))
             self.worker_restarts += 1
-            launch.report(f"{again.text}\nEnvironment worker {w.number} is started again; the episodes in it are lost.")
+            report(f"{again.text}\nEnvironment worker {w.number} is started again; the episodes in it are lost.")
             self._busy[w.number] = -1, 0, BUILDING
             try:
                 w = launch.start(w.number, w.first, w.last, self._memory.descriptor, self._guard)
@@ -337,7 +346,7 @@ class ProcessVec(VecEnv):
             self._workers[w.number] = w
             self._brief(w, again=True)
             again = next((f for _, f in self._answers([w])), None)
-            if again is not None and again.user:
+            if again is not None and again.final:
                 self._fail(again)
         return w
 

@@ -18,6 +18,8 @@ from ..components.errors import UserError
 from .base import Arrays
 from .build import check_env_args, constructor_args, factory, is_native, make_env
 from .closing import close_all
+from .notes import Notes, listen
+from .slots import Ear
 from .vec import NativeVec, VecEnv
 from .watch import Watch
 
@@ -55,8 +57,11 @@ class Watched(VecEnv):
             super().__init__(self._env.info, self._inner.arrays, self._inner.seeds, self._inner.steps)
         else:
             self._env = make_env(env, args)
-            super().__init__(self._env.info, Arrays.allocate(self._env.info, 1), *np.zeros((2, 1), np.int64))
-            self._watch = Watch(env, self.arrays, self.seeds, self.steps)
+            info = self._env.info
+            seeds, steps = np.zeros((2, 1), np.int64)
+            super().__init__(info, Arrays.allocate(info, 1), seeds, steps, Notes.allocate(1))
+            self._watch = Watch(info, self.arrays, self.seeds, self.steps)
+            listen(self._env, Ear(self._watch, self.notes, 0))
         if not callable(getattr(self._env, "render", None)):
             self.close()
             raise UserError(f"The environment '{env}' cannot be drawn: it has no render().")
@@ -66,6 +71,7 @@ class Watched(VecEnv):
             self._inner.reset(slots, seeds)
         else:
             self._watch.begin(slots, seeds)
+            self.notes.begin(slots)
             self._env.reset(int(seeds[0]), self.arrays.slot(0))
             self._watch.check()
 
@@ -73,8 +79,8 @@ class Watched(VecEnv):
         if self._inner is not None:
             self._inner.step(actions, active)
         else:
-            self._env.step(actions[0], self.arrays.slot(0))
             self.steps += active
+            self._env.step(actions[0], self.arrays.slot(0))
             self._watch.check()
 
     def frame(self) -> np.ndarray:

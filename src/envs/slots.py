@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from ..components.errors import UserError
 from .base import Arrays, Env
 from .build import BUILDING, RESETTING, STEPPING, EnvError, make_env
 from .closing import close_all, only_here
+from .notes import NOT_BACK, Notes, listen, numbers, renamed
+from .said import CROWD, RENAMED, Say, say_once
 from .watch import Watch
 
 
@@ -21,6 +23,7 @@ class Slots:
 
     Attributes:
         arrays: what they show.
+        notes: what their environments tell at an episode's end.
         seeds, steps: [S] int64, of each slot's episode.
         lost: [S] bool, never: where this process fails, it fails.
     """
@@ -32,18 +35,22 @@ class Slots:
         arrays: Arrays,
         seeds: np.ndarray,
         steps: np.ndarray,
+        notes: Notes,
         first: int = 0,
         busy: np.ndarray | None = None,
+        say: Say = say_once,
     ) -> None:
         """Build an environment for each row of ``arrays``; slots are counted from 0 here.
 
         Args:
             seeds, steps: [S] int64 to be kept up to date.
+            notes: takes the numbers that environments tell in their infos.
             first: number of the first slot in the whole run.
             busy: [3] int64 that always holds the slot that is being built, reset or stepped (its number in the whole
                 run, -1 for none), how many such calls there were, and which of them it is.
+            say: takes warnings.
         """
-        self.arrays, self.seeds, self.steps, self.first = arrays, seeds, steps, first
+        self.arrays, self.seeds, self.steps, self.notes, self.first = arrays, seeds, steps, notes, first
         self.process = os.getpid()
         self.lost = np.zeros(len(seeds), bool)
         self.busy = np.array([-1, 0, 0]) if busy is None else busy
@@ -54,7 +61,9 @@ class Slots:
             self.envs.append(make_env(env, env_args))
         self.busy[0] = -1
         self.rows = [arrays.slot(i) for i in range(len(seeds))]
-        self.watch = Watch(self.envs[0].info.name, arrays, seeds, steps, first)
+        self.watch = Watch(self.envs[0].info, arrays, seeds, steps, first, say)
+        for i, built in enumerate(self.envs):
+            listen(built, Ear(self.watch, notes, i))
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Start episodes in ``slots`` [k] from ``seeds`` [k].
@@ -64,6 +73,7 @@ class Slots:
             EnvError: an environment failed (the cause is chained).
         """
         self.watch.begin(slots, seeds)
+        self.notes.begin(slots)
         self.busy[2] = RESETTING
         for i, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
             self._call("reset", i, self.envs[i].reset, seed)
@@ -75,7 +85,7 @@ class Slots:
 
         Raises:
             UserError: an agent has no legal action.
-            EnvError: an environment failed (the cause is chained).
+            EnvError: an environment failed (the cause is chained), or an episode outlives its limit.
         """
         self.steps += active
         self.busy[2] = STEPPING
@@ -105,4 +115,32 @@ class Slots:
 
     def close(self) -> None:
         """Close every environment."""
-        close_all([env.close for env in self.envs], self.watch.name)
+        close_all([env.close for env in self.envs], self.watch.info.name)
+
+
+class Ear:
+    """Takes what an environment tells beside its arrays: numbers go to the notes, and warnings to the watch.
+
+    Args:
+        watch, notes: of the slots.
+        slot: which of them it is.
+    """
+
+    def __init__(self, watch: Watch, notes: Notes, slot: int) -> None:
+        self._watch, self._notes, self._slot = watch, notes, slot
+
+    def told(self, infos: Sequence[Any]) -> None:
+        """Note the numbers of the episode that ends."""
+        told, name = numbers(infos), self._watch.info.name
+        for key, other in told.renamed.items():
+            self._watch.say(RENAMED, f"The environment '{name}' tells '{key}' in its info: {renamed(key, other)}.")
+        if not self._notes.write(self._slot, told.values):
+            self._watch.say(
+                CROWD,
+                f"The environment '{name}' tells more numbers in its info than can be logged: {self._notes.width} of "
+                "them are, those that came first.",
+            )
+
+    def back(self, agent: Any) -> None:
+        """Warn of an agent whose end is taken back."""
+        self._watch.back(self._slot, agent, NOT_BACK)

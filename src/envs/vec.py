@@ -22,10 +22,11 @@ import numpy as np
 from ..components.config import key
 from ..components.errors import UserError, nearest, one_of
 from .base import Arrays, BatchedEnv, EnvInfo
-from .build import EnvError, check_env_args, constructor_args, factory, is_native, make_info
+from .build import EnvError, check_env_args, constructor_args, factory, is_native, make_info, sound
 from .closing import close_all, only_here
 from .course import Course, Job
 from .memory import Layout
+from .notes import Notes
 from .play import Player, Policies
 from .slots import Slots
 from .wander import wander
@@ -80,6 +81,7 @@ class VecEnv(ABC):
         info: sizes and names.
         n_slots: B.
         arrays: what the slots show; the same memory for ever, filled by :meth:`reset` and :meth:`step`.
+        notes: numbers that environments of other packages tell in their infos at an episode's end.
         seeds: [B] int64, of each slot's episode; -1 before the first one.
         steps: [B] int64, taken in each slot's episode.
         lost: [B] bool, slots whose episode was lost with its worker (only under ``on_worker_death="restart"``). They
@@ -93,8 +95,11 @@ class VecEnv(ABC):
     workers = 0
     native = False
 
-    def __init__(self, info: EnvInfo, arrays: Arrays, seeds: np.ndarray, steps: np.ndarray) -> None:
+    def __init__(
+        self, info: EnvInfo, arrays: Arrays, seeds: np.ndarray, steps: np.ndarray, notes: Notes | None = None
+    ) -> None:
         self.info, self.arrays, self.seeds, self.steps = info, arrays, seeds, steps
+        self.notes = Notes.none(len(seeds)) if notes is None else notes
         self.n_slots = len(seeds)
         self.seeds[:] = -1
         self.lost = np.zeros(self.n_slots, bool)
@@ -122,7 +127,7 @@ class VecEnv(ABC):
         Raises:
             ValueError: an active slot's episode has ended and was not started again.
             UserError: an agent has no legal action.
-            EnvError: an environment or its worker failed.
+            EnvError: an environment or its worker failed, or an episode outlives the environment's limit.
         """
         if actions.shape != (self.n_slots, self.info.n_agents) or active.shape != (self.n_slots,):
             raise ValueError(f"actions {actions.shape} and active {active.shape} must be [B, N] and [B]")
@@ -167,9 +172,9 @@ class SerialVec(VecEnv):
     """Every slot in this process, one after another."""
 
     def __init__(self, env: str, env_args: Mapping[str, Any], info: EnvInfo, n_slots: int) -> None:
-        numbers = np.zeros((2, n_slots), np.int64)
-        super().__init__(info, Arrays.allocate(info, n_slots), *numbers)
-        self._slots: Slots | None = Slots(env, env_args, self.arrays, self.seeds, self.steps)
+        seeds, steps = np.zeros((2, n_slots), np.int64)
+        super().__init__(info, Arrays.allocate(info, n_slots), seeds, steps, Notes.allocate(n_slots))
+        self._slots: Slots | None = Slots(env, env_args, self.arrays, self.seeds, self.steps, self.notes)
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         assert self._slots is not None, "closed"
@@ -194,7 +199,7 @@ class NativeVec(VecEnv):
         super().__init__(env.info, Arrays.allocate(env.info, n_slots), *np.zeros((2, n_slots), np.int64))
         self._env: BatchedEnv | None = env
         self._process = os.getpid()
-        self._watch = Watch(env.info.name, self.arrays, self.seeds, self.steps)
+        self._watch = Watch(env.info, self.arrays, self.seeds, self.steps)
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         assert self._env is not None, "closed"
@@ -272,7 +277,9 @@ def make_vec(
     if backend == "process" and not _POSIX:
         raise UserError("backend=process is not offered on Windows: use backend=serial, or Linux (WSL 2).")
     if backend == "native" or (backend == "auto" and is_native(env)):
-        return NativeVec(factory(env)(n_slots=n_slots, **constructor_args(env, env_args)), n_slots)
+        batched = factory(env)(n_slots=n_slots, **constructor_args(env, env_args))
+        sound(batched.info, env)
+        return NativeVec(batched, n_slots)
     info = make_info(env, env_args)
     count = min(n_slots, usable_cpus() if workers is None else workers)
     if backend == "process" or (backend == "auto" and count > 1 and _POSIX):

@@ -28,10 +28,12 @@ from ..components.errors import UserError
 from ..modules.inference import Inference
 from . import build
 from .base import Arrays, EnvInfo
-from .build import EnvError
+from .build import EnvError, Unsound
 from .course import Course
 from .memory import Group, Layout
+from .notes import Notes
 from .play import Player
+from .said import Letters
 from .slots import Slots
 from .wander import wander
 
@@ -43,8 +45,8 @@ def orders_layout(info: EnvInfo, n_slots: int) -> Layout:
     """Return names, shapes and types of what parent and workers tell one another.
 
     The parent writes ``actions``, ``active``, ``reset`` and ``asked`` (seeds of episodes to begin), the workers
-    ``seeds`` and ``steps`` (of the episodes under way); ``busy`` (see :class:`~.slots.Slots`) and ``wandered`` (steps,
-    seconds) are rows for each worker.
+    ``seeds`` and ``steps`` (of the episodes under way); ``busy`` (see :class:`~.slots.Slots`), ``wandered`` (steps,
+    seconds) and ``letters`` (see :class:`~.said.Letters`) are rows for each worker.
     """
     return {
         "actions": ((n_slots, info.n_agents), "int64"),
@@ -55,6 +57,7 @@ def orders_layout(info: EnvInfo, n_slots: int) -> Layout:
         "steps": ((n_slots,), "int64"),
         "busy": ((n_slots, 3), "int64"),
         "wandered": ((n_slots, 2), "float64"),
+        "letters": ((n_slots, *Letters.SHAPE), "uint8"),
     }
 
 
@@ -84,7 +87,8 @@ class _Work:
         shown, mine = Arrays(**self.group(job["arrays"])), slice(self.first, self.last)
         self.slots = Slots(
             job["env"], job["env_args"], shown.part(self.first, self.last), self.orders["seeds"][mine],
-            self.orders["steps"][mine], self.first, self.orders["busy"][self.number],
+            self.orders["steps"][mine], Notes(**self.group(job["notes"])).part(self.first, self.last), self.first,
+            self.orders["busy"][self.number], Letters(self.orders["letters"]).writer(self.number),
         )  # fmt: skip
         self.player: Player | None = None
         self._course: list[Group | None] | None = None
@@ -144,7 +148,7 @@ def main(commands: int, replies: int, memory: int, stack: int) -> None:
     except BaseException as exc:  # also a game's sys.exit()
         known = isinstance(exc, (UserError, EnvError))
         text = str(exc) if known else f"An environment worker failed: {traceback.format_exc().rstrip()}"
-        error = {"user": isinstance(exc, UserError), "text": text}
+        error = {"user": isinstance(exc, UserError), "final": isinstance(exc, (UserError, Unsound)), "text": text}
         data = b"E" + json.dumps(error).encode() + b"\n"
         try:
             while data:

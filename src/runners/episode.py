@@ -18,11 +18,12 @@ from ..components.batch import Batch
 from ..components.config import key
 from ..components.errors import UserError
 from ..components.hints import Use
-from ..components.machine import in_use
+from ..components.machine import in_use, memory
 from ..components.seeding import Purpose
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.course import FINAL, Course, Job, at_layout, ends_layout, store_layout
+from ..envs.memory import Layout, nbytes
 from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
 from ..modules.native import library
 from .common import Episodes
@@ -92,6 +93,27 @@ class EpisodeRunner:
             raise UserError(
                 f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes."
             )
+        cls.check_room(store_layout(info, size or slots, info.episode_limit), info, f"batch_size={size or slots}")
+
+    @staticmethod
+    def check_room(layout: Layout, info: EnvInfo, batch: str) -> None:
+        """Refuse arrays that this machine has no memory for.
+
+        Args:
+            layout: theirs.
+            info: of the environment, for the message.
+            batch: what else makes them large, for the message.
+
+        Raises:
+            UserError: they are too large.
+        """
+        size, there = nbytes(layout), memory()
+        if there is not None and size > there:
+            raise UserError(
+                f"The configuration asks for more memory than there is: info.episode_limit={info.episode_limit} of the "
+                f"environment '{info.name}' with {info.n_agents} agents that see {info.obs_size} numbers and {batch} "
+                f"needs {size / 1e9:,.0f} GB, and the machine has {there / 1e9:,.0f} GB."
+            )
 
     # -- what training and testing share -----------------------------------------------------------------------
 
@@ -104,7 +126,7 @@ class EpisodeRunner:
 
     def _ends(self, most: int) -> dict[str, np.ndarray]:
         """Return room for what up to ``most`` episodes of each slot end with."""
-        return self.vec.room(ends_layout(self.info, self.n_slots, most, self._segments))
+        return self.vec.room(ends_layout(self.info, self.n_slots, most, self.vec.notes.width, self._segments))
 
     def _play(self, purpose: Purpose, plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
@@ -120,7 +142,8 @@ class EpisodeRunner:
         at = self.course.at
         at["fresh"][:], at["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
         self._do(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
-        return Episodes.of(self.course, [(i, k) for i in range(b) for k in range(int(at["done"][i]))])
+        order = [(i, k) for i in range(b) for k in range(int(at["done"][i]))]
+        return Episodes.of(self.course, order, self.vec.notes)
 
     def _do(self, job: Job) -> None:
         """Have a job played, and its time taken."""

@@ -21,7 +21,7 @@ from ..components.errors import UserError
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.course import FINAL, Job
+from ..envs.course import FINAL, Job, at_layout, store_layout
 from .common import Episodes
 from .episode import EpisodeConfig, EpisodeRunner
 
@@ -57,6 +57,9 @@ class RolloutRunner(EpisodeRunner):
                 f"batch_size={values['batch_size']} counts whole episodes: runner=rollout trains on "
                 "batch_size_run segments of rollout_length steps, leave batch_size null."
             )
+        slots, steps = values["batch_size_run"], values["rollout_length"]
+        room = {**store_layout(info, slots, steps), **at_layout(info, slots, 1, played=True)}
+        cls.check_room(room, info, f"batch_size_run={slots} and rollout_length={steps}")
 
     # -- training ----------------------------------------------------------------------------------------------
 
@@ -79,7 +82,7 @@ class RolloutRunner(EpisodeRunner):
             **{k: torch.from_numpy(v) for k, v in store.items()}, **finals, final_index=torch.from_numpy(index),
             hidden=torch.from_numpy(hidden), before=torch.from_numpy(before),
         )  # fmt: skip
-        return batch.to(self.device), Episodes.of(self.course, order)
+        return batch.to(self.device), Episodes.of(self.course, order, self.vec.notes)
 
     def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:
         """Return slot and episode seed of a step of the batch that was collected last."""

@@ -19,7 +19,9 @@ from ..components.waiting import within
 from ..envs.build import is_native, make_env, notices
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
 from ..envs.closing import CLOSE_SECONDS
+from ..envs.notes import about, doubts
 from ..envs.own_random import global_state, seed_global, set_global_state
+from ..envs.said import KINDS, begin_run
 from ..envs.vec import VecEnv, check_env_args, make_vec
 
 USAGE = """usage: oamarl check-env ENVIRONMENT [--episodes=N] [--seed=N] [with env_args.KEY=VALUE ...]
@@ -56,6 +58,7 @@ class Checks:
         outer = global_state()
         try:
             first = self._episodes()
+            begin_run(known=KINDS)  # what there is to say is a finding here, or a note
             for check in (self._again, self._seeds_matter, self._two_at_once, self._backends):
                 try:
                     check(first)
@@ -96,6 +99,8 @@ class Checks:
             )
         ends = [steps[-1] for steps in self.reference.values()]
         limit = first.info.episode_limit
+        for sentence in doubts(first.infos):
+            report.warn(sentence, sentence)
         if (
             limit > 1
             and all(e["terminated"] for e in ends)
@@ -177,8 +182,8 @@ class Checks:
         except Exception as exc:
             self.report.find("pickle", f"env_args cannot be sent to a worker process: {exc}.")
             return
-        if self.report.kinds & {"seed", "leftover", "shared"}:
-            return  # they would differ for that reason
+        if self.report.kinds & {"seed", "leftover", "shared", "endless"}:
+            return  # they would differ, or stop, for that reason
         for backend in ("serial", "process", "native") if is_native(self.env) else ("serial", "process"):
             try:
                 with self.report.during(f"backend={backend}"):
@@ -294,6 +299,8 @@ def main(argv: list[str]) -> int:
             f"state {i.state_size}, at most {i.episode_limit} steps; episodes of {min(lengths)} to {max(lengths)} "
             f"steps at random, {checks.speed:,.0f} steps a second."
         )
+        for sentence in about(player.infos):
+            print(sentence)
     for sentence in report.findings:
         print(f"wrong: {sentence}")
     for sentence in report.warnings:

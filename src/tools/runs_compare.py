@@ -51,7 +51,7 @@ def metric_rows(runs: list[Run], every: bool) -> list[tuple[str, ...]]:
     rows = []
     for name in names:
         # of what only grows, where it ended
-        last = name in COUNTERS or name.startswith("time_")
+        last = name in COUNTERS or (name.startswith("time_") and not name.endswith("_mean"))  # clocks, not an info's
         values = [(run.last(name) if last else final(run, name)) if name in run.curves else math.nan for run in runs]
         rows.append((name, *("-" if math.isnan(x) else number(x) for x in values)))
         if name.endswith("return_mean"):

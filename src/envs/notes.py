@@ -1,0 +1,216 @@
+"""Numbers that an environment tells in its info at an episode's end, under names that are not known before.
+
+Their names and values lie in arrays of fixed size, slot by slot, so that workers can share them with the process that
+logs them: a slot's names in the order in which they came, and for the episode that ended last a value for each of
+them. A name is written once, before its first value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from .memory import Layout
+from .own_random import OwnRandom
+
+#: numbers of a slot that have a place, and the bytes of their names
+MOST, _ROOM = 128, 8192
+_LONGEST_NAME = 100
+#: how an agent is taken whose end an environment of another package takes back
+NOT_BACK = "is no longer terminated, and is taken for ended until the episode is over"
+#: in place of a number that an episode did not tell
+ABSENT = -math.inf
+#: ``<name>_mean`` is a metric of the program's own
+_OWN = re.compile(r"(agent_\d+_|total_)?return|ep_length|ratio|target|value|reuse_distance|test_.*")
+
+
+class Listener(Protocol):
+    """What an environment of another package tells beside its arrays, while it is reset and stepped."""
+
+    def told(self, infos: Sequence[Any]) -> None:
+        """Take the infos at an episode's end: one, or each agent's last one."""
+
+    def back(self, agent: Any) -> None:
+        """Hear that ``agent``, which has ended, is said not to have."""
+
+
+class Teller:
+    """An environment that has more to tell than its arrays hold, to whom listens."""
+
+    listener: Listener | None = None
+
+
+def listen(env: Any, listener: Listener) -> None:
+    """Have ``env`` tell ``listener``, if it is a :class:`Teller`, perhaps within generators of its own."""
+    inner = env.env if isinstance(env, OwnRandom) else env
+    if isinstance(inner, Teller):
+        inner.listener = listener
+
+
+@dataclass
+class Told:
+    """What infos hold at an episode's end.
+
+    | field | meaning |
+    |---|---|
+    | values | name in the log, without ``_mean`` -> number; one that is not finite is NaN |
+    | renamed | key -> its name, where that is another one because the program has a metric of the key's own name |
+    | rest | keys of what is no number -> its kind |
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    rest: dict[str, str] = field(default_factory=dict)
+
+
+def numbers(infos: Iterable[Any]) -> Told:
+    """Return the numbers in infos; one that several of them hold (agents' infos) is their mean.
+
+    Booleans count 0 and 1. Arrays, texts and what is nested are left out, as is a key whose name in the log an earlier
+    key has.
+    """
+    told, found = Told(), dict[str, list[float]]()
+    for info in infos:
+        mine: set[str] = set()
+        for key, value in info.items() if isinstance(info, Mapping) else ():
+            number, name = _number(value), _name(key)
+            if number is None or name in mine or not name:
+                told.rest.setdefault(str(key), type(value).__name__)
+                continue
+            if is_own(name):
+                name = told.renamed[str(key)] = f"info_{name}"
+            mine.add(name)
+            found.setdefault(name, []).append(number if math.isfinite(number) else math.nan)
+    told.values = {name: math.fsum(x) / len(x) for name, x in sorted(found.items())}
+    return told
+
+
+def renamed(key: str, name: str) -> str:
+    """Say what becomes of a key whose own name in the log is taken."""
+    return f"it is logged as {name}_mean, for {key}_mean is a metric of the program's own"
+
+
+def about(told: Told) -> list[str]:
+    """Return sentences: which numbers of infos are logged, and what else is in them."""
+    said, at = [], "info at an episode's end"
+    if told.values:
+        said.append(f"{at}: {', '.join(f'{name}_mean' for name in told.values)} will be logged.")
+    if told.rest:
+        kinds = ", ".join(f"{key} ({kind})" for key, kind in told.rest.items())
+        said.append(f"{at}: {kinds} will not be logged, for only single numbers under names of their own are.")
+    return said
+
+
+def doubts(told: Told) -> list[str]:
+    """Return sentences about numbers of infos that are logged otherwise than one may think."""
+    said = [f"info['{key}']: {renamed(key, name)}." for key, name in told.renamed.items()]
+    odd = [name for name, value in told.values.items() if not math.isfinite(value)]
+    return said + [f"info tells {name} as a number that is not finite: a mean with it is none." for name in odd]
+
+
+def is_own(name: str) -> bool:
+    """Whether ``<name>_mean`` is a metric of the program's own."""
+    return bool(_OWN.fullmatch(name))
+
+
+def _number(value: Any) -> float | None:
+    """Return ``value`` as a float, None where it is not one number."""
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind not in "biuf":
+        return None
+    if isinstance(value, (str, bytes)) or getattr(value, "ndim", None) or not hasattr(value, "__float__"):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except Exception:  # an object of another package's, which only looks like a number
+        return None
+
+
+def _name(key: Any) -> str:
+    """Return a key as a part of a metric's name: letters, digits, ``_``, ``-`` and ``/``."""
+    return re.sub(r"[^\w/-]+", "_", str(key)).strip("_/-")[:_LONGEST_NAME]
+
+
+def notes_layout(n_slots: int) -> Layout:
+    """Return names, shapes and types of the arrays of :class:`Notes`."""
+    return {"values": ((n_slots, MOST), "float64"), "names": ((n_slots, _ROOM), "uint8")}
+
+
+class Notes:
+    """The numbers of S slots.
+
+    Attributes:
+        values: [S, W] float64, of each slot's episode, ABSENT where it has told nothing (yet); W is 0 where
+            environments have nothing to tell.
+    """
+
+    def __init__(self, values: np.ndarray, names: np.ndarray) -> None:
+        """Use the arrays of :func:`notes_layout`, with what is in them."""
+        self.values, self._names = values, names
+        self._places: list[dict[str, int] | None] = [None] * len(values)
+
+    @classmethod
+    def none(cls, n_slots: int) -> Notes:
+        """Return those of slots that never tell anything."""
+        return cls(np.zeros((n_slots, 0)), np.zeros((n_slots, 0), np.uint8))
+
+    @classmethod
+    def allocate(cls, n_slots: int) -> Notes:
+        """Return empty ones in this process's memory."""
+        return cls(**{k: np.zeros(shape, dtype) for k, (shape, dtype) in notes_layout(n_slots).items()})
+
+    def part(self, first: int, last: int) -> Notes:
+        """Return a view of slots ``first`` to ``last - 1``."""
+        return Notes(self.values[first:last], self._names[first:last])
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return int(self.values.shape[1])
+
+    def begin(self, slots: np.ndarray) -> None:
+        """Forget the numbers of ``slots`` [k]; their names stay."""
+        self.values[slots] = ABSENT
+
+    def write(self, slot: int, values: Mapping[str, float]) -> bool:
+        """Note an episode's numbers; returns whether all of them had a place."""
+        places = self._places[slot]
+        if places is None:  # what a worker before this one has written stays
+            places = self._places[slot] = {name: k for k, name in enumerate(self._read_names(slot))}
+        whole = True
+        for name, value in values.items():
+            if name not in places and not self._add(slot, places, name):
+                whole = False
+                continue
+            self.values[slot, places[name]] = value
+        return whole
+
+    def _add(self, slot: int, places: dict[str, int], name: str) -> bool:
+        data = f"{name}\n".encode(errors="replace")
+        begin = sum(len(n.encode(errors="replace")) + 1 for n in places)
+        if len(places) >= self.width or begin + len(data) > self._names.shape[1]:
+            return False
+        rest = self._names[slot, begin:]
+        rest[len(data) :] = 0
+        rest[: len(data)] = np.frombuffer(data, np.uint8)
+        places[name] = len(places)
+        return True
+
+    def _read_names(self, slot: int) -> list[str]:
+        data = self._names[slot].tobytes()
+        return data[: data.rfind(b"\n") + 1].decode(errors="replace").split("\n")[:-1]  # a name ends with its line
+
+    def read(self, slot: int, row: np.ndarray | None = None) -> dict[str, float]:
+        """Return the numbers of a slot's episode, by name; of ``row`` [W], a copy of its values made earlier."""
+        row = self.values[slot] if row is None else row
+        told = np.flatnonzero(row != ABSENT).tolist()
+        if not told:
+            return {}
+        names = self._read_names(slot)
+        return dict(sorted((names[k], float(row[k])) for k in told))

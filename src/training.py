@@ -55,7 +55,9 @@ class RunConfig:
     test_interval: int = key("Environment steps between tests.", low=1)
     test_greedy: bool = key("Tests take the most probable actions; otherwise they sample.")
     log_interval: int = key(
-        "Environment steps between tables and between logged points, unless runner_log_interval or learner_log_interval says otherwise.", low=1
+        "Environment steps between tables and logged points (of some values others, with runner_log_interval and "
+        "learner_log_interval).",
+        low=1,
     )
     runner_log_interval: int | None = key(
         "Environment steps between logged returns, lengths and metrics of training episodes; null: log_interval.", low=1

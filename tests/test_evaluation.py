@@ -371,9 +371,7 @@ def test_evaluate_as_epymarl_does(maze_run: Path, tmp_path: Path, capsys: pytest
     assert json.loads(out)["episodes"] == found["episodes"]
 
 
-def test_evaluate_the_checkpoint_of_a_step(
-    maze_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_the_checkpoint_of_a_step(maze_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The policies of that step are played, not the newest ones, and a notice says so where it is another step."""
     newest = checkpoints.find(maze_run)
     copy = Path(shutil.copytree(maze_run, tmp_path / "run"))

@@ -648,9 +648,7 @@ def test_a_file_and_its_own_step_agree(snapshots: Path, tmp_path: Path) -> None:
         assert at_step(file, early, pytest.fail) == Path(file)
 
 
-def test_the_closest_checkpoint_is_damaged(
-    snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_closest_checkpoint_is_damaged(snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moved = Path(shutil.copytree(snapshots, tmp_path / "moved"))
     early = steps_kept(moved)["models"][0]
     name = checkpoints.name_of(early)

@@ -641,6 +641,18 @@ def test_a_load_step_that_contradicts(
     assert not (tmp_path / "r").exists()
 
 
+def test_the_way_on_from_an_earlier_step_is_the_newest_checkpoint(
+    snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a YAML chose the step it would be chosen again, and what came after it be lost."""
+    early = steps_kept(snapshots)["models"][0]
+    code, _, err = call(capsys, *resumed(tmp_path, snapshots, f"load_step={early}", "max_seconds=1e-9"))
+    assert code == 124
+    # it has none of its own yet, and stands where the earlier run stood
+    file = snapshots / "models" / checkpoints.name_of(early)
+    assert err.split("To go on: ")[1].split()[-2:] == [f"checkpoint_path={file}", "load_step=0"]
+
+
 def test_a_file_and_its_own_step_agree(snapshots: Path, tmp_path: Path) -> None:
     early = steps_kept(snapshots)["models"][0]
     copy = shutil.copy(snapshots / "models" / checkpoints.name_of(early), tmp_path / "mine.pt")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,10 @@ def over_updates(name: str, values: list[float]) -> float:
     return min(values) if name.endswith("_min") else float(np.mean(values))
 
 
+#: What a point is made of: training episodes, the scalars of updates, and counters with the time split.
+PARTS = ("runner", "learner", "log")
+
+
 class Curve:
     """Episodes and scalars since the last point, the run's clocks, and records on their way to the files."""
 
@@ -28,6 +32,7 @@ class Curve:
         self.window = Episodes()
         self.sums: dict[str, list[float]] = {}
         self.latest_return = float("nan")
+        self.counted = True  # nothing has happened since the last point with counters
         #: (name of the array file, or "" for scalars; step; values)
         self.pending: list[tuple[str, int, Mapping[str, Any]]] = []
 
@@ -42,6 +47,7 @@ class Curve:
 
     def remember(self, played: Episodes, scalars: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
         """Take in what an iteration played and what its update returned."""
+        self.counted = False
         for name in ("returns", "lengths", "metrics", "notes"):
             getattr(self.window, name).extend(getattr(played, name))
         for name, value in scalars.items():
@@ -51,20 +57,39 @@ class Curve:
             team = [r[0] if self.common_reward else r.sum() for r in played.returns]
             self.latest_return = float(np.mean(team))
 
-    def point(self) -> None:
-        """Make the next point: means over episodes and updates since the last one, counters, the time split."""
+    def point(self, parts: Collection[str] = PARTS) -> None:
+        """Make the next point: means over the episodes and over the updates since each was last in a point, counters.
+
+        Args:
+            parts: those of :data:`PARTS` that it has.
+        """
+        metrics: dict[str, float] = {}
+        if "runner" in parts:
+            metrics |= self.window.scalars(self.runner.info, self.common_reward)
+            self.window = Episodes()
+        if "learner" in parts:
+            metrics |= {name: over_updates(name, values) for name, values in self.sums.items()}
+            self.sums = {}
+        if "log" in parts:
+            metrics |= self._counters()
+            self.counted = True
+        if metrics:
+            self.add(metrics)
+
+    def left(self) -> list[str]:
+        """Return those of :data:`PARTS` that have something which is in no point yet."""
+        there = {"runner": bool(self.window.lengths), "learner": bool(self.sums), "log": not self.counted}
+        return [part for part in PARTS if there[part]]
+
+    def _counters(self) -> dict[str, float]:
         runner = self.runner
-        metrics = self.window.scalars(runner.info, self.common_reward)
-        metrics |= {name: over_updates(name, values) for name, values in self.sums.items()}
-        metrics |= {
+        return {
             "episode": float(runner.episodes), "agent_steps": float(runner.agent_steps),
             **({"worker_restarts": float(runner.worker_restarts)} if runner.worker_restarts else {}),
             "updates": float(self.learner.updates), "processed_samples": float(self.learner.processed),
             "wall_clock": self.elapsed,
+            **{f"time_{name}": seconds for name, seconds in self.split().items()},
         }  # fmt: skip
-        metrics |= {f"time_{name}": seconds for name, seconds in self.split().items()}
-        self.add(metrics)
-        self.window, self.sums = Episodes(), {}
 
     def split(self) -> dict[str, float]:
         """Return what the time up to now (``elapsed``) went into, in seconds; ``other`` is what nothing else has."""
@@ -101,7 +126,8 @@ class Curve:
                 "returns": [r.tolist() for r in self.window.returns], "lengths": list(self.window.lengths),
                 "metrics": [m.tolist() for m in self.window.metrics], "notes": list(self.window.notes),
             },
-            "latest_return": self.latest_return, "time_runner": [self.runner.time_env, self.runner.time_act],
+            "latest_return": self.latest_return, "counted": self.counted,
+            "time_runner": [self.runner.time_env, self.runner.time_act],
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -115,5 +141,6 @@ class Curve:
             [dict(n) for n in window.get("notes", [{}] * len(window["lengths"]))],
         )  # fmt: skip
         self.latest_return = state["latest_return"]
+        self.counted = state.get("counted", not self.sums)  # an older version had everything in every point
         self.runner.time_env, self.runner.time_act = state["time_runner"]
         self.pending = [(name, t, {k: np.asarray(v) for k, v in x.items()}) for name, t, x in state["pending"]]

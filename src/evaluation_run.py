@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from . import experiment
-from .components import checkpoints
+from .components import checkpoints, snapshots
 from .components.config import key
 from .components.errors import UserError
 from .components.logging import RunLog
@@ -80,7 +80,8 @@ def run(settings: Settings) -> int:
     """
     values, notices = settings.values, list(settings.notices)
     torch.set_num_threads(values["torch_threads"])
-    path = checkpoints.find(values["checkpoint_path"], notices.append)
+    asked = snapshots.at_step(values["checkpoint_path"], values["load_step"], notices.append)
+    path = checkpoints.find(asked, notices.append)
     saved = checkpoints.load(path)
     # the command line names the classes: nothing is taken from the checkpoint that could be called
     check_same_policies(settings, saved, path)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .components import checkpoints
+from .components import checkpoints, snapshots
 from .components.errors import UserError
 from .components.finite import all_finite, floating
 from .components.liveness import alive
@@ -65,6 +65,31 @@ def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) 
         raise UserError(
             f"Cannot resume from {path} under another configuration: {shown}{more}; init_from takes weights alone."
         )
+
+
+def check_step(load_step: int, checkpoint_path: str, init_from: str) -> None:
+    """Refuse a `load_step` that has nothing to choose from.
+
+    Raises:
+        UserError: there is no `checkpoint_path`, or one that is not a place.
+    """
+    if not load_step or checkpoint_path not in ("", LATEST):
+        return
+    if checkpoint_path == LATEST:
+        raise UserError(
+            f"load_step={load_step} chooses among a run's checkpoints, and checkpoint_path=latest goes on from the "
+            "newest one: name the run's folder, or leave load_step out."
+        )
+    if init_from:
+        file = snapshots.at_step(init_from, load_step, lambda text: None)
+        raise UserError(
+            f"load_step={load_step} chooses among the checkpoints of checkpoint_path: name the file to start from, "
+            f"init_from={file}."
+        )
+    raise UserError(
+        f"load_step={load_step} chooses among the checkpoints of checkpoint_path, which is not set: give "
+        "checkpoint_path=RUN, or leave load_step out."
+    )
 
 
 def open_run(path: str | Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:

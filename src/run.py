@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from . import experiment
-from .components import checkpoints
+from .components import checkpoints, snapshots
 from .components.errors import RunError, UserError, first_line, lacks_memory
 from .components.generators import generator
 from .components.logging import RunLog
@@ -20,7 +20,7 @@ from .components.trackers import TrackersConfig
 from .envs.build import notices as env_notices
 from .envs.vec import make_info
 from .modules import compiled
-from .resume import LATEST, check_same, find_unfinished, load_weights, open_run, unfit
+from .resume import LATEST, check_same, check_step, find_unfinished, load_weights, open_run, unfit
 from .selective import SELECTIVE, Selection, find, obvious, stored
 from .settings import Settings
 from .training import RunConfig, Training
@@ -208,6 +208,7 @@ def resumption(
     Raises:
         UserError: there is none of use, or it is another configuration's.
     """
+    check_step(config.load_step, config.checkpoint_path, config.init_from)
     asked, any_seed = config.checkpoint_path, settings.source["seed"] == "worked out"
     if asked == LATEST:
         found = find_unfinished(experiment.run_parent(settings.values), settings.values, any_seed, notices.append)
@@ -216,7 +217,7 @@ def resumption(
         asked = "" if found is None else str(found)
     if not asked:
         return None, None
-    path, saved = open_run(asked, notices.append)
+    path, saved = open_run(snapshots.at_step(asked, config.load_step, notices.append), notices.append)
     if any_seed:
         settings.values["seed"] = saved["config"]["seed"]
     check_same(settings.values, saved["config"], path)

@@ -62,7 +62,7 @@ AROUND = frozenset(
         "save_model", "save_model_interval", "save_best", "label", "local_results_path", "beat_interval", "backend",
         "workers", "step_timeout", "reset_timeout", "on_worker_death", "worker_affinity", "max_seconds", "stop_seconds",
         "evaluate", "render", "save_replay", "use_tensorboard", "use_wandb", "wandb_team", "wandb_project",
-        "wandb_mode", "wandb_save_model",
+        "wandb_mode", "wandb_save_model", "load_step", "runner_log_interval", "learner_log_interval",
     }
 )  # fmt: skip
 #: The same among env_args: environment -> arguments that say how it is stepped, not what happens.
@@ -191,11 +191,11 @@ def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[s
     Raises:
         UserError: a refused value, or a key on the command line that the chosen parts do not read.
     """
-    inert, unread = [], []
+    inert, unread, given = [], [], dict(values)
     for name in [n for n in values if n not in read and n not in OWN]:
         value, layer = values.pop(name), origin[name]
         if name in vocabulary.REFUSED:
-            vocabulary.refuse(name, value, layer.name)
+            vocabulary.refuse(name, value, layer.name, given)
         elif name in vocabulary.INERT:
             if layer.origin in ("user", "command"):
                 inert.append(name)
@@ -205,7 +205,7 @@ def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[s
             unread.append(name)
     notices = []
     if inert:
-        notices.append(f"Without effect here (see docs/configuration.md): {', '.join(sorted(inert))}.")
+        notices.append(f"Without effect here: {'; '.join(f'{k} ({vocabulary.INERT[k]})' for k in sorted(inert))}.")
     if unread:
         notices.append(f"Not read by {who}: {', '.join(sorted(unread))}.")
     return notices
@@ -291,10 +291,10 @@ def resolve(request: Request) -> Settings:
         inner = name.partition(".")[2]
         if inner in values["env_args"]:
             where = next(layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}."))
-            vocabulary.refuse(name, values["env_args"].pop(inner), where)
+            vocabulary.refuse(name, values["env_args"].pop(inner), where, values)
     values["env_args"] = check_env_args(values["env"], values["env_args"])
-    notices = _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
     _check_values(values, origin, parts)
+    notices = _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
     _check_returns(values, origin)
     source = {k: "worked out" if k in derived or k not in origin else origin[k].name for k, _ in leaves(values)}
     return Settings(values, source, tuple(notices), parts, **classes)

@@ -62,7 +62,18 @@ class RunConfig:
     test_nepisode: int = key("Episodes of a test, exactly; 0 for no tests.", low=0)
     test_interval: int = key("Environment steps between tests.", low=1)
     test_greedy: bool = key("Tests take the most probable actions; otherwise they sample.")
-    log_interval: int = key("Environment steps between logged points and tables.", low=1)
+    log_interval: int = key(
+        "Environment steps between tables and logged points (of some values others, with runner_log_interval and "
+        "learner_log_interval).",
+        low=1,
+    )
+    runner_log_interval: int | None = key(
+        "Environment steps between logged returns, lengths and metrics of training episodes; null: log_interval.", low=1
+    )
+    learner_log_interval: int | None = key(
+        "Environment steps between logged scalars of updates (their means since the last ones); null: log_interval.",
+        low=1,
+    )
     save_model: bool = key("Keep permanent snapshots too, in the run's folder models/.")
     save_model_interval: int = key("Environment steps between snapshots.", low=1)
     save_best: bool = key("Keep the checkpoint with the best mean return of a test, in the run's folder best/.")
@@ -70,6 +81,11 @@ class RunConfig:
     checkpoint_path: str = key(
         "Resume from this run's folder, folder of checkpoints, or checkpoint file; `latest`: from the newest run of "
         "this configuration that is not over, if there is one."
+    )
+    load_step: int = key(
+        "The checkpoint of checkpoint_path to load is the one closest to this step: of a run's folder, among all in "
+        "checkpoints/, models/ and best/; 0: the newest in checkpoints/.",
+        low=0,
     )
     init_from: str = key("Start from the weights (alone) of this run, folder or checkpoint file.")
     use_cuda: bool = key("Learn and act on the GPU, where there is one.")
@@ -97,9 +113,15 @@ class Training:
     ) -> None:  # fmt: skip
         self.config, self.values = config, values
         self.runner, self.mac, self.learner, self.stop = runner, mac, learner, stop or Stop()
+        #: what a point is made of, and the environment steps between points that have it
+        self.log_intervals = {
+            "runner": config.runner_log_interval or config.log_interval,
+            "learner": config.learner_log_interval or config.log_interval,
+            "log": config.log_interval,
+        }
         # what is due next, in environment steps; the first test comes before the first update
-        self.next = {"test": 0, "log": config.log_interval, "checkpoint": config.checkpoint_interval,
-                     "model": config.save_model_interval}  # fmt: skip
+        self.next = {"test": 0, "checkpoint": config.checkpoint_interval, "model": config.save_model_interval,
+                     **self.log_intervals}  # fmt: skip
         self.curve = Curve(runner, learner, config.common_reward)
         self.best: dict[str, float] | None = None
         self.newest: Path | None = None  # checkpoint to go on from
@@ -156,11 +178,10 @@ class Training:
             clock = time.perf_counter()
             curve.remember(played, scalars, arrays)
             curve.elapsed = clock - began
-            due = self._is_due("log", c.log_interval)
-            if due:
-                curve.point()
+            due = [part for part, interval in self.log_intervals.items() if self._is_due(part, interval)]
+            curve.point(due)
             self._flush(log)
-            if due:  # the first test came before anything else: its share says nothing yet
+            if "log" in due:  # the first test came before anything else: its share says nothing yet
                 self._hint(log, curve.split() | {"testing": 0.0})
             # speed over the last few seconds, so that it follows what the machine does now
             if clock - recent[0] > 5.0 or recent[1] == start_t:
@@ -177,8 +198,8 @@ class Training:
         closing = self.payload(log)
         written = self._save(log, FOLDER, 2, closing)
         self._pause(log)
-        if self.curve.sums:
-            self.curve.point()
+        if left := self.curve.left():
+            self.curve.point(left)
             self._flush(log)
         split = self.curve.split()
         result = self._test(log, closing) if self.config.test_nepisode else {}
@@ -215,7 +236,8 @@ class Training:
             return self._state()
         # the run's own folder, unless it has nothing yet and stands where an earlier one stood
         own = self.newest.parent.parent == log.folder
-        return f"{self._state()} To go on: {resume_command(log.folder if own else self.newest)}"
+        newest = ["load_step=0"] if self.config.load_step else []  # also where a YAML chooses an earlier one
+        return f"{self._state()} To go on: {resume_command(log.folder if own else self.newest, *newest)}"
 
     # -- learning ----------------------------------------------------------------------------------------------
 
@@ -234,6 +256,8 @@ class Training:
         # schedules go by the step at which the batch began: the first update has their first value
         use_threads(self.config.learner_threads or max(self.config.torch_threads, default_threads(usable_cpus())))
         scalars, arrays = self.learner.train(batch, t_begin)
+        # here, so that no learner can forget it, and only now: during the update the policies see what they acted on
+        self.mac.observe(batch)
         torch.set_num_threads(self.config.torch_threads)
         broken = broken_scalars(scalars)
         parameters = {"policies": self.mac.network.theta, "critic": self.learner.value.network.theta}
@@ -392,11 +416,13 @@ class Training:
         loop = saved["loop"]
         t = self.runner.t_env
         for what, interval in (
-            ("test", self.config.test_interval), ("log", self.config.log_interval),
-            ("checkpoint", self.config.checkpoint_interval), ("model", self.config.save_model_interval),
+            ("test", self.config.test_interval), ("checkpoint", self.config.checkpoint_interval),
+            ("model", self.config.save_model_interval), *self.log_intervals.items(),
         ):  # fmt: skip
+            # an older version's checkpoint has one time for all that is logged
+            stored = loop["next"].get(what, loop["next"]["log"])
             # an interval may have changed: the stored time holds unless the new interval comes sooner
-            self.next[what] = min(int(loop["next"][what]), (t // interval + 1) * interval)
+            self.next[what] = min(int(stored), (t // interval + 1) * interval)
         self.curve.load_state_dict(loop)
         # the best so far comes along, unless a later one has taken its place: then the tests to come find that again
         if loop["best"] is not None:

@@ -411,9 +411,42 @@ def test_aliases(world):
 
 
 def test_inert_keys_give_one_notice(world):
-    (notice,) = ok("optim_alpha=0.99", "buffer_size=10", "repeat_id=1").notices
-    assert "buffer_size, optim_alpha, repeat_id" in notice
-    assert "buffer_size" not in ok("buffer_size=10").values
+    (notice,) = ok("optim_alpha=0.99", "buffer_cpu_only=True", "repeat_id=1").notices
+    names = ("buffer_cpu_only", "optim_alpha", "repeat_id")
+    assert notice == f"Without effect here: {'; '.join(f'{k} ({vocabulary.INERT[k]})' for k in names)}."
+    assert "buffer_cpu_only" not in ok("buffer_cpu_only=True").values
+
+
+def test_inert_keys_decide_no_number():
+    """A key that would change what is computed, logged or loaded is honoured or refused, never just noticed."""
+    assert set(vocabulary.INERT) == {"buffer_cpu_only", "hypergroup", "optim_alpha", "repeat_id"}
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        (("buffer_size=10",), None), (("buffer_size=null",), None), (("buffer_size=",), None),
+        (("batch_size=20", "buffer_size=20"), None), (("batch_size_run=4", "buffer_size=4"), None),
+        (("buffer_size=5000",), "10 or null"), (("buffer_size=4",), "10 or null"), (("buffer_size=x",), "10 or null"),
+        (("batch_size=20", "buffer_size=10"), "20 or null"), (("batch_size_run=4", "buffer_size=10"), "4 or null"),
+    ],
+)  # fmt: skip
+def test_a_buffer_holds_one_batch(given, allowed):
+    """A larger one would mix old episodes into each update, a smaller one never fill a batch."""
+    words = ("--config=ippo", "--env-config=matrix", "with", *given)
+    if allowed is None:
+        settings = run(*words)
+        assert settings.notices == ()
+        assert "buffer_size" not in settings.values
+        return
+    message = sentence(*words)
+    assert "each update learns from one batch of new episodes and from no earlier ones" in message
+    assert message.endswith(f"use {allowed}.")
+
+
+def test_a_buffer_in_a_yaml_names_the_yaml(world):
+    (world / "m.yaml").write_text(ALG + "buffer_size: 32\n")
+    assert "buffer_size=32 (m.yaml) is not offered" in sentence("--config=m.yaml", "--env-config=toy")
 
 
 @pytest.mark.parametrize(
@@ -478,7 +511,9 @@ def test_epymarl_yamls_run_as_they_are(tmp_path, monkeypatch, name):
     for kept in ("lr", "epochs", "eps_clip", "q_nstep", "entropy_coef", "use_rnn", "batch_size_run", "t_max"):
         assert values[kept] == theirs[kept], kept
     assert (values["gae_lambda"], values["normalise_advantage"]) == (None, False)
-    assert len(settings.notices) <= 2
+    intervals = ("log_interval", "runner_log_interval", "learner_log_interval", "load_step")
+    assert [values[k] for k in intervals] == [50000, 10000, 10000, 0]
+    assert settings.notices == ()
     for cls in settings.parts.values():
         settings.part(cls)
 

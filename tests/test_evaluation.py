@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -370,6 +371,31 @@ def test_evaluate_as_epymarl_does(maze_run: Path, tmp_path: Path, capsys: pytest
     # the command says the same of the same episodes
     _, out, _ = call(capsys, "evaluate", maze_run, "--episodes", 3, "--sample", "--seed", 3, "--json", "-")
     assert json.loads(out)["episodes"] == found["episodes"]
+
+
+def test_evaluate_the_checkpoint_of_a_step(maze_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The policies of that step are played, not the newest ones, and a notice says so where it is another step."""
+    newest = checkpoints.find(maze_run)
+    copy = Path(shutil.copytree(maze_run, tmp_path / "run"))
+    earlier = checkpoints.load(newest)
+    earlier["runner"]["t_env"] = 20
+    checkpoints.save(copy / "models", 20, earlier, keep=None)
+    common = ["--config=oappo", "--env-config=maze", "with", "evaluate=True", "test_nepisode=5", "hidden_dim=8"]
+    common += ["use_rnn=True", f"local_results_path={tmp_path}", "test_greedy=False", "env_args.time_limit=10"]
+
+    def found(number: int, *more: str) -> tuple[Any, str]:
+        code, out, err = call(capsys, *common, *more)
+        assert (code, err) == (0, "")
+        return json.loads((tmp_path / f"sacred/oappo/black_red/{number}/evaluation.json").read_text()), out
+
+    exact, out = found(1, f"checkpoint_path={copy}", "load_step=20")
+    assert (exact["step"], exact["checkpoint"]) == (20, str(copy / "models" / checkpoints.name_of(20)))
+    assert "no checkpoint of this step" not in out
+    near, out = found(2, f"checkpoint_path={copy}", "load_step=21")
+    assert near["episodes"] == exact["episodes"]
+    assert "the closest one, of step 20, is taken" in " ".join(out.split())
+    last, _ = found(3, f"checkpoint_path={copy}")
+    assert last["step"] == checkpoints.steps_of(newest)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from toy_envs import MixedLength
 FINE: dict[str, Any] = {
     "runner": "parallel", "backend": "auto", "workers": None, "batch_size_run": 16, "batch_size": None,
     "torch_threads": 1, "hidden_dim": 64, "use_cuda": True, "log_interval": 10_000, "checkpoint_interval": 50_000,
+    "runner_log_interval": None, "learner_log_interval": None,
     "save_model": False, "save_model_interval": 500, "test_interval": 50_000, "test_nepisode": 100,
 }  # fmt: skip
 
@@ -53,6 +54,7 @@ def split(**shares: float) -> dict[str, float]:
         (split(learning=70.0), {"use_cuda": False}, Use(2, gpu=True), ["70 %", "use_cuda=True"]),
         (split(learning=40.0), {}, Use(2, compiled=False), ["40 %", "install gcc"]),
         (split(logging=20.0), {}, Use(2), ["20 %", "set log_interval=60000 (now 10000)"]),
+        (split(logging=20.0), {"runner_log_interval": 100}, Use(2), ["set runner_log_interval=600 (now 100)"]),
         (split(logging=20.0), {"checkpoint_interval": 100}, Use(2), ["set checkpoint_interval=600 (now 100)"]),
         (split(logging=20.0), {"save_model": True}, Use(2), ["set save_model_interval=3000 (now 500)"]),
         (split(testing=50.0), {}, Use(2), ["50 %", "set test_interval=500000 (now 50000)", "test_nepisode (now 100)"]),

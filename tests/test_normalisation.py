@@ -126,6 +126,8 @@ def test_the_statistics_travel_with_the_policies() -> None:
     first = a.mac.standardised(batch)
     assert torch.equal(first.obs, batch.obs.clamp(-10, 10))
     a.train(batch, 0)
+    assert torch.equal(a.mac.standardised(batch).obs, first.obs), "the loop does it, not the learner"
+    a.mac.observe(batch)
     assert not torch.equal(a.mac.standardised(batch).obs, first.obs), (
         "the batch entered the statistics after its update"
     )

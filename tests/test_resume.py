@@ -24,10 +24,11 @@ import torch
 from oamarl.components import checkpoints
 from oamarl.components.records import read_metrics
 from oamarl.components.request import Request
+from oamarl.components.snapshots import at_step
 from oamarl.main import main
 from oamarl.resume import load_weights
 from oamarl.run import build
-from oamarl.settings import resolve
+from oamarl.settings import learned, resolve
 
 from child_signals import usual_signals
 from conftest import ROOT, SRC
@@ -527,3 +528,149 @@ def test_a_place_beyond_the_end_asks_for_no_memory(
     status, _, err = call(capsys, *resumed(tmp_path / "r", rewritten(done, tmp_path / "source", far)))
     assert status == 0
     assert "earlier curve is incomplete" in err
+
+
+# -- which checkpoint ------------------------------------------------------------------------------------------------
+
+
+SNAPSHOTS = ("save_model=True", "save_model_interval=40")
+
+
+def steps_kept(folder: Path) -> dict[str, list[int]]:
+    """The steps of all checkpoints of a run, by folder, oldest first."""
+    where = (checkpoints.FOLDER, checkpoints.MODELS, checkpoints.BEST)
+    return {name: sorted(map(checkpoints.steps_of, checkpoints.listed(folder / name))) for name in where}
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with permanent snapshots, at more steps than its two newest checkpoints."""
+    results = tmp_path_factory.mktemp("snapshots")
+    assert main(words("oappo", results, *SHORT, *SNAPSHOTS)) == 0
+    folder = folders(results)[-1]
+    found = steps_kept(folder)
+    assert found["models"][0] < found["checkpoints"][0], "there is something to choose"
+    return folder
+
+
+def test_load_step_goes_on_from_the_checkpoint_of_that_step(
+    snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From any of them the same numbers come, and the curve behind it is played again."""
+    early = steps_kept(snapshots)["models"][0]
+    code, out, err = call(capsys, *resumed(tmp_path, snapshots, *SNAPSHOTS, f"load_step={early}"))
+    assert (code, err) == (0, "")
+    assert f"step {early}." in out
+    assert "no checkpoint of this step" not in out
+    again = folders(tmp_path)[-1]
+    assert info(again)["resumed_from"] == str(snapshots / "models" / checkpoints.name_of(early))
+    assert_same_run(snapshots, again)
+    # to go on with that one, where the step stands in a YAML too, is to take its newest
+    assert call(capsys, *resumed(tmp_path, again, "load_step=0"))[0] == 0
+    assert info(folders(tmp_path)[-1])["resumed_from"] == str(checkpoints.find(again))
+
+
+def test_load_step_takes_the_closest_and_says_so(
+    snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = steps_kept(snapshots)["models"]
+    first, second = models[:2]
+    for folder, asked, taken in (
+        (snapshots / "models", first + 1, first),
+        (snapshots / "models", second - 1, second),
+        (snapshots / "models", 1, first),
+        (snapshots, 10**9, models[-1]),
+    ):
+        code, out, err = call(capsys, *resumed(tmp_path, folder, f"load_step={asked}"))
+        assert (code, err) == (0, ""), err
+        text = f"load_step={asked}: {folder} has no checkpoint of this step; the closest one, of step {taken}, is taken"
+        assert text in " ".join(out.split())
+        resumed_from = Path(info(folders(tmp_path)[-1])["resumed_from"])
+        assert checkpoints.steps_of(resumed_from) == taken
+
+
+def test_a_step_is_chosen_by_its_distance(tmp_path: Path) -> None:
+    for folder, steps in {"checkpoints": (40, 50), "models": (10, 20, 40), "best": (26,)}.items():
+        for step in steps:
+            checkpoints.save(tmp_path / folder, step, {"step": step}, keep=None)
+    said: list[str] = []
+    for asked, name in {
+        1: "models/10", 15: "models/20", 14: "models/10", 24: "best/26", 26: "best/26", 34: "checkpoints/40",
+        40: "checkpoints/40", 47: "checkpoints/50", 10**12: "checkpoints/50",
+    }.items():  # fmt: skip
+        folder, _, step = name.partition("/")
+        assert at_step(tmp_path, asked, said.append) == tmp_path / folder / checkpoints.name_of(int(step)), asked
+    assert len(said) == 7, "where it is not exactly the step"
+    # a second file of the step, where the first is damaged
+    flip(tmp_path / "checkpoints" / checkpoints.name_of(40))
+    assert at_step(tmp_path, 40, said.append).parent.name == "models"
+    # one folder has what is in it
+    assert checkpoints.steps_of(at_step(tmp_path / "checkpoints", 1, said.append)) == 40
+    assert at_step(tmp_path, 0, said.append) == tmp_path
+    assert at_step(tmp_path / "nowhere", 3, said.append) == tmp_path / "nowhere"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("load_step=20",), "load_step=20 chooses among the checkpoints of checkpoint_path, which is not set"),
+        (("load_step=20", "checkpoint_path=latest"), "checkpoint_path=latest goes on from the newest one"),
+        (("load_step=EARLY", "init_from=RUN"), "init_from=RUN/models/NAME."),
+        (("load_step=20", "checkpoint_path=RUN/models/NAME"), "is the checkpoint of step EARLY, and load_step=20 asks"),
+        (("load_step=20", "checkpoint_path=COPY"), "is the checkpoint of step EARLY, and load_step=20 asks"),
+        (("load_step=20", "checkpoint_path=nowhere"), "There is no checkpoint at nowhere"),
+        (("load_step=-1", "checkpoint_path=RUN"), "load_step=-1 is out of range"),
+        (("load_step=x", "checkpoint_path=RUN"), "load_step='x' has the wrong type"),
+    ],
+)
+def test_a_load_step_that_contradicts(
+    given: tuple[str, ...], said: str, snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = steps_kept(snapshots)["models"][0]
+    copy = shutil.copy(snapshots / "models" / checkpoints.name_of(early), tmp_path / "mine.pt")
+    names = {"RUN": str(snapshots), "EARLY": str(early), "NAME": checkpoints.name_of(early), "COPY": str(copy)}
+
+    def filled(text: str) -> str:
+        for name, value in names.items():
+            text = text.replace(name, value)
+        return text
+
+    code, out, err = call(capsys, *words("oappo", tmp_path / "r", *SHORT, *map(filled, given)))
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert filled(said) in err
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_way_on_from_an_earlier_step_is_the_newest_checkpoint(
+    snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a YAML chose the step it would be chosen again, and what came after it be lost."""
+    early = steps_kept(snapshots)["models"][0]
+    code, _, err = call(capsys, *resumed(tmp_path, snapshots, f"load_step={early}", "max_seconds=1e-9"))
+    assert code == 124
+    # it has none of its own yet, and stands where the earlier run stood
+    file = snapshots / "models" / checkpoints.name_of(early)
+    assert err.split("To go on: ")[1].split()[-2:] == [f"checkpoint_path={file}", "load_step=0"]
+
+
+def test_a_file_and_its_own_step_agree(snapshots: Path, tmp_path: Path) -> None:
+    early = steps_kept(snapshots)["models"][0]
+    copy = shutil.copy(snapshots / "models" / checkpoints.name_of(early), tmp_path / "mine.pt")
+    for file in (copy, snapshots / "models" / checkpoints.name_of(early)):
+        assert at_step(file, early, pytest.fail) == Path(file)
+
+
+def test_the_closest_checkpoint_is_damaged(snapshots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = Path(shutil.copytree(snapshots, tmp_path / "moved"))
+    early = steps_kept(moved)["models"][0]
+    name = checkpoints.name_of(early)
+    flip(moved / "models" / name)
+    code, out, err = call(capsys, *resumed(tmp_path / "r", moved, f"load_step={early}"))
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert f"{name} is damaged" in err
+    assert "in the same folder is intact" in err
+
+
+def test_a_curve_of_a_version_without_load_step_is_the_same_experiment(snapshots: Path) -> None:
+    old = {k: v for k, v in info(snapshots, "config.json").items() if k != "load_step"}
+    assert learned(old | {"load_step": 40}) == learned(old)

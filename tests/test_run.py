@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from oamarl.components import checkpoints
 from oamarl.components.errors import UserError
+from oamarl.components.logging import RunLog
 from oamarl.components.records import read_metrics
 from oamarl.components.request import parse
 from oamarl.components.seeding import episode_seed
@@ -95,6 +97,55 @@ def test_a_point_is_the_mean_since_the_last_one(tmp_path: Path) -> None:
                 reduce = max if name.endswith("_max") else min if name.endswith("_min") else np.mean
                 assert value == pytest.approx(reduce([m[name] for m in part])), name
     assert_same(third.loop.mac.state_dict(), each.loop.mac.state_dict())
+
+
+def test_returns_updates_and_counters_may_have_intervals_of_their_own(tmp_path: Path) -> None:
+    """What is in no point yet at the end is in the closing one, and each value is the mean since its last one."""
+    common = {"t_max": 200, "test_nepisode": 0}
+    each = train(tmp_path / "each", "mappo", PLAIN, FIVE, log_interval=20, **common)
+    intervals = {"log_interval": 120, "runner_log_interval": 40, "learner_log_interval": 60}
+    own = train(tmp_path / "own", "mappo", PLAIN, FIVE, **intervals, **common)
+    assert steps_with(own, "return_mean") == steps_with(own, "ep_length_mean") == [40, 80, 120, 160, 200]
+    assert steps_with(own, "entropy") == steps_with(own, "critic_loss") == [60, 120, 180, 200]
+    assert steps_with(own, "updates") == steps_with(own, "wall_clock") == [120, 200]
+    steps = sorted({t for t, _ in untimed(own.points)})
+    assert steps == [40, 60, 80, 120, 160, 180, 200]
+    log = (own.folder / "run.log").read_text()
+    assert [t for t in steps if re.search(rf"Step {t}$", log, flags=re.MULTILINE)] == [120, 200]
+    for name, interval in (("return_mean", 40), ("critic_loss", 60), ("ratio_max", 60)):
+        fine = {t: m[name] for t, m in untimed(each.points) if name in m}
+        for t, point in untimed(own.points):
+            if name in point:
+                since = [v for s, v in fine.items() if (t - 1) // interval * interval < s <= t]
+                assert point[name] == pytest.approx(max(since) if name.endswith("_max") else np.mean(since)), (name, t)
+    assert_same(own.loop.mac.state_dict(), each.loop.mac.state_dict())
+
+
+@pytest.mark.parametrize("left_out", ["runner", "learner", "counted"])
+def test_intervals_go_on_after_a_resume(left_out: str, tmp_path: Path) -> None:
+    """Also from a checkpoint of a version with one interval for all (which lacks their times)."""
+    intervals = {"log_interval": 120, "runner_log_interval": 40, "learner_log_interval": 60}
+    if left_out != "counted":
+        intervals = {"log_interval": 60}
+    more = {"t_max": 200, "test_nepisode": 0, "checkpoint_interval": 100, "lr_schedule": "constant", **intervals}
+    straight = train(tmp_path / "straight", "mappo", PLAIN, FIVE, **more)
+    cut = train(tmp_path / "cut", "mappo", PLAIN, FIVE, **{**more, "t_max": 100})
+    saved = checkpoints.load(checkpoints.find(tmp_path / "cut"))
+    assert saved["runner"]["t_env"] == 100
+    if left_out == "counted":
+        assert saved["loop"]["counted"] is False
+    else:
+        saved["loop"]["next"].pop(left_out)
+        saved["loop"].pop("counted")
+    runner, mac, learner = build(straight.asked, CPU)
+    log = RunLog(tmp_path / "on")
+    try:
+        Training(straight.asked.part(RunConfig), straight.asked.values, runner, mac, learner).run(log, saved)
+    finally:
+        log.close()
+        runner.close()
+    assert cut.result["t_env"] == 100
+    assert_same(untimed(read_metrics(tmp_path / "on")), untimed(straight.points))
 
 
 def test_counters_and_clocks_only_grow(tmp_path: Path) -> None:

@@ -279,6 +279,7 @@ def test_the_command_line_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
             "oamarl with 'x='\"'\"'a b'\"'\"'' checkpoint_path=/r/1",
         ),
         (["oamarl", "with", "checkpoint_path=latest"], "oamarl with checkpoint_path=/r/1"),
+        (["oamarl", "with", "load_step=20", "checkpoint_path=/r/0"], "oamarl with checkpoint_path=/r/1"),
     ]:
         monkeypatch.setattr("sys.orig_argv", ["python3", *typed])
         assert provenance.resume_command("/r/1") == want

@@ -167,6 +167,7 @@ def _logging(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
     if time <= _LOGGING:
         return None
     names = ["checkpoint_interval", "log_interval", *(["save_model_interval"] if values["save_model"] else [])]
+    names += [name for name in ("runner_log_interval", "learner_log_interval") if values[name] is not None]
     name = min(names, key=lambda n: int(values[n]))
     return time, (
         f"Logging and checkpoints take {_percent(time)} of the time: set {name}={_more(values[name], 30 * time)} "
@@ -199,6 +200,10 @@ def _waiting(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
     )
 
 
+_INTERVALS = (
+    "checkpoint_interval", "log_interval", "runner_log_interval", "learner_log_interval", "save_model",
+    "save_model_interval",
+)  # fmt: skip
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, float], Mapping[str, Any], Use], _Found]], ...] = (
     (("batch_size_run", "backend", "runner"), _workers),
     (("workers",), _crowd),
@@ -206,7 +211,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, float], Mapping[str,
     (("torch_threads",), _threads),
     (("use_cuda",), _gpu),
     (("hidden_dim",), _compiler),
-    (("checkpoint_interval", "log_interval", "save_model", "save_model_interval"), _logging),
+    (_INTERVALS, _logging),
     (("test_interval", "test_nepisode"), _testing),
     (("runner", "batch_size"), _waiting),
 )

@@ -100,7 +100,12 @@ def command_line() -> str:
     return shlex.join(_words())
 
 
-def resume_command(folder: str | Path) -> str:
-    """Return the command line that goes on with the run in ``folder``, where this process is that run."""
-    words = [word for word in _words() if not word.startswith("checkpoint_path=")]
-    return shlex.join([*words, *([] if "with" in words else ["with"]), f"checkpoint_path={folder}"])
+def resume_command(folder: str | Path, *more: str) -> str:
+    """Return the command line that goes on with the run in ``folder``, where this process is that run.
+
+    Args:
+        folder: of the run, or its checkpoint.
+        more: words that must stand behind it.
+    """
+    words = [word for word in _words() if not word.startswith(("checkpoint_path=", "load_step="))]
+    return shlex.join([*words, *([] if "with" in words else ["with"]), f"checkpoint_path={folder}", *more])

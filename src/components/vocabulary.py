@@ -32,27 +32,32 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
 
 #: key -> why it has no effect
 INERT: dict[str, str] = {
-    "buffer_cpu_only": "there is no replay buffer; batches go to the device whole",
-    "buffer_size": "on-policy methods keep no replay buffer",
-    "hypergroup": "it names a group of runs for one laboratory's tools",
-    "learner_log_interval": "log_interval holds for all logs",
-    "load_step": "the newest intact checkpoint of checkpoint_path is loaded; name the file itself for another",
-    "optim_alpha": "it is RMSProp's; the optimiser is Adam",
-    "repeat_id": "it numbers repetitions for one laboratory's tools",
-    "runner_log_interval": "log_interval holds for all logs",
+    "buffer_cpu_only": "it says in which memory a replay buffer lies, and there is none; no number depends on it",
+    "hypergroup": "a name that a search gives its runs, which training does not read; `label` is kept with a run",
+    "optim_alpha": "of RMSProp; these methods use Adam, in EPyMARL too",
+    "repeat_id": "a number for one's own bookkeeping, which training does not read; `label` is kept with a run",
 }
 
 
 @dataclass(frozen=True)
 class Only:
-    """The values of a key that mean what happens here anyway, and what to say about any other."""
+    """The values of a key that mean what happens here anyway, and what to say about any other.
+
+    ``like`` names keys: the value of the first one that is set is allowed too.
+    """
 
     allowed: tuple[Any, ...]
     instead: str
+    like: tuple[str, ...] = ()
 
 
 REFUSED: dict[str, Only] = {
     "action_selector": Only(("soft_policies", "multinomial", None), "policies are sampled"),
+    "buffer_size": Only(
+        (None,),
+        "each update learns from one batch of new episodes and from no earlier ones",
+        ("batch_size", "batch_size_run"),
+    ),
     "agent_output_type": Only(("pi_logits", None), "agents are policies"),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
@@ -90,13 +95,14 @@ OTHER: dict[str, str] = {
 }
 
 READ: tuple[str, ...] = (
-    "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path", "common_reward",
-    "critic_type", "entropy_coef", "env", "env_args", "epochs", "eps_clip", "evaluate", "gamma", "grad_norm_clip",
-    "hidden_dim", "label", "learner", "local_results_path", "log_interval", "lr", "mac", "name", "obs_agent_id",
-    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation", "runner",
-    "save_model", "save_model_interval", "save_replay", "standardise_returns", "standardise_rewards", "t_max",
-    "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode", "use_cuda", "use_rnn",
-    "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model", "wandb_team",
+    "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path", "common_reward", "critic_type",
+    "entropy_coef", "env", "env_args", "epochs", "eps_clip", "evaluate", "gamma", "grad_norm_clip", "hidden_dim",
+    "label", "learner", "learner_log_interval", "load_step", "local_results_path", "log_interval", "lr", "mac", "name",
+    "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation",
+    "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay", "standardise_returns",
+    "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode",
+    "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model",
+    "wandb_team",
 )  # fmt: skip
 
 KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})
@@ -124,10 +130,20 @@ def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return result
 
 
-def refuse(name: str, value: Any, source: str) -> None:
-    """Raise UserError if EPyMARL's key ``name`` has a value that asks for something which does not exist here."""
+def refuse(name: str, value: Any, source: str, values: Mapping[str, Any]) -> None:
+    """Refuse a value of EPyMARL's key ``name`` that asks for something which does not exist here.
+
+    Args:
+        name, value: the key and its value.
+        source: where it comes from, for the message.
+        values: the configuration, whose values of :attr:`Only.like` are allowed.
+
+    Raises:
+        UserError: naming what is allowed.
+    """
     only = REFUSED[name]
-    if value in only.allowed or value == "":
+    alike = [values[k] for k in only.like if values.get(k) is not None][:1]
+    if value in (*only.allowed, *alike) or value == "":
         return
-    allowed = one_of("null" if v is None else v for v in only.allowed)
+    allowed = one_of("null" if v is None else v for v in (*alike, *only.allowed))
     raise UserError(f"{name}={value!r} ({source}) is not offered: {only.instead}; use {allowed}.")

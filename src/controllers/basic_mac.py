@@ -205,7 +205,10 @@ class BasicMAC:
         )  # fmt: skip
 
     def observe(self, batch: Batch) -> None:
-        """Take a batch into the running statistics: after its update, or its ratios would not start at 1."""
+        """Take a batch into the running statistics; the training loop does it, after each update.
+
+        Earlier, and the batch's ratios would not start at 1.
+        """
         if self.normaliser is not None:
             steps = batch.actions.shape[1]
             self.normaliser.update(batch.obs[:, :steps], batch.valid, batch.state[:, :steps], batch.filled)

@@ -27,7 +27,7 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
 from .objectives import ClipStats, Rows, clipped_loss, merged, merged_ranges, targets_with_factor
-from .policy import ClipConfig, PolicyLearner, refuse_for_sequential, refuse_reuse
+from .policy import ClipConfig, PolicyLearner, refuse_for_sequential
 from .value import clip_rows
 
 
@@ -50,7 +50,7 @@ class HAPPOLearner(PolicyLearner):
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
         """Refuse what sequential updates cannot do."""
         refuse_for_sequential(values, info, "HAPPO")
-        refuse_reuse(values, "HAPPO")
+        super().check(values, info)
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
@@ -69,7 +69,7 @@ class HAPPOLearner(PolicyLearner):
                 updated[:, i] = self.mac.own_log_ratio(samples, i, i)
                 ranges.append(factor_range)
             scalars = critic()
-        self.close(batch)
+        self.updates += 1
         total = merged(stats)
         self.processed += total.count
         scalars |= total.scalars() | {

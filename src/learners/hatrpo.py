@@ -28,7 +28,7 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
 from .objectives import Rows, merged_ranges, outside_share, targets_with_factor, trust_region_objectives
-from .policy import PolicyLearner, TrustRegionConfig, refuse_for_sequential, refuse_reuse
+from .policy import PolicyLearner, TrustRegionConfig, refuse_for_sequential
 
 
 class HATRPOLearner(PolicyLearner):
@@ -47,7 +47,7 @@ class HATRPOLearner(PolicyLearner):
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
         """Refuse what sequential updates cannot do."""
         refuse_for_sequential(values, info, "HATRPO")
-        refuse_reuse(values, "HATRPO")
+        super().check(values, info)
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
@@ -77,7 +77,7 @@ class HATRPOLearner(PolicyLearner):
                 ranges.append(factor_range)
                 self.processed += int(rows.valid.sum())
             scalars = critic()
-        self.close(batch)
+        self.updates += 1
         scalars |= step_scalars(steps) | {
             "clip_frac": outside_share(updated, samples.valid),
             "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale, "entropy_coef": entropy_coef,

@@ -100,7 +100,7 @@ class OAPPOLearner(PolicyLearner):
                 ranges.append(factor_range)
             scalars = critic()
         stats = [merged(pair) for pair in sides]
-        self.close(batch)
+        self.updates += 1
         self.processed += sum(s.count for s in stats)
         scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
             "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,

@@ -109,7 +109,7 @@ class OATRPOLearner(PolicyLearner):
                 steps.append(step)
                 ranges.append(factor_range)
             scalars = critic()
-        self.close(batch)
+        self.updates += 1
         scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges, c.factor_clip) | {
             **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},
             "clip_frac": outside_share(updated, samples.valid),

@@ -75,6 +75,9 @@ class TrustRegionConfig(LearnerConfig, EntropyConfig):
 class PolicyLearner:
     """What every on-policy learner is made of: the controller, the value function, streams, and its state.
 
+    What all learners have in common is not left to `train`: the loop gives the batch to the observations' statistics
+    after the update, `samples` standardises it by them, and the value function follows its keys by itself.
+
     Args:
         config: what the learner reads.
         net: the architecture (of the critic too).
@@ -116,16 +119,20 @@ class PolicyLearner:
         self.updates = 0
         self.processed = 0
 
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse what the learner cannot do: here the reuse mapping; those that follow it have a check of their own.
+
+        Raises:
+            UserError: naming the key.
+        """
+        refuse_reuse(values, cls.__name__.removesuffix("Learner") or cls.__name__)
+
     def samples(self, batch: Batch) -> tuple[Samples, Targets]:
         """Fix the advantages and lay the batch out for the policies."""
         batch = self.mac.standardised(batch)
         targets = self.value.targets(batch)
         return Samples.make(batch, self.mac.inputs(batch), targets.advantage, self.mac.recurrent), targets
-
-    def close(self, batch: Batch) -> None:
-        """End an iteration: what was seen in it enters the observations' statistics only now."""
-        self.mac.observe(batch)
-        self.updates += 1
 
     def halves(self, n: int, rows: int = 1) -> list[slice]:
         """The sides (:func:`~oamarl.components.sides.halves`) of ``n`` entries with ``rows`` rows for the policies."""

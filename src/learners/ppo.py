@@ -12,7 +12,7 @@ Schulman et al. 2017; de Witt et al. 2020; Yu et al. 2022; HATRPO paper, eq. 4-5
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.network import NetworkConfig
 from .objectives import ClipStats, merged
-from .policy import ClipConfig, PolicyLearner, refuse_reuse
+from .policy import ClipConfig, PolicyLearner
 from .value import clip_rows
 
 
@@ -44,11 +44,6 @@ class PPOLearner(PolicyLearner):
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed)
         mac.network.first_order = True
         self.optimisers = [self.adam(list(mac.network.parameters()))]
-
-    @classmethod
-    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
-        """Refuse a reuse mapping that nothing would follow."""
-        refuse_reuse(values, "PPO")
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``.
@@ -78,7 +73,7 @@ class PPOLearner(PolicyLearner):
                     norms.append(clip_rows(theta.grad, c.grad_norm_clip))
                     self.optimisers[0].step()
             scalars = critic()
-        self.close(batch)
+        self.updates += 1
         total = merged(stats)
         self.processed += total.count
         scalars |= total.scalars() | {

@@ -44,7 +44,6 @@ from .policy import (
     OnePassConfig,
     PolicyLearner,
     refuse_recurrent_segments,
-    refuse_reuse,
     shares_networks,
 )
 from .value import MAX_ROWS, clip_rows
@@ -94,7 +93,7 @@ class SEACLearner(PolicyLearner):
             UserError: a reuse mapping; or, with `seac_coef` above 0, shared networks, agent ids, critics on the state,
                 or recurrent policies on segments.
         """
-        refuse_reuse(values, "SEAC")
+        super().check(values, info)
         if values["seac_coef"] == 0 or info.n_agents == 1:
             return
         if shares_networks(values, info) or values["critic_sharing"] != "separate":
@@ -132,7 +131,7 @@ class SEACLearner(PolicyLearner):
         scalars = self.value.update(batch, targets, scale, self._value_weights(batch, ratio))
         # as everybody logs it: the mean over the critics, not weighted
         scalars["critic_loss"] /= c.value_loss_coef * self.value.n_values
-        self.close(batch)
+        self.updates += 1
         self.processed += int(((self.share > 0) * counts).sum())
         scalars |= {
             "pg_loss": float(loss) / n, "entropy": float((entropies.transpose(0, 1).flatten(1).sum(1) / counts).mean()),

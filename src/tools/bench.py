@@ -101,7 +101,7 @@ def settings_of(request: Request) -> Settings:
     from ..settings import resolve
 
     settings = resolve(Request(request.config, request.env_config, {"seed": 1, **request.overrides}))
-    for name in ("checkpoint_path", "init_from", "evaluate", "render"):
+    for name in ("checkpoint_path", "load_step", "init_from", "evaluate", "render"):
         if settings.values.get(name):
             raise UserError(f"`oamarl bench` measures a new run: leave {name} out.")
     return settings

@@ -121,7 +121,8 @@ def _epymarl(read: set[str]) -> list[tuple[str, ...]]:
         elif name in vocabulary.REFUSED:
             only = vocabulary.REFUSED[name]
             values = one_of(f"`{yamls.inline(v)}`" for v in only.allowed)
-            rows[name] = ("refused", f"except {values}: {only.instead}")
+            like = f", or as {one_of(f'`{k}`' for k in only.like)} has it" if only.like else ""
+            rows[name] = ("refused", f"except {values}{like}: {only.instead}")
         elif name in vocabulary.INERT:
             rows[name] = ("inert", vocabulary.INERT[name])
         elif name in vocabulary.OTHER:

@@ -198,10 +198,15 @@ class RunLog:
         files = {METRICS_FILE: self._metrics} | {f.path.name: f for f in self._arrays.values()}
         return {name: file.position() for name, file in files.items()}
 
-    def carry_over(self, old_folder: str | Path, position: Mapping[str, int]) -> None:
+    def carry_over(
+        self, old_folder: str | Path, position: Mapping[str, int], rewrite: Callable[[bytes], bytes] | None = None
+    ) -> None:
         """Begin this run's records with those of an earlier run, up to a checkpoint's ``position`` and no further.
 
         Call it before anything is logged. Scalars also go to the sink. Records that are gone are told in a warning.
+
+        Args:
+            rewrite: makes the lines of scalars what they are called now; None: they stay as they are.
 
         Raises:
             RuntimeError: this run has logged something already.
@@ -220,6 +225,7 @@ class RunLog:
             if name == METRICS_FILE:
                 # a short file may end inside a line, which would swallow the first line that follows
                 data = data[: data.rfind(b"\n") + 1]
+                data = data if rewrite is None else rewrite(data)
                 self._metrics.append(data)
                 for record in parse_metrics(data):
                     self._pass_on(record["metrics"], record["t"])

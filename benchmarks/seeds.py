@@ -78,7 +78,8 @@ def battles(environment: str) -> str:
         return ", ".join(values) or "-"
 
     lines = [
-        "| method | highest test | mean of the last five tests | last tenth of training, sampled | first test at 0.9 |",
+        "| method | highest greedy test | mean of the last five greedy tests | last tenth of training, sampled actions "
+        "| first greedy test at 0.9 |",
         "|---|---|---|---|---|",
     ]
     for name, curves in of_methods(environment).items():

@@ -13,7 +13,7 @@ from .components.errors import UserError
 from .components.finite import all_finite, floating
 from .components.liveness import alive
 from .components.logging import RunLog
-from .components.test_metrics import carried_misnamed, measure, renamed_lines, renamed_pending
+from .components.test_metrics import carried_misnamed, measure, renamed_lines, renamed_pending, with_names_of_now
 from .settings import AROUND, LATER, without_around
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
@@ -172,10 +172,17 @@ def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str
     if before != measured:
         log.info(f"The best checkpoint so far was chosen by {before}, and this run chooses by {measured}: left behind.")
         return None
-    name = checkpoints.name_of(int(best["t_env"]))
-    if not checkpoints.copy(Path(saved["folder"]) / checkpoints.BEST / name, log.folder / checkpoints.BEST):
+    file = Path(saved["folder"]) / checkpoints.BEST / checkpoints.name_of(int(best["t_env"]))
+    if not checkpoints.copy(file, log.folder / checkpoints.BEST):
         return None
-    return {**best, "metric": measured}
+    best = {**best, "metric": measured}
+    if carried_misnamed(saved):
+        # the records beside the copy are no longer those, byte for byte, that it says its place in
+        kept = with_names_of_now(checkpoints.load(file), Path(saved["folder"]))
+        checkpoints.save(
+            log.folder / checkpoints.BEST, int(best["t_env"]), {**kept, "loop": {**kept["loop"], "best": best}}, keep=1
+        )
+    return best
 
 
 def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> list[str]:

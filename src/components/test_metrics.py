@@ -118,6 +118,14 @@ def renamed_lines(data: bytes) -> bytes:
     return b"".join(metrics_line(renamed(record["metrics"]), record["t"], record.get("time")) for record in records)
 
 
+def with_names_of_now(payload: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a checkpoint of a run in ``folder`` as one beside records that went through :func:`renamed_lines`."""
+    position, path = dict(payload["position"]), folder / METRICS_FILE
+    if METRICS_FILE in position and path.is_file():
+        position[METRICS_FILE] = len(renamed_lines(path.read_bytes()[: position[METRICS_FILE]]))
+    return {**payload, "position": position, "loop": renamed_pending(payload["loop"]), **MARK}
+
+
 def renamed_pending(loop: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's ``loop`` whose pending scalars have the names of greedy tests in place of plain ones."""
     pending = [(file, t, values if file else renamed(values)) for file, t, values in loop["pending"]]

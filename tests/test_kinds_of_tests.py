@@ -148,7 +148,7 @@ def with_tests(folder: Path, **values: float) -> Path:
 
 def test_every_reader_has_the_names_of_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = with_tests(make_run(tmp_path, "oappo", 1, float, test_greedy=True), test_return_mean=0.25)
-    new = tested(
+    new = with_tests(
         make_run(tmp_path, "oappo", 2, float, test_greedy=True), test_return_mean=0.5, test_greedy_return_mean=1
     )
     sampled = with_tests(make_run(tmp_path, "oappo", 3, float, test_greedy=False), test_return_mean=0.75)
@@ -200,7 +200,7 @@ def test_an_older_curve_file_is_read_under_the_names_of_now(tmp_path: Path) -> N
 
 def test_kinds_that_mix_are_told_and_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = "lbforaging:Foraging-8x8-2p-3f-v3"
-    tested(
+    with_tests(
         make_run(tmp_path, "mappo", 1, float, task=task, test_greedy=True),
         test_return_mean=1,
         test_greedy_return_mean=2,

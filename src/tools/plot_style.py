@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..components.errors import UserError
-from ..components.test_metrics import TEST
+from ..components.test_metrics import GREEDY, TEST
 
 #: Okabe and Ito's colours, without their yellow, which is too light for a line on white
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -157,9 +157,9 @@ def metric_name(metric: str, actions: str = "") -> str:
         actions: how they were chosen, in words; "" where that is not to be said.
     """
     known = {"return_mean": "mean return", "total_return_mean": "mean team return"}
-    name = metric.removeprefix(TEST).removeprefix("greedy_")
+    name = metric.removeprefix(GREEDY).removeprefix(TEST)
     if name not in known:
-        text = metric.replace("_", " ")
+        text = (metric.replace(GREEDY, TEST) if actions else metric).replace("_", " ")
     elif metric.startswith(TEST):
         text = f"{known[name]} of tests"
     else:

@@ -53,7 +53,8 @@ def metric_rows(runs: list[Run], every: bool) -> list[tuple[str, ...]]:
         # of what only grows, where it ended
         last = name in COUNTERS or name.startswith("time_")
         values = [(run.last(name) if last else final(run, name)) if name in run.curves else math.nan for run in runs]
-        told = " and ".join(kinds(runs, name))
+        how = [run.actions(name) if name in run.curves else "-" for run in runs]
+        told = " | ".join(how) if len(kinds(runs, name)) > 1 else "".join(kinds(runs, name))
         shown = f"{name} ({told})" if told else name
         rows.append((shown, *("-" if math.isnan(x) else number(x) for x in values)))
         if name.endswith("return_mean"):

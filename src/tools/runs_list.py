@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
             f"{start:%Y-%m-%d %H:%M}" if start else "-",
         ))  # fmt: skip
     if rows:
-        head = ("run", "status", "seed", "steps", "return", "test, sampled", "test, greedy", "time", "started (UTC)")
+        head = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
         print_table(head, rows, "  rrrrrr ")
     print(f"{len(wanted)} of {len(runs)} runs" if options.filter else f"{len(runs)} runs")
     for sentence in dict.fromkeys(troubles + [s for run in wanted for s in run.troubles]):

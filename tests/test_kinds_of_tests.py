@@ -195,6 +195,20 @@ def test_an_older_curve_file_is_read_under_the_names_of_now(tmp_path: Path) -> N
     assert NAME in run.curves
 
 
+@pytest.mark.parametrize(
+    ("mark", "command", "metric", "now"),
+    [({}, "oamarl with seed=1", NAME, GREEDY_NAME), ({}, "oamarl with test_greedy=False", NAME, NAME),
+     ({"test_actions": "sampled"}, "oamarl with seed=1", NAME, NAME), ({}, "oamarl", "return_mean", "return_mean")],
+)  # fmt: skip
+def test_an_older_search_is_compared_by_the_names_of_now(
+    mark: dict[str, str], command: str, metric: str, now: str
+) -> None:
+    from oamarl.tools.sweep_search import _with_names_of_now
+
+    record = {"space": [{"lr": {}}, [metric, "maximize"], [command]], **mark}
+    assert _with_names_of_now(record) == [{"lr": {}}, [now, "maximize"], [command]]
+
+
 # -- pictures -----------------------------------------------------------------------------------------------------
 
 

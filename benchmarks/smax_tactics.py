@@ -1,4 +1,4 @@
-"""How teams fight on SMAX's 3m: scripts, and trained teams by their most probable actions.
+"""How teams fight on SMAX's 3m: scripts, and trained teams by greedy (argmax) actions.
 
     pip install 'oamarl[smax]'
     .venv/bin/python benchmarks/smax_tactics.py                                  # the scripts
@@ -99,7 +99,7 @@ def main() -> None:
     for run in words.runs:
         team = oamarl.load(run)
         rows.append((str(run), lambda shown, team=team: team.act(shown.obs, shown.avail)))
-    print("| team | won | one enemy | fires | alive | steps |\n|---|---|---|---|---|---|")
+    print("| team, greedy (argmax) actions | won | one enemy | fires | alive | steps |\n|---|---|---|---|---|---|")
     for name, policy in rows:
         won, one, fires, alive, steps = play(env, words.battles, policy, words.seed)
         print(f"| {name} | {won:.3f} | {one:.2f} | {fires:.2f} | {alive:.2f} | {steps:.1f} |", flush=True)

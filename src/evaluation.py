@@ -22,6 +22,7 @@ from .components.provenance import command_line, versions
 from .components.run_files import write_json
 from .components.seeding import episode_seed
 from .components.statistics import describe
+from .components.test_metrics import GREEDY, TEST
 from .components.video import Video, check_target
 from .envs.base import EnvInfo
 from .envs.rendering import Watched
@@ -269,9 +270,11 @@ def write_report(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def logged_metrics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, float]:
-    """Return what a run's tests log: ``test_return_mean``, ``test_ep_length_mean``, ``test_battle_won_mean`` ..."""
+    """Return what a run's tests log of such episodes: ``test_return_mean``, ``test_ep_length_mean`` ... of sampled
+    ones, ``test_greedy_return_mean`` ... of greedy ones.
+    """
     returns = [e.returns for e in episodes]
     if plan.common_reward:
         returns = [np.full(info.n_agents, plan.team_return(r, info)) for r in returns]
     played = Episodes(returns, [e.length for e in episodes], [e.metrics for e in episodes], [e.notes for e in episodes])
-    return played.scalars(info, plan.common_reward, "test_")
+    return played.scalars(info, plan.common_reward, GREEDY if plan.greedy else TEST)

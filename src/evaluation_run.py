@@ -16,6 +16,7 @@ from .components import checkpoints, snapshots
 from .components.config import key
 from .components.errors import UserError
 from .components.logging import RunLog
+from .components.test_metrics import GREEDILY, MARK, SAMPLED
 from .components.trackers import TrackersConfig
 from .controllers.basic_mac import MACConfig
 from .envs.build import factory
@@ -26,7 +27,7 @@ from .settings import Settings
 from .team import Team, config_of
 
 #: What is written in the run's folder.
-RESULT_FILE, VIDEO_FILE = "evaluation.json", "evaluation.gif"
+RESULT_FILE, GREEDY_FILE, VIDEO_FILE = "evaluation.json", "evaluation-greedy.json", "evaluation.gif"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class EvaluationConfig:
     """What decides whether a run trains or evaluates."""
 
     evaluate: bool = key(
-        "Play test_nepisode episodes with the policies of checkpoint_path, log test_* metrics, and train nothing."
+        "Play a test of test_nepisode episodes (sampled ones and, with test_greedy, greedy ones) with the policies of "
+        "checkpoint_path, log what a test logs, and train nothing."
     )
     render: bool = key("With evaluate: record the first episodes as a video in the run's folder.")
     save_replay: bool = key(
@@ -72,8 +74,8 @@ def asked(settings: Settings) -> bool:
 def run(settings: Settings) -> int:
     """Evaluate as ``settings`` say, in one sacred run of its own; returns the exit status.
 
-    The metrics are the ``test_*`` of training, at the checkpoint's step; ``evaluation.json`` (and with ``render`` a
-    video) lie in the run's folder.
+    The metrics are those of a test in training, at the checkpoint's step; ``evaluation.json`` of the sampled episodes,
+    ``evaluation-greedy.json`` of the greedy ones (and with ``render`` a video) lie in the run's folder.
 
     Raises:
         UserError: there is no such checkpoint, or it does not fit the configuration.
@@ -92,21 +94,26 @@ def run(settings: Settings) -> int:
     notices.append(f"Evaluation of {path}, step {team.step:,}.")
 
     def body(log: RunLog) -> dict[str, Any]:
-        plan = Plan(
-            values["env"], with_replays(values, log.folder), values["test_nepisode"], values["seed"],
-            values["test_greedy"], values["batch_size_run"], settings.part(VecConfig), values["common_reward"],
-            values["reward_scalarisation"], log.folder / VIDEO_FILE if values["render"] else None,
-        )  # fmt: skip
-        episodes = evaluate(team, plan)
-        found = logged_metrics(episodes, plan, team.info)
+        found: dict[str, float] = {}
+        # pictures and replays are of the greedy ones where there are any: they show best what was learned
+        for greedy, file in ((False, RESULT_FILE), *([(True, GREEDY_FILE)] if values["test_greedy"] else [])):
+            shown = greedy == values["test_greedy"]
+            plan = Plan(
+                values["env"], with_replays(values, log.folder) if shown else dict(values["env_args"]),
+                values["test_nepisode"], values["seed"], greedy, values["batch_size_run"], settings.part(VecConfig),
+                values["common_reward"], values["reward_scalarisation"],
+                log.folder / VIDEO_FILE if values["render"] and shown else None,
+            )  # fmt: skip
+            episodes = evaluate(team, plan)
+            found |= logged_metrics(episodes, plan, team.info)
+            write_report(log.folder / file, report(team, plan, episodes))
+            if plan.video is not None:
+                log.info(f"Video: {plan.video} ({GREEDILY if greedy else SAMPLED})")
         log.scalars(found, team.step)
         log.table(team.step)
-        write_report(log.folder / RESULT_FILE, report(team, plan, episodes))
-        if plan.video is not None:
-            log.info(f"Video: {plan.video}")
         return {"t_env": float(team.step), **found}
 
-    info, trackers = {"evaluated": str(path)}, settings.part(TrackersConfig)
+    info, trackers = {"evaluated": str(path), **MARK}, settings.part(TrackersConfig)
     return experiment.execute(values, notices, body, info=info, trackers=trackers).exit_code
 
 

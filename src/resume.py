@@ -12,6 +12,8 @@ from .components import checkpoints, snapshots
 from .components.errors import UserError
 from .components.finite import all_finite, floating
 from .components.liveness import alive
+from .components.logging import RunLog
+from .components.test_metrics import carried_misnamed, measure, renamed_lines, renamed_pending, with_names_of_now
 from .settings import AROUND, LATER, without_around
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
@@ -160,6 +162,48 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def carry_curve(saved: Mapping[str, Any], log: RunLog) -> Mapping[str, Any]:
+    """Begin a run's records with those up to a checkpoint; returns the checkpoint's ``loop``, pending records with it.
+
+    Greedy tests that a run of before logged as ``test_*`` go on as ``test_greedy_*``: one curve is of one kind.
+    """
+    misnamed = carried_misnamed(saved)
+    log.carry_over(saved["folder"], saved["position"], renamed_lines if misnamed else None)
+    loop: Mapping[str, Any] = saved["loop"]
+    if not misnamed:
+        return loop
+    log.info("The tests up to here were of greedy actions: in this run they are test_greedy_*, and test_* are sampled.")
+    return renamed_pending(loop)
+
+
+def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str, Any] | None:
+    """Copy the best checkpoint so far, unless a later one has taken its place: then the tests to come find that again.
+
+    Returns of greedy and of sampled actions do not compare: what was the best by the other kind is left behind.
+
+    Args:
+        measured: the metric by which the run that goes on chooses.
+    """
+    best, asked = saved["loop"]["best"], saved["config"]
+    if best is None:
+        return None
+    before = best.get("metric") or measure(asked["test_greedy"], asked["common_reward"])
+    if before != measured:
+        log.info(f"The best checkpoint so far was chosen by {before}, and this run chooses by {measured}: left behind.")
+        return None
+    file = Path(saved["folder"]) / checkpoints.BEST / checkpoints.name_of(int(best["t_env"]))
+    if not checkpoints.copy(file, log.folder / checkpoints.BEST):
+        return None
+    best = {**best, "metric": measured}
+    if carried_misnamed(saved):
+        # the records beside the copy are no longer those, byte for byte, that it says its place in
+        kept = with_names_of_now(checkpoints.load(file), Path(saved["folder"]))
+        checkpoints.save(
+            log.folder / checkpoints.BEST, int(best["t_env"]), {**kept, "loop": {**kept["loop"], "best": best}}, keep=1
+        )
+    return best
 
 
 def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> list[str]:

@@ -16,6 +16,7 @@ from .components.generators import generator
 from .components.logging import RunLog
 from .components.machine import keep_freed_memory
 from .components.signals import Stop, Terminated
+from .components.test_metrics import MARK
 from .components.trackers import TrackersConfig
 from .envs.build import notices as env_notices
 from .envs.vec import make_info
@@ -124,7 +125,7 @@ def run(settings: Settings) -> int:
         # what has to be played to know the networks is played in the run: it has its log, its time and its end
         if chosen is not None or not selective(settings):
             notices += begin(chosen)
-        info: dict[str, Any] = {"networks": networks(settings, device)}
+        info: dict[str, Any] = {"networks": networks(settings, device), **MARK}
         if path is not None:
             info["resumed_from"] = str(path)
         result = experiment.execute(

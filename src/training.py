@@ -31,9 +31,11 @@ from .components.logging import RunLog
 from .components.provenance import resume_command
 from .components.sides import default_threads, use_threads
 from .components.signals import Stop, Terminated
+from .components.test_metrics import MARK, measure
 from .curve import Curve
 from .envs.vec import EnvError, usable_cpus
-from .resume import sound
+from .resume import carry_best, carry_curve, sound
+from .runners.testing import play
 
 
 def _size(path: Path) -> int:
@@ -59,9 +61,12 @@ class RunConfig:
         high=1e6,
     )
     common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
-    test_nepisode: int = key("Episodes of a test, exactly; 0 for no tests.", low=0)
+    test_nepisode: int = key("Episodes of a test, exactly, of each kind (test_greedy); 0 for no tests.", low=0)
     test_interval: int = key("Environment steps between tests.", low=1)
-    test_greedy: bool = key("Tests take the most probable actions; otherwise they sample.")
+    test_greedy: bool = key(
+        "A test plays sampled episodes (test_return_mean ..., as EPyMARL tests its actor-critics) and as many greedy "
+        "ones of the same seeds, by the most probable actions (test_greedy_return_mean ...); False: sampled ones alone."
+    )
     log_interval: int = key(
         "Environment steps between tables and logged points (of some values others, with runner_log_interval and "
         "learner_log_interval).",
@@ -76,7 +81,10 @@ class RunConfig:
     )
     save_model: bool = key("Keep permanent snapshots too, in the run's folder models/.")
     save_model_interval: int = key("Environment steps between snapshots.", low=1)
-    save_best: bool = key("Keep the checkpoint with the best mean return of a test, in the run's folder best/.")
+    save_best: bool = key(
+        "Keep the checkpoint with the best mean return of a test, in the run's folder best/: of its greedy episodes "
+        "(test_greedy_return_mean), or of the sampled ones (test_return_mean) with test_greedy=False."
+    )
     checkpoint_interval: int = key("Environment steps between resume checkpoints (the newest two are kept).", low=1)
     checkpoint_path: str = key(
         "Resume from this run's folder, folder of checkpoints, or checkpoint file; `latest`: from the newest run of "
@@ -123,7 +131,7 @@ class Training:
         self.next = {"test": 0, "checkpoint": config.checkpoint_interval, "model": config.save_model_interval,
                      **self.log_intervals}  # fmt: skip
         self.curve = Curve(runner, learner, config.common_reward)
-        self.best: dict[str, float] | None = None
+        self.best: dict[str, Any] | None = None
         self.newest: Path | None = None  # checkpoint to go on from
         self._size = -1  # of it, if this run wrote it
         self._best: Path | None = None  # where the best is kept
@@ -330,19 +338,18 @@ class Training:
     def _test(self, log: RunLog, closing: dict[str, Any] | None = None) -> dict[str, float]:
         """Play test episodes; ``closing`` is the state to keep if this, the last test, was the best."""
         clock = time.perf_counter()
-        played = self.runner.test(self.config.test_nepisode, self.config.test_greedy)
-        metrics = played.scalars(self.runner.info, self.config.common_reward, "test_")
+        metrics, by = play(self.runner, self.config), measure(self.config.test_greedy, self.config.common_reward)
         now = time.perf_counter()
         self.curve.seconds["testing"] += now - clock
         self.curve.add(metrics)
         self._flush(log)
-        reached = metrics["test_return_mean" if self.config.common_reward else "test_total_return_mean"]
+        reached = metrics[by]
         if self._best is not None and not self._best.exists():
             log.warning(f"The best checkpoint {self._best} was deleted or moved: the best is looked for anew.")
             self.best = self._best = None
         better = self.best is None or reached > self.best["return_mean"]
         if self.config.save_best and better and math.isfinite(reached):
-            self.best = {"t_env": self.runner.t_env, "return_mean": reached}
+            self.best = {"t_env": self.runner.t_env, "return_mean": reached, "metric": by}
             payload = closing or self.payload(log)
             if self._save(log, BEST, 1, payload | {"loop": payload["loop"] | {"best": self.best}}):
                 self._best = log.folder / BEST / checkpoints.name_of(self.runner.t_env)
@@ -393,6 +400,7 @@ class Training:
             "learner": self.learner.state_dict(),
             "runner": self.runner.state_dict(),
             "loop": {"next": dict(self.next), "best": self.best, **self.curve.state_dict()},
+            **MARK,
         }  # fmt: skip
         if not sound(payload):
             raise RunError(f"Stopped at step {self.runner.t_env:,}: a parameter is not finite. {self._state()}")
@@ -408,12 +416,11 @@ class Training:
 
     def load(self, saved: Mapping[str, Any], log: RunLog) -> None:
         """Go on from a checkpoint, its run's curve first."""
-        log.carry_over(saved["folder"], saved["position"])
+        loop = carry_curve(saved, log)
         self.mac.load_state_dict(saved["mac"])
         self.learner.load_state_dict(saved["learner"])
         for notice in self.runner.load_state_dict(saved["runner"]):
             log.warning(notice)
-        loop = saved["loop"]
         t = self.runner.t_env
         for what, interval in (
             ("test", self.config.test_interval), ("checkpoint", self.config.checkpoint_interval),
@@ -424,8 +431,6 @@ class Training:
             # an interval may have changed: the stored time holds unless the new interval comes sooner
             self.next[what] = min(int(stored), (t // interval + 1) * interval)
         self.curve.load_state_dict(loop)
-        # the best so far comes along, unless a later one has taken its place: then the tests to come find that again
-        if loop["best"] is not None:
-            name = checkpoints.name_of(int(loop["best"]["t_env"]))
-            if checkpoints.copy(Path(saved["folder"]) / BEST / name, log.folder / BEST):
-                self.best, self._best = dict(loop["best"]), log.folder / BEST / name
+        self.best = carry_best(saved, log, measure(self.config.test_greedy, self.config.common_reward))
+        if self.best is not None:
+            self._best = log.folder / BEST / checkpoints.name_of(int(self.best["t_env"]))

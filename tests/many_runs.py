@@ -56,7 +56,9 @@ def make_run(
     return folder
 
 
-def make_epymarl_run(results: Path, name: str, seed: int, task: str = "lbforaging:Foraging-8x8-2p-3f-v3") -> Path:
+def make_epymarl_run(
+    results: Path, name: str, seed: int, task: str = "lbforaging:Foraging-8x8-2p-3f-v3", **config: Any
+) -> Path:
     """A run's folder as EPyMARL's sacred leaves it: returns 0.1, 0.2, ... at steps 1000, 2000, ..."""
     folder = results / "sacred" / name / task / str(seed)
     folder.mkdir(parents=True)
@@ -66,6 +68,9 @@ def make_epymarl_run(results: Path, name: str, seed: int, task: str = "lbforagin
         "env": "gymma",
         "env_args": {"key": task, "seed": seed},
         "unique_token": f"u{seed}",
+        "test_greedy": True,
+        "action_selector": "soft_policies",
+        **config,
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "run.json").write_text(json.dumps({"status": "COMPLETED", "start_time": "2026-01-01T00:00:00.5"}))

@@ -44,7 +44,7 @@ OF_A2C = {"pg_loss", "entropy_coef"}
 OF_SEQUENTIAL = {"factor_min", "factor_max"}
 OF_TRUST_REGIONS = {"surrogate_improvement", "steps_accepted", "line_search_backtracks", "rejected_kl"}
 OF_REUSE = {"reuse_off_diagonal", "reuse_pairs", "reuse_distance_mean", "reuse_distance_max", "reuse_kl_entries"}
-OF_TESTS = {"test_return_mean", "test_return_std", "test_ep_length_mean"}
+OF_TESTS = {f"test_{how}{name}" for how in ("", "greedy_") for name in ("return_mean", "return_std", "ep_length_mean")}
 
 
 def promised(algorithm: str) -> set[str]:
@@ -257,7 +257,7 @@ def test_policies_that_can_differ_solve_proposition_1(algorithm: str, tmp_path: 
     """HATRPO paper, Proposition 1: 1 for (0, 0, 1, 1) and (1, 1, 0, 0), else 0. Uniform play has 2/16."""
     run = play(tmp_path, algorithm, 4480, key="prop1", args={"n_agents": 4})
     assert expected_return(run) > 0.95
-    assert run.result["test_return_mean"] == 1.0
+    assert run.result["test_greedy_return_mean"] == 1.0
     assert run.last("return_mean") > 0.9
 
 
@@ -271,7 +271,7 @@ def test_one_shared_policy_cannot_solve_proposition_1(tmp_path: Path) -> None:
     assert len(sampled) == 10
     deviation = math.sqrt(0.125 * 0.875 / 640)  # of a point, which is the mean of 640 episodes
     assert max(sampled) < 0.125 + 5 * deviation
-    assert run.result["test_return_mean"] == 0.0  # four equal actions
+    assert run.result["test_greedy_return_mean"] == 0.0  # four equal actions
 
 
 @pytest.mark.parametrize("algorithm", slow_but(("mappo_ns", "happo", "hatrpo", "oappo", "oatrpo"), "hatrpo"))
@@ -279,7 +279,7 @@ def test_climbing_ends_away_from_the_cliffs(algorithm: str, tmp_path: Path) -> N
     """Uniform play has -3.4, and 11 lies between two cells of -30: on-policy methods settle on 5, 6 or 7."""
     run = play(tmp_path, algorithm, 6400, key="climbing")
     assert expected_return(run) > 4.8
-    assert run.result["test_return_mean"] in (5.0, 6.0, 7.0, 11.0)
+    assert run.result["test_greedy_return_mean"] in (5.0, 6.0, 7.0, 11.0)
 
 
 @pytest.mark.parametrize("algorithm", slow_but(("ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo"), "oatrpo"))
@@ -287,7 +287,7 @@ def test_penalty_without_penalty_reaches_the_joint_optimum(algorithm: str, tmp_p
     """k = 0: 10 for (0, 0) and (2, 2), 2 for (1, 1), else 0."""
     run = play(tmp_path, algorithm, 6400, key="penalty", args={"k": 0})
     assert expected_return(run) > 9.0
-    assert run.result["test_return_mean"] == 10.0
+    assert run.result["test_greedy_return_mean"] == 10.0
 
 
 class Recall:
@@ -325,7 +325,7 @@ def test_a_gru_remembers_what_a_feed_forward_policy_cannot(algorithm: str, tmp_p
             hidden_dim=16, epochs=6, lr=0.01, use_rnn=use_rnn, log_interval=640, test_interval=10**6,
             test_nepisode=256,
         )  # fmt: skip
-        return run.result["test_return_mean"]
+        return run.result["test_greedy_return_mean"]
 
     assert learn(True) > 0.95
     # an agent that cannot remember is right half of the time: 1/2 with a deviation of 0.02 over 256 episodes

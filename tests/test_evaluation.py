@@ -98,11 +98,11 @@ def test_returns_in_closed_form() -> None:
         assert found["return"]["mean"] == pytest.approx(expected, rel=1e-6)
         assert [a["max"] for a in found["agents"]] == pytest.approx([21.6, 43.8], rel=1e-6)
         assert found["metrics"]["reward_sum"]["mean"] == pytest.approx(63 + 2.4, rel=1e-6)
-        assert logged_metrics(episodes, plan, team.info)["test_return_mean"] == pytest.approx(expected, rel=1e-6)
+        assert logged_metrics(episodes, plan, team.info)["test_greedy_return_mean"] == pytest.approx(expected, rel=1e-6)
     individual = Plan(RAGGED, {}, 2, 0, stepping=stepping(), common_reward=False)
     logged = logged_metrics(evaluate(team, individual), individual, team.info)
-    assert logged["test_agent_1_return_mean"] == pytest.approx(43.8, rel=1e-6)
-    assert logged["test_total_return_mean"] == pytest.approx(65.4, rel=1e-6)
+    assert logged["test_greedy_agent_1_return_mean"] == pytest.approx(43.8, rel=1e-6)
+    assert logged["test_greedy_total_return_mean"] == pytest.approx(65.4, rel=1e-6)
 
 
 def test_one_team_reward_is_not_added_up() -> None:
@@ -196,8 +196,9 @@ def test_greedy_evaluation_finds_what_the_closing_test_found(config: str, more: 
     run = train(tmp_path, config, "maze", args, t_max=100, head_gain=1.0, backend="auto", **more)
     plan = Plan("maze", args, 3, 0, slots=2)
     logged = logged_metrics(evaluate(oamarl.load(run.folder), plan), plan, make_info("maze", args))
-    assert logged["test_return_mean"] == pytest.approx(run.result["test_return_mean"], rel=1e-6)
-    assert set(logged) == {k for k in run.result if k.startswith("test_")}
+    name = "test_greedy_return_mean"
+    assert logged[name] == pytest.approx(run.result[name], rel=1e-6)
+    assert set(logged) == {k for k in run.result if k.startswith("test_greedy_")}
 
 
 def test_descriptions_by_hand() -> None:
@@ -368,9 +369,20 @@ def test_evaluate_as_epymarl_does(maze_run: Path, tmp_path: Path, capsys: pytest
     assert point["t"] == found["step"]
     assert point["metrics"]["test_return_mean"] == pytest.approx(found["statistics"]["return"]["mean"])
     assert PIL.open(folder / "evaluation.gif").n_frames > 3
+    assert not (folder / "evaluation-greedy.json").exists()
+    assert not any(name.startswith("test_greedy_") for name in point["metrics"])
     # the command says the same of the same episodes
     _, out, _ = call(capsys, "evaluate", maze_run, "--episodes", 3, "--sample", "--seed", 3, "--json", "-")
     assert json.loads(out)["episodes"] == found["episodes"]
+    # as if nothing is said, greedy ones too, under the names of a test in training
+    assert call(capsys, *words)[0] == 0
+    folder = folder.with_name("2")
+    point = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["metrics"]
+    assert json.loads((folder / "evaluation.json").read_text())["episodes"] == found["episodes"]
+    greedy = json.loads((folder / "evaluation-greedy.json").read_text())
+    assert greedy["greedy"] is True
+    assert point["test_greedy_return_mean"] == pytest.approx(greedy["statistics"]["return"]["mean"])
+    assert point["test_return_mean"] == pytest.approx(found["statistics"]["return"]["mean"])
 
 
 def test_evaluate_the_checkpoint_of_a_step(maze_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ FINE: dict[str, Any] = {
     "torch_threads": 1, "hidden_dim": 64, "use_cuda": True, "log_interval": 10_000, "checkpoint_interval": 50_000,
     "runner_log_interval": None, "learner_log_interval": None,
     "save_model": False, "save_model_interval": 500, "test_interval": 50_000, "test_nepisode": 100,
+    "test_greedy": False,
 }  # fmt: skip
 
 
@@ -57,7 +58,8 @@ def split(**shares: float) -> dict[str, float]:
         (split(logging=20.0), {"runner_log_interval": 100}, Use(2), ["set runner_log_interval=600 (now 100)"]),
         (split(logging=20.0), {"checkpoint_interval": 100}, Use(2), ["set checkpoint_interval=600 (now 100)"]),
         (split(logging=20.0), {"save_model": True}, Use(2), ["set save_model_interval=3000 (now 500)"]),
-        (split(testing=50.0), {}, Use(2), ["50 %", "set test_interval=500000 (now 50000)", "test_nepisode (now 100)"]),
+        (split(testing=50.0), {}, Use(2), ["50 %", "set test_interval=500000 (now 50000)", "test_nepisode (now 100)."]),
+        (split(testing=50.0), {"test_greedy": True}, Use(2), ["(now 100), or test_greedy=False for half"]),
         (split(), {}, Use(2, workers=2, waiting=0.5), ["50 % of the steps", "set runner=rollout ("]),
         (split(), {"batch_size": 32}, Use(2, workers=2, waiting=0.5), ["runner=rollout batch_size=null"]),
     ],

@@ -227,7 +227,7 @@ def test_a_trained_team_acts_as_it_did(config: str, use_rnn: bool, tmp_path: Pat
         returns.append(total)
     vec.close()
     # three test episodes: slots 0, 1 and 2
-    assert np.mean(returns[0][:3]) == pytest.approx(run.result["test_return_mean"], rel=1e-6)
+    assert np.mean(returns[0][:3]) == pytest.approx(run.result["test_greedy_return_mean"], rel=1e-6)
     assert returns[1][0] == pytest.approx(returns[0][0])
 
 
@@ -363,12 +363,8 @@ def test_resolve_is_what_the_tools_use() -> None:
 # -- the best checkpoint -------------------------------------------------------------------------------------
 
 
-def returns_tested(folder: Path) -> list[tuple[int, float]]:
-    return [
-        (p["t"], p["metrics"]["test_return_mean"])
-        for p in read_metrics(folder)
-        if "test_return_mean" in p["metrics"]
-    ]  # fmt: skip
+def returns_tested(folder: Path, name: str = "test_return_mean") -> list[tuple[int, float]]:
+    return [(p["t"], p["metrics"][name]) for p in read_metrics(folder) if name in p["metrics"]]
 
 
 def kept_best(folder: Path) -> tuple[int, float]:
@@ -399,7 +395,7 @@ def test_the_closing_test_may_be_the_best(tmp_path: Path) -> None:
     run = train(
         tmp_path, "mappo", PLAIN, FIVE, **(SWINGING | {"test_interval": 10**6, "t_max": 100, "test_greedy": True})
     )
-    (_, before), (_, after) = returns_tested(run.folder)
+    (_, before), (_, after) = returns_tested(run.folder, "test_greedy_return_mean")
     assert after > before
     assert kept_best(run.folder) == (100, after)
     best, last = (checkpoints.load(checkpoints.find(run.folder / name)) for name in ("best", "checkpoints"))

@@ -36,7 +36,7 @@ def test_list(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split()[:3] == ["run", "status", "seed"]
-    assert lines[1].split() == ["happo/black_red/3", "FAILED", "3", "1,000/1,000", "0.5", "-", "0:20",
+    assert lines[1].split() == ["happo/black_red/3", "FAILED", "3", "1,000/1,000", "0.5", "-", "-", "0:20",
                                 "2026-01-04", "00:00"]  # fmt: skip
     assert [line.split()[0] for line in lines[2:]] == ["oappo/black_red/1", "oappo/black_red/2", "3"]
     status, out, _ = call(capsys, "list", "--filter", "config.lr<0.001", "name=oappo", "status=COMPLETED")
@@ -69,7 +69,7 @@ def test_compare(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {line.split("  ")[0]: line.split()[-2:] for line in out.splitlines() if line}
     assert rows["lr"] == ["0.001", "0.0001"]
     assert rows["version of torch"] == ["2.13", "2.14"]
-    assert rows["return_mean"] == ["1", "2"]
+    assert rows["return_mean (sampled actions)"] == ["1", "2"]
     assert rows["wall_clock"] == ["20", "20"]
     assert "gamma" not in rows
     assert call(capsys, "compare", "oappo/black_red/1")[0] == 2

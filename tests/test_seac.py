@@ -445,7 +445,7 @@ def test_penalty_without_penalty_reaches_the_joint_optimum(algorithm: str, runne
         tmp_path, algorithm, "matrix", {"key": "penalty", "k": 0}, backend="auto", t_max=9600, batch_size_run=32,
         hidden_dim=32, lr=0.003, log_interval=3200, test_interval=10**6, test_nepisode=1, seed=1, runner=runner,
     )  # fmt: skip
-    assert run.result["test_return_mean"] == 10.0
+    assert run.result["test_greedy_return_mean"] == 10.0
     assert run.last("return_mean") > 7.0
 
 

@@ -274,7 +274,9 @@ def test_everything_runs_once(tmp_path: Path, cells: list[Cell]) -> None:
     assert again.orders == []
     record = json.loads((tmp_path / "results/sweeps/file/sweep.json").read_text())
     assert [run["status"] for run in record["runs"].values()] == ["done"] * 4
-    assert len(summary(list(made.states.values()))) == 3
+    told = summary(list(made.states.values()))
+    assert len(told) == 4
+    assert told[0] == "Mean return in training, sampled actions:"
 
 
 def test_failures_are_tried_again_and_then_reported(

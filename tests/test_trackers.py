@@ -103,7 +103,7 @@ def test_tensorboard_has_the_same_metrics(program: Any, tmp_path: Path) -> None:
     records = read_metrics(folder)
     names = {name for record in records for name in record["metrics"]}
     assert set(found.Tags()["scalars"]) == names
-    for name in ("return_mean", "test_return_mean", "entropy"):
+    for name in ("return_mean", "test_return_mean", "test_greedy_return_mean", "entropy"):
         steps, values = curve(records, name)
         events = found.Scalars(name)
         assert [e.step for e in events] == steps.tolist()
@@ -116,5 +116,5 @@ def test_wandb_offline(program: Any, tmp_path: Path) -> None:
     folder = run(program, tmp_path, "use_wandb=True")
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     data = file.read_bytes()
-    for name in ("return_mean", "test_return_mean", "processed_samples"):
+    for name in ("return_mean", "test_return_mean", "test_greedy_return_mean", "processed_samples"):
         assert name.encode() in data

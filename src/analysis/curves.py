@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..components.errors import UserError, nearest
+from ..components.test_metrics import GREEDY, TEST, greedy_name, is_plain
 from .reliable import Statistic, interval
 from .runs import Run
 
@@ -42,11 +43,31 @@ def with_metric(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[Run]]
         UserError: none has it.
     """
     have = [run for run in runs if metric_of(run, metric)]
+    if not have and (kin := of_other_actions(runs, metric)):
+        raise UserError(f"No run has the metric '{metric}': {kin}.")
     if not have:
         names = sorted({name for run in runs for name in run.curves})
         told = f"; there are {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}" if names else ""
         raise UserError(f"No run has the metric '{metric}'{nearest(metric, names) or told or ': nothing is logged.'}")
     return have, [run for run in runs if run not in have]
+
+
+def of_other_actions(runs: Sequence[Run], metric: str) -> str:
+    """Return how many runs have a test's metric of the other kind of actions, as a clause; "" where none has."""
+    other = greedy_name(metric) if is_plain(metric) else TEST + metric.removeprefix(GREEDY)
+    if not metric.startswith(TEST):
+        return ""
+    found = [(run, name) for run in runs if (name := metric_of(run, other))]
+    if not found:
+        return ""
+    run, name = found[0]
+    some = "all" if len(found) == len(runs) else f"{len(found)} of them"
+    return f"{some} have '{name}' ({run.actions(name)})"
+
+
+def kinds(runs: Iterable[Run], metric: str) -> list[str]:
+    """Return how the actions behind a metric were chosen in these runs, in words, each once."""
+    return sorted({how for run in runs if (name := metric_of(run, metric)) and (how := run.actions(name))})
 
 
 def on_axis(run: Run, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray] | None:

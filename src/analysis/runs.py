@@ -18,6 +18,7 @@ from ..components.errors import UserError, nearest
 from ..components.liveness import alive
 from ..components.records import METRICS_FILE
 from ..components.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE
+from ..components.test_metrics import actions, named
 from .reading import Points, mapping, pairs, read_folder, tail
 
 #: a run that says RUNNING, and whose process is no more
@@ -96,7 +97,8 @@ class Run:
     @cached_property
     def curves(self) -> dict[str, Points]:
         """Every metric's points, in order of steps; a long curve is thinned evenly."""
-        return self._curves if self._curves is not None else read_folder(self.path, self.troubles)
+        found = self._curves if self._curves is not None else read_folder(self.path, self.troubles)
+        return named(found, self.config, self.facts)
 
     @cached_property
     def newest(self) -> tuple[int, dict[str, float]]:
@@ -105,7 +107,7 @@ class Run:
         Of a folder of ours only the end of the metrics is read: a list of many runs stays quick.
         """
         if self.is_folder and "curves" not in self.__dict__ and (found := tail(self.path / METRICS_FILE)):
-            return found
+            return found[0], named(found[1], self.config, self.facts)
         values = {name: float(points[1][-1]) for name, points in self.curves.items()}
         steps = max((int(steps[-1]) for steps, _, _ in self.curves.values()), default=0)
         return steps, {**self.totals, **values}
@@ -123,6 +125,10 @@ class Run:
         start, end = moment(self.entry.get("start_time")), moment(self.entry.get("stop_time"))
         end = end or moment(self.entry.get("heartbeat"))
         return (end - start).total_seconds() if start and end else math.nan
+
+    def actions(self, metric: str) -> str:
+        """How the actions behind a metric were chosen, in words; "" where it counts no episodes."""
+        return actions(metric, self.config)
 
     def last(self, metric: str) -> float:
         """The newest value of a metric, nan where there is none."""

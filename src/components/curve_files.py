@@ -10,6 +10,7 @@
 | best_tenth | the largest mean over a tenth of the points, wherever it begins |
 | return_mean | [[steps, mean team return], ...], at most 60 points, each the mean of its stretch of the curve |
 | metrics | {name: [[steps, value], ...]}: other metrics, thinned alike (counters: the last value of the stretch) |
+| test_actions | `sampled`: what `test_*` metrics are of (`test_greedy_*`: greedy); without it they are greedy tests |
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .records import curve, read_metrics
+from .records import curve
 from .run_files import INFO_FILE, RUN_FILE, read_json
+from .test_metrics import MARK, greedy_name, named, run_records
 
 POINTS = 60
 #: metrics that only grow: of a stretch of the curve the last value is kept, so that curves can be drawn against them
 COUNTERS = ("wall_clock", "processed_samples", "updates")
 #: other metrics that are kept where a run has them, beside those whose name tells of winning
-ALSO = ("test_return_mean", "test_total_return_mean", "ep_length_mean", "entropy")
+_TESTS = ("test_return_mean", "test_total_return_mean")
+ALSO = (*_TESTS, *map(greedy_name, _TESTS), "ep_length_mean", "entropy")
 
 
 def thinned(steps: np.ndarray, values: np.ndarray, last: bool = False) -> list[list[float]]:
@@ -62,7 +65,7 @@ def content(folder: Path, command: str, config: Mapping[str, Any], metrics: Sequ
     Raises:
         UserError: the run has logged no returns.
     """
-    records = read_metrics(folder)
+    records = run_records(folder)
     team = "return_mean" if config.get("common_reward", True) else "total_return_mean"
     steps, returns = curve(records, team)
     if not len(steps):
@@ -84,7 +87,7 @@ def content(folder: Path, command: str, config: Mapping[str, Any], metrics: Sequ
         "processed_samples": last.get("processed_samples"), "updates": last.get("updates"),
         "t_env": int(records[-1]["t"]),
         "tenths": tenths(returns), "best_tenth": best_tenth(returns), "return_mean": thinned(steps, returns),
-        "metrics": kept,
+        "metrics": kept, **MARK,
     }  # fmt: skip
 
 
@@ -113,6 +116,9 @@ def write(path: Path, curves: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return a curve file's content; None where there is none, or none that is whole."""
+    """Return a curve file's content, metrics under the names they have now; None: there is none that is whole."""
     found = read_json(path)
-    return found if isinstance(found.get("config"), dict) and found.get("return_mean") else None
+    if not isinstance(found.get("config"), dict) or not found.get("return_mean"):
+        return None
+    metrics = found.get("metrics")
+    return {**found, "metrics": named(metrics if isinstance(metrics, dict) else {}, found["config"], found)}

@@ -183,7 +183,8 @@ def _testing(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
     rarer = _more(values["test_interval"], 9 * time / max(1 - time, 0.01))  # leaves a tenth of the time
     return time - 0.1, (
         f"Tests take {_percent(time)} of the time: set test_interval={rarer} (now {values['test_interval']}) or fewer "
-        f"test_nepisode (now {values['test_nepisode']})."
+        f"test_nepisode (now {values['test_nepisode']})"
+        f"{', or test_greedy=False for half of the episodes' if values['test_greedy'] else ''}."
     )
 
 
@@ -212,6 +213,6 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, float], Mapping[str,
     (("use_cuda",), _gpu),
     (("hidden_dim",), _compiler),
     (_INTERVALS, _logging),
-    (("test_interval", "test_nepisode"), _testing),
+    (("test_greedy", "test_interval", "test_nepisode"), _testing),
     (("runner", "batch_size"), _waiting),
 )

@@ -233,11 +233,16 @@ class RunLog:
         files = {METRICS_FILE: self._metrics} | {f.path.name: f for f in self._arrays.values()}
         return {name: file.position() for name, file in files.items()}
 
-    def carry_over(self, old_folder: str | Path, position: Mapping[str, int]) -> None:
+    def carry_over(
+        self, old_folder: str | Path, position: Mapping[str, int], rewrite: Callable[[bytes], bytes] | None = None
+    ) -> None:
         """Begin this run's records with those of an earlier run, up to a checkpoint's ``position`` and no further.
 
         Call it before anything is logged. Scalars also go to the sink. What is missing is told in a warning for each
         file; what is there is taken.
+
+        Args:
+            rewrite: makes the lines of scalars what they are called now; None: they stay as they are.
 
         Raises:
             RuntimeError: this run has logged something already.
@@ -254,8 +259,9 @@ class RunLog:
             if name == METRICS_FILE:
                 # a short file may end inside a line, which would swallow the first line that follows
                 whole = data[: data.rfind(b"\n") + 1]
-                found = parse_metrics(whole)
-                self._metrics.append(whole)
+                kept = whole if rewrite is None else rewrite(whole)
+                found = parse_metrics(kept)
+                self._metrics.append(kept)
                 for record in found:
                     self._pass_on(record["metrics"], record["t"])
                 last, torn = found[-1]["t"] if found else None, whole.count(b"\n") - len(found)

@@ -33,7 +33,8 @@ or a sweep file; without one, all of results/sacred.
                improvement: probability that a run of one algorithm scores higher than one of another
                aggregate: interquartile mean, median, mean and optimality gap
                reuse: whose experience was learned from, and the distances, over training
-  --metric     what is drawn (return_mean; test_return_mean, test_battle_won_mean, entropy ...)
+  --metric     what is drawn (return_mean; test_return_mean: sampled actions, test_greedy_return_mean: greedy ones;
+               test_greedy_battle_won_mean, entropy ...)
   --x          against environment steps, processed samples, updates or wall-clock time
   --iqm        interquartile mean over seeds in place of the mean; bands are 95 % bootstrap intervals
   --smooth     average every run over this share of its curve (0.05)
@@ -105,6 +106,8 @@ def main(argv: list[str]) -> int:
             print(line)
         for path in options.out or [Path(f"{options.kind}.png")]:
             for name, figure, table in pictures:
+                if options.kind != "reuse":
+                    table = with_actions(table, options.metric, selection.actions)
                 target = path if not name else path.with_stem(f"{path.stem}-{_word(name)}")
                 print(f"Wrote {_write_csv(table, target) if target.suffix == '.csv' else save(figure(), target)}")
     return 0
@@ -112,6 +115,12 @@ def main(argv: list[str]) -> int:
 
 def _word(text: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+
+
+def with_actions(table: Table, metric: str, actions: str) -> Table:
+    """Return a table with the metric that it is of, and how the actions behind it were chosen, in its last columns."""
+    head, rows = table
+    return (*head, "metric", "actions"), [(*row, metric, actions) for row in rows]
 
 
 def _write_csv(table: Table, path: Path) -> Path:
@@ -144,7 +153,7 @@ def _curves(options: Any, selection: Selection) -> Iterable[Picture]:
     of = plot_data.statistic(options.iqm)[1] + (f"; {scale}" if scale else "")
     head = ("task", "label", "runs", options.x, of.partition(";")[0].lower(), "low", "high")
     rows = [(x.task, x.label, x.runs, *point) for x in found for point in _points(x)]
-    yield "", lambda: curves_figure(found, options.x, options.metric, of), (head, rows)
+    yield "", lambda: curves_figure(found, options.x, options.metric, of, selection.actions), (head, rows)
 
 
 def _points(line: Line) -> Iterable[Sequence[Any]]:
@@ -159,8 +168,9 @@ def _scored(options: Any, selection: Selection) -> tuple[Any, str]:
 
     raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
     scales, scale = plot_scores.scale(options.normalise, raw)
-    name = f"{metric_name(options.metric)}, {'last' if options.score == 'final' else 'best'} tenth"
-    return plot_scores.normalised(raw, scales), f"{name} ({scale})" if scale else name
+    tenth = "last" if options.score == "final" else "best"
+    name = f"{metric_name(options.metric, selection.actions)}, {tenth} tenth"
+    return plot_scores.normalised(raw, scales), f"{name}\n({scale})" if scale else name
 
 
 def _profile(options: Any, selection: Selection) -> Iterable[Picture]:
@@ -190,7 +200,8 @@ def _improvement(options: Any, selection: Selection) -> Iterable[Picture]:
     from .plot_style import metric_name
 
     found = plot_scores.pairs(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
-    name = f"{metric_name(options.metric)}, {'last' if options.score == 'final' else 'best'} tenth"
+    tenth = "last" if options.score == "final" else "best"
+    name = f"{metric_name(options.metric, selection.actions)}, {tenth} tenth"
     bars = {f"{x} over {y}": bar for (x, y), bar in found.items()}
     rows = [(x, y, *bar) for (x, y), bar in found.items()]
     head = ("label", "over", "probability", "low", "high")

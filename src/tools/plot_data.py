@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..analysis import reliable
-from ..analysis.curves import AXES, SCORES, Line, line, on_axis, with_metric
+from ..analysis.curves import AXES, SCORES, Line, kinds, line, of_other_actions, on_axis, with_metric
 from ..analysis.runs import Run, find
 from ..analysis.select import check_key, chosen, configuration, contradicting, differing, flat, grouped, once, variants
 from ..components import yamls
 from ..components.errors import UserError
 from ..components.run_files import CONFIG_FILE, read_json
+from ..components.test_metrics import TEST
 from ..settings import learned, results_folder
 
 #: label -> task -> runs
@@ -24,11 +25,12 @@ Groups = Mapping[str, Mapping[str, Sequence[Run]]]
 
 @dataclass
 class Selection:
-    """The runs that a command is about, and sentences about those that it is not."""
+    """The runs that a command is about, sentences about those that it is not, and how their actions were chosen."""
 
     runs: list[Run]
     groups: Groups
     notices: list[str] = field(default_factory=list)
+    actions: str = ""
 
     @property
     def tasks(self) -> list[str]:
@@ -100,12 +102,23 @@ def select(words: Sequence[str], conditions: Sequence[str], by: Sequence[str], m
     runs, notices, varied = load(words, conditions)
     have, without = with_metric(runs, metric)
     if without:
-        notices.append(f"{len(without)} of {len(runs)} runs have no '{metric}' and are left out: {_paths(without)}.")
+        kin = of_other_actions(without, metric)
+        notices.append(
+            f"{len(without)} of {len(runs)} runs have no '{metric}' and are left out{f'; {kin}' if kin else ''}: "
+            f"{_paths(without)}."
+        )
     keys = list(by) or ["name", *varied]
     for key in keys:
         check_key(key, have, f"--by {key}")
     troubles = [sentence for run in runs for sentence in run.troubles]
-    return Selection(have, grouped(have, keys), notices + troubles)
+    how = kinds(have, metric)
+    if len(how) < 2 or not metric.startswith(TEST):
+        return Selection(have, grouped(have, keys), notices + troubles, " and ".join(how))
+    apart = {kind: [run for run in have if kinds([run], metric) == [kind]] for kind in how}
+    told = "; ".join(f"{kind}: {_paths(runs)}" for kind, runs in apart.items())
+    notices.append(f"'{metric}' is not of the same kind of actions in all runs, which do not compare ({told}).")
+    groups = {f"{name}, {kind}": tasks for kind, runs in apart.items() for name, tasks in grouped(runs, keys).items()}
+    return Selection(have, dict(sorted(groups.items())), notices + troubles, " and ".join(how))
 
 
 def _paths(runs: Sequence[Run]) -> str:

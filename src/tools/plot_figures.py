@@ -48,12 +48,13 @@ def _grid(count: int, below: Sequence[str]) -> tuple[Figure, list[Any]]:
     return figure, axes[:count]
 
 
-def curves_figure(lines: Sequence[Line], axis: str, metric: str, statistic: str) -> Figure:
+def curves_figure(lines: Sequence[Line], axis: str, metric: str, statistic: str, actions: str = "") -> Figure:
     """Draw lines, a panel a task, all in one legend.
 
     Args:
         axis: of :data:`AXES`.
         statistic: how the centre is called.
+        actions: how they were chosen, in words.
     """
     tasks, labels = sorted({x.task for x in lines}), sorted({x.label for x in lines})
     style = styles(labels)
@@ -73,7 +74,8 @@ def curves_figure(lines: Sequence[Line], axis: str, metric: str, statistic: str)
             count_axis(axes)
         axes.set_xlabel(name)
         axes.set_xlim(left=0, right=longest * 1.01 or 1)
-        axes.set_ylabel(f"{metric_name(metric)} ({statistic})")
+        name = metric_name(metric, actions).replace(f", {actions}", f"\n{actions}") if actions else metric_name(metric)
+        axes.set_ylabel(f"{name} ({statistic})")
     legend(figure, [_handle(style[label]) for label in labels], texts)
     return figure
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..components.errors import UserError
+from ..components.test_metrics import GREEDY, TEST
 
 #: Okabe and Ito's colours, without their yellow, which is too light for a line on white
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -149,12 +150,18 @@ class _Scaled(MaxNLocator):
         return np.asarray(super().tick_values(vmin / self.size, vmax / self.size)) * self.size
 
 
-def metric_name(metric: str) -> str:
-    """Return how an axis calls a metric."""
-    known = {
-        "return_mean": "mean return",
-        "test_return_mean": "mean return of tests",
-        "total_return_mean": "mean team return",
-        "test_total_return_mean": "mean team return of tests",
-    }
-    return known.get(metric, metric.replace("_", " "))
+def metric_name(metric: str, actions: str = "") -> str:
+    """Return how an axis calls a metric.
+
+    Args:
+        actions: how they were chosen, in words; "" where that is not to be said.
+    """
+    known = {"return_mean": "mean return", "total_return_mean": "mean team return"}
+    name = metric.removeprefix(GREEDY).removeprefix(TEST)
+    if name not in known:
+        text = (metric.replace(GREEDY, TEST) if actions else metric).replace("_", " ")
+    elif metric.startswith(TEST):
+        text = f"{known[name]} of tests"
+    else:
+        text = f"{known[name]} of training" if actions else known[name]
+    return f"{text}, {actions}" if actions else text

@@ -88,8 +88,9 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
         some = ", ".join(f"{run.path} ({run.status})" for run in unfinished[:5])
         selection.notices.append(f"{len(unfinished)} runs are not complete: {some}{' ...' * (len(unfinished) > 5)}.")
     title = options.title or "Results: " + (_names(options.paths) or "all runs")
+    metric = metric_name(options.metric, selection.actions)
     sub = [
-        f"{len(runs)} runs of {'; '.join(groups)} on {', '.join(selection.tasks)}; {metric_name(options.metric)}",
+        f"{len(runs)} runs of {'; '.join(groups)} on {', '.join(selection.tasks)}; {metric}",
         f"Made by oamarl {__version__} on {dt.datetime.now():%Y-%m-%d %H:%M}",
     ]
     command = paragraph(Html(f"<code>{_escaped(shlex.join(['oamarl', 'report', *argv]))}</code>"))
@@ -114,11 +115,13 @@ def _escaped(words: str) -> str:
 
 def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
     from . import report_parts
+    from .plot_style import metric_name
     from .report_html import heading, paragraph
 
     groups, metric = selection.groups, options.metric
     finals, bests = (plot_scores.scores(groups, metric, which) for which in ("final", "best"))
-    results: list[str] = [paragraph(report_parts.RESULTS_CAPTION)]
+    name = metric_name(metric, selection.actions)
+    results: list[str] = [paragraph(f"{name[:1].upper()}{name[1:]}; {report_parts.RESULTS_CAPTION}")]
     for task in selection.tasks:
         results += [heading(task), report_parts.results_table(task, finals, bests, groups)]
     every = [run for tasks in groups.values() for some in tasks.values() for run in some]
@@ -133,7 +136,7 @@ def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
         ]),
         ("time", "Time spent", [report_parts.times(groups)]),
         ("versions", "Versions", [report_parts.versions(every)]),
-        ("runs", "Runs", [report_parts.runs_table(groups, metric)]),
+        ("runs", "Runs", [report_parts.runs_table(groups, metric, name)]),
     ]  # fmt: skip
     return [(name, shown, pieces) for name, shown, pieces in sections if pieces]
 
@@ -162,7 +165,7 @@ def _curves(options: Any, selection: Any) -> list[str]:
         caption += f"; {left} runs do not tell their {shown}." if left and axis != "steps" else "."
         parts += [
             heading(f"Against {shown}"),
-            picture(curves_figure(lines, axis, options.metric, name), alt, caption),
+            picture(curves_figure(lines, axis, options.metric, name, selection.actions), alt, caption),
         ]
     return parts
 
@@ -176,7 +179,7 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
 
     if len(finals) < 2:
         return []
-    name = f"{metric_name(metric)}, last tenth"
+    name = f"{metric_name(metric, selection.actions)}, last tenth"
     parts: list[str] = []
     try:
         pairs = plot_scores.pairs(finals, [])
@@ -189,7 +192,7 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
         return parts
     scales, scale = plot_scores.scale("auto", shared)
     ready = plot_scores.normalised(shared, scales)
-    shown = f"{name} ({scale})" if scale else name
+    shown = f"{name}\n({scale})" if scale else name
     target = 1.0 if scale else max(float(x.max()) for tasks in ready.values() for x in tasks)
     parts += [
         heading("Aggregates"), picture(aggregate_figure(plot_scores.aggregates(ready, target), shown), "aggregates"),

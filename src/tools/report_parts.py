@@ -186,8 +186,8 @@ def _shares(runs: Sequence[Run]) -> list[str]:
     return [f"{x:.0%}" for x in np.mean(shares, axis=0)] if shares else ["-"] * len(_SPLIT)
 
 
-def runs_table(groups: Groups, metric: str) -> Html:
-    """Return all runs with their commands."""
+def runs_table(groups: Groups, metric: str, name: str) -> Html:
+    """Return all runs with their commands; ``name`` is what the metric is called."""
     rows, commands = [], []
     for label, tasks in groups.items():
         for task, runs in tasks.items():
@@ -200,7 +200,7 @@ def runs_table(groups: Groups, metric: str) -> Html:
                 commands.append((label, task, "-" if run.seed is None else run.seed, run.command or "unknown"))
     head = ("", "task", "seed", "status", "steps", "final", "best", "time", "path")
     return Html(
-        folded(f"{len(rows)} runs", table(head, rows, kinds="kknknnnnp"))
+        folded(f"{len(rows)} runs", table(head, rows, f"final, best: {name}.", "kknknnnnp"))
         + heading("Commands")
         + folded("The command line of each run", table(("", "task", "seed", "command"), commands, kinds="kknp"))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 
-from ..analysis.curves import best, final
+from ..analysis.curves import best, final, kinds
 from ..analysis.runs import Run
 from ..analysis.select import differing, flat
 from ..components.errors import UserError
@@ -53,10 +53,13 @@ def metric_rows(runs: list[Run], every: bool) -> list[tuple[str, ...]]:
         # of what only grows, where it ended
         last = name in COUNTERS or (name.startswith("time_") and not name.endswith("_mean"))  # clocks, not an info's
         values = [(run.last(name) if last else final(run, name)) if name in run.curves else math.nan for run in runs]
-        rows.append((name, *("-" if math.isnan(x) else number(x) for x in values)))
+        how = [run.actions(name) if name in run.curves else "-" for run in runs]
+        told = " | ".join(how) if len(kinds(runs, name)) > 1 else "".join(kinds(runs, name))
+        shown = f"{name} ({told})" if told else name
+        rows.append((shown, *("-" if math.isnan(x) else number(x) for x in values)))
         if name.endswith("return_mean"):
             peaks = [number(best(run, name)) if name in run.curves else "-" for run in runs]
-            rows.append((f"{name}, best tenth", *peaks))
+            rows.append((f"{shown}, best tenth", *peaks))
     return rows
 
 

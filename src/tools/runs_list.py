@@ -10,13 +10,15 @@ from pathlib import Path
 from ..analysis.runs import Run, find, moment
 from ..analysis.select import chosen
 from ..components.errors import UserError
+from ..components.test_metrics import GREEDILY, GREEDY, TEST
 from .arguments import Arguments
 
 USAGE = """\
 usage: oamarl runs [list] [PATH ...] [--filter CONDITION ...]
 
-One line a run: its folder, status, seed, steps, newest mean return and test return, time, start. PATH is a folder or
-a path below results/sacred; without one, all of results/sacred.
+One line a run: its folder, status, seed, steps, newest mean return of training, of tests by sampled actions and of
+tests by greedy (argmax) actions, time, start. PATH is a folder or a path below results/sacred; without one, all of
+results/sacred.
 
   --filter  only runs for which all of these hold: name, task, status, seed, steps, seconds, path, metrics.NAME
             (newest value) or a key of the configuration, with = != < <= > >=, such as
@@ -58,13 +60,17 @@ def one(word: str) -> Run:
     return runs[0]
 
 
-def returns(run: Run) -> tuple[float, float]:
-    """Return the newest mean return of training and of tests (nan where unknown)."""
+def returns(run: Run) -> tuple[float, float, float]:
+    """Return the newest mean return of training, of sampled and of greedy tests (nan where unknown)."""
     values = run.newest[1]
-    found = []
-    for before in ("", "test_"):
-        found.append(values.get(f"{before}return_mean", values.get(f"{before}total_return_mean", math.nan)))
-    return found[0], found[1]
+
+    def newest(before: str) -> float:
+        return values.get(f"{before}return_mean", values.get(f"{before}total_return_mean", math.nan))
+
+    test, greedy = newest(TEST), newest(GREEDY)
+    if run.actions(f"{TEST}return_mean") == GREEDILY:  # a foreign run that has no other tests
+        test, greedy = math.nan, test
+    return newest(""), test, greedy
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
@@ -105,7 +111,8 @@ def main(argv: list[str]) -> int:
             f"{start:%Y-%m-%d %H:%M}" if start else "-",
         ))  # fmt: skip
     if rows:
-        print_table(("run", "status", "seed", "steps", "return", "test", "time", "started (UTC)"), rows, "  rrrrr ")
+        head = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
+        print_table(head, rows, "  rrrrrr ")
     print(f"{len(wanted)} of {len(runs)} runs" if options.filter else f"{len(runs)} runs")
     for sentence in dict.fromkeys(troubles + [s for run in wanted for s in run.troubles]):
         print(f"Note: {sentence}", file=sys.stderr)

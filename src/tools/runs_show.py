@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..analysis.curves import best, final, metric_of
 from ..analysis.runs import Run, moment
+from ..components.test_metrics import TEST, is_plain
 from .arguments import Arguments
 
 USAGE = """\
@@ -57,10 +58,10 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "resumed from": str(run.facts.get("resumed_from") or ""),
         "size": bytes_text(size(run.path)),
     }
-    for metric in ("return_mean", "test_return_mean"):
-        if metric_of(run, metric):
+    for metric in ("return_mean", "test_return_mean", "test_greedy_return_mean"):
+        if name := metric_of(run, metric):
             text = f"{number(final(run, metric))} (last tenth), {number(best(run, metric))} (best tenth)"
-            said[metric_of(run, metric) or metric] = text
+            said[name] = f"{text}, {run.actions(name)}"
     return [(name, text) for name, text in said.items() if text]
 
 
@@ -84,7 +85,10 @@ def main(argv: list[str]) -> int:
     print("\n".join(f"{name:<{width}}  {text}" for name, text in table))
     steps, newest = run.newest
     if newest:
-        print("\n".join(plain_table(f"Newest values, step {steps:,}", columns(rows_of(newest), PLAIN_WIDTH))))
+        title = f"Newest values, step {steps:,}"
+        if any(is_plain(name) for name in newest):
+            title += f"; test_*: {run.actions(TEST)}"
+        print("\n".join(plain_table(title, columns(rows_of(newest), PLAIN_WIDTH))))
     if options.config:
         print(f"Configuration\n{yamls.dump(run.config)}".rstrip())
     for sentence in run.troubles:

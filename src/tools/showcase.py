@@ -14,7 +14,8 @@ import numpy as np
 
 from ..components.console import duration, number
 from ..components.errors import UserError, nearest
-from ..components.records import ARRAYS_SUFFIX, curve, read_arrays, read_metrics
+from ..components.records import ARRAYS_SUFFIX, curve, read_arrays
+from ..components.test_metrics import GREEDILY, GREEDY, SAMPLED, TEST, run_records
 from ..envs.base import Arrays, EnvInfo
 from ..envs.build import constructor_args, factory, is_native
 from ..envs.maze import Maze
@@ -47,7 +48,7 @@ class Story:
     | field | meaning |
     |---|---|
     | steps, returns | [K] the training curve: environment steps, mean team return |
-    | test_steps, tests | [L] the same of the test episodes |
+    | tests | how actions were chosen -> steps [L] and mean team return [L] of such test episodes |
     | reuse | [(t, M [N, N])] the reuse mapping over training; empty without reuse |
     | optimum | the best team return, None where it is not known |
     """
@@ -60,8 +61,7 @@ class Story:
     t: int
     steps: np.ndarray
     returns: np.ndarray
-    test_steps: np.ndarray
-    tests: np.ndarray
+    tests: dict[str, tuple[np.ndarray, np.ndarray]]
     reuse: list[tuple[int, np.ndarray]]
     env: Any
     optimum: float | None
@@ -120,13 +120,13 @@ def read_story(folder: Path) -> Story:
         UserError: it has logged nothing yet.
     """
     config = _json(folder / "config.json")
-    records = read_metrics(folder)
+    records = run_records(folder)
     # individual rewards: the team's return is the agents' total
     name = "return_mean" if config.get("common_reward", True) else "total_return_mean"
     steps, returns = curve(records, name)
     if not len(steps):
         raise UserError(f"The run {folder} has logged no returns yet.")
-    test_steps, tests = curve(records, f"test_{name}")
+    tests = {how: curve(records, f"{prefix}{name}") for how, prefix in ((SAMPLED, TEST), (GREEDILY, GREEDY))}
     last: dict[str, float] = {}
     for record in records:
         last |= record["metrics"]
@@ -142,8 +142,7 @@ def read_story(folder: Path) -> Story:
         t=int(records[-1]["t"]),
         steps=steps,
         returns=returns,
-        test_steps=test_steps,
-        tests=tests,
+        tests={how: points for how, points in tests.items() if len(points[0])},
         reuse=[(t, a["M"]) for t, a in read_arrays(folder / f"reuse{ARRAYS_SUFFIX}") if "M" in a],
         env=env,
         optimum=team_optimum(env, env.info, config) if env is not None else None,
@@ -163,7 +162,7 @@ def rows(story: Story) -> list[tuple[str, str]]:
     """Return the table of results: names and texts."""
     wall = story.last.get("wall_clock", math.nan)
     parts = tenths(story.steps, story.returns)
-    test = float(story.tests[-1]) if len(story.tests) else None
+    tests = {how: float(values[-1]) for how, (_, values) in story.tests.items()}
 
     def value(x: float | None) -> str:
         return "-" if x is None else f"{x:.3f}"
@@ -184,9 +183,9 @@ def rows(story: Story) -> list[tuple[str, str]]:
         ("updates", number(story.last["updates"]) if "updates" in story.last else "-"),
         ("wall-clock", duration(wall)),
         ("steps a second", number(round(story.t / wall)) if wall > 0 else "-"),
-        ("mean return, last tenth", value(parts[-1]) + share(parts[-1])),
-        ("mean return, best tenth", value(max(parts)) + share(max(parts))),
-        ("final test return", value(test) + share(test)),
+        (f"training return, {SAMPLED}, last tenth", value(parts[-1]) + share(parts[-1])),
+        (f"training return, {SAMPLED}, best tenth", value(max(parts)) + share(max(parts))),
+        *((f"final test return, {how}", value(test) + share(test)) for how, test in tests.items()),
         ("optimum", value(story.optimum)),
     ]
 

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..components.errors import UserError
+from ..components.test_metrics import GREEDILY, SAMPLED
 
 if TYPE_CHECKING:
     from ..envs.maze import Maze
@@ -24,7 +25,9 @@ MOMENTS = 5
 #: the agents' own colours, dark enough on white; told apart without colour by style and label
 _INK = {"red": "#c62020", "black": "#101010", "blue": "#1c5ac8"}
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
-_TRAINING, _TESTS = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion
+_TRAINING = "#0072b2"  # Okabe and Ito's blue
+#: their vermilion and green, and markers: how a test's actions were chosen
+_TESTS = {SAMPLED: ("#009e73", "^"), GREEDILY: ("#d55e00", "o")}
 
 
 def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
@@ -132,10 +135,11 @@ def draw_reuse(figure: Any, reuse: list[tuple[int, np.ndarray]], names: list[str
 
 def draw_curve(axes: Any, story: Story) -> None:
     """Draw training and test returns over environment steps, and the optimum."""
-    axes.plot(story.steps, story.returns, color=_TRAINING, linewidth=1.6, label="training")
-    if len(story.tests):
-        style = {"linestyle": "none", "marker": "o", "markersize": 4}
-        axes.plot(story.test_steps, story.tests, color=_TESTS, label="test (greedy)", **style)
+    axes.plot(story.steps, story.returns, color=_TRAINING, linewidth=1.6, label="training (sampled)")
+    for how, (steps, values) in story.tests.items():
+        colour, marker = _TESTS[how]
+        style = {"linestyle": "none", "marker": marker, "markersize": 4}
+        axes.plot(steps, values, color=colour, label=f"test ({how.partition(' ')[0]})", **style)
     if story.optimum is not None:
         axes.axhline(story.optimum, color="black", linestyle="--", linewidth=1.2, label=f"optimum {story.optimum:g}")
     axes.set_xlabel("environment steps")

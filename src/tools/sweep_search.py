@@ -17,8 +17,9 @@ import numpy as np
 
 from ..components import curve_files
 from ..components.errors import UserError, nearest
-from ..components.records import curve, read_metrics
+from ..components.records import curve
 from ..components.run_files import read_json, write_json
+from ..components.test_metrics import MARK, actions, greedy_name, is_plain, run_records
 from .sweep_file import Cell, Sweep, with_seed, with_values
 from .sweep_space import Range, Search
 from .sweep_view import State
@@ -85,16 +86,22 @@ class Study:
                     "halving": pruners.SuccessiveHalvingPruner}[search.pruner](),
         )  # fmt: skip
         self._check_space()
-        if stored and record.get("space") != self._space_stored():
+        before = _with_names_of_now(record)
+        if stored and before != self._space_stored():
+            if is_plain(search.metric) and before == self._space_stored(greedy_name(search.metric)):
+                raise UserError(
+                    f"{path} holds trials by greedy tests, whose {search.metric} is called "
+                    f"{greedy_name(search.metric)} now: set the search's metric to that, or move the record away."
+                )
             raise UserError(
                 f"{path} holds trials of another space or of other runs: move it away, or rename the sweep."
             )
         self._recall(stored)
 
-    def _space_stored(self) -> Any:
+    def _space_stored(self, metric: str | None = None) -> Any:
         space = {k: {"kind": r.kind, "options": list(r.options), "low": r.low, "high": r.high}
                  for k, r in self.search.space.items()}  # fmt: skip
-        goal = [self.search.metric, self.search.direction]
+        goal = [metric or self.search.metric, self.search.direction]
         return json.loads(json.dumps([space, goal, [cell.command for cell in self.group]]))
 
     def _check_space(self) -> None:
@@ -216,7 +223,7 @@ class Study:
         stage = min(STAGES * state.step // state.cell.t_max, STAGES - 1)
         if stage <= len(trial.stages):
             return False
-        steps, values = curve(read_metrics(state.folder), self.search.metric)
+        steps, values = curve(run_records(state.folder), self.search.metric)
         for k in range(len(trial.stages), stage):
             part = values[(steps > k * state.cell.t_max / STAGES) & (steps <= (k + 1) * state.cell.t_max / STAGES)]
             trial.stages.append(float(part.mean()) if len(part) else (trial.stages[-1] if trial.stages else np.nan))
@@ -239,7 +246,7 @@ class Study:
             "group": self.group[0].group, "file": self.shown, "metric": self.search.metric,
             "direction": self.search.direction, "space": self._space_stored(),
             "best": None if best is None else best.stored(self.search.metric),
-            "trials": [t.stored(self.search.metric) for t in self.trials],
+            "trials": [t.stored(self.search.metric) for t in self.trials], **MARK,
         }  # fmt: skip
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -293,12 +300,23 @@ class Searches:
                 lines.append(f"{study.group[0].group}: no trial of {done} is complete.")
                 continue
             params = ", ".join(f"{k}={v}" for k, v in best.params.items())
+            how = actions(study.search.metric, {})
             lines.append(
                 f"{study.group[0].group}: best of {done} trials is {best.number}: {study.search.metric} "
-                f"{best.value:.4g} with {params}"
+                f"{best.value:.4g}{f' ({how})' if how else ''} with {params}"
             )
             lines += [f"  {best.cells[0].command}", f"  (all trials: {study.path})"]
         return lines
+
+
+def _with_names_of_now(record: dict[str, Any]) -> Any:
+    """Return the space of a record, its metric under the name that greedy tests have now, if it is of before."""
+    space = record.get("space")
+    if MARK.items() <= record.items() or not isinstance(space, list) or len(space) != 3:
+        return space
+    ranges, (metric, direction), commands = space
+    sampled = any("test_greedy=False" in command.split() for command in commands)
+    return [ranges, [metric if sampled else greedy_name(metric), direction], commands]
 
 
 def _distribution(optuna: Any, r: Range) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..components.console import duration, is_live, number
+from ..components.test_metrics import SAMPLED
 from .sweep_file import Cell
 
 #: seconds between plain lines that say what is running
@@ -142,7 +143,7 @@ def counts(states: Sequence[State]) -> str:
 
 
 def summary(states: Sequence[State]) -> list[str]:
-    """Return the results by group, aligned: runs done, mean and standard deviation over seeds, time."""
+    """Return the results by group, aligned: runs done, mean return in training and its deviation over seeds, time."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for state in states:
         if state.curve is not None:
@@ -157,6 +158,9 @@ def summary(states: Sequence[State]) -> list[str]:
         return []
     wide = [max(len(row[i]) for row in rows) for i in range(5)]
     return [
-        f"{row[0]:<{wide[0]}}  " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True))
-        for row in rows
+        f"Mean return in training, {SAMPLED}:",
+        *(
+            f"{row[0]:<{wide[0]}}  " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True))
+            for row in rows
+        ),
     ]

@@ -1,0 +1,33 @@
+"""A test of the policies: sampled episodes, and greedy ones beside them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..components.test_metrics import GREEDY, TEST
+
+
+class Asked(Protocol):
+    """What a test reads of the configuration (``training.RunConfig``)."""
+
+    @property
+    def test_nepisode(self) -> int: ...
+
+    @property
+    def test_greedy(self) -> bool: ...
+
+    @property
+    def common_reward(self) -> bool: ...
+
+
+def play(runner: Any, config: Asked) -> dict[str, float]:
+    """Play ``test_nepisode`` sampled episodes and, with ``test_greedy``, as many greedy ones of the same seeds.
+
+    Returns:
+        ``test_*``, EPyMARL's names, of the sampled ones and ``test_greedy_*`` of the greedy ones.
+    """
+    found: dict[str, float] = {}
+    for prefix, greedy in ((TEST, False), *([(GREEDY, True)] if config.test_greedy else [])):
+        played = runner.test(config.test_nepisode, greedy)
+        found |= played.scalars(runner.info, config.common_reward, prefix)
+    return found

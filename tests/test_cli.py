@@ -170,7 +170,8 @@ def test_script_is_its_own_package_also_in_spawned_workers(tmp_path, isolated):
     (src / "tools").mkdir(parents=True)
     (src / "components").mkdir()
     shutil.copy(SRC / "main.py", src)
-    shutil.copy(SRC / "components/errors.py", src / "components")
+    for name in ("errors", "waiting"):
+        shutil.copy(SRC / f"components/{name}.py", src / "components")
     (src / "components/__init__.py").write_text("")
     (src / "__init__.py").write_text("__version__ = '0'\n")
     (src / "work.py").write_text(WORK)

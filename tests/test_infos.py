@@ -188,7 +188,7 @@ def test_evaluation(backend: str) -> None:
     episodes = evaluate(team, plan)
     wanted = expected([e.seed for e in episodes])
     logged = logged_metrics(episodes, plan, team.info)
-    assert {n: logged[f"test_{n}"] for n in wanted} == pytest.approx(wanted)
+    assert {n: logged[f"test_greedy_{n}"] for n in wanted} == pytest.approx(wanted)
     team.path, team.step, team.config = Path("x"), 0, {}
     found = report(team, plan, episodes)
     assert found["statistics"]["metrics"]["score"]["mean"] == pytest.approx(wanted["score_mean"])

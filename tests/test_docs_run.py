@@ -52,7 +52,8 @@ CANNOT = {
         "make test": "runs this test",
     },
     "performance.md": {
-        ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 2 --seconds 5 'lbf-*' 'rware-*' 'spread-*'": EPYMARL,
+        ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 2 --seconds 5 "
+        "'lbf-*' 'rware-*' 'spread-*'": EPYMARL + ", and many minutes",
     },
     "plots.md": {
         "pip install 'oamarl[tensorboard]' 'oamarl[wandb]'": INSTALLS,
@@ -66,13 +67,38 @@ CANNOT = {
     },
 }  # fmt: skip
 
-NO_GAME = "`oamarl install {0}`; the same map without the game: `oamarl --config=oappo --env-config=smax with env_args.map_name={1}`"
+TRAIN = "python src/main.py --config=oappo --env-config="
+SMAX = "`oamarl --config=oappo --env-config=smax with env_args.map_name={0}`"
 NO_SERVER = "MongoDB at host:27017 does not answer"
-#: page -> command that cannot do its work here -> exit status, what it says, and why
-ANSWERS: dict[str, dict[str, tuple[int, str, str]]] = {
+GAME, SERVER = "needs StarCraft II", "needs a MongoDB server"
+#: page -> command that cannot do its work here -> exit status, what is said then, and why
+ANSWERS: dict[str, dict[str, tuple[int, tuple[str, ...], str]]] = {
     "README.md": {
-        "python src/main.py --config=oappo --env-config=sc2 with env_args.map_name=3s5z_vs_3s6z": (
-            2, NO_GAME.format("sc2", "3s5z_vs_3s6z"), "needs StarCraft II"),
+        f"{TRAIN}sc2 with env_args.map_name=3s5z_vs_3s6z": (
+            2, ("run `oamarl install sc2`", SMAX.format("3s5z_vs_3s6z")), GAME),
+    },
+    "faults.md": {
+        "oamarl --config=ippo --env-config=maze with seed=1 lr=1e6 activation=relu": (
+            1, ("left numbers that are not finite: critic_loss", "dump-640.npz"), "shows a run that breaks"),
+    },
+    "mongodb.md": {
+        "oamarl runs export results/sacred/oappo/black_red/1": (2, (NO_SERVER,), SERVER),
+        "oamarl runs export 12 13 --to files copies": (2, (NO_SERVER,), SERVER),
+    },
+    "plots.md": {
+        "oamarl plot ~/epymarl/results results --metric test_return_mean --filter 'task=lbforaging*'": (
+            2, ("There is nothing at", "epymarl/results"), EPYMARL),
+        "oamarl runs export oappo/black_red/1": (2, ("MONGO_URL",), SERVER),
+    },
+    "starcraft.md": {
+        f"{TRAIN}sc2 with env_args.map_name=3s5z_vs_3s6z": (
+            2, ("run `oamarl install sc2`", SMAX.format("3s5z_vs_3s6z")), GAME),
+        f"{TRAIN}sc2v2 with env_args.map_name=protoss_5_vs_5": (
+            2, ("run `oamarl install sc2v2`", SMAX.format("smacv2_5_units")), GAME),
+        f"{TRAIN}smaclite with env_args.map_name=2s3z": (
+            2, ("run `oamarl install smaclite`", SMAX.format("2s3z")), "needs smaclite, which no index of packages has"),
+        f"{TRAIN}sc2 with evaluate=True checkpoint_path=RUN test_nepisode=3 save_replay=True": (2, (), GAME),
+        "oamarl evaluate RUN --episodes 3 --env-args save_replay=True replay_dir=/tmp/replays": (2, ("RUN",), GAME),
     },
 }  # fmt: skip
 
@@ -108,10 +134,10 @@ def test_what_a_page_prints_runs(page: Path, tmp_path: Path) -> None:
                 for command in PROSE.get((page.name, name), ()):
                     in_shell(shell, page.name, Block("sh", -1, command + "\n"))
             elif block.language == "python":
-                assert shell.python(block.text), shell.said
+                assert shell.python(block.text), shell.said[-3000:]
     finally:
         shell.close()
-    assert "Traceback" not in shell.said, shell.said
+    assert "Traceback" not in shell.said, shell.said[-3000:]
 
 
 def in_shell(shell: Shell, page: str, block: Block) -> None:
@@ -121,16 +147,16 @@ def in_shell(shell: Shell, page: str, block: Block) -> None:
     before = len(shell.said)
     failed = shell.run("\n".join(lines))
     said = " ".join(shell.said[before:].split())
-    want = {}
+    want: dict[str, tuple[int, tuple[str, ...]]] = {}
     for line in map(bare, lines):
         lacking = [tell for part, (module, tell) in OPTIONAL.items() if part in line and not there(module)]
         if lacking:
-            want[line] = (2, lacking[0])
+            want[line] = (2, (lacking[0],))
         elif line in answers:
             want[line] = answers[line][:2]
-    assert {command: status for status, command in failed} == {c: status for c, (status, _) in want.items()}, said
-    for _, sentence in want.values():
-        assert sentence in said
+    assert {command: status for status, command in failed} == {c: w[0] for c, w in want.items()}, said[-3000:]
+    for _, sentences in want.values():
+        assert all(sentence in said for sentence in sentences), said[-3000:]
 
 
 def test_every_block_is_run_or_told_why_not() -> None:

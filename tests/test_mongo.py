@@ -433,6 +433,7 @@ def test_training_does_not_wait_for_a_server_that_hangs(
     # the sentence is a command that works
     server.stop()
     server.delay = 0.0
+    monkeypatch.setitem(mongo.TIMEOUTS, "socketTimeoutMS", int(1000 * PATIENCE))
     server.start()
     (command,) = re.findall(r"`oamarl runs (.*)`", err)
     assert runs.main(command.split()) == 0

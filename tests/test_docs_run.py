@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 import pytest
+from printed import FILES, PAGES, SHELL, Block, Shell, bare, blocks, open_shell
 
 from conftest import ROOT
-from printed import FILES, PAGES, SHELL, Block, Shell, bare, blocks, open_shell
 
 #: (page, language, number of the block) -> the file that the page says it is
 STORED = {
@@ -36,7 +36,9 @@ PROSE = {
         "oamarl --config=./mappo_grouped.yaml --env-config=maze",
         "oamarl config --config=./mappo_grouped.yaml --env-config=maze",
     ),
-    ("adding-an-algorithm.md", "mappo_kl.yaml"): ("oamarl --config=./mappo_kl.yaml --env-config=maze with kl_coef=0.5",),
+    ("adding-an-algorithm.md", "mappo_kl.yaml"): (
+        "oamarl --config=./mappo_kl.yaml --env-config=maze with kl_coef=0.5",
+    ),
     ("adding-an-environment.md", "my_module.py"): (
         "oamarl --config=mappo with env=my_module:Rendezvous env_args.cells=9",
     ),
@@ -96,7 +98,7 @@ ANSWERS: dict[str, dict[str, tuple[int, tuple[str, ...], str]]] = {
         f"{TRAIN}sc2v2 with env_args.map_name=protoss_5_vs_5": (
             2, ("run `oamarl install sc2v2`", SMAX.format("smacv2_5_units")), GAME),
         f"{TRAIN}smaclite with env_args.map_name=2s3z": (
-            2, ("run `oamarl install smaclite`", SMAX.format("2s3z")), "needs smaclite, which no index of packages has"),
+            2, ("run `oamarl install smaclite`", SMAX.format("2s3z")), "needs smaclite, which no package index has"),
         f"{TRAIN}sc2 with evaluate=True checkpoint_path=RUN test_nepisode=3 save_replay=True": (2, (), GAME),
         "oamarl evaluate RUN --episodes 3 --env-args save_replay=True replay_dir=/tmp/replays": (2, ("RUN",), GAME),
     },

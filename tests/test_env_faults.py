@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faulty_envs import Gate, append, size
 
 from oamarl.components.errors import UserError
 from oamarl.components.records import read_metrics
@@ -28,7 +29,6 @@ from oamarl.run import build
 
 from child_signals import usual_signals
 from conftest import PATIENCE, Program
-from faulty_envs import Gate, append, size
 from run_tools import CPU, assert_same, assert_same_batch, settings
 
 TESTS = Path(__file__).parent

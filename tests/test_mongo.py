@@ -541,7 +541,8 @@ def test_the_run_was_deleted_meanwhile(
     assert stored(server)["steps"] == list(range(7))
     run, db = the_run(server), server.client[DATABASE]
     assert [a["name"] for a in run["artifacts"]] == ["run.log"]
-    assert [f["_id"] for f in db.fs.files.find({"filename": re.compile("^artifact")})] == [run["artifacts"][0]["file_id"]]
+    files = [file["_id"] for file in db.fs.files.find({"filename": re.compile("^artifact")})]
+    assert files == [run["artifacts"][0]["file_id"]]
     assert sorted(str(m["_id"]) for m in db.metrics.find()) == sorted(m["id"] for m in run["info"]["metrics"])
 
 

@@ -70,7 +70,7 @@ CANNOT = {
 }  # fmt: skip
 
 TRAIN = "python src/main.py --config=oappo --env-config="
-SMAX = "`oamarl --config=oappo --env-config=smax with env_args.map_name={0}`"
+SMAX = f"`{TRAIN}smax with env_args.map_name={{0}}`"
 NO_SERVER = "MongoDB at host:27017 does not answer"
 GAME, SERVER = "needs StarCraft II", "needs a MongoDB server"
 #: page -> command that cannot do its work here -> exit status, what is said then, and why

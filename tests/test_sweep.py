@@ -209,7 +209,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 
 
 def test_curves_of_a_users_file_are_below_its_results(tmp_path: Path) -> None:
-    text = TWO + "seeds: 1\n"
+    text = TWO + "seeds: 1-1\n"
     path = write(tmp_path, text)
     assert load(path, tmp_path / "r").curves == tmp_path / "r" / "curves"
     assert load(path).curves == Path(results_folder(None)) / "curves"

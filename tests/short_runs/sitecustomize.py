@@ -25,6 +25,8 @@ def _request(module: ModuleType) -> None:
         request, seen = parse(*args, **kwargs)
         if request.config is not None and not any("experiments/" in word for word in sys.argv):
             request.overrides.update(SHORT)
+            if request.config == "seps" or request.overrides.get("sharing") == "selective":
+                request.overrides["seps_steps"] = 500
         return request, seen
 
     module.parse = shorter  # type: ignore[attr-defined]

@@ -23,6 +23,10 @@ if "MONGO_URL" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+#: Seconds that a test waits for a process or an event at most. It bounds what a failure costs: what is right comes
+#: sooner on every machine, however busy, so no test may wait for less.
+PATIENCE = 900.0
+
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 
@@ -45,7 +49,7 @@ def program() -> Program:
         *words: str,
         cwd: Path | None = None,
         how: str = "script",
-        timeout: float = 120,
+        timeout: float = PATIENCE,
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         start: Sequence[str] = [str(SRC / "main.py")] if how == "script" else ["-m", "oamarl"]

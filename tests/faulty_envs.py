@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,16 +71,47 @@ class Faulty(MixedLength):
             go_wrong(self.how)
 
 
-class Slow(Toy):
-    """Takes ``seconds`` for a step."""
+class Paced(Toy):
+    """Waits in its constructor and in each step until it is let: see :class:`Gate`."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, gate: str) -> None:
         super().__init__()
-        self.seconds = seconds
+        self.gate = Gate(Path(gate))
+        self.gate.wait()
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
-        time.sleep(self.seconds)
+        self.gate.wait()
         super().step(actions, out)
+
+
+class Gate:
+    """Where the environments of one worker wait, one after another: two files that grow by a byte for each.
+
+    Args:
+        folder: where the files `here` (who has come) and `let` (who may go) are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.here, self.let = folder / "here", folder / "let"
+
+    def wait(self) -> None:
+        """Come, and wait until one more is let than came before; outside workers do nothing."""
+        if in_worker():
+            number = append(self.here)
+            while size(self.let) < number:
+                time.sleep(0.005)
+
+
+def append(path: Path) -> int:
+    """Make a file one byte longer; return its size."""
+    with path.open("ab") as file:
+        file.write(b".")
+    return size(path)
+
+
+def size(path: Path) -> int:
+    """Return a file's size; 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
 
 
 class Chatty(Toy):
@@ -116,7 +148,7 @@ class Gamer(Toy):
     def step(self, actions: np.ndarray, out: Arrays) -> None:
         super().step(actions, out)
         if actions[0]:
-            endless()
+            go_wrong("hang")
 
     def close(self) -> None:
         if self.deaf and self.game:

@@ -35,6 +35,7 @@ class MongoServer:
     | client | the mongomock client behind it, to look at what was stored |
     | delay | seconds that every answer but those of the handshake takes |
     | cut | calls with a command's name; True: do what it says and drop the connection instead of answering |
+    | before | calls with a command's name, before it is done |
     | refuse | code and text of the error that every write is answered with |
     | commands | names of all commands received |
     """
@@ -43,6 +44,7 @@ class MongoServer:
         self.client: Any = mongomock.MongoClient()
         self.delay = 0.0
         self.cut: Any = lambda command: False
+        self.before: Any = lambda command: None
         self.refuse: tuple[int, str] | None = None
         self.commands: list[str] = []
         self.port = 0
@@ -110,6 +112,7 @@ class MongoServer:
             self.commands.append(name)
             if name.lower() not in ("hello", "ismaster") and self.delay:
                 self._stopping.wait(self.delay)
+            self.before(name)
             try:
                 with self._store:
                     answer = {**self._do(name, command, self.client[database]), "ok": 1.0}

@@ -26,7 +26,7 @@ from oamarl.main import main
 from oamarl.tools import bench, bench_report, bench_standard
 from oamarl.tools.bench_measure import PARTS, Slice, measure
 
-from conftest import SRC, Program
+from conftest import PATIENCE, SRC, Program
 from run_tools import settings
 from toy_envs import Truncating
 
@@ -392,19 +392,19 @@ def test_the_standard_set_leaves_out_what_is_missing(
 
 @pytest.mark.slow
 def test_a_signal_leaves_nothing_behind(tmp_path: Path, program: Program) -> None:
-    words = [*MAZE, "--seconds=60", "with", "backend=process", "workers=2", "log_interval=1", "epochs=1"]
+    words = [*MAZE, "--seconds=3600", "with", "backend=process", "workers=2", "log_interval=1", "epochs=1"]
     process = subprocess.Popen(
         [sys.executable, str(SRC / "main.py"), "bench", *words], cwd=tmp_path,
         env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not any(path.stat().st_size for path in tmp_path.glob("oamarl-bench-*/metrics.jsonl")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     below = machine.peak_memory_below(process.pid)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (143, "")
     assert "SIGTERM" in err
     assert "Traceback" not in err

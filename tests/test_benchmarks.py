@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from conftest import PATIENCE
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -289,10 +291,10 @@ def test_a_side_is_told_its_specification_and_nothing_of_it_survives(
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "json.dump({'x': spec['x'], 'seconds': spec['seconds'], 'child': child.pid}, open(spec['out'], 'w'))\n"
     )
-    found = measure_fake(monkeypatch, tmp_path, text, 60)
+    found = measure_fake(monkeypatch, tmp_path, text, PATIENCE)
     assert (found["x"], found["seconds"]) == (3, 1.0)
     state = Path(f"/proc/{found['child']}/stat")
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < end, "the program's own child is still there"
 
@@ -310,7 +312,7 @@ def test_own_side_end_to_end(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     words = ["--quick", "--seconds", "0.2", "--cache", str(tmp_path), "--json", str(out), "happo-8p-10env"]
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "compare.py"), *words], capture_output=True, text=True, timeout=300
+        [sys.executable, str(BENCHMARKS / "compare.py"), *words], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr
     cell = json.loads(out.read_text())["cells"]["happo-8p-10env"]
@@ -324,7 +326,7 @@ def test_own_side_end_to_end(tmp_path: Path) -> None:
 
 def test_a_wrong_cell_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "compare.py"), "lbf-mpl"], capture_output=True, text=True, timeout=120
+        [sys.executable, str(BENCHMARKS / "compare.py"), "lbf-mpl"], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 1
     assert "no cell 'lbf-mpl'" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from oamarl.main import main
 
-from conftest import ROOT, SRC
+from conftest import PATIENCE, ROOT, SRC
 
 
 def mistake(done: subprocess.CompletedProcess[str]) -> str:
@@ -181,8 +181,9 @@ def test_script_is_its_own_package_also_in_spawned_workers(tmp_path, isolated):
     (src / "tools/spawn.py").write_text(SPAWN)
     python = [sys.executable, "-I", "-S"] if isolated else [sys.executable]
     done = subprocess.run(
-        [*python, str(src / "main.py"), "spawn"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
+        [*python, str(src / "main.py"), "spawn"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     init = str(src / "__init__.py")
     assert done.stdout.split() == [init, "True", init, "True"]

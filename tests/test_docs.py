@@ -16,6 +16,8 @@ from oamarl.main import main
 from oamarl.settings import learned
 from oamarl.tools.sweep_file import load as read_sweep
 
+from conftest import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = (ROOT / "docs" / "adding-an-algorithm.md").read_text(encoding="utf-8")
 
@@ -29,7 +31,7 @@ def train(main: Path, config: str, folder: Path, *overrides: str) -> subprocess.
     words = [f"--config={config}", "--env-config=maze", "with", "seed=1", "t_max=1280", "test_nepisode=2"]
     return subprocess.run(
         [sys.executable, str(main), *words, f"local_results_path={folder / 'results'}", *overrides],
-        capture_output=True, text=True, cwd=folder, timeout=240,
+        capture_output=True, text=True, cwd=folder, timeout=PATIENCE,
     )  # fmt: skip
 
 

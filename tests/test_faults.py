@@ -27,7 +27,7 @@ from oamarl.learners.ppo import PPOLearner
 from oamarl.main import main
 from oamarl.run import build
 
-from conftest import SRC
+from conftest import PATIENCE, SRC
 from run_tools import assert_same_run, settings, train
 from toy_envs import MixedLength
 
@@ -384,11 +384,11 @@ def test_a_disk_that_is_really_full(spare: int, tiny_disk: Callable[[int], Path]
         "log_interval=40", "beat_interval=0.2", f"local_results_path={disk}",
     )  # fmt: skip
     program = [sys.executable, str(SRC / "main.py")]
-    first = subprocess.run([*program, *env, "t_max=200"], capture_output=True, text=True, timeout=100, check=False)
+    first = subprocess.run([*program, *env, "t_max=200"], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert first.returncode == 0, first.stderr
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     (disk / "ballast").write_bytes(b"x" * max(0, free - 150_000 - 1024 * spare))
-    done = subprocess.run([*program, *env, "t_max=8000"], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([*program, *env, "t_max=8000"], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     assert "No space left on device" in done.stderr
     assert done.returncode in (1, 2), (done.returncode, done.stderr)
@@ -411,7 +411,7 @@ def test_six_runs_that_start_at_the_same_moment(tmp_path: Path) -> None:
         for i in range(6)
     ]
     for child in children:
-        _, err = child.communicate(timeout=120)
+        _, err = child.communicate(timeout=PATIENCE)
         assert child.returncode == 0, err
     found = folders(tmp_path)
     assert [p.name for p in found] == ["1", "2", "3", "4", "5", "6"]

@@ -28,6 +28,7 @@ from oamarl.components.logging import RunLog
 from oamarl.components.records import curve, read_arrays, read_metrics
 
 from child_signals import usual_signals
+from conftest import PATIENCE
 
 
 class Terminal(io.StringIO):
@@ -577,8 +578,10 @@ def test_a_disk_that_was_full_for_a_while(tmp_path: Path, monkeypatch: pytest.Mo
         failing.append("on")
         for t in range(10):
             log.scalars({"a": float(t)}, t)
-            time.sleep(0.02)
-        assert {"metrics.json", "run.json"} <= set(failing)
+        end = time.monotonic() + PATIENCE
+        while not {"metrics.json", "run.json"} <= set(failing):
+            assert time.monotonic() < end, "nothing was written at any beat"
+            time.sleep(0.01)
         failing.clear()
         log.scalars({"a": 10.0}, 10)
         return {}
@@ -605,7 +608,7 @@ from oamarl.experiment import execute
 def body(log):
     log.scalars({"a": 1.0}, 1)
     print("ready", flush=True)
-    for _ in range(600):
+    for _ in range(20000):
         try:
             time.sleep(0.05)
         except Exception:
@@ -630,7 +633,7 @@ def test_signals_end_a_run_cleanly(tmp_path: Path, number: signal.Signals, code:
             break
     child.send_signal(number)
     child.send_signal(number)  # a second one does not disturb the end
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == code
     assert "INTERRUPTED" in out
     assert "the run stops here" in err
@@ -652,7 +655,7 @@ def test_runs_that_start_together_get_different_numbers(tmp_path: Path) -> None:
     )
     start = str(time.time() + 3)
     children = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), start, str(i)]) for i in range(4)]
-    assert [child.wait(timeout=60) for child in children] == [0, 0, 0, 0]
+    assert [child.wait(timeout=PATIENCE) for child in children] == [0, 0, 0, 0]
     folders = sorted(p for p in (tmp_path / "sacred" / "x" / "e").iterdir())
     assert [p.name for p in folders] == ["1", "2", "3", "4"]
     assert sorted(read_metrics(p)[0]["metrics"]["a"] for p in folders) == [0.0, 1.0, 2.0, 3.0]

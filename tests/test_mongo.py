@@ -32,6 +32,7 @@ from oamarl.components.series import LIMIT, Series
 from oamarl.tools import runs, runs_export
 
 from child_signals import usual_signals
+from conftest import PATIENCE
 from mongo_server import MongoServer
 
 DATABASE = "mine"
@@ -39,8 +40,11 @@ DATABASE = "mine"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MongoServer]:
-    """A server that runs, named by MONGO_URL; that nothing listens is found out sooner than usual."""
-    monkeypatch.setattr(mongo, "TIMEOUTS", {**mongo.TIMEOUTS, "serverSelectionTimeoutMS": 1000})
+    """A server that runs, named by MONGO_URL; one that answers is waited for, however busy the machine is."""
+    patient = {"serverSelectionTimeoutMS": 4000, "connectTimeoutMS": 60_000, "socketTimeoutMS": int(1000 * PATIENCE)}
+    monkeypatch.setattr(mongo, "TIMEOUTS", patient)
+    monkeypatch.setattr(experiment, "END_WAIT", PATIENCE)
+    monkeypatch.setattr(experiment, "END_WAIT_INTERRUPTED", PATIENCE)
     with MongoServer() as started:
         monkeypatch.setenv("MONGO_URL", started.url(f"/{DATABASE}"))
         yield started
@@ -61,10 +65,17 @@ def values(folder: Path, **more: Any) -> dict[str, Any]:
 
 def until(condition: Callable[[], Any], what: str = "it") -> None:
     """Wait for something that another thread does."""
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < limit, f"{what} did not happen"
         time.sleep(0.01)
+
+
+def hold(server: MongoServer) -> threading.Event:
+    """Let the server begin with its first answer only when the event is set: when the points are there, say."""
+    go = threading.Event()
+    server.before = lambda name: name.lower() in ("hello", "ismaster") or go.wait(PATIENCE)
+    return go
 
 
 def said(log: RunLog, text: str) -> Callable[[], bool]:
@@ -84,6 +95,13 @@ def stored(server: MongoServer, name: str = "return_mean", run: int = 1, databas
 def the_run(server: MongoServer, database: str = DATABASE) -> dict[str, Any]:
     (found,) = server.client[database].runs.find()
     return found
+
+
+def the_run_is_whole(server: MongoServer) -> bool:
+    """Whether a delivery has come to its end: the last that it sends is what the run says of its metrics."""
+    with server._store:
+        run = server.client[DATABASE].runs.find_one() or {}
+    return bool(run.get("info", {}).get("metrics"))
 
 
 def file_of(server: MongoServer, file_id: Any, database: str = DATABASE) -> bytes:
@@ -226,14 +244,18 @@ def test_runs_that_do_not_complete(tmp_path: Path, server: MongoServer, how: str
     assert ("in the middle" if how == "failed" else "the run stops here") in run["captured_out"]
 
 
-RUN = """
+RUN = f"""
 import sys, time
+from oamarl import experiment
+from oamarl.components import mongo
 from oamarl.experiment import execute
+experiment.END_WAIT_INTERRUPTED = {PATIENCE}
+mongo.TIMEOUTS = dict.fromkeys(mongo.TIMEOUTS, {int(1000 * PATIENCE)})
 def body(log):
-    log.scalars({"a": 1.0}, 1)
+    log.scalars({{"a": 1.0}}, 1)
     print("ready", flush=True)
-    time.sleep(60)
-values = {"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "seed": 1, "env": "maze"}
+    time.sleep({PATIENCE})
+values = {{"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "seed": 1, "env": "maze"}}
 sys.exit(execute(values, [], body).exit_code)
 """
 
@@ -247,7 +269,7 @@ def test_signals(tmp_path: Path, server: MongoServer, number: signal.Signals) ->
     assert child.stdout is not None
     assert any(line == "ready\n" for line in child.stdout)
     child.send_signal(number)
-    child.communicate(timeout=30)
+    child.communicate(timeout=PATIENCE)
     assert child.returncode == 128 + number
     assert assert_complete(server, tmp_path / "sacred/x/maze/1")["status"] == "INTERRUPTED"
 
@@ -286,7 +308,7 @@ def test_runs_that_start_together_get_different_numbers(tmp_path: Path, server: 
     def store(i: int) -> None:
         with mongo.connect(where) as client:
             delivery = Delivery(client[DATABASE], tmp_path / str(i))
-            barrier.wait(30)
+            barrier.wait(PATIENCE)
             delivery.send(final=True)
             numbers.append(delivery.id)
 
@@ -295,7 +317,7 @@ def test_runs_that_start_together_get_different_numbers(tmp_path: Path, server: 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
     assert len({run["info"]["uid"] for run in server.client[DATABASE].runs.find()}) == 6
 
@@ -346,9 +368,12 @@ def test_dies_in_the_middle_and_comes_back_twice(tmp_path: Path, server: MongoSe
 
 
 def test_back_just_before_the_end(tmp_path: Path, server: MongoServer, capsys: pytest.CaptureFixture[str]) -> None:
+    go = hold(server)
+
     def body(log: RunLog) -> dict[str, Any]:
         log_points(log, 0, 3)
-        until(lambda: len(stored(server)["steps"]) == 3)
+        go.set()
+        until(lambda: the_run_is_whole(server) and len(stored(server)["steps"]) == 3)
         server.stop()  # the connections are of no use any more, and nobody has noticed
         server.start()
         log_points(log, 3, 6)
@@ -408,6 +433,7 @@ def test_training_does_not_wait_for_a_server_that_hangs(
     # the sentence is a command that works
     server.stop()
     server.delay = 0.0
+    monkeypatch.setitem(mongo.TIMEOUTS, "socketTimeoutMS", int(1000 * PATIENCE))
     server.start()
     (command,) = re.findall(r"`oamarl runs (.*)`", err)
     assert runs.main(command.split()) == 0
@@ -428,13 +454,13 @@ def test_a_slow_server_gets_everything(tmp_path: Path, server: MongoServer) -> N
 def test_the_end_waits_for_so_long_and_no_longer(
     tmp_path: Path, server: MongoServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(mongo, "TIMEOUTS", dict.fromkeys(mongo.TIMEOUTS, 60_000))
+    monkeypatch.setattr(mongo, "TIMEOUTS", dict.fromkeys(mongo.TIMEOUTS, int(1000 * PATIENCE)))
     monkeypatch.setattr(experiment, "END_WAIT", 0.2)
     server.delay = 3600.0
     start = time.monotonic()
     result = experiment.execute(values(tmp_path), [], lambda log: {})
     assert result.status == "COMPLETED"
-    assert time.monotonic() - start < 40  # an answer would be waited for a minute
+    assert time.monotonic() - start < PATIENCE  # so long an answer would be waited for
     assert "did not take everything within 0.2 seconds" in capsys.readouterr().err
 
 
@@ -442,9 +468,12 @@ def test_the_end_waits_for_so_long_and_no_longer(
 def test_gone_at_the_end(
     tmp_path: Path, server: MongoServer, capsys: pytest.CaptureFixture[str], error: type[BaseException] | None
 ) -> None:
+    go = hold(server)
+
     def body(log: RunLog) -> dict[str, Any]:
         log_points(log, 0, 4)
-        until(lambda: len(stored(server)["steps"]) == 4)
+        go.set()
+        until(lambda: the_run_is_whole(server) and len(stored(server)["steps"]) == 4)
         log_points(log, 4, 8)
         server.stop()
         if error:
@@ -481,18 +510,40 @@ def test_a_server_that_refuses(tmp_path: Path, server: MongoServer, capsys: pyte
     assert "does not let this user write to 'mine'" in capsys.readouterr().err
 
 
-def test_the_run_was_deleted_meanwhile(tmp_path: Path, server: MongoServer) -> None:
-    def body(log: RunLog) -> dict[str, Any]:
-        log_points(log, 0, 5)
-        until(lambda: len(stored(server)["steps"]) == 5)
-        with server._store:
-            server.client.drop_database(DATABASE)
-        log_points(log, 5, 7)
-        return {}
+@pytest.mark.parametrize("command", ["aggregate", "insert", "update"])
+def test_the_run_was_deleted_meanwhile(
+    tmp_path: Path, server: MongoServer, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Just before any command of the last delivery: what it had sent until then is not left behind twice."""
+    where = mongo.address()
+    assert where is not None
+    last: list[str] = []
 
-    result = experiment.execute(values(tmp_path, beat_interval=600), [], body)
-    assert_complete(server, result.folder)
+    def drop(name: str) -> None:
+        if last == [] and name == command:
+            last.append(name)
+            with server._store:
+                server.client.drop_database(DATABASE)
+
+    log = RunLog(tmp_path)
+    (tmp_path / "run.json").write_text('{"artifacts": ["run.log"]}')
+    with mongo.connect(where) as client:
+        delivery = Delivery(client[DATABASE], tmp_path)
+        log_points(log, 0, 5)
+        delivery.send(final=False)
+        log_points(log, 5, 7)
+        log.close()
+        (tmp_path / "run.log").write_text("its last words\n")
+        delivery._certain = command != "aggregate"  # a look at what is there sends it
+        monkeypatch.setattr(server, "before", drop)
+        delivery.send(final=True)
+    assert last
     assert stored(server)["steps"] == list(range(7))
+    run, db = the_run(server), server.client[DATABASE]
+    assert [a["name"] for a in run["artifacts"]] == ["run.log"]
+    files = [file["_id"] for file in db.fs.files.find({"filename": re.compile("^artifact")})]
+    assert files == [run["artifacts"][0]["file_id"]]
+    assert sorted(str(m["_id"]) for m in db.metrics.find()) == sorted(m["id"] for m in run["info"]["metrics"])
 
 
 def test_two_processes_store_the_same_run(tmp_path: Path, server: MongoServer) -> None:
@@ -605,7 +656,7 @@ CHILD = """
 import json, time
 from oamarl.components.liveness import this_process
 print(json.dumps(this_process()), flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 

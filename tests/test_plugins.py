@@ -20,7 +20,7 @@ from oamarl.components.request import Request
 from oamarl.main import main
 from oamarl.settings import Settings, resolve
 
-from conftest import ROOT, SRC
+from conftest import PATIENCE, ROOT, SRC
 
 
 def package(folder: Path, name: str, entries: str, files: dict[str, str] | None = None) -> None:
@@ -186,7 +186,7 @@ def test_a_learner_that_is_none(site: Path, code: str, says: str) -> None:
 def run(folder: Path, site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environ = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(folder)}
     return subprocess.run(
-        [sys.executable, str(SRC / "main.py"), *words], cwd=folder, env=environ, timeout=240,
+        [sys.executable, str(SRC / "main.py"), *words], cwd=folder, env=environ, timeout=PATIENCE,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -200,7 +200,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / "examples" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     names = [str(folder / name) for name in ("rendezvous", "kl-ppo")]
     done = subprocess.run(
-        [*pip, "--target", str(folder / "site"), *names], capture_output=True, text=True, check=False, timeout=240
+        [*pip, "--target", str(folder / "site"), *names], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     return folder / "site"

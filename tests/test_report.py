@@ -14,6 +14,7 @@ import pytest
 
 from oamarl.main import main
 
+from conftest import PATIENCE
 from many_runs import make_epymarl_run, make_run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -158,8 +159,9 @@ def browse(profile: Path, *words: str) -> subprocess.CompletedProcess[str]:
     flags = ["--headless", "--disable-gpu", "--no-first-run", "--hide-scrollbars", f"--user-data-dir={profile}",
              "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]  # fmt: skip
     return subprocess.run(
-        [BROWSER, *flags, *words], capture_output=True, text=True, timeout=120, check=True, stdin=subprocess.DEVNULL
-    )
+        [BROWSER, *flags, *words],
+        capture_output=True, text=True, timeout=PATIENCE, check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 @pytest.mark.slow

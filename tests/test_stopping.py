@@ -21,6 +21,7 @@ from oamarl.components.signals import SIGNALS, Stop, Terminated
 from oamarl.envs.base import Arrays
 from oamarl.main import main
 
+from conftest import PATIENCE
 from run_tools import assert_same_run
 from toy_envs import Truncating
 
@@ -53,7 +54,8 @@ def words(results: Path, *more: str) -> list[str]:
     return [
         "--config=happo", "with", "env=test_stopping:Signalled", "env_args.limit=5", "use_cuda=False", "seed=5",
         "backend=serial", "batch_size_run=2", "hidden_dim=8", "epochs=2", "t_max=200", "log_interval=20",
-        "checkpoint_interval=1000", "test_nepisode=2", "test_interval=60", f"local_results_path={results}", *more,
+        "checkpoint_interval=1000", "test_nepisode=2", "test_interval=60", "stop_seconds=600",
+        f"local_results_path={results}", *more,
     ]  # fmt: skip
 
 
@@ -209,7 +211,7 @@ def test_a_signal_that_another_thread_takes_ends_a_wait(
     with Stop().listening():
         taker.start()
         with pytest.raises(Terminated, match="SIGTERM"):
-            wait(20)
+            wait(PATIENCE)
         taker.join()
     assert calls[: lost + 1] == [signal.SIGURG] * (lost + 1)
     assert threading.enumerate() == threads
@@ -228,8 +230,8 @@ def test_contexts_within_one_another() -> None:
         began = time.monotonic()
         taker.start()
         with pytest.raises(Terminated, match="SIGUSR1"):
-            time.sleep(20)
-        assert time.monotonic() - began < 20  # else only the end of the wait was the end of it
+            time.sleep(PATIENCE)
+        assert time.monotonic() - began < PATIENCE  # else only the end of the wait was the end of it
         taker.join()
 
 

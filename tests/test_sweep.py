@@ -13,11 +13,11 @@ import pytest
 from oamarl.components import curve_files
 from oamarl.components.errors import UserError
 from oamarl.main import main
-from oamarl.settings import learned
+from oamarl.settings import learned, results_folder
 from oamarl.tools import sweep as command
 from oamarl.tools.sweep_attempt import Attempt, Order, Outcome
 from oamarl.tools.sweep_drive import Cells, Drive, How, refuse_other
-from oamarl.tools.sweep_file import Cell, load
+from oamarl.tools.sweep_file import SHIPPED, Cell, _curves, load
 from oamarl.tools.sweep_pools import Local, reach
 from oamarl.tools.sweep_view import View, summary
 
@@ -201,6 +201,43 @@ def test_tenths_and_final() -> None:
     assert curve_files.final(curves, "return_mean") == 3.0
     assert curve_files.final(curves, "x") == 7.0
     assert curve_files.final(curves, "y") is None
+
+
+# -- where curves are ----------------------------------------------------------------------------------------------
+
+EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+
+
+def test_curves_of_a_users_file_are_below_its_results(tmp_path: Path) -> None:
+    text = TWO + "seeds: 1-1\n"
+    path = write(tmp_path, text)
+    assert load(path, tmp_path / "r").curves == tmp_path / "r" / "curves"
+    assert load(path).curves == Path(results_folder(None)) / "curves"
+    assert load(write(tmp_path, text + "curves: here\n"), tmp_path / "r").curves == Path.cwd() / "here"
+
+
+def test_only_shipped_experiments_keep_their_curves_with_the_code(tmp_path: Path) -> None:
+    """Not a copy of one in another folder, and not another file in theirs."""
+    assert sorted(SHIPPED) == sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+    data = EXPERIMENTS.parent / "docs" / "results" / "data"
+    for name in SHIPPED:
+        path = EXPERIMENTS / f"{name}.yaml"
+        assert load(path, tmp_path).curves == data
+        copy = tmp_path / path.name
+        copy.write_text(path.read_text())
+        assert load(copy, tmp_path).curves == tmp_path / "curves"
+    assert _curves(None, EXPERIMENTS / "mine.yaml", tmp_path) == tmp_path / "curves"
+
+
+@pytest.mark.parametrize(
+    ("name", "done"), [("maze", 40), ("trust-region", 60), ("smax-3m", 18), ("smax-2s3z", 9), ("smax-unit-types", 2)]
+)
+def test_shipped_experiments_are_done(
+    name: str, done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", str(EXPERIMENTS / f"{name}.yaml"), "--results", str(tmp_path), "--dry-run"]) == 0
+    assert f"{done} runs, {done} done, 0 to run" in capsys.readouterr().out
 
 
 # -- the loop, on a pool that only pretends ------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from oamarl.components.run_files import read_json
 from oamarl.tools.sweep_attempt import status
 
 from child_signals import usual_signals
+from conftest import PATIENCE
 from sweep_tools import MAIN, prepare, runs, with_checkpoints
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def sweep(folder: Path, address: str, until: Callable[[], bool], then: Callable[
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)
         then(process)
-        code = process.wait(timeout=240)
+        code = process.wait(timeout=PATIENCE)
     finally:
         if process.poll() is None:
             process.kill()
@@ -60,7 +61,7 @@ def statuses(folder: Path) -> list[str]:
 
 
 def test_a_node_dies_and_every_run_completes_once(cluster: Any, tmp_path: Path) -> None:
-    prepare(tmp_path, "Slow", 1500, seeds="1-3")
+    prepare(tmp_path, "Slow", 6000, seeds="1-3")
 
     # one run on each node; Ctrl-C saves both
     code, said = sweep(
@@ -74,7 +75,7 @@ def test_a_node_dies_and_every_run_completes_once(cluster: Any, tmp_path: Path) 
     def node_dies(_: Any) -> None:
         cluster.remove_node(cluster.second, allow_graceful=False)
         # told to go before its process is gone too, the run could end well, and there would be nothing to begin again
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + PATIENCE
         while sum(status(run) == "RUNNING" for run in runs(tmp_path)[:4]) == 2:
             assert time.monotonic() < limit, "the run outlives its node"
             time.sleep(0.05)

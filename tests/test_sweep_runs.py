@@ -17,6 +17,7 @@ from oamarl.components.records import read_metrics
 from oamarl.components.run_files import read_json
 
 from child_signals import usual_signals
+from conftest import PATIENCE
 from sweep_tools import MAIN, prepare, runs, with_checkpoints
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ def returns(path: Path) -> list[Any]:
 def test_a_crash_is_gone_on_from_and_an_error_is_reported(tmp_path: Path) -> None:
     prepare(tmp_path, "Frail", 600)
     process = sweep(tmp_path)
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 1, out
     assert "tiny-ours-seed1: failed: ended by SIGKILL (out of memory?); it goes on from its last checkpoint" in out
     assert "failed: tiny-ours-seed2: ZeroDivisionError: no way on" in out
@@ -61,19 +62,19 @@ def test_a_crash_is_gone_on_from_and_an_error_is_reported(tmp_path: Path) -> Non
 
 def test_a_sweep_that_ends_leaves_nothing_behind_and_goes_on(tmp_path: Path) -> None:
     """After a kill that no program can answer, and after Ctrl-C, the restart takes up the checkpoints."""
-    prepare(tmp_path, "Slow", 1500)
+    prepare(tmp_path, "Slow", 6000)
     for begun, number in ((2, signal.SIGKILL), (4, signal.SIGINT)):
         process = sweep(tmp_path)
         while with_checkpoints(tmp_path) < begun:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.02)
         process.send_signal(number)
-        out = process.communicate(timeout=120)[0]
+        out = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 130
     assert "0 of 2 done, 2 stopped" in out
     (tmp_path / "go").touch()
     process = sweep(tmp_path)
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 0, out
     assert "2 of 2 done" in out
     after = {run: read_json(run / "run.json")["status"] for run in runs(tmp_path)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import mimetypes
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -107,6 +108,8 @@ class Delivery:
 
     def _look_up(self, uid: str) -> None:
         found = self.db.runs.find_one({"info.uid": uid}, {"artifacts": 1})
+        if found is None:
+            self._take_back()
         self.id = None if found is None else found["_id"]
         self._fields, self._metrics, self._artifacts, self._sources = {}, {}, {}, None
         if found is None:
@@ -115,8 +118,17 @@ class Delivery:
         for metric in self.db.metrics.aggregate(sizes):
             self._metrics[metric["name"]] = _Metric(metric["_id"], metric["size"], 0)
         files = {entry["file_id"]: entry["name"] for entry in found.get("artifacts") or []}
-        for file in self.db.fs.files.find({"_id": {"$in": list(files)}}, {"md5": 1}) if files else []:
-            self._artifacts[files[file["_id"]]] = (file["_id"], file.get("md5", ""))
+        # also by its place: a file may have arrived, and the answer to it, or what the run says of it, may not
+        place = self._place("")
+        which = [{"_id": {"$in": list(files)}}, {"filename": {"$regex": f"^{re.escape(place)}"}}]
+        for file in self.db.fs.files.find({"$or": which}, {"filename": 1, "md5": 1}):
+            name = files.get(file["_id"]) or str(file["filename"]).removeprefix(place)
+            if file["_id"] in files or name not in self._artifacts:
+                self._artifacts[name] = (file["_id"], file.get("md5", ""))
+
+    def _place(self, name: str) -> str:
+        """Return the name that an artifact has among GridFS's files; sacred's own form."""
+        return f"artifact://{self.db.runs.name}/{self.id}/{name}"
 
     # -- the run's document ----------------------------------------------------------------------------------
 
@@ -137,6 +149,13 @@ class Delivery:
         if changed and not self.db.runs.update_one({"_id": self.id}, {"$set": changed}).matched_count:
             raise Moved("the run was deleted")
         self._fields = dict(doc)
+
+    def _take_back(self) -> None:
+        """Delete what was sent for a run that is no longer there (it was deleted meanwhile): nothing leads to it."""
+        if self._metrics:
+            self.db.metrics.delete_many({"_id": {"$in": [metric.id for metric in self._metrics.values()]}})
+        for file_id, _ in self._artifacts.values():
+            self.fs.delete(file_id)
 
     # -- metrics ---------------------------------------------------------------------------------------------
 
@@ -211,8 +230,7 @@ class Delivery:
                     continue
                 file.seek(0)
                 kind = "text/plain" if name == LOG_FILE else mimetypes.guess_type(name)[0]
-                place = f"artifact://{self.db.runs.name}/{self.id}/{name}"
-                stored = self.fs.put(file, filename=place, metadata=None, contentType=kind, md5=md5)
+                stored = self.fs.put(file, filename=self._place(name), metadata=None, contentType=kind, md5=md5)
                 self._artifacts[name] = (stored, md5)
             if old is not None:
                 self.fs.delete(old[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -24,7 +25,10 @@ from .memory import nameless
 from .worker import SHOW_STACK
 
 CLOSE_SECONDS = 5.0  # what a worker may take to close its environments
-_STACK_SECONDS = 2.0  # what a hung worker may take to show its stack
+_STACK_SECONDS = 10.0  # what a hung worker may take to show its stack
+_STACK_REST = 1.0  # a stack that has not grown for so long is whole, also where its end does not tell
+#: how the stack of a worker's main thread, which comes last, ends: in _BOOT
+_STACK_END = re.compile(rb'File "<string>", line \d+ in <module>\s*\Z')
 _KEPT_LINES = 20  # of a worker's output, for the message when it dies
 _SHOWN_LINES = 500  # of a worker's output; an environment that prints at every step must not fill the run's log
 _LONGEST_LINE = 2000  # characters
@@ -220,11 +224,14 @@ def stack_of(w: Worker, *, ask: bool) -> str:
     if ask:
         with contextlib.suppress(OSError):
             os.kill(w.process.pid, SHOW_STACK)
-        deadline, size = time.monotonic() + _STACK_SECONDS, begin
-        while time.monotonic() < deadline:  # written in many small pieces: over when it no longer grows
-            time.sleep(0.05)
+        size, grown = begin, (now := time.monotonic())
+        deadline = now + _STACK_SECONDS
+        while (now := time.monotonic()) < deadline:  # written in many small pieces, by a process that may have to wait
+            time.sleep(0.02)
             before, size = size, os.fstat(w.stack).st_size
-            if before == size > begin:
+            grown = now if size > before else grown
+            tail = os.pread(w.stack, min(200, size - begin), max(begin, size - 200))
+            if size > begin and (_STACK_END.search(tail) or now - grown > _STACK_REST):
                 break
     else:
         begin = max(0, begin - _MOST_STACK)

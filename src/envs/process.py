@@ -37,6 +37,9 @@ from .worker import orders_layout
 
 #: A slot may end its worker this often without having finished an episode in between.
 MOST_RESTARTS = 10
+#: A worker's own start, before it builds its first environment, has at least so many seconds (where `reset_timeout`
+#: limits anything): how soon Python and numpy are loaded is the machine's matter, not the environment's.
+START_SECONDS = 300.0
 #: Waiting goes in slices (seconds): a machine that was suspended meanwhile does not look like a hang.
 _SLICE = 1.0
 _BUILD, _RESET, _STEP, _PLAY, _WANDER = b"B", b"R", b"S", b"P", b"W"  # what a worker is told; the first one once
@@ -235,7 +238,7 @@ class ProcessVec(VecEnv):
     def _late_answers(self, late: list[Worker]) -> Iterator[tuple[Worker, _Fault]]:
         """As :meth:`_answers`, with an eye on each worker's clock, which starts anew with each call that it makes."""
         piece = min(_SLICE, *(limit / 4 for _, limit in self._limits.values() if limit is not None), _SLICE)
-        clocks = {w.number: (int(self._busy[w.number, 1]), 0.0) for w in late}
+        clocks = {w.number: (self._busy[w.number, :2].tolist(), 0.0) for w in late}
         while late:
             begun = time.monotonic()
             ready = _readable([w.replies for w in late], piece)
@@ -248,10 +251,10 @@ class ProcessVec(VecEnv):
                 elif launch.ended(w):  # with its pipe held open by a child of its own
                     reply = b""
                 else:
-                    _, now, kind = self._busy[w.number].tolist()
+                    *now, kind = self._busy[w.number].tolist()
                     waited = waited + spent if now == call else 0.0
                     clocks[w.number] = now, waited
-                    limit = self._limits[kind][1]
+                    limit = self._limit(now[0], kind)[1]
                     if limit is None or waited < limit:
                         continue
                     reply = _HANGS
@@ -272,11 +275,11 @@ class ProcessVec(VecEnv):
         if error is not None:
             text = error["text"]
         else:
-            name, limit = self._limits[kind]
+            within, _ = self._limit(slot, kind)
             exited = f"exit status {status}" if status >= 0 else f"signal {launch.signal_name(-status)}"
             how = f"ended unexpectedly ({exited if over else 'closed its pipe'}) {self._doing(slot, kind)}"
             if reply == _HANGS:
-                how = f"gave no answer within {name}={limit:g} seconds {self._doing(slot, kind)}, and was killed"
+                how = f"gave no answer within {within} seconds {self._doing(slot, kind)}, and was killed"
             text = (
                 f"{who.capitalize()} (process {w.process.pid}) {how}; it held slots {w.first} to {w.last - 1}, "
                 f"episode seeds {self.seeds[w.first : w.last].tolist()}."
@@ -284,6 +287,14 @@ class ProcessVec(VecEnv):
         for title, body in (("its Python stack", stack), (f"last output of {who}", "\n".join(w.output.last))):
             text += f"\n--- {title} ---\n{body.rstrip()}" if body.strip() else ""
         return _Fault(text, slot, final=error is not None and error["final"])
+
+    def _limit(self, slot: int, kind: int) -> tuple[str, float | None]:
+        """Return the limit of what a worker is doing: how it is told, and seconds."""
+        name, limit = self._limits[kind]
+        if limit is not None and kind == BUILDING and slot < 0:
+            limit = max(limit, START_SECONDS)
+            return f"{limit:g}", limit
+        return f"{name}={limit}" if limit is None else f"{name}={limit:g}", limit
 
     def _doing(self, slot: int, kind: int) -> str:
         if kind == BUILDING:

@@ -26,7 +26,7 @@ keeps a small curve file of each finished run. What is done is not done again; w
 
   --jobs N         runs at a time (default: as many as there are cores for)
   --ray [ADDRESS]  run on a Ray cluster instead, one task a run
-  --results DIR    folder of the runs (default: as for any run)
+  --results DIR    folder of the runs (default: as for any run), and of curve files unless FILE says where
   --replace        replace curve files of other configurations
   --dry-run        check everything, and show what would run"""
 
@@ -101,8 +101,8 @@ def main(argv: list[str]) -> int:
     from .sweep_file import load
     from .sweep_ready import refuse_missing
 
-    sweep = load(asked.file)
     results = Path(results_folder(asked.results))
+    sweep = load(asked.file, results)
     jobs, workers = shares(sweep, asked)
     how = make_how(sweep, results, workers, asked)
     if sweep.search is None:

@@ -23,6 +23,9 @@ REST = ("name", "runs", "curves", "retries", "cpus_per_run", "gpus_per_run", "se
 #: keys of a run that a sweep sets itself
 OWN = ("seed", "label", "local_results_path", "checkpoint_path", "evaluate", "render")
 
+#: experiments that come with the checkout, their curves too; no other file writes there, not even a copy of one
+SHIPPED = ("maze", "smac", "smac-smax", "smax-2s3z", "smax-3m", "smax-unit-types", "trust-region")
+
 _LABEL = re.compile(r"[\w.+=,-]+")
 
 
@@ -84,8 +87,12 @@ class _Part:
     values: Mapping[str, Any]
 
 
-def load(path: Path) -> Sweep:
+def load(path: Path, results: Path | None = None) -> Sweep:
     """Read a sweep file and check every cell.
+
+    Args:
+        path: the file.
+        results: the results folder (None: as for any run), which holds the curve files where the file names no folder.
 
     Raises:
         UserError: whatever is wrong with the file or a cell, in one sentence.
@@ -102,7 +109,7 @@ def load(path: Path) -> Sweep:
         cells += _cells(block, shown)
     _refuse_twice(cells, shown)
     return Sweep(
-        name=name, path=path, cells=tuple(cells), curves=_curves(content.get("curves"), shown),
+        name=name, path=path, cells=tuple(cells), curves=_curves(content.get("curves"), path, results),
         retries=int(_number(content, "retries", 2, shown, whole=True)),
         cpus_per_run=_number(content, "cpus_per_run", None, shown),
         gpus_per_run=_number(content, "gpus_per_run", 0.0, shown) or 0.0, search=search,
@@ -125,15 +132,18 @@ def _number(content: Mapping[str, Any], name: str, default: Any, shown: str, who
     return value
 
 
-def _curves(value: Any, shown: str) -> Path:
-    """Return the folder of curve files: the checkout's `docs/results/data`, elsewhere `./results/curves`."""
+def _curves(value: Any, path: Path, results: Path | None) -> Path:
+    """Return the folder of curve files: of a shipped experiment `docs/results/data`, else `curves` in the results."""
+    from ..settings import results_folder
+
     if value is not None and not isinstance(value, str):
-        raise UserError(f"{shown}: curves={value!r} is not a folder.")
+        raise UserError(f"{path}: curves={value!r} is not a folder.")
     if value:
         return Path(value).expanduser().absolute()
     project = CONFIGS.parent.parent
-    checkout = CONFIGS.parent.name == "src" and (project / "setup.py").is_file()
-    return project / "docs" / "results" / "data" if checkout else Path.cwd() / "results" / "curves"
+    if path.resolve() in [project.resolve() / "experiments" / f"{name}.yaml" for name in SHIPPED]:
+        return project / "docs" / "results" / "data"
+    return (Path(results_folder(None)) if results is None else results) / "curves"
 
 
 def _blocks(content: Mapping[str, Any], shown: str) -> Iterator[dict[str, Any]]:

@@ -22,8 +22,8 @@ from typing import Any
 from peers import install, report, rounds
 from peers.cells import Cell, cells
 
-from oamarl.components import machine
-from oamarl.components.provenance import commit
+from oamarl.storage.provenance import commit
+from oamarl.utils import machine
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

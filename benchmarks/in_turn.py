@@ -21,9 +21,9 @@ def prepare(words: list[str]) -> Callable[[], float]:
     """Return a function that makes one update and returns the seconds it took."""
     import torch
 
-    from oamarl.components.request import parse
     from oamarl.run import build
     from oamarl.settings import resolve
+    from oamarl.utils.schema.command_line import parse
 
     runner, mac, learner = build(resolve(parse(words)[0]), torch.device("cpu"))
     batch, _ = runner.run()
@@ -64,8 +64,8 @@ def main(argv: list[str]) -> None:
 
     import torch
 
-    from oamarl.components.machine import keep_freed_memory
-    from oamarl.components.sides import use_threads
+    from oamarl.components.parallel import use_threads
+    from oamarl.utils.machine import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

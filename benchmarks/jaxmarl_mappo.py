@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from oamarl.components.curve_files import best_tenth, tenths, thinned, write
+from oamarl.storage.curve_files import best_tenth, tenths, thinned, write
 
 PROGRAM, SETTINGS = "baselines/MAPPO/mappo_rnn_smax.py", "baselines/MAPPO/config/mappo_homogenous_rnn_smax.yaml"
 

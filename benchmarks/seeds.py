@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from oamarl.components.curve_files import final, read
+from oamarl.storage.curve_files import final, read
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "docs" / "results" / "data"
@@ -60,7 +60,7 @@ def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
 
 def table(environment: str, optimum: float | None) -> str:
     """The table of all curves of ``environment`` in docs/results/data, one row for each method."""
-    from oamarl.envs.maze import Maze
+    from oamarl.envs.maze.maze.maze import Maze
 
     groups = of_methods(environment)
     best = Maze(n_slots=1).optimum().team_return if optimum is None else optimum

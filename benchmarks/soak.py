@@ -80,7 +80,7 @@ def soak(words: list[str], results: Path, every: float = 0.1) -> Soak:
     Raises:
         RuntimeError: it failed; its words are the message.
     """
-    from oamarl.components.records import parse_metrics
+    from oamarl.storage.records import parse_metrics
 
     seen, rest, curve = Soak(), b"", None
     command = [sys.executable, str(ROOT / "src" / "main.py"), *words, f"local_results_path={results}"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .team import Team
+    from .evaluation.team import Team
 
 __version__ = "0.1.0"
 
 
 def load(run: str | Path, **options: Any) -> Team:
-    """Return the trained team of a run: ``oamarl.load(run).act(obs, avail)``; see :func:`oamarl.team.load`."""
-    from .team import load  # brings torch, which environment workers and the command line must not wait for
+    """Return the trained team of a run: ``oamarl.load(run).act(obs, avail)``; see :mod:`oamarl.evaluation.team`."""
+    from .evaluation.team import load  # brings torch, which environment workers and the command line must not wait for
 
     return load(run, **options)

@@ -60,12 +60,13 @@ example:
 
 def train(argv: Sequence[str]) -> int:
     """Train as the words of ``argv`` say; return the exit status."""
-    from .components.request import parse
     from .settings import resolve
+    from .utils.schema.command_line import parse
 
     request, _ = parse(argv)
     settings = resolve(request)
-    from . import evaluation_run, run  # last, since they load torch
+    from . import run  # last, since they load torch
+    from .evaluation import command as evaluation_run
 
     return int(evaluation_run.run(settings) if evaluation_run.asked(settings) else run.run(settings))
 
@@ -73,8 +74,8 @@ def train(argv: Sequence[str]) -> int:
 def dispatch(argv: Sequence[str]) -> int:
     """Choose the command and run it; ``UserError`` passes through."""
     from . import __version__
-    from .components.errors import UserError, nearest
     from .tools import COMMANDS, load
+    from .utils.errors import UserError, nearest
 
     first = argv[0] if argv else "--help"
     if first == "--version":
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _status(argv)
-    from .components import waiting
+    from .utils import waiting
 
     waiting.begin()
     return waiting.leave(_status(sys.argv[1:]))
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(argv: Sequence[str]) -> int:
     """Do what ``argv`` says, and return the exit status."""
-    from .components.errors import RunError, UserError
+    from .utils.errors import RunError, UserError
 
     try:
         return dispatch(argv)

@@ -9,22 +9,21 @@ from typing import Any
 
 import torch
 
-from . import experiment
-from .components import checkpoints, snapshots
-from .components.errors import RunError, UserError, first_line, lacks_memory
 from .components.generators import generator
-from .components.logging import RunLog
-from .components.machine import keep_freed_memory
-from .components.signals import Stop, Terminated
-from .components.test_metrics import MARK
-from .components.trackers import TrackersConfig
+from .controllers.seps import SELECTIVE, Selection, find, obvious, stored
 from .envs.build import notices as env_notices
-from .envs.vec import make_info
-from .modules import compiled
-from .resume import LATEST, check_same, check_step, find_unfinished, load_weights, open_run, unfit
-from .selective import SELECTIVE, Selection, find, obvious, stored
+from .envs.vector.base import make_info
+from .modules.kernels import compiled
 from .settings import Settings
-from .training import RunConfig, Training
+from .storage import checkpoints, sacred_run, snapshots
+from .storage.log import RunLog
+from .storage.tested_actions import MARK
+from .storage.trackers import TrackersConfig
+from .training.loop import RunConfig, Training
+from .training.resume import LATEST, check_same, check_step, find_unfinished, load_weights, open_run, unfit
+from .utils.errors import RunError, UserError, first_line, lacks_memory
+from .utils.machine import keep_freed_memory
+from .utils.signals import Stop, Terminated
 
 
 def build(settings: Settings, device: torch.device, chosen: Selection | None = None) -> tuple[Any, Any, Any]:
@@ -128,7 +127,7 @@ def run(settings: Settings) -> int:
         info: dict[str, Any] = {"networks": networks(settings, device), **MARK}
         if path is not None:
             info["resumed_from"] = str(path)
-        result = experiment.execute(
+        result = sacred_run.execute(
             settings.values, notices, body, info=info, stop=stop, trackers=settings.part(TrackersConfig), close=close
         )
     finally:
@@ -212,7 +211,7 @@ def resumption(
     check_step(config.load_step, config.checkpoint_path, config.init_from)
     asked, any_seed = config.checkpoint_path, settings.source["seed"] == "worked out"
     if asked == LATEST:
-        found = find_unfinished(experiment.run_parent(settings.values), settings.values, any_seed, notices.append)
+        found = find_unfinished(sacred_run.run_parent(settings.values), settings.values, any_seed, notices.append)
         if found is None:
             notices.append("checkpoint_path=latest: no run of this configuration is there to go on with; a new one.")
         asked = "" if found is None else str(found)

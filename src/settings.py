@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .components import config, vocabulary, yamls
-from .components.errors import UserError, nearest
-from .components.layers import CONFIGS, Layer, collect, leaves, merge, shipped
-from .components.registry import resolve as look_up
-from .components.request import Request
 from .envs.base import EnvInfo
+from .utils.errors import UserError, nearest
+from .utils.schema import keys as config
+from .utils.schema import vocabulary, yamls
+from .utils.schema.command_line import Request
+from .utils.schema.layers import CONFIGS, Layer, collect, leaves, merge, shipped
+from .utils.schema.registry import resolve as look_up
 
 T = TypeVar("T")
 
@@ -28,13 +29,13 @@ SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "lea
 METHODS = {"learner": ("train", "state_dict", "load_state_dict"), "runner": ("run", "test", "close")}
 #: dataclasses that every run reads: part -> "module:class"
 ALWAYS = {
-    "run": ".run:RunConfig",
-    "evaluation": ".evaluation_run:EvaluationConfig",
-    "logging": ".components.logging:LoggingConfig",
-    "trackers": ".components.trackers:TrackersConfig",
+    "run": ".training.loop:RunConfig",
+    "evaluation": ".evaluation.command:EvaluationConfig",
+    "logging": ".storage.log:LoggingConfig",
+    "trackers": ".storage.trackers:TrackersConfig",
 }
 #: dataclasses that a value of a key that is read adds: (key, value) -> (part, "module:class")
-WITH_VALUE = {("sharing", "selective"): ("selective", ".selective:SelectiveConfig")}
+WITH_VALUE = {("sharing", "selective"): ("selective", ".controllers.seps:SelectiveConfig")}
 #: keys read here, with their meaning
 OWN = {
     "name": (
@@ -273,7 +274,7 @@ def resolve(request: Request) -> Settings:
     Raises:
         UserError: whatever is wrong with the request, in one sentence.
     """
-    from .envs.vec import check_env_args
+    from .envs.vector.base import check_env_args
 
     found = collect(request)
     values, origin = merge(found)

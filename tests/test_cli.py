@@ -168,11 +168,11 @@ def test_script_is_its_own_package_also_in_spawned_workers(tmp_path, isolated):
     """A copy of the program elsewhere runs ITS modules, whether or not another `oamarl` is installed."""
     src = tmp_path / "copy" / "src"
     (src / "tools").mkdir(parents=True)
-    (src / "components").mkdir()
+    (src / "utils").mkdir()
     shutil.copy(SRC / "main.py", src)
     for name in ("errors", "waiting"):
-        shutil.copy(SRC / f"components/{name}.py", src / "components")
-    (src / "components/__init__.py").write_text("")
+        shutil.copy(SRC / f"utils/{name}.py", src / "components")
+    (src / "utils/__init__.py").write_text("")
     (src / "__init__.py").write_text("__version__ = '0'\n")
     (src / "work.py").write_text(WORK)
     (src / "tools/__init__.py").write_text(

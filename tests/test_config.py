@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oamarl import settings as settings_module
-from oamarl.components import layers, vocabulary, yamls
-from oamarl.components.config import check_value
-from oamarl.components.errors import UserError
-from oamarl.components.request import Request, parse
 from oamarl.settings import Settings, resolve
+from oamarl.utils.errors import UserError
+from oamarl.utils.schema import layers, vocabulary, yamls
+from oamarl.utils.schema.command_line import Request, parse
+from oamarl.utils.schema.keys import check_value
 
 DEFAULT = """\
 # Defaults

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from oamarl import settings as settings_module
-from oamarl.components import layers
 from oamarl.main import main
+from oamarl.utils.schema import layers
 
 from run_tools import ALGORITHMS
 

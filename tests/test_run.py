@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from oamarl.components import checkpoints
-from oamarl.components.errors import UserError
-from oamarl.components.logging import RunLog
-from oamarl.components.records import read_metrics
-from oamarl.components.request import parse
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
-from oamarl.envs.vec import make_vec
+from oamarl.envs.vector.base import make_vec
+from oamarl.evaluation.play.team import load
 from oamarl.main import main
-from oamarl.modules import compiled
-from oamarl.resume import MAY_DIFFER, check_same
+from oamarl.modules.kernels import compiled
 from oamarl.run import RunConfig, Training, build
 from oamarl.settings import resolve
-from oamarl.team import load
+from oamarl.storage import checkpoints
+from oamarl.storage.log import RunLog
+from oamarl.storage.records import read_metrics
+from oamarl.training.loop.resume import MAY_DIFFER, check_same
+from oamarl.utils.errors import UserError
+from oamarl.utils.schema.command_line import parse
 
 from conftest import Program
 from run_tools import ALGORITHMS, CPU, Trained, assert_same, assert_same_run, settings, train, untimed

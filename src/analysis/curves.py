@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..components.errors import UserError, nearest
-from ..components.test_metrics import GREEDY, TEST, greedy_name, is_plain
+from ..storage.tested_actions import GREEDY, TEST, greedy_name, is_plain
+from ..utils.errors import UserError, nearest
 from .reliable import Statistic, interval
 from .runs import Run
 

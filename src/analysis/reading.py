@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..components.records import METRICS_FILE, parse_metrics
-from ..components.run_files import CURVES_FILE
-from ..components.series import Series, sacred_metrics
+from ..storage.records import METRICS_FILE, parse_metrics
+from ..storage.run_files import CURVES_FILE
+from ..storage.series import Series, sacred_metrics
 
 #: steps [K], values [K], seconds since 1970 [K] (nan where unknown)
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]

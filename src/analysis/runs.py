@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..components.errors import UserError, nearest
-from ..components.liveness import alive
-from ..components.records import METRICS_FILE
-from ..components.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE
-from ..components.test_metrics import actions, named
+from ..storage.liveness import alive
+from ..storage.records import METRICS_FILE
+from ..storage.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE
+from ..storage.tested_actions import actions, named
+from ..utils.errors import UserError, nearest
 from .reading import Points, mapping, pairs, read_folder, tail
 
 #: a run that says RUNNING, and whose process is no more

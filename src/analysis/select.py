@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..components import yamls
-from ..components.errors import UserError, nearest
+from ..utils.errors import UserError, nearest
+from ..utils.schema import yamls
 from .runs import Run
 
 #: what a run is asked beside its configuration

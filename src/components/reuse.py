@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .errors import UserError
+from ..utils.errors import UserError
 
 #: Rows may miss 1 by this much in a configuration file.
 ROW_TOLERANCE = 1e-6

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from .errors import UserError
+from ..utils.errors import UserError
 
 #: Fixed numbers: changing one changes every result.
 _PURPOSES = {"train": 0, "test": 1, "evaluate": 2, "random": 3}

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.config import key
 from ..components.distributions import MaskedCategorical, gumbel
-from ..components.errors import UserError
 from ..components.normalisation import ObservationNormaliser
 from ..envs.base import EnvInfo
-from ..modules.inference import Inference, choose
-from ..modules.network import Network, NetworkConfig
-from .acting import Actor, inference, one_hot
+from ..modules.agents.rnn import Network, NetworkConfig
+from ..modules.kernels.numpy_policy import Inference, choose
+from ..utils.errors import UserError
+from ..utils.schema.keys import key
+from .actor import Actor, inference, one_hot
 
 
 @dataclass(frozen=True)

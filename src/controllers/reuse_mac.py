@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Samples
-from ..components.config import key, read
 from ..components.distributions import MaskedCategorical, kl_categorical
-from ..components.errors import UserError
+from ..components.parallel import alongside
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
-from ..components.sides import alongside
 from ..envs.base import EnvInfo
-from ..modules.network import Network, NetworkConfig
+from ..modules.agents.rnn import Network, NetworkConfig
+from ..utils.errors import UserError
+from ..utils.schema.keys import key, read
 from .basic_mac import BasicMAC, MACConfig
 
 

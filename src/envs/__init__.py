@@ -6,9 +6,9 @@ REGISTRY = {
     "matrix": ".matrix:Matrix",
     "gymma": ".gymma:gymma",
     "smax": ".smax:Smax",
-    "sc2": ".sc2:sc2",
-    "sc2v2": ".sc2v2:sc2v2",
-    "smaclite": ".smaclite:smaclite",
+    "sc2": ".starcraft.sc2:sc2",
+    "sc2v2": ".starcraft.sc2v2:sc2v2",
+    "smaclite": ".starcraft.smaclite:smaclite",
 }
 
 #: environments that pass arguments on to constructors of other packages -> what says how these are taken

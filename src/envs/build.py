@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..components.errors import RunError, UserError, nearest, one_of
-from ..components.registry import resolve
+from ..utils.errors import RunError, UserError, nearest, one_of
+from ..utils.schema.registry import resolve
 from . import PASSING, REGISTRY
 from .base import Arrays, BatchedEnv, Env, EnvInfo
 from .closing import close_all, only_here

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ..components.errors import UserError
-from ..components.waiting import within
+from ..utils.errors import UserError
+from ..utils.waiting import within
 from .base import Arrays, Env, EnvInfo
 from .closing import CLOSE_SECONDS
 from .notes import NOT_BACK, Told, listen, numbers
 from .own_random import OwnRandom
 from .protocol import faulty_size
 from .spaces import AgentSpaces
-from .watch import FOR_GOOD, goes_on
+from .vector.watch import FOR_GOOD, goes_on
 
 #: what an episode is compared by, in the order in which differences are named
 FIELDS = tuple(f.name for f in fields(Arrays))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..components.waiting import say, within
+from ..utils.waiting import say, within
 
 #: Seconds that one environment's close() may take.
 CLOSE_SECONDS = 5.0

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..components.config import check_value
-from ..components.errors import UserError, nearest
+from ..utils.errors import UserError, nearest
+from ..utils.schema.keys import check_value
 from .annotations import kind_of
 from .constructors import EMPTY, Constructor, Parameter
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .memory import Layout
 from .own_random import OwnRandom
+from .vector.memory import Layout
 
 #: numbers of a slot that have a place, and the bytes of their names
 MOST, _ROOM = 128, 8192

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..components.errors import UserError
+from ..utils.errors import UserError
 from .base import Env, EnvInfo
 from .notes import is_own
 from .own_random import OwnRandom

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ..components.errors import UserError
+from ..utils.errors import UserError
 from .base import Arrays
 from .build import check_env_args, constructor_args, factory, is_native, make_env
 from .closing import close_all
 from .notes import Notes, listen
-from .slots import Ear
-from .vec import NativeVec, VecEnv
-from .watch import Watch
+from .vector.base import NativeVec, VecEnv
+from .vector.slots import Ear
+from .vector.watch import Watch
 
 
 def without_display() -> None:

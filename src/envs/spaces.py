@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..components.errors import UserError
+from ..utils.errors import UserError
 
 #: a combination of choices becomes one numbered action; beyond this many a policy could not learn them apart
 _MOST_ACTIONS = 4096

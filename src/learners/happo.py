@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
+from ..components.parallel import SIDES, differentiate
 from ..components.schedules import scheduled
-from ..components.sides import SIDES, differentiate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..modules.network import NetworkConfig
-from .objectives import ClipStats, Rows, clipped_loss, merged, merged_ranges, targets_with_factor
-from .policy import ClipConfig, PolicyLearner, refuse_for_sequential
+from ..modules.agents.rnn import NetworkConfig
+from .losses import ClipStats, Rows, clipped_loss, merged, merged_ranges, targets_with_factor
+from .on_policy import ClipConfig, PolicyLearner, refuse_for_sequential
 from .value import clip_rows
 
 

@@ -26,9 +26,9 @@ from ..components.schedules import scheduled
 from ..components.trust_region import step_scalars, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..modules.network import NetworkConfig
-from .objectives import Rows, merged_ranges, outside_share, targets_with_factor, trust_region_objectives
-from .policy import PolicyLearner, TrustRegionConfig, refuse_for_sequential
+from ..modules.agents.rnn import NetworkConfig
+from .losses import Rows, merged_ranges, outside_share, targets_with_factor, trust_region_objectives
+from .on_policy import PolicyLearner, TrustRegionConfig, refuse_for_sequential
 
 
 class HATRPOLearner(PolicyLearner):

@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
+from ..components.parallel import SIDES, differentiate
 from ..components.schedules import scheduled
-from ..components.sides import SIDES, differentiate
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
-from ..modules.network import NetworkConfig
-from .objectives import ClipStats, clipped_loss, merged, merged_ranges, targets_with_factor
+from ..modules.agents.rnn import NetworkConfig
+from .losses import ClipStats, clipped_loss, merged, merged_ranges, targets_with_factor
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
@@ -45,7 +45,7 @@ from .off_agent import (
     reuse_rows,
     sources_of,
 )
-from .policy import ClipConfig, PolicyLearner
+from .on_policy import ClipConfig, PolicyLearner
 from .value import clip_rows
 
 

@@ -34,8 +34,8 @@ from ..components.trust_region import Step, step_scalars, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
-from ..modules.network import NetworkConfig
-from .objectives import (
+from ..modules.agents.rnn import NetworkConfig
+from .losses import (
     ClipStats,
     log_ratios,
     merged,
@@ -54,7 +54,7 @@ from .off_agent import (
     reuse_rows,
     sources_of,
 )
-from .policy import PolicyLearner, TrustRegionConfig
+from .on_policy import PolicyLearner, TrustRegionConfig
 
 
 @dataclass(frozen=True)

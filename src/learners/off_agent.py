@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Samples
-from ..components.config import key
-from ..components.errors import UserError
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
-from .objectives import ClipStats, Rows
-from .policy import refuse_for_sequential, refuse_recurrent_segments
+from ..utils.errors import UserError
+from ..utils.schema.keys import key
+from .losses import ClipStats, Rows
+from .on_policy import refuse_for_sequential, refuse_recurrent_segments
 
 
 @dataclass(frozen=True)

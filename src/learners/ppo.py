@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
+from ..components.parallel import SIDES, differentiate
 from ..components.schedules import scheduled
-from ..components.sides import SIDES, differentiate
 from ..components.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..modules.network import NetworkConfig
-from .objectives import ClipStats, merged
-from .policy import ClipConfig, PolicyLearner
+from ..modules.agents.rnn import NetworkConfig
+from .losses import ClipStats, merged
+from .on_policy import ClipConfig, PolicyLearner
 from .value import clip_rows
 
 

@@ -31,21 +31,15 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.config import key
 from ..components.distributions import entropy_categorical
-from ..components.errors import UserError
+from ..components.parallel import differentiate
 from ..components.schedules import scheduled
-from ..components.sides import differentiate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..modules.network import NetworkConfig
-from .policy import (
-    EntropyConfig,
-    OnePassConfig,
-    PolicyLearner,
-    refuse_recurrent_segments,
-    shares_networks,
-)
+from ..modules.agents.rnn import NetworkConfig
+from ..utils.errors import UserError
+from ..utils.schema.keys import key
+from .on_policy import EntropyConfig, OnePassConfig, PolicyLearner, refuse_recurrent_segments, shares_networks
 from .value import MAX_ROWS, clip_rows
 
 

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from ..components.batch import Batch, minibatches
 from ..components.normalisation import RunningMeanStd
+from ..components.parallel import differentiate, halves
 from ..components.returns import explained_variance, gae, next_values, nstep, standardise
-from ..components.sides import differentiate, halves
-from ..controllers.acting import one_hot
+from ..controllers.actor import one_hot
 from ..controllers.basic_mac import sharing_index
 from ..envs.base import EnvInfo
-from ..modules.network import Network, NetworkConfig
-from .critic import CriticInputs
-from .critic import values as values_of
+from ..modules.agents.rnn import Network, NetworkConfig
+from ..modules.critics.v import CriticInputs
+from ..modules.critics.v import values as values_of
 from .value_config import CriticConfig, Passes
 
 #: Most rows in one evaluation of all networks on everybody's experience: bounds memory with many agents.

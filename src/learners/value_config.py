@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..components.config import key
-from ..components.errors import UserError
+from ..utils.errors import UserError
+from ..utils.schema.keys import key
 
 
 @dataclass(frozen=True)

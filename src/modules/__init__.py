@@ -2,5 +2,5 @@
 
 #: `agent:` key -> "module:class", the module relative to this package.
 REGISTRY = {
-    "rnn": ".network:Network",
+    "rnn": ".agents.rnn:Network",
 }

@@ -15,18 +15,18 @@ import numpy as np
 import torch
 
 from ..components.batch import Batch
-from ..components.config import key
-from ..components.errors import UserError
-from ..components.hints import Use
-from ..components.machine import in_use, memory
 from ..components.seeding import Purpose
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.course import FINAL, Course, Job, at_layout, ends_layout, store_layout
-from ..envs.memory import Layout, nbytes
-from ..envs.vec import VecConfig, VecEnv, make_vec, usable_cpus
-from ..modules.native import library
-from .common import Episodes
+from ..envs.vector.base import VecConfig, VecEnv, make_vec, usable_cpus
+from ..envs.vector.episode_store import FINAL, Course, Job, at_layout, ends_layout, store_layout
+from ..envs.vector.memory import Layout, nbytes
+from ..modules.kernels.build import library
+from ..utils.errors import UserError
+from ..utils.hints import Use
+from ..utils.machine import in_use, memory
+from ..utils.schema.keys import key
+from .episodes import Episodes
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class EpisodeRunner:
         return batch.to(self.device), played
 
     def use(self) -> Use:
-        """Return what collecting has of the machine, for :func:`~oamarl.components.hints.hints`."""
+        """Return what collecting has of the machine, for :func:`~oamarl.utils.hints.hints`."""
         return Use(
             cores=usable_cpus(), busy=in_use(), workers=self.vec.workers, native=self.vec.native,
             gpu=torch.cuda.is_available(), device=self.device.type,

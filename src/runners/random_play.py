@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from ..components.batch import Batch
-from ..components.errors import RunError
 from ..components.finite import first_fault
 from ..components.seeding import Purpose
 from ..envs.base import EnvInfo
-from ..modules.inference import Form, Inference
+from ..modules.kernels.numpy_policy import Form, Inference
+from ..utils.errors import RunError
 from .episode import EpisodeConfig, EpisodeRunner
 
 

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from ..components.batch import Batch
-from ..components.config import key
-from ..components.errors import UserError
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.course import FINAL, Job, at_layout, store_layout
-from .common import Episodes
+from ..envs.vector.episode_store import FINAL, Job, at_layout, store_layout
+from ..utils.errors import UserError
+from ..utils.schema.keys import key
 from .episode import EpisodeConfig, EpisodeRunner
+from .episodes import Episodes
 
 #: What a checkpoint holds of every slot as it is.
 _KEPT = ("number", "step", "returns", "last", "hidden", "fresh")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..components.test_metrics import GREEDY, TEST
+from ..storage.tested_actions import GREEDY, TEST
 
 
 class Asked(Protocol):

@@ -1,4 +1,4 @@
-"""Commands: one file each with ``main(argv) -> int``, imported when called."""
+"""Commands: a file, or a folder with ``command.py``, with ``main(argv) -> int``; imported when called."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from collections.abc import Callable
 COMMANDS = {
     "list": ("list", "algorithms and environments"),
     "config": ("config", "the merged configuration with where each value came from, without running"),
-    "bench": ("bench", "steps a second, where the time goes, and the limit of this machine"),
+    "bench": ("bench.command", "steps a second, where the time goes, and the limit of this machine"),
     "check-env": ("check_env", "what is wrong with an environment: masks, seeds, NaN, ends, workers ..."),
     "evaluate": ("evaluate", "exactly so many episodes of a trained team: statistics, JSON, video"),
-    "showcase": ("showcase", "results, learned routes and reuse of a finished run (a folder, or `latest`)"),
-    "plot": ("plot", "pictures of many runs: curves, profiles, comparisons, reuse"),
-    "report": ("report", "one HTML page about a sweep or any runs"),
-    "sweep": ("sweep", "many runs from one file: algorithms x environments x seeds, on cores or a Ray cluster; search"),
-    "install": ("install", "StarCraft II, its maps and packages: sc2, sc2v2, smaclite"),
-    "runs": ("runs", "stored runs: list, show, compare, delete, export to MongoDB and back"),
+    "showcase": ("showcase.command", "results, learned routes and reuse of a finished run (a folder, or `latest`)"),
+    "plot": ("plot.command", "pictures of many runs: curves, profiles, comparisons, reuse"),
+    "report": ("report.command", "one HTML page about a sweep or any runs"),
+    "sweep": (
+        "sweep.command",
+        "many runs from one file: algorithms x environments x seeds, on cores or a Ray cluster; search",
+    ),
+    "install": ("install.command", "StarCraft II, its maps and packages: sc2, sc2v2, smaclite"),
+    "runs": ("runs.command", "stored runs: list, show, compare, delete, export to MongoDB and back"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-from ..components.errors import UserError, nearest
+from ..utils.errors import UserError, nearest
 
 
 class Arguments(argparse.ArgumentParser):

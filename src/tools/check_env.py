@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from ..components import signals, vocabulary, yamls
-from ..components.errors import UserError
-from ..components.layers import environment
-from ..components.request import parse
-from ..components.waiting import within
 from ..envs.build import is_native, make_env, notices
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
 from ..envs.closing import CLOSE_SECONDS
 from ..envs.notes import about, doubts
 from ..envs.own_random import global_state, seed_global, set_global_state
-from ..envs.said import KINDS, begin_run
-from ..envs.vec import VecEnv, check_env_args, make_vec
+from ..envs.vector.base import VecEnv, check_env_args, make_vec
+from ..utils import signals
+from ..utils.errors import UserError
+from ..utils.said import KINDS, begin_run
+from ..utils.schema import vocabulary, yamls
+from ..utils.schema.command_line import parse
+from ..utils.schema.layers import environment
+from ..utils.waiting import within
 
 USAGE = """usage: oamarl check-env ENVIRONMENT [--episodes=N] [--seed=N] [with env_args.KEY=VALUE ...]
 Plays an environment at random and prints what is wrong with it, a sentence each. ENVIRONMENT is a name (see

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from ..components import yamls
-from ..components.layers import leaves
-from ..components.request import parse
 from ..settings import Settings, resolve
+from ..utils.schema import yamls
+from ..utils.schema.command_line import parse
+from ..utils.schema.layers import leaves
 
 USAGE = """usage: oamarl config --config=ALGORITHM --env-config=ENVIRONMENT [--yaml] [with KEY=VALUE ...]
 Prints the configuration that `oamarl train` would run with the same words, one key a line with its value and

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..components import yamls
-from ..components.config import read
-from ..components.errors import UserError, nearest
-from ..components.layers import CONFIGS
-from ..components.request import parse
+from ..utils.errors import UserError, nearest
+from ..utils.schema import yamls
+from ..utils.schema.command_line import parse
+from ..utils.schema.keys import read
+from ..utils.schema.layers import CONFIGS
 
 if TYPE_CHECKING:
-    from ..evaluation import Plan
-    from ..team import Team
+    from ..evaluation.play import Plan
+    from ..evaluation.team import Team
 
 USAGE = """\
 usage: oamarl evaluate RUN [--episodes N] [--seed S] [--greedy | --sample] [--checkpoint latest|best|FILE]
@@ -93,9 +93,9 @@ def checkpoint_of(word: str, which: str) -> Path:
     Raises:
         UserError: there is none.
     """
+    from ..evaluation.team import find_checkpoint
     from ..settings import results_folder
-    from ..team import find_checkpoint
-    from .showcase import find_run
+    from .showcase.command import find_run
 
     path = Path(word)
     if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
@@ -119,9 +119,9 @@ def changed(env_args: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
 
 def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dict[str, Any]) -> Plan:
     """Return what to play; rewards are added up as the run did."""
-    from ..components.video import check_target
-    from ..envs.vec import VecConfig
-    from ..evaluation import VIDEO_EPISODES, Plan
+    from ..envs.vector.base import VecConfig
+    from ..evaluation.play import VIDEO_EPISODES, Plan
+    from ..utils.video import check_target
 
     video = options.video
     if video is None and options.render:
@@ -148,7 +148,7 @@ def table(found: Mapping[str, Any]) -> Any:
     """Return a report's statistics as a rich table."""
     from rich.table import Table
 
-    from ..components.console import number
+    from ..utils.console import number
 
     def text(value: float | None, size: float) -> str:
         if value is None:
@@ -198,7 +198,7 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     path = checkpoint_of(options.run, options.checkpoint)
 
-    from ..components.signals import Stop
+    from ..utils.signals import Stop
 
     with Stop().listening():  # a signal ends it by way of everything that is to be closed
         play_and_show(options, path)
@@ -216,12 +216,12 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..components import checkpoints
-    from ..components.video import check_file
     from ..envs.build import notices
-    from ..envs.vec import make_info
-    from ..evaluation import evaluate, report, write_report
-    from ..team import Team, check_names, config_of
+    from ..envs.vector.base import make_info
+    from ..evaluation.play import evaluate, report, write_report
+    from ..evaluation.team import Team, check_names, config_of
+    from ..storage import checkpoints
+    from ..utils.video import check_file
 
     torch.set_num_threads(1)
     saved = checkpoints.load(path)

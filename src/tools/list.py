@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 
-from ..components import plugins, yamls
-from ..components.errors import UserError, nearest
-from ..components.layers import shipped, tuned
+from ..utils.errors import UserError, nearest
+from ..utils.schema import plugins, yamls
+from ..utils.schema.layers import shipped, tuned
 
 #: section -> (folder of the shipped YAMLs, kind of entry point, flag)
 SECTIONS = {"algorithms": ("algs", "algorithm", "--config"), "environments": ("envs", "environment", "--env-config")}

@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..components import config, vocabulary, yamls
-from ..components.errors import UserError, one_of
-from ..components.layers import CONFIGS, shipped
-from ..components.registry import resolve
 from ..settings import ALWAYS, OWN, SELECTORS, WITH_VALUE
+from ..utils.errors import UserError, one_of
+from ..utils.schema import keys as config
+from ..utils.schema import vocabulary, yamls
+from ..utils.schema.layers import CONFIGS, shipped
+from ..utils.schema.registry import resolve
 
 TARGET = CONFIGS.parent.parent / "docs" / "configuration.md"
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from oamarl.components.batch import minibatches
-from oamarl.components.config import key
 from oamarl.components.distributions import MaskedCategorical
-from oamarl.learners.policy import LearnerConfig, PolicyLearner
+from oamarl.learners.on_policy import LearnerConfig, PolicyLearner
 from oamarl.learners.value import clip_rows
+from oamarl.utils.schema.keys import key
 
 
 @dataclass(frozen=True)

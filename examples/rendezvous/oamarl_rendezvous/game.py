@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from oamarl.components.errors import UserError
 from oamarl.envs.base import Arrays, EnvInfo
+from oamarl.utils.errors import UserError
 
 LEFT, STAY, RIGHT = range(3)
 

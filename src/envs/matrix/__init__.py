@@ -1,0 +1,5 @@
+"""Matrix games."""
+
+from .matrix import Matrix
+
+__all__ = ["Matrix"]

@@ -1,0 +1,133 @@
+"""One-state games with one common payoff: climbing, penalty, and Proposition 1 of the HATRPO paper.
+
+Small enough to enumerate: what a method can and cannot reach in them is known in closed form.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import UserError, nearest, one_of
+from ..base import Arrays, EnvInfo
+
+GAMES = ("climbing", "penalty", "prop1")
+
+#: Claus and Boutilier's climbing game: the best cell (0, 0) sits beside the worst ones.
+_CLIMBING = ((11.0, -30.0, 0.0), (-30.0, 7.0, 6.0), (0.0, 0.0, 5.0))
+#: the payoff is a table with 2 ** n_agents entries
+_MOST_AGENTS = 16
+
+
+def payoff(key: str, k: float = -100.0, n_agents: int = 2) -> np.ndarray:
+    """Return the game's payoff, one axis an agent (A = 3, or 2 in ``prop1``), float64.
+
+    | key | payoff |
+    |---|---|
+    | climbing | [[11, -30, 0], [-30, 7, 6], [0, 0, 5]] |
+    | penalty | [[10, 0, k], [0, 2, 0], [k, 0, 10]] |
+    | prop1 | 1 for the joint actions (0^(n/2), 1^(n/2)) and (1^(n/2), 0^(n/2)), otherwise 0 |
+
+    ``prop1``: one policy shared by all n agents reaches at most 2 / 2^n of the best (HATRPO paper, Proposition 1).
+
+    Raises:
+        UserError: unknown game, or a number of agents that it does not have.
+    """
+    if key not in GAMES:
+        raise UserError(f"env_args.key='{key}' is not a known matrix game: use {one_of(GAMES)}{nearest(key, GAMES)}")
+    if key != "prop1":
+        if n_agents != 2:
+            raise UserError(f"env_args.n_agents={n_agents} is not allowed: the game '{key}' has exactly 2 agents.")
+        return np.array(_CLIMBING if key == "climbing" else ((10.0, 0.0, k), (0.0, 2.0, 0.0), (k, 0.0, 10.0)))
+    if n_agents < 2 or n_agents % 2 or n_agents > _MOST_AGENTS:
+        raise UserError(
+            f"env_args.n_agents={n_agents} is not allowed: 'prop1' takes an even number from 2 to {_MOST_AGENTS}."
+        )
+    table = np.zeros((2,) * n_agents)
+    half = n_agents // 2
+    table[(0,) * half + (1,) * half] = table[(1,) * half + (0,) * half] = 1.0
+    return table
+
+
+class Matrix:
+    """B matrix games, stepped together; every entry of the reward is the one team reward."""
+
+    native = True
+
+    def __init__(
+        self, n_slots: int, key: str = "climbing", k: float = -100.0, n_agents: int = 2, steps: int = 1
+    ) -> None:
+        """Build ``n_slots`` games.
+
+        Args:
+            n_slots: B.
+            key: ``climbing``, ``penalty`` or ``prop1``.
+            k: payoff of the two bad cells of ``penalty``, at most 0.
+            n_agents: agents of ``prop1``, an even number.
+            steps: how often the game is played in an episode; its end is a termination.
+
+        Raises:
+            UserError: an unknown game, or numbers that it does not allow.
+        """
+        if steps < 1:
+            raise UserError(f"env_args.steps={steps} is out of range: at least 1 is allowed.")
+        if not k <= 0:
+            raise UserError(f"env_args.k={k} is out of range: at most 0 is allowed.")
+        self.payoff = payoff(key, k, n_agents)
+        self.steps = steps
+        n, a = self.payoff.ndim, self.payoff.shape[0]
+        self._flat = self.payoff.astype(np.float32).ravel()
+        self._weights = a ** np.arange(n - 1, -1, -1)  # joint action -> index into the flat table
+        self._time = np.zeros(n_slots, np.int64)
+        self._played = np.full((n_slots, n), -1, np.int64)  # last joint action, for pictures
+        # one constant number to see, and one for the state: there is one state only
+        self.info = EnvInfo(
+            name=key,
+            n_agents=n,
+            obs_size=1,
+            state_size=1,
+            n_actions=a,
+            episode_limit=steps,
+            obs_sizes=(1,) * n,
+            action_sizes=(a,) * n,
+            team_reward=True,
+        )
+
+    def optimum(self) -> float:
+        """Return the best return of an episode: the largest payoff, played every time."""
+        return float(self.payoff.max() * self.steps)
+
+    def best_actions(self) -> list[tuple[int, ...]]:
+        """Return every joint action with the largest payoff."""
+        ranges: list[Any] = [range(s) for s in self.payoff.shape]
+        return [joint for joint in itertools.product(*ranges) if self.payoff[joint] == self.payoff.max()]
+
+    def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
+        """Start episodes in ``slots`` [k]; ``seeds`` change nothing."""
+        self._time[slots] = 0
+        self._played[slots] = -1
+        for field in (out.obs, out.state, out.avail, out.alive):
+            field[slots] = 1
+        for field in (out.reward, out.terminated, out.truncated, out.agent_terminated):
+            field[slots] = 0
+
+    def step(self, actions: np.ndarray, active: np.ndarray, out: Arrays) -> None:
+        """Pay the joint ``actions`` [B, N] of the active slots."""
+        rows = np.flatnonzero(active)
+        self._time[rows] += 1
+        self._played[rows] = actions[rows]
+        done = self._time[rows] >= self.steps
+        out.reward[rows] = self._flat[actions[rows] @ self._weights][:, None]
+        out.terminated[rows] = done
+        out.agent_terminated[rows] = done[:, None]
+
+    def render(self, slot: int) -> np.ndarray:
+        """Return a picture of one slot's last joint action, uint8 [H, W, 3]; see :mod:`oamarl.envs.matrix.picture`."""
+        from .picture import rgb_picture
+
+        return rgb_picture(self.payoff, self._played[slot])
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,5 @@
+"""The Black and Red maze."""
+
+from .maze import Maze
+
+__all__ = ["Maze"]

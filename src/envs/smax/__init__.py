@@ -1,0 +1,5 @@
+"""SMAX: StarCraft-like battles in JAX."""
+
+from .smax import Smax
+
+__all__ = ["Smax"]

@@ -1,0 +1,1 @@
+"""StarCraft II (SMAC, SMACv2) and SMAClite."""

@@ -1,0 +1,1 @@
+"""Vectorised environments: slots in this process, in worker processes, or batched by the environment itself."""

@@ -1,0 +1,296 @@
+"""B numbered slots behind one interface; the backend changes who does the work, never the numbers.
+
+| backend | who steps |
+|---|---|
+| serial | this process, one environment instance a slot |
+| process | spawned workers, each stepping several consecutive slots, over shared memory |
+| native | the environment itself, all slots in one call |
+
+Only `process` can survive an environment that crashes or hangs: elsewhere it lives in this process.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import UserError, nearest, one_of
+from ...utils.schema.keys import key
+from ..base import Arrays, BatchedEnv, EnvInfo
+from ..build import EnvError, check_env_args, constructor_args, factory, is_native, make_info, sound
+from ..closing import close_all, only_here
+from ..notes import Notes
+from .episode_store import Course, Job
+from .memory import Layout
+from .playing import Player, Policies
+from .slots import Slots
+from .throughput import wander
+from .watch import Watch
+
+__all__ = ["BACKENDS", "EnvError", "VecConfig", "VecEnv", "check_env_args", "make_info", "make_vec"]
+
+BACKENDS = ("auto", "serial", "process", "native")
+ON_DEATH = ("fail", "restart")
+AFFINITIES = ("auto", "none")
+
+#: Workers need POSIX pipes, signals and sessions.
+_POSIX = os.name == "posix"
+
+
+@dataclass(frozen=True)
+class VecConfig:
+    """The keys of :func:`make_vec`, for runners to inherit."""
+
+    backend: str = key(
+        "Who steps the environments: serial, process (workers), native (batched by itself), or auto.", choices=BACKENDS
+    )
+    workers: int | None = key("Worker processes of backend=process; null: one for each processor core.", low=1)
+    step_timeout: float | None = key(
+        "Seconds that one step of one environment may take in a worker; null: no limit.", above=0
+    )
+    reset_timeout: float | None = key(
+        "Seconds that building or resetting one environment may take in a worker; null: no limit.", above=0
+    )
+    on_worker_death: str = key(
+        "When a worker dies, hangs or raises: fail (the run), or restart it and play its slots' episodes anew.",
+        choices=ON_DEATH,
+    )
+    worker_affinity: str = key(
+        "auto: as many workers as usable cores stay on one core each; none: the system moves them about.",
+        choices=AFFINITIES,
+    )
+
+    def options(self) -> dict[str, Any]:
+        """Return them as keyword arguments of :func:`make_vec`."""
+        return {
+            "backend": self.backend, "workers": self.workers, "step_timeout": self.step_timeout,
+            "reset_timeout": self.reset_timeout, "on_worker_death": self.on_worker_death,
+            "worker_affinity": self.worker_affinity,
+        }  # fmt: skip
+
+
+class VecEnv(ABC):
+    """B environment slots.
+
+    Attributes:
+        info: sizes and names.
+        n_slots: B.
+        arrays: what the slots show; the same memory for ever, filled by :meth:`reset` and :meth:`step`.
+        notes: numbers that environments of other packages tell in their infos at an episode's end.
+        seeds: [B] int64, of each slot's episode; -1 before the first one.
+        steps: [B] int64, taken in each slot's episode.
+        lost: [B] bool, slots whose episode was lost with its worker (only under ``on_worker_death="restart"``). They
+            show zeros with every action legal and are not stepped. Look here after every :meth:`step`, drop such an
+            episode, and start a new one by :meth:`reset`; a loss in :meth:`reset` may wait for the next look.
+        worker_restarts: workers started again so far.
+        workers: processes that step the slots; 0: this one does.
+        native: the environment steps all slots itself, in one call.
+    """
+
+    workers = 0
+    native = False
+
+    def __init__(
+        self, info: EnvInfo, arrays: Arrays, seeds: np.ndarray, steps: np.ndarray, notes: Notes | None = None
+    ) -> None:
+        self.info, self.arrays, self.seeds, self.steps = info, arrays, seeds, steps
+        self.notes = Notes.none(len(seeds)) if notes is None else notes
+        self.n_slots = len(seeds)
+        self.seeds[:] = -1
+        self.lost = np.zeros(self.n_slots, bool)
+        self.worker_restarts = 0
+        self._player: Player | None = None
+
+    def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
+        """Start an episode in each of ``slots`` [k] int64 from ``seeds`` [k] int64; other rows stay as they are.
+
+        Raises:
+            UserError: an agent has no legal action.
+            EnvError: an environment or its worker failed.
+        """
+        slots, seeds = np.asarray(slots, np.int64), np.asarray(seeds, np.int64)
+        if slots.shape != seeds.shape or slots.ndim != 1:
+            raise ValueError(f"slots {slots.shape} and seeds {seeds.shape} must both be [k]")
+        if slots.size == 0:
+            return
+        self.lost[slots] = False
+        self._reset(slots, seeds)
+
+    def step(self, actions: np.ndarray, active: np.ndarray) -> None:
+        """Apply ``actions`` [B, N] int64 in the slots where ``active`` [B] bool; other rows stay as they are.
+
+        Raises:
+            ValueError: an active slot's episode has ended and was not started again.
+            UserError: an agent has no legal action.
+            EnvError: an environment or its worker failed, or an episode outlives the environment's limit.
+        """
+        if actions.shape != (self.n_slots, self.info.n_agents) or active.shape != (self.n_slots,):
+            raise ValueError(f"actions {actions.shape} and active {active.shape} must be [B, N] and [B]")
+        over = active & (self.arrays.terminated | self.arrays.truncated)
+        if over.any():
+            raise ValueError(f"slots {np.flatnonzero(over).tolist()} have ended: reset them first")
+        self._step(actions, active & ~self.lost if self.worker_restarts else active)
+
+    @abstractmethod
+    def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None: ...
+
+    @abstractmethod
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> None: ...
+
+    def room(self, layout: Layout) -> dict[str, np.ndarray]:
+        """Return arrays of zeros, where whoever plays can write them."""
+        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
+
+    def play(self, course: Course, job: Job, act: Policies) -> None:
+        """Play ``job`` in all slots with the policies ``act``, and write it down in ``course``.
+
+        The course's arrays come from :meth:`room`. An :class:`~oamarl.modules.kernels.numpy_policy.Inference` acts where the
+        slots are; anything else acts in this process.
+
+        Raises:
+            UserError, EnvError: as :meth:`step`.
+        """
+        if self._player is None or self._player.course is not course:
+            self._player = Player(self, course, 0)
+        self._player.play(job, act)
+
+    def wander(self, seconds: float, seed: int) -> tuple[int, float]:
+        """Step every slot at random for ``seconds``; returns the steps of all slots, and the seconds they took."""
+        return wander(self, seconds, seed)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release environments and workers; calling it again does nothing."""
+
+
+class SerialVec(VecEnv):
+    """Every slot in this process, one after another."""
+
+    def __init__(self, env: str, env_args: Mapping[str, Any], info: EnvInfo, n_slots: int) -> None:
+        seeds, steps = np.zeros((2, n_slots), np.int64)
+        super().__init__(info, Arrays.allocate(info, n_slots), seeds, steps, Notes.allocate(n_slots))
+        self._slots: Slots | None = Slots(env, env_args, self.arrays, self.seeds, self.steps, self.notes)
+
+    def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
+        assert self._slots is not None, "closed"
+        self._slots.reset(slots, seeds)
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
+        assert self._slots is not None, "closed"
+        self._slots.step(actions, active)
+
+    def close(self) -> None:
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.close()
+
+
+class NativeVec(VecEnv):
+    """An environment that steps its slots itself."""
+
+    native = True
+
+    def __init__(self, env: BatchedEnv, n_slots: int) -> None:
+        super().__init__(env.info, Arrays.allocate(env.info, n_slots), *np.zeros((2, n_slots), np.int64))
+        self._env: BatchedEnv | None = env
+        self._process = os.getpid()
+        self._watch = Watch(env.info, self.arrays, self.seeds, self.steps)
+
+    def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
+        assert self._env is not None, "closed"
+        self._watch.begin(slots, seeds)
+        self._env.reset(slots, seeds, self.arrays)
+        only_here(self._process)
+        self._watch.check()
+
+    def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
+        assert self._env is not None, "closed"
+        self._env.step(actions, active, self.arrays)
+        only_here(self._process)
+        self.steps += active
+        self._watch.check()
+
+    def close(self) -> None:
+        env, self._env = self._env, None
+        if env is not None:
+            close_all([env.close], self.info.name)
+
+
+def usable_cores() -> list[int]:
+    """Return the numbers of the processor cores that this process may use; empty where the system does not tell."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return []
+
+
+def usable_cpus() -> int:
+    """Return how many processor cores this process may use."""
+    return len(usable_cores()) or os.cpu_count() or 1
+
+
+def make_vec(
+    env: str,
+    env_args: Mapping[str, Any],
+    n_slots: int,
+    *,
+    backend: str = "auto",
+    workers: int | None = None,
+    step_timeout: float | None = None,
+    reset_timeout: float | None = None,
+    on_worker_death: str = "fail",
+    worker_affinity: str = "auto",
+) -> VecEnv:
+    """Build ``n_slots`` slots of an environment; results are equal, bit for bit, for any backend and worker count.
+
+    Args:
+        env: name in the registry, or ``package.module:Class``.
+        env_args: arguments of the environment.
+        n_slots: B.
+        backend: ``serial``, ``process``, ``native``, or ``auto``: native where the environment is, else process
+            where more than one worker makes sense, else serial.
+        workers: processes of the `process` backend; None: one a usable core; never more than slots.
+        step_timeout, reset_timeout: seconds that one environment may take in a worker; None: no limit.
+        on_worker_death: ``fail`` raises when a worker dies, hangs or raises; ``restart`` starts it again and marks its
+            slots in ``VecEnv.lost``.
+        worker_affinity: ``auto`` keeps each worker on one core, where there are as many workers as usable cores;
+            ``none`` leaves that to the system.
+
+    Raises:
+        UserError: unknown environment, backend or argument, or something missing that the environment needs.
+        EnvError: a worker died or hung while it built its environments.
+    """
+    if backend not in BACKENDS:
+        raise UserError(f"backend={backend!r} is not known: use {one_of(BACKENDS)}{nearest(backend, BACKENDS)}")
+    if on_worker_death not in ON_DEATH:
+        near = nearest(on_worker_death, ON_DEATH)
+        raise UserError(f"on_worker_death={on_worker_death!r} is not known: use {one_of(ON_DEATH)}{near}")
+    if n_slots < 1 or (workers is not None and workers < 1):
+        raise UserError(f"{n_slots} environments with {workers} workers cannot be: at least 1 of each is needed.")
+    if backend == "native" and not is_native(env):
+        raise UserError(f"backend=native is not offered by environment '{env}': use auto, serial or process.")
+    if backend == "process" and not _POSIX:
+        raise UserError("backend=process is not offered on Windows: use backend=serial, or Linux (WSL 2).")
+    if backend == "native" or (backend == "auto" and is_native(env)):
+        batched = factory(env)(n_slots=n_slots, **constructor_args(env, env_args))
+        sound(batched.info, env)
+        return NativeVec(batched, n_slots)
+    info = make_info(env, env_args)
+    count = min(n_slots, usable_cpus() if workers is None else workers)
+    if backend == "process" or (backend == "auto" and count > 1 and _POSIX):
+        from .process import ProcessVec
+
+        limits = {"step_timeout": step_timeout, "reset_timeout": reset_timeout}
+        try:
+            return ProcessVec(
+                env, env_args, info, n_slots, count, **limits, restart=on_worker_death == "restart",
+                pin=worker_affinity == "auto",
+            )  # fmt: skip
+        except OSError as exc:
+            raise UserError(f"{count} environment workers cannot be started here: {exc.strerror or exc}.") from exc
+    return SerialVec(env, env_args, info, n_slots)

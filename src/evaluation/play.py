@@ -1,0 +1,280 @@
+"""Evaluation of a trained team: exactly the episodes asked for, the same numbers for the same seed.
+
+Episode k's start and its action noise come from (seed, k) alone, and the networks are called for one episode at a
+time: slots, backends, workers and a video change no number. Nothing is learned and no checkpoint is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..components.generators import generator
+from ..components.seeding import episode_seed
+from ..envs.base import EnvInfo
+from ..envs.rendering import Watched
+from ..envs.vector.base import VecConfig, VecEnv, make_vec
+from ..runners.episodes import Episodes, told
+from ..storage.provenance import command_line, versions
+from ..storage.run_files import write_json
+from ..storage.tested_actions import GREEDY, TEST
+from ..utils.errors import UserError
+from ..utils.video import Video, check_target
+from .statistics import describe
+from .team import Memory, Team
+
+#: Episodes that a video shows unless told otherwise.
+VIDEO_EPISODES = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to play.
+
+    | field | meaning |
+    |---|---|
+    | env, env_args | the environment |
+    | episodes | how many, exactly |
+    | seed | of the episodes and of sampled actions |
+    | greedy | most probable actions; otherwise sampled ones |
+    | slots, stepping | how many environments side by side, and who steps them (no number depends on it) |
+    | common_reward, reward_scalarisation | how agents' rewards make the team's return |
+    | video, video_episodes | file to record the first episodes in; None for no video |
+    """
+
+    env: str
+    env_args: Mapping[str, Any]
+    episodes: int
+    seed: int
+    greedy: bool = True
+    slots: int = 1
+    stepping: VecConfig | None = None
+    common_reward: bool = True
+    reward_scalarisation: str = "sum"
+    video: Path | None = None
+    video_episodes: int = VIDEO_EPISODES
+
+    def team_return(self, returns: np.ndarray, info: EnvInfo) -> float:
+        """Return the team's return as the run's curves count it, of the agents' own ``returns`` [N]."""
+        if info.team_reward:
+            return float(returns[0])
+        mean = self.common_reward and self.reward_scalarisation == "mean"
+        return float(returns.mean() if mean else returns.sum())
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One played episode: its number, its seed, the agents' own returns [N], length, how it ended, its extras [M], and
+    the numbers that its info told at the end."""
+
+    number: int
+    seed: int
+    returns: np.ndarray
+    length: int
+    terminated: bool
+    metrics: np.ndarray
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+class _Slot:
+    """An episode under way."""
+
+    def __init__(self, team: Team, number: int, plan: Plan) -> None:
+        self.number = number
+        self.seed = episode_seed(plan.seed, "evaluate", 0, number)
+        self.memory: Memory = team.begin(1)
+        self.noise = None if plan.greedy else generator(plan.seed, "evaluate", number)
+        self.returns, self.length = np.zeros(team.info.n_agents), 0
+
+    def choose(self, team: Team, obs: np.ndarray, avail: np.ndarray) -> np.ndarray:
+        """Return actions [N] at obs [N, O] and avail [N, A]."""
+        uniform = None
+        if self.noise is not None:
+            uniform = torch.rand(1, *avail.shape, generator=self.noise)
+        # a row of its own: in a larger product its last bits would depend on who else is in it
+        chosen = team.decide(torch.from_numpy(obs[None]), torch.from_numpy(avail[None]), self.memory, uniform)
+        return chosen[0].numpy()
+
+
+def play(
+    team: Team,
+    vec: VecEnv,
+    numbers: Sequence[int],
+    plan: Plan,
+    seen: Callable[[_Slot, bool], None] | None = None,
+    done: Callable[[], None] | None = None,
+) -> list[Episode]:
+    """Play the episodes ``numbers``, each slot taking the next one that nobody has begun; returns them in order.
+
+    Args:
+        seen: called at every moment of every episode (slot, whether it is over), for pictures.
+        done: called at the end of every episode.
+    """
+    waiting, out, played = deque(numbers), vec.arrays, []
+    slots: dict[int, _Slot] = {}
+
+    def begin(free: Sequence[int]) -> None:
+        chosen = [b for b, _ in zip(free, list(waiting), strict=False)]
+        for b in chosen:
+            slots[b] = _Slot(team, waiting.popleft(), plan)
+        vec.reset(np.array(chosen, np.int64), np.array([slots[b].seed for b in chosen], np.int64))
+        for b in chosen if seen is not None else ():
+            seen(slots[b], False)  # type: ignore[misc]
+
+    begin(range(vec.n_slots))
+    while slots:
+        active, actions = np.zeros(vec.n_slots, bool), np.zeros((vec.n_slots, team.info.n_agents), np.int64)
+        for b, s in slots.items():
+            active[b], actions[b] = True, s.choose(team, out.obs[b], out.avail[b])
+        vec.step(actions, active)
+        free = np.flatnonzero(active & vec.lost).tolist()
+        for b in free:  # its worker died: the same episode once more
+            waiting.appendleft(slots.pop(b).number)
+        for b, s in list(slots.items()):
+            s.returns += out.reward[b]
+            s.length += 1
+            over = bool(out.terminated[b] or out.truncated[b])
+            if seen is not None:
+                seen(s, over)
+            if over:
+                del slots[b]
+                free.append(b)
+                metrics, notes, ended = out.metrics[b].astype(np.float64), vec.notes.read(b), bool(out.terminated[b])
+                played.append(Episode(s.number, s.seed, s.returns, s.length, ended, metrics, notes))
+                if done is not None:
+                    done()
+        begin(free)
+    return sorted(played, key=lambda e: e.number)
+
+
+def evaluate(team: Team, plan: Plan, done: Callable[[], None] | None = None) -> list[Episode]:
+    """Play all episodes of ``plan``, the first ones before a camera if it asks for a video.
+
+    Args:
+        done: called at the end of every episode.
+
+    Raises:
+        UserError: the environment cannot be built or drawn, or the video cannot be written.
+        EnvError: an environment failed.
+    """
+    filmed = min(plan.video_episodes, plan.episodes) if plan.video is not None else 0
+    played = _film(team, plan, filmed, done) if filmed else []
+    if plan.episodes > filmed:
+        slots = min(plan.slots, plan.episodes - filmed)
+        options = plan.stepping.options() if plan.stepping is not None else {}
+        vec = make_vec(plan.env, plan.env_args, slots, **options)
+        try:
+            played += play(team, vec, range(filmed, plan.episodes), plan, done=done)
+        finally:
+            vec.close()
+    return played
+
+
+def _film(team: Team, plan: Plan, count: int, done: Callable[[], None] | None) -> list[Episode]:
+    assert plan.video is not None
+    path = check_target(plan.video)
+    with contextlib.closing(Watched(plan.env, plan.env_args)) as vec, contextlib.ExitStack() as undo:
+        video = Video(path)
+        undo.callback(video.discard)
+
+        def seen(slot: _Slot, over: bool) -> None:
+            value = plan.team_return(slot.returns, team.info)
+            caption = f"episode {slot.number + 1}   step {slot.length}   return {value:.4g}"
+            video.add(vec.frame(), caption, last=over)
+
+        played = play(team, vec, range(count), plan, seen, done)
+        video.close()
+        undo.pop_all()
+    return played
+
+
+# -- what came out -----------------------------------------------------------------------------------------------
+
+
+def statistics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, Any]:
+    """Return descriptions (see :func:`components.statistics.describe`) of the team's return, each agent's, lengths,
+    the environment's extras and what its infos told.
+
+    ``agents`` is empty where each agent's reward already is the team's.
+    """
+    returns = np.stack([e.returns for e in episodes])
+    agents = [] if info.team_reward else [describe(returns[:, i]) for i in range(info.n_agents)]
+    return {
+        "return": describe([plan.team_return(r, info) for r in returns]),
+        "agents": agents,
+        "length": describe([e.length for e in episodes]),
+        "metrics": {name: describe([e.metrics[m] for e in episodes]) for m, name in enumerate(info.metrics)}
+        | {name: describe(values) for name, values in told([e.notes for e in episodes]).items()},
+    }
+
+
+def report(team: Team, plan: Plan, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return everything about an evaluation, as JSON holds it (docs/evaluation.md)."""
+    info = team.info
+    return _finite(
+        {
+            "command": command_line(),
+            "checkpoint": str(team.path.absolute()),
+            "step": team.step,
+            "algorithm": team.config.get("name"),
+            "env": plan.env,
+            "env_args": dict(plan.env_args),
+            "seed": plan.seed,
+            "greedy": plan.greedy,
+            "common_reward": plan.common_reward,
+            "reward_scalarisation": plan.reward_scalarisation,
+            "n_episodes": len(episodes),
+            "statistics": statistics(episodes, plan, info),
+            "episodes": [
+                {
+                    "episode": e.number, "seed": e.seed, "return": plan.team_return(e.returns, info),
+                    "agent_returns": e.returns.tolist(), "length": e.length, "terminated": e.terminated,
+                    **({"metrics": dict(zip(info.metrics, e.metrics.tolist(), strict=True)) | e.notes}
+                       if info.metrics or e.notes else {}),
+                }
+                for e in episodes
+            ],
+            "video": str(plan.video.absolute()) if plan.video is not None else None,
+            "versions": versions(str(plan.env_args.get("key") or "")),
+        }
+    )  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """Return ``value`` with null for numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def write_report(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content, indent=1)
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be written: {error.strerror or error}.") from None
+
+
+def logged_metrics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, float]:
+    """Return what a run's tests log of such episodes: ``test_return_mean``, ``test_ep_length_mean`` ... of sampled
+    ones, ``test_greedy_return_mean`` ... of greedy ones.
+    """
+    returns = [e.returns for e in episodes]
+    if plan.common_reward:
+        returns = [np.full(info.n_agents, plan.team_return(r, info)) for r in returns]
+    played = Episodes(returns, [e.length for e in episodes], [e.metrics for e in episodes], [e.notes for e in episodes])
+    return played.scalars(info, plan.common_reward, GREEDY if plan.greedy else TEST)

@@ -1,0 +1,218 @@
+"""K networks of one architecture, whose parameters are the rows of one matrix.
+
+A network is ``fc1 -> activation -> (GRU | fc2 -> activation) -> head``: EPyMARL's ``rnn`` agent and, without the
+GRU, its three-layer critics. Layers are views of a row of ``theta`` [K, P], so that
+
+- all K networks are evaluated in one batched product;
+- one network is trained through its row alone (:meth:`Network.row`), without touching the others;
+- a trust-region step has its flat parameter vector for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...utils.schema.keys import key
+from ..kernels import compiled
+from ..kernels.gru import recurrence
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What the architecture reads."""
+
+    hidden_dim: int = key("Width of the hidden layers (and of the GRU) of policies and critics.", low=1, high=65536)
+    use_rnn: bool = key("Policies carry a GRU over the episode; otherwise they are feed-forward.")
+    activation: str = key("Non-linearity of the feed-forward layers.", choices=("relu", "tanh"))
+    head_gain: float = key(
+        "Gain of the orthogonal initialisation of policy heads: small, so that untrained policies start close.", above=0
+    )
+
+
+class Network(nn.Module):
+    """K stacked networks.
+
+    Args:
+        n_networks: K.
+        n_inputs, n_outputs: sizes of a row's input and output.
+        hidden_dim, recurrent, activation: the architecture.
+        head_gain: gain of the head's orthogonal initialisation.
+        generator: source of the initial parameters.
+    """
+
+    Config = NetworkConfig
+
+    def __init__(
+        self,
+        n_networks: int,
+        n_inputs: int,
+        n_outputs: int,
+        *,
+        hidden_dim: int,
+        recurrent: bool,
+        activation: str,
+        head_gain: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.n_networks, self.hidden_dim, self.recurrent = n_networks, hidden_dim, recurrent
+        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
+        self._sizes: compiled.Sizes = {
+            "inputs": n_inputs, "size": hidden_dim, "outputs": n_outputs, "activation": activation
+        }  # fmt: skip
+        #: whether derivatives are never differentiated again (Fisher products are): only torch's operations can be
+        self.first_order = False
+        h = hidden_dim
+        # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
+        middle = (
+            {"w_ih": (3 * h, h), "w_hh": (3 * h, h), "b_ih": (3 * h,), "b_hh": (3 * h,)}
+            if recurrent
+            else {"fc2.w": (h, h), "fc2.b": (h,)}
+        )
+        self.shapes: dict[str, tuple[int, ...]] = {
+            "fc1.w": (n_inputs, h), "fc1.b": (h,), **middle, "head.w": (h, n_outputs), "head.b": (n_outputs,)
+        }  # fmt: skip
+        self.sizes = [math.prod(s) for s in self.shapes.values()]
+        self.theta = nn.Parameter(torch.zeros(n_networks, sum(self.sizes)))
+        hidden_gain = nn.init.calculate_gain("relu" if activation == "relu" else "tanh")
+        with torch.no_grad():
+            for k in range(n_networks):
+                for name, view in self.layers(self.theta[k]).items():
+                    if view.dim() == 1:
+                        continue  # biases start at zero
+                    if name in ("w_ih", "w_hh"):
+                        for gate in view.chunk(3):
+                            nn.init.orthogonal_(gate, 1.0, generator=generator)
+                    else:
+                        nn.init.orthogonal_(view, head_gain if name == "head.w" else hidden_gain, generator=generator)
+
+    def layers(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return the views of ``theta`` [..., P]: name -> [..., *shape]."""
+        parts = theta.split(self.sizes, dim=-1)
+        lead = theta.shape[:-1]
+        return {name: part.view(*lead, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+    def row(self, k: int) -> Tensor:
+        """Return network k's parameters [P] as a leaf sharing their storage: training it changes network k alone."""
+        return self.theta.data[k].requires_grad_()
+
+    def initial_hidden(self, *rows: int) -> Tensor:
+        """Return zeros [*rows, H]: the hidden state before an episode's first step."""
+        return self.theta.new_zeros(*rows, self.hidden_dim)
+
+    def single(self, theta: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences.
+
+        Args:
+            theta: [P].
+            x: [L, I], or [L, T, I] when recurrent.
+            hidden: [L, H] the recurrent network's hidden state before each sequence; None: zeros.
+
+        Returns:
+            [L, n_outputs] or [L, T, n_outputs].
+        """
+        if self._by_compiled(x):
+            if not self.recurrent:
+                return compiled.feed_forward(theta, x, None, self._sizes)
+            before = x.new_zeros(len(x), self.hidden_dim) if hidden is None else hidden
+            return compiled.recurrent(theta, x.transpose(0, 1), before, self._sizes).transpose(0, 1)
+        if self.recurrent and not self._by_torch(x):
+            starts = None if hidden is None else hidden.unsqueeze(0)
+            return self._sequences(theta.unsqueeze(0), x.unsqueeze(0), starts)[0]
+        w = self.layers(theta)
+        x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
+        if self.recurrent:
+            start = x.new_zeros(1, len(x), self.hidden_dim) if hidden is None else hidden.unsqueeze(0).contiguous()
+            weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
+            x = torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
+        else:
+            x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
+        return x @ w["head.w"] + w["head.b"]
+
+    def _by_compiled(self, x: Tensor) -> bool:
+        """Whether ``x`` goes through the compiled networks."""
+        return self.first_order and compiled.available(x, self.hidden_dim)
+
+    def _by_torch(self, x: Tensor) -> bool:
+        """Whether sequences, where not compiled, go through torch's own kernel."""
+        return x.is_cuda or not self.first_order
+
+    def _sequences(self, theta: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
+        """Recurrent networks ``theta`` [K, P] on whole sequences ``x`` [K, L, T, I], all steps' products at once."""
+        k, rows, steps, _ = x.shape
+        w = self.layers(theta)
+        # time first: a step of all rows is one piece of memory
+        x = x.transpose(1, 2).reshape(k, steps * rows, -1)
+        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+        x = torch.baddbmm(w["b_ih"].unsqueeze(1), x, w["w_ih"].transpose(1, 2))
+        start = x.new_zeros(k, rows, self.hidden_dim) if hidden is None else hidden
+        x = recurrence(x.view(k, steps, rows, -1).transpose(0, 1), start, w["w_hh"], w["b_hh"])
+        x = torch.baddbmm(w["head.b"].unsqueeze(1), x.transpose(0, 1).reshape(k, steps * rows, -1), w["head.w"])
+        return x.view(k, steps, rows, -1).transpose(1, 2)
+
+    def stacked(self, theta: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Evaluate networks ``theta`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs].
+
+        ``hidden`` [K, L, H]: as in :meth:`single`.
+        """
+        by_compiled = self._by_compiled(x)
+        if self.recurrent and not by_compiled and not self._by_torch(x):
+            return self._sequences(theta, x, hidden)
+        if len(theta) == 1 or self.recurrent or by_compiled:
+            # one network needs no batched product; these take one network
+            starts = [None] * len(theta) if hidden is None else hidden
+            return torch.stack([self.single(p, rows, h) for p, rows, h in zip(theta, x, starts, strict=True)])
+        w = self.layers(theta)
+        return self._after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
+
+    def after_first(self, theta: Tensor, sums: Tensor) -> Tensor:
+        """Evaluate feed-forward networks from their first layer's sums on.
+
+        Args:
+            theta: [P], or [K, P].
+            sums: [L, H], or [K, L, H].
+
+        Returns:
+            [(K,) L, n_outputs].
+        """
+        if not self._by_compiled(sums):
+            return self._after_first(self.layers(theta), sums)
+        if theta.dim() == 1:
+            return compiled.feed_forward(theta, None, sums, self._sizes)
+        parts = zip(theta, sums, strict=True)
+        return torch.stack([compiled.feed_forward(p, None, rows, self._sizes) for p, rows in parts])
+
+    def _after_first(self, w: dict[str, Tensor], x: Tensor) -> Tensor:
+        x = self.activation(_affine(self.activation(x), w["fc2.w"], w["fc2.b"]))
+        return _affine(x, w["head.w"], w["head.b"])
+
+    def step(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate one time step of networks.
+
+        Args:
+            w: the layers of one network, or of K.
+            x: [L, I], or [K, L, I].
+            hidden: [L, H], or [K, L, H] (returned as it is by feed-forward networks).
+
+        Returns:
+            outputs [(K,) L, n_outputs], the next hidden state.
+        """
+        x = _affine(x, w["fc1.w"], w["fc1.b"])
+        if not self.recurrent:
+            return self._after_first(w, x), hidden
+        from_input = _affine(self.activation(x), w["w_ih"].transpose(-1, -2), w["b_ih"])
+        from_hidden = _affine(hidden, w["w_hh"].transpose(-1, -2), w["b_hh"])
+        (xr, xz, xn), (hr, hz, hn) = from_input.chunk(3, -1), from_hidden.chunk(3, -1)
+        reset, update = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
+        new = torch.tanh(xn + reset * hn)
+        hidden = new + update * (hidden - new)
+        return _affine(hidden, w["head.w"], w["head.b"]), hidden
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W + b for one network or, in one batched product, for K."""
+    return torch.addmm(bias, x, weight) if x.dim() == 2 else torch.baddbmm(bias.unsqueeze(1), x, weight)

@@ -1,0 +1,78 @@
+"""What a critic sees, and its evaluation: what is the same for all agents is multiplied by the weights only once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..agents.rnn import Network
+
+
+@dataclass(frozen=True)
+class CriticInputs:
+    """Inputs [..., V, I] of V value functions, kept in parts; the columns I are those of the parts, in this order.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | shared | [..., S] | what all of them see |
+    | own | [..., V, O] | what each sees alone |
+    | ids | V, or 0 | a one-hot number of each, V columns |
+    | n_values | V | number of value functions |
+    """
+
+    shared: Tensor
+    own: Tensor
+    ids: int
+    n_values: int
+
+    @property
+    def width(self) -> int:
+        """I."""
+        return self.shared.shape[-1] + self.own.shape[-1] + self.ids
+
+    def __len__(self) -> int:
+        return len(self.shared)
+
+    def __getitem__(self, index: Any) -> CriticInputs:
+        return CriticInputs(self.shared[index], self.own[index], self.ids, self.n_values)
+
+    def numbers(self) -> list[Tensor]:
+        """The one-hot numbers [..., V, V], if there are any."""
+        if not self.ids:
+            return []
+        return [torch.eye(self.ids, dtype=self.own.dtype, device=self.own.device).expand(*self.own.shape[:-1], -1)]
+
+    def rows(self) -> CriticInputs:
+        """All leading dimensions as one."""
+        return CriticInputs(self.shared.flatten(0, -2), self.own.flatten(0, -3), self.ids, self.n_values)
+
+
+def values(network: Network, inputs: CriticInputs, theta: Tensor | None = None) -> Tensor:
+    """Return values [..., V]: of one network for all V, or of V networks; of those ``theta`` [K, P], or as they are."""
+    theta = network.theta if theta is None else theta
+    x = inputs.rows()
+    s, o = x.shared.shape[-1], x.own.shape[-1]
+    lead = inputs.shared.shape[:-1]
+    if len(theta) == 1 and not (s and (o or x.ids)):  # nothing to multiply only once
+        rows = x.shared if s else torch.cat([x.own, *x.numbers()], dim=-1).flatten(0, 1)
+        out = network.single(theta[0], rows).view(*lead, -1)
+        return out.expand(*lead, x.n_values)  # where nothing tells the agents apart, they have one value
+    w = network.layers(theta if len(theta) > 1 else theta[0])
+    weight, bias = w["fc1.w"], w["fc1.b"]
+    if len(theta) == 1:
+        first = torch.addmm(bias, x.shared, weight[:s]).unsqueeze(1)  # [R, 1, H]
+        if o:
+            first = first + x.own @ weight[s : s + o]
+        if x.ids:
+            first = first + weight[s + o :]
+        out = network.after_first(theta[0], first.expand(-1, x.n_values, -1).flatten(0, 1))
+        return out.view(*lead, x.n_values)
+    first = torch.baddbmm(bias.unsqueeze(1), x.shared.expand(len(weight), *x.shared.shape), weight[:, :s])  # [K, R, H]
+    if o:
+        first = torch.baddbmm(first, x.own.transpose(0, 1), weight[:, s : s + o])
+    if x.ids:
+        first = first + weight[:, s + o :].diagonal(dim1=0, dim2=1).t().unsqueeze(1)
+    return network.after_first(theta, first).squeeze(-1).t().view(*lead, x.n_values)

@@ -1,0 +1,1 @@
+"""Fast forms of the built-in network: C, TorchScript, numpy."""

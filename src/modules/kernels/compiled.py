@@ -1,0 +1,162 @@
+"""Networks evaluated and differentiated by `network.c`, on the CPU, in single precision.
+
+A minibatch of this field is small: torch spends most of its time between operations, and moves every layer's rows
+through memory. Here rows go through all layers, and back, in blocks that stay in the processor's cache. It can be
+differentiated once, for the parameters (and a first layer's sums): trust-region learners need the derivative's
+derivative and take torch's operations, as everybody does where there is no compiler (:mod:`native`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from . import build as native
+
+_KINDS = {"relu": 0, "tanh": 1}
+
+
+class Sizes(TypedDict):
+    """A network: inputs I, width H, outputs A, and the function of its feed-forward layers (relu or tanh)."""
+
+    inputs: int
+    size: int
+    outputs: int
+    activation: str
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    found = native.library("network")
+    if found is not None:
+        whole, pointer = ctypes.c_ssize_t, ctypes.c_void_p
+        found.network_lanes.restype = whole
+        for name, wholes, pointers in (
+            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 6, 8), ("gru_backward", 6, 10),
+        ):  # fmt: skip
+            getattr(found, name).argtypes = [whole] * wholes + [pointer] * pointers
+    return found
+
+
+def available(x: Tensor, hidden_dim: int) -> bool:
+    """Whether rows ``x`` can go through networks of this width here."""
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return False
+    found = _library()
+    return found is not None and hidden_dim % found.network_lanes() == 0
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call a function; tensors are passed as addresses (an empty one as NULL).
+
+    Raises:
+        MemoryError: there is none for its scratch.
+    """
+    library = _library()
+    assert library is not None
+    given = [(x.data_ptr() if x.numel() else None) if isinstance(x, Tensor) else x for x in arguments]
+    if getattr(library, name)(*given):
+        raise MemoryError("no memory for a network's scratch")
+
+
+class _FeedForward(torch.autograd.Function):
+    """One network's parameters [P] on rows [R, I], or on its first layer's sums [R, H]: [R, A]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, theta: Tensor, x: Tensor | None, sums: Tensor | None, sizes: tuple[int, int, int, int]
+    ) -> Tensor:
+        inputs, size, outputs, kind = sizes
+        theta, nothing = theta.contiguous(), theta.new_empty(0)
+        x = nothing if x is None else x.contiguous()
+        sums = nothing if sums is None else sums.contiguous()
+        rows = max(len(x), len(sums))
+        needed = any(ctx.needs_input_grad)
+        first, second = (theta.new_empty(rows if needed else 0, size) for _ in range(2))
+        out = theta.new_empty(rows, outputs)
+        if rows:
+            _call("mlp_forward", rows, inputs, size, outputs, kind, theta, x, sums, first, second, out)
+        if needed:
+            ctx.save_for_backward(theta, x, first, second)
+            ctx.sizes, ctx.from_sums = sizes, len(sums) > 0
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        theta, x, first, second = ctx.saved_tensors
+        dtheta = torch.zeros_like(theta)
+        dsums = torch.empty_like(first) if ctx.from_sums else first.new_empty(0)
+        if len(first):
+            inputs, size, outputs, kind = ctx.sizes
+            _call(
+                "mlp_backward", len(first), inputs, size, outputs, kind, theta, x, first, second, grad.contiguous(),
+                dtheta, dsums,
+            )  # fmt: skip
+        return dtheta, None, dsums if ctx.from_sums else None, None
+
+
+class _Recurrent(torch.autograd.Function):
+    """One network's parameters [P] on sequences [T, R, I] from hidden states [R, H]: [T, R, A]."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, x: Tensor, hidden: Tensor, sizes: tuple[int, int, int, int]) -> Tensor:
+        theta, x, hidden = theta.contiguous(), x.contiguous(), hidden.contiguous()
+        _, size, outputs, _ = sizes
+        steps, rows, _ = x.shape
+        needed = ctx.needs_input_grad[0]
+        first, candidates, states = (theta.new_empty(steps if needed else 0, rows, size) for _ in range(3))
+        gates = theta.new_empty(steps if needed else 0, rows, 3 * size)
+        out = theta.new_empty(steps, rows, outputs)
+        if rows:
+            _call("gru_forward", steps, rows, *sizes, theta, x, hidden, first, gates, candidates, states, out)
+        if needed:
+            ctx.save_for_backward(theta, x, hidden, first, gates, candidates, states)
+            ctx.sizes = sizes
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        theta, x, hidden, *_ = ctx.saved_tensors
+        dtheta, carry = torch.zeros_like(theta), torch.zeros_like(hidden)
+        steps, rows, _ = x.shape
+        if rows:
+            _call("gru_backward", steps, rows, *ctx.sizes, *ctx.saved_tensors, grad.contiguous(), dtheta, carry)
+        return dtheta, None, carry if ctx.needs_input_grad[2] else None, None
+
+
+def feed_forward(theta: Tensor, x: Tensor | None, sums: Tensor | None, sizes: Sizes) -> Tensor:
+    """Evaluate one feed-forward network.
+
+    Args:
+        theta: [P] its parameters.
+        x: [R, I] rows, or None with ``sums`` [R, H], the first layer's sums (biases included).
+        sizes: the network.
+
+    Returns:
+        [R, A].
+
+    Raises:
+        MemoryError: none is left.
+    """
+    result: Tensor = _FeedForward.apply(theta, x, sums, _numbers(sizes))
+    return result
+
+
+def recurrent(theta: Tensor, x: Tensor, hidden: Tensor, sizes: Sizes) -> Tensor:
+    """Evaluate one recurrent network: ``theta`` [P] on ``x`` [T, R, I] from ``hidden`` [R, H]: [T, R, A].
+
+    Raises:
+        MemoryError: none is left.
+    """
+    result: Tensor = _Recurrent.apply(theta, x, hidden, _numbers(sizes))
+    return result
+
+
+def _numbers(sizes: Sizes) -> tuple[int, int, int, int]:
+    return sizes["inputs"], sizes["size"], sizes["outputs"], _KINDS[sizes["activation"]]

@@ -1,0 +1,598 @@
+/* Networks of src/modules/agents/rnn.py over whole batches and back, compiled when first used for the processor at hand.
+ *
+ * The rows go through all layers in blocks that stay in the second-level cache, and a product's sums stay in registers
+ * while they are added up. A row's numbers do not depend on which other rows are there; what is added up over rows is
+ * added up in the order of the rows.
+ *
+ * Matrices are row-major; a network's parameters are one vector, its layers one after the other:
+ *     feed-forward: fc1.w [I, H], fc1.b, fc2.w [H, H], fc2.b, head.w [H, A], head.b
+ *     recurrent:    fc1.w [I, H], fc1.b, w_ih [3H, H], w_hh [3H, H], b_ih, b_hh, head.w [H, A], head.b
+ * H is a multiple of network_lanes(). Functions return 0, or 1 where there is no memory for their scratch.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define PANEL 4 /* vectors of columns in a tile of a product: with its rows, 24 sums of 32 registers */
+#define GATE_ROWS 8 /* of a tile of a GRU's step, three vectors wide */
+#elif defined(__AVX__)
+#define LANES 8
+#define PANEL 2
+#define GATE_ROWS 4
+#else
+#define LANES 4
+#define PANEL 2
+#define GATE_ROWS 4
+#endif
+#define ROWS 6     /* of a tile of a product */
+#define GATES 3    /* of a GRU: reset, update, candidate */
+#define BLOCK 192  /* rows that go through the layers together */
+
+typedef ptrdiff_t whole;
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#define AT(p) (*(vec *)(p))
+#define LOOK(p) (*(const vec *)(p))
+#ifdef __clang__
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))
+
+/* The number of rows in a tile is a constant in each copy of its code: that keeps the sums in registers. */
+#define CASE(m, TILE) case m: TILE(m); break;
+#define UP_TO_4(TILE) CASE(1, TILE) CASE(2, TILE) CASE(3, TILE) default: TILE(4);
+#define UP_TO_6(TILE) CASE(1, TILE) CASE(2, TILE) CASE(3, TILE) CASE(4, TILE) CASE(5, TILE) default: TILE(6);
+#define UP_TO_8(TILE) \
+    CASE(1, TILE) CASE(2, TILE) CASE(3, TILE) CASE(4, TILE) CASE(5, TILE) CASE(6, TILE) CASE(7, TILE) default: TILE(8);
+#define JOIN(a, b) a##b
+#define UP_TO(n) JOIN(UP_TO_, n)
+
+whole network_lanes(void) { return LANES; }
+
+static whole at_most(whole a, whole b) { return a < b ? a : b; }
+
+static whole padded(whole n) { return (n + LANES - 1) / LANES * LANES; }
+
+/* -- element by element --------------------------------------------------------------------------------------- */
+
+/* a b + c. By name: left to itself, a compiler fuses them in one copy of a loop and not in the other, and the last digits
+ * of a row would depend on how many rows share its tile. */
+INLINE vec fused(vec a, vec b, vec c)
+{
+#if LANES == 16
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX__) && defined(__FMA__)
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+    return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE vec all(float x) { return x - (vec){0}; }
+
+INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+
+/* e^x to about 1e-7 of its size (Cephes' polynomial); NaN stays NaN */
+INLINE vec exponential(vec x)
+{
+    x = choose(x > 88.0f, all(88.0f), x);
+    x = choose(x < -87.0f, all(-87.0f), x);
+    const vec shifted = fused(x, all(1.44269504088896341f), all(12582912.0f)); /* its lowest bits: the nearest whole power of 2 */
+    const vec power = shifted - 12582912.0f;
+    const vec r = fused(power, all(2.12194440e-4f), fused(power, all(-0.693359375f), x));
+    vec p = fused(r, all(1.9875691500e-4f), all(1.3981999507e-3f));
+    p = fused(p, r, all(8.3334519073e-3f));
+    p = fused(p, r, all(4.1665795894e-2f));
+    p = fused(p, r, all(1.6666665459e-1f));
+    p = fused(p, r, all(5.0000001201e-1f));
+    p = fused(p * r, r, r) + 1.0f;
+    return (vec)((ivec)p + ((ivec)shifted << 23));
+}
+
+INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
+
+/* Where x is small the quotient would lose its digits. */
+INLINE vec tangent(vec x)
+{
+    const vec s = x * x;
+    vec p = fused(s, all(-5.70498872745e-3f), all(2.06390887954e-2f)); /* Cephes' tanhf, |x| < 0.625 */
+    p = fused(p, s, all(-5.37397155531e-2f));
+    p = fused(p, s, all(1.33314422036e-1f));
+    p = fused(p, s, all(-3.33332819422e-1f));
+    const vec large = 1.0f - 2.0f / (1.0f + exponential(x + x));
+    return choose(s < 0.390625f, fused(p * s, x, x), large);
+}
+
+enum { RELU, TANH };
+
+APART void activate(whole kind, whole count, const float *x, float *y)
+{
+    if (kind == RELU)
+        for (whole i = 0; i < count; i += LANES)
+            AT(y + i) = choose(LOOK(x + i) < 0.0f, (vec){0}, LOOK(x + i)); /* NaN stays NaN */
+    else
+        for (whole i = 0; i < count; i += LANES)
+            AT(y + i) = tangent(LOOK(x + i));
+}
+
+/* dy *= the activation's slope where it gave y */
+APART void slope(whole kind, whole count, const float *y, float *dy)
+{
+    if (kind == RELU)
+        for (whole i = 0; i < count; i += LANES)
+            AT(dy + i) = choose(LOOK(y + i) > 0.0f, LOOK(dy + i), (vec){0});
+    else
+        for (whole i = 0; i < count; i += LANES)
+            AT(dy + i) *= fused(-LOOK(y + i), LOOK(y + i), all(1.0f));
+}
+
+/* sums[columns] += x[rows, columns], row by row */
+static void add_rows(whole rows, whole columns, const float *x, float *sums)
+{
+    for (whole c = 0; c < columns; c += LANES) {
+        vec sum = LOOK(sums + c);
+        for (whole i = 0; i < rows; i++)
+            sum += LOOK(x + i * columns + c);
+        AT(sums + c) = sum;
+    }
+}
+
+/* to[columns, width >= rows] = from[rows, columns] transposed */
+static void transpose(whole rows, whole columns, const float *from, float *to, whole width)
+{
+    for (whole i = 0; i < rows; i += LANES)
+        for (whole k = 0; k < columns; k++)
+            for (whole lane = i; lane < at_most(i + LANES, rows); lane++)
+                to[k * width + lane] = from[lane * columns + k];
+}
+
+/* to[rows, wide] = from[rows, narrow], zeros beyond it */
+static void widen(whole rows, whole narrow, whole wide, const float *from, float *to)
+{
+    for (whole i = 0; i < rows; i++) {
+        memcpy(to + i * wide, from + i * narrow, narrow * sizeof(float));
+        memset(to + i * wide + narrow, 0, (wide - narrow) * sizeof(float));
+    }
+}
+
+/* -- products --------------------------------------------------------------------------------------------------- */
+
+/* A tile of c = start + a b: the number of a for row i and depth k is a[i * a_row + k * a_depth]. start: one row for
+ * all, or NULL: what c holds. */
+INLINE void tile(
+    const int rows, const int vectors, whole depth, const float *a, whole a_row, whole a_depth, const float *b,
+    whole b_row, const float *start, float *c, whole c_row)
+{
+    vec sum[ROWS][PANEL];
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            sum[i][v] = LOOK((start ? start : c + i * c_row) + v * LANES);
+    for (whole k = 0; k < depth; k++) {
+        vec w[PANEL];
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            w[v] = LOOK(b + k * b_row + v * LANES);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vec one = all(a[i * a_row + k * a_depth]);
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[i][v] = fused(w[v], one, sum[i][v]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            AT(c + i * c_row + v * LANES) = sum[i][v];
+}
+
+INLINE void panel(
+    const int vectors, whole rows, whole depth, const float *a, whole a_row, whole a_depth, const float *b, whole b_row,
+    const float *start, float *c, whole c_row)
+{
+    for (whole row = 0; row < rows; row += ROWS) {
+        #define TILE(m) tile(m, vectors, depth, a + row * a_row, a_row, a_depth, b, b_row, start, c + row * c_row, c_row)
+        switch (rows - row) { UP_TO(ROWS)(TILE) }
+        #undef TILE
+    }
+}
+
+/* c[rows, columns] = start + a[rows, depth] b[depth, columns]; columns: a multiple of LANES. See `tile`. */
+static void product(
+    whole rows, whole columns, whole depth, const float *a, whole a_row, whole a_depth, const float *b, whole b_row,
+    const float *start, float *c, whole c_row)
+{
+    whole v = 0;
+    for (; v + PANEL * LANES <= columns; v += PANEL * LANES)
+        panel(PANEL, rows, depth, a, a_row, a_depth, b + v, b_row, start ? start + v : NULL, c + v, c_row);
+    for (; v < columns; v += LANES)
+        panel(1, rows, depth, a, a_row, a_depth, b + v, b_row, start ? start + v : NULL, c + v, c_row);
+}
+
+/* -- layers ------------------------------------------------------------------------------------------------------ */
+
+/* y[rows, out] = x[rows, in] w[in, out] + bias */
+static void affine(
+    whole rows, whole in, whole out, const float *x, const float *w, const float *bias, float *y)
+{
+    product(rows, out, in, x, in, 1, w, out, bias, y, out);
+}
+
+/* dw[in, out] += x^T dy, dbias += dy */
+static void affine_weights(whole rows, whole in, whole out, const float *x, const float *dy, float *dw, float *dbias)
+{
+    product(in, out, rows, x, 1, in, dy, out, NULL, dw, out);
+    add_rows(rows, out, dy, dbias);
+}
+
+/* A network's head, its outputs widened to whole vectors. */
+typedef struct {
+    whole in, out, wide;
+    float *w, *turned, *bias, *dw, *dbias, *rows; /* [in, wide], [out, in], [wide], ..., [BLOCK, wide] */
+} Head;
+
+/* -- scratch ----------------------------------------------------------------------------------------------------- */
+
+typedef struct { char *base; size_t used, size; } Scratch;
+
+/* Twice: first with base NULL, which only counts. */
+static float *take(Scratch *s, whole count)
+{
+    float *here = (float *)(s->base + s->used);
+    s->used += ((size_t)count * sizeof(float) + 63) & ~(size_t)63;
+    return s->base ? here : NULL;
+}
+
+static int ready(Scratch *s)
+{
+    s->size = s->used + 64, s->used = 0;
+    return (s->base = aligned_alloc(64, s->size)) != NULL;
+}
+
+static void head_take(Scratch *s, Head *h, whole in, whole out, int back)
+{
+    h->in = in, h->out = out, h->wide = padded(out);
+    h->w = take(s, in * h->wide), h->bias = take(s, h->wide), h->rows = take(s, BLOCK * h->wide);
+    if (back)
+        h->turned = take(s, out * in), h->dw = take(s, in * h->wide), h->dbias = take(s, h->wide);
+}
+
+static void head_forward(const Head *h, whole rows, const float *x, float *out)
+{
+    affine(rows, h->in, h->wide, x, h->w, h->bias, h->rows);
+    for (whole i = 0; i < rows; i++)
+        memcpy(out + i * h->out, h->rows + i * h->wide, h->out * sizeof(float));
+}
+
+static void head_load(const Head *h, const float *w, const float *bias, int back)
+{
+    widen(h->in, h->out, h->wide, w, h->w);
+    widen(1, h->out, h->wide, bias, h->bias);
+    if (back) {
+        transpose(h->in, h->out, w, h->turned, h->in);
+        memset(h->dw, 0, h->in * h->wide * sizeof(float));
+        memset(h->dbias, 0, h->wide * sizeof(float));
+    }
+}
+
+/* From the outputs' gradient [rows, out] to dx, adding to the head's own. */
+static void head_backward(const Head *h, whole rows, const float *x, const float *grad, const float *zeros, float *dx)
+{
+    widen(rows, h->out, h->wide, grad, h->rows);
+    affine_weights(rows, h->in, h->wide, x, h->rows, h->dw, h->dbias);
+    product(rows, h->in, h->out, h->rows, h->wide, 1, h->turned, h->in, zeros, dx, h->in);
+}
+
+static void head_store(const Head *h, float *dw, float *dbias)
+{
+    for (whole i = 0; i < h->in; i++)
+        for (whole k = 0; k < h->out; k++)
+            dw[i * h->out + k] += h->dw[i * h->wide + k];
+    for (whole k = 0; k < h->out; k++)
+        dbias[k] += h->dbias[k];
+}
+
+/* -- feed-forward ------------------------------------------------------------------------------------------------ */
+
+/* The parameters, copied where loads of whole vectors would cross cache lines. */
+static const float *lined_up(const float *theta, whole count, float *copy)
+{
+    return (uintptr_t)theta % 64 ? memcpy(copy, theta, count * sizeof(float)) : theta;
+}
+
+/* x [rows, I] (or, in its place, the first layer's sums [rows, H]) to out [rows, A]. first, second [rows, H]: what the
+ * hidden layers give, kept for mlp_backward; NULL where nothing is to be differentiated. */
+int mlp_forward(
+    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
+    const float *sums, float *first, float *second, float *out)
+{
+    Scratch s = {0};
+    Head head;
+    float *one = NULL, *two = NULL, *copy = NULL;
+    const whole body = inputs * size + size + size * size + size;
+    for (int pass = 0; pass < 2; pass++) {
+        head_take(&s, &head, size, outputs, 0);
+        one = take(&s, BLOCK * size), two = take(&s, BLOCK * size), copy = take(&s, body);
+        if (!pass && !ready(&s))
+            return 1;
+    }
+    head_load(&head, theta + body, theta + body + size * outputs, 0);
+    theta = lined_up(theta, body, copy);
+    const float *b1 = theta + inputs * size, *w2 = b1 + size, *b2 = w2 + size * size;
+    for (whole row = 0; row < rows; row += BLOCK) {
+        const whole n = at_most(BLOCK, rows - row);
+        if (first)
+            one = first + row * size, two = second + row * size;
+        if (x)
+            affine(n, inputs, size, x + row * inputs, theta, b1, one);
+        activate(kind, n * size, x ? one : sums + row * size, one);
+        affine(n, size, size, one, w2, b2, two);
+        activate(kind, n * size, two, two);
+        head_forward(&head, n, two, out + row * outputs);
+    }
+    free(s.base);
+    return 0;
+}
+
+/* grad [rows, A] of the outputs to dtheta (added to) and, where x is NULL, to dsums [rows, H] of the first layer's
+ * sums; first and second as mlp_forward left them. */
+int mlp_backward(
+    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
+    const float *first, const float *second, const float *grad, float *dtheta, float *dsums)
+{
+    Scratch s = {0};
+    Head head;
+    float *done = NULL, *dtwo = NULL, *turned = NULL, *zeros = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        head_take(&s, &head, size, outputs, 1);
+        done = take(&s, BLOCK * size), dtwo = take(&s, BLOCK * size), turned = take(&s, size * size);
+        zeros = take(&s, size);
+        if (!pass && !ready(&s))
+            return 1;
+    }
+    const whole body = inputs * size + size + size * size + size;
+    float *db1 = dtheta + inputs * size, *dw2 = db1 + size, *db2 = dw2 + size * size;
+    head_load(&head, theta + body, theta + body + size * outputs, 1);
+    transpose(size, size, theta + inputs * size + size, turned, size);
+    memset(zeros, 0, size * sizeof(float));
+    for (whole row = 0; row < rows; row += BLOCK) {
+        const whole n = at_most(BLOCK, rows - row);
+        const float *one = first + row * size, *two = second + row * size;
+        float *back = dsums ? dsums + row * size : done;
+        head_backward(&head, n, two, grad + row * outputs, zeros, dtwo);
+        slope(kind, n * size, two, dtwo);
+        affine_weights(n, size, size, one, dtwo, dw2, db2);
+        product(n, size, size, dtwo, size, 1, turned, size, zeros, back, size);
+        slope(kind, n * size, one, back);
+        if (x)
+            affine_weights(n, inputs, size, x + row * inputs, back, dtheta, db1);
+    }
+    head_store(&head, dtheta + body, dtheta + body + size * outputs);
+    free(s.base);
+    return 0;
+}
+
+/* -- recurrent ---------------------------------------------------------------------------------------------------- */
+
+/* w_hh [3H, H] to [H / LANES, H, 3, LANES]: the order in which steps read it */
+static void by_unit(const float *weight, whole size, float *packed)
+{
+    for (whole unit = 0; unit < size; unit += LANES)
+        for (int gate = 0; gate < GATES; gate++)
+            for (int lane = 0; lane < LANES; lane++) {
+                const float *from = weight + (gate * size + unit + lane) * size;
+                float *to = packed + unit * size * GATES + gate * LANES + lane;
+                for (whole k = 0; k < size; k++)
+                    to[k * GATES * LANES] = from[k];
+            }
+}
+
+/* From a tile's sums to its states. Apart: its constants would take the registers that the sums need. */
+APART void finish_gates(
+    whole rows, whole size, vec sum[][GATES], const float *x, const float *before, float *gates, float *candidates,
+    float *after)
+{
+    for (whole i = 0; i < rows; i++) {
+        const float *xi = x + i * GATES * size;
+        const vec r = sigmoid(sum[i][0] + LOOK(xi)), z = sigmoid(sum[i][1] + LOOK(xi + size));
+        const vec n = tangent(fused(r, sum[i][2], LOOK(xi + 2 * size)));
+        AT(after + i * size) = fused(z, LOOK(before + i * size) - n, n);
+        if (gates) {
+            float *gi = gates + i * GATES * size;
+            AT(gi) = r, AT(gi + size) = z, AT(gi + 2 * size) = sum[i][2];
+            AT(candidates + i * size) = n;
+        }
+    }
+}
+
+/* LANES units, from `unit` on, of some rows for one step. */
+INLINE void gate_tile(
+    const int rows, whole size, whole unit, const float *packed, const float *bias, const float *x, const float *before,
+    float *gates, float *candidates, float *after)
+{
+    vec sum[GATE_ROWS][GATES], kept[GATE_ROWS][GATES];
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int g = 0; g < GATES; g++)
+            sum[i][g] = LOOK(bias + g * size + unit);
+    for (whole k = 0; k < size; k++) {
+        const float *w = packed + k * GATES * LANES;
+        const vec w0 = LOOK(w), w1 = LOOK(w + LANES), w2 = LOOK(w + 2 * LANES);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vec one = all(before[i * size + k]);
+            sum[i][0] = fused(w0, one, sum[i][0]);
+            sum[i][1] = fused(w1, one, sum[i][1]);
+            sum[i][2] = fused(w2, one, sum[i][2]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int g = 0; g < GATES; g++)
+            kept[i][g] = sum[i][g];
+    finish_gates(
+        rows, size, kept, x + unit, before + unit, gates ? gates + unit : NULL, gates ? candidates + unit : NULL,
+        after + unit);
+}
+
+/* One step of a GRU: x [R, 3H] projected, before [R, H], to after [R, H]; gates [R, 3H] and candidates [R, H], or
+ * NULL. */
+static void gru_step(
+    whole rows, whole size, const float *packed, const float *bias, const float *x, const float *before, float *gates,
+    float *candidates, float *after)
+{
+    for (whole unit = 0; unit < size; unit += LANES)
+        for (whole row = 0; row < rows; row += GATE_ROWS) {
+            const whole wide = row * GATES * size, narrow = row * size;
+            #define TILE(m) gate_tile( \
+                m, size, unit, packed + unit * GATES * size, bias, x + wide, before + narrow, \
+                gates ? gates + wide : NULL, gates ? candidates + narrow : NULL, after + narrow)
+            switch (rows - row) { UP_TO(GATE_ROWS)(TILE) }
+            #undef TILE
+        }
+}
+
+/* One step back, but for the product: carry [R, H], of the state after it, becomes the part of the state before it that
+ * passes the update gate. dgate [R, 3H]: of what is added up inside each gate, the hidden state's part; dn [R, H]: of
+ * what is inside tanh. */
+static void gru_step_back(
+    whole rows, whole size, const float *grad, const float *gates, const float *candidates, const float *before,
+    float *dgate, float *dn, float *carry)
+{
+    for (whole row = 0; row < rows; row++)
+        for (whole unit = 0; unit < size; unit += LANES) {
+            const whole wide = row * GATES * size + unit, narrow = row * size + unit;
+            const vec r = LOOK(gates + wide), z = LOOK(gates + wide + size), from_hidden = LOOK(gates + wide + 2 * size);
+            const vec n = LOOK(candidates + narrow), dh = LOOK(grad + narrow) + LOOK(carry + narrow);
+            const vec inside = dh * (1.0f - z) * fused(-n, n, all(1.0f));
+            AT(dn + narrow) = inside;
+            AT(dgate + wide) = inside * from_hidden * r * (1.0f - r);
+            AT(dgate + wide + size) = dh * (LOOK(before + narrow) - n) * z * (1.0f - z);
+            AT(dgate + wide + 2 * size) = inside * r;
+            AT(carry + narrow) = dh * z;
+        }
+}
+
+/* x [T, R, I] and hidden [R, H] (before the first step) to out [T, R, A]. first [T, R, H], gates [T, R, 3H],
+ * candidates and states [T, R, H] are kept for gru_backward; all NULL where nothing is to be differentiated. */
+int gru_forward(
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
+    const float *hidden, float *first, float *gates, float *candidates, float *states, float *out)
+{
+    const whole wide = GATES * size, most = at_most(steps, 1 + (BLOCK - 1) / rows), block = most * rows;
+    const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
+    Scratch s = {0};
+    Head head;
+    float *one = NULL, *projected = NULL, *packed = NULL, *turned = NULL, *after = NULL, *last = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        head_take(&s, &head, size, outputs, 0);
+        one = take(&s, block * size), projected = take(&s, block * wide), after = take(&s, block * size);
+        packed = take(&s, wide * size), turned = take(&s, wide * size), last = take(&s, rows * size);
+        if (!pass && !ready(&s))
+            return 1;
+    }
+    const float *b1 = theta + inputs * size, *w_ih = b1 + size, *w_hh = w_ih + wide * size, *b_ih = w_hh + wide * size;
+    head_load(&head, theta + body, theta + body + size * outputs, 0);
+    by_unit(w_hh, size, packed);
+    transpose(wide, size, w_ih, turned, wide);
+    const float *before = hidden;
+    for (whole t = 0; t < steps; t += most) {
+        const whole count = at_most(most, steps - t), n = count * rows, row = t * rows;
+        if (first)
+            one = first + row * size, after = states + row * size;
+        affine(n, inputs, size, x + row * inputs, theta, b1, one);
+        activate(kind, n * size, one, one);
+        affine(n, size, wide, one, turned, b_ih, projected);
+        for (whole k = 0; k < count; k++) {
+            float *to = after + k * rows * size;
+            gru_step(
+                rows, size, packed, b_ih + wide, projected + k * rows * wide, before,
+                gates ? gates + (row + k * rows) * wide : NULL, gates ? candidates + (row + k * rows) * size : NULL, to);
+            before = to;
+        }
+        for (whole i = 0; i < n; i += BLOCK)
+            head_forward(&head, at_most(BLOCK, n - i), after + i * size, out + (row + i) * outputs);
+        if (!first) /* the block's states are overwritten by the next block's */
+            before = memcpy(last, before, rows * size * sizeof(float));
+    }
+    free(s.base);
+    return 0;
+}
+
+/* grad [T, R, A] of the outputs to dtheta (added to) and carry [R, H] of the hidden state before the first step (zeros
+ * at first); the rest as gru_forward left it. */
+int gru_backward(
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
+    const float *hidden, const float *first, const float *gates, const float *candidates, const float *states,
+    const float *grad, float *dtheta, float *carry)
+{
+    const whole wide = GATES * size, most = at_most(steps, 1 + (BLOCK - 1) / rows), block = most * rows;
+    const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
+    Scratch s = {0};
+    Head head;
+    float *dstate = NULL, *dgate = NULL, *dn = NULL, *done = NULL, *zeros = NULL, *copy = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        head_take(&s, &head, size, outputs, 1);
+        dstate = take(&s, block * size), dgate = take(&s, block * wide), dn = take(&s, block * size);
+        done = take(&s, block * size), zeros = take(&s, size), copy = take(&s, 2 * wide * size);
+        if (!pass && !ready(&s))
+            return 1;
+    }
+    const float *w_ih = lined_up(theta + inputs * size + size, 2 * wide * size, copy), *w_hh = w_ih + wide * size;
+    float *db1 = dtheta + inputs * size, *dw_ih = db1 + size, *dw_hh = dw_ih + wide * size;
+    float *db_ih = dw_hh + wide * size, *db_hh = db_ih + wide;
+    head_load(&head, theta + body, theta + body + size * outputs, 1);
+    memset(zeros, 0, size * sizeof(float));
+    for (whole t = (steps - 1) / most * most; t >= 0; t -= most) {
+        const whole count = at_most(most, steps - t), n = count * rows, row = t * rows;
+        for (whole i = 0; i < n; i += BLOCK)
+            head_backward(
+                &head, at_most(BLOCK, n - i), states + (row + i) * size, grad + (row + i) * outputs, zeros,
+                dstate + i * size);
+        for (whole k = count - 1; k >= 0; k--) {
+            const whole here = row + k * rows;
+            const float *before = here ? states + (here - rows) * size : hidden;
+            gru_step_back(
+                rows, size, dstate + k * rows * size, gates + here * wide, candidates + here * size, before,
+                dgate + k * rows * wide, dn + k * rows * size, carry);
+            product(rows, size, wide, dgate + k * rows * wide, wide, 1, w_hh, size, NULL, carry, size);
+        }
+        const whole own = row ? 0 : rows; /* the first step's state before it lies elsewhere */
+        if (own)
+            product(wide, size, own, dgate, 1, wide, hidden, size, NULL, dw_hh, size);
+        if (n > own)
+            product(
+                wide, size, n - own, dgate + own * wide, 1, wide, states + (row + own - rows) * size, size, NULL, dw_hh,
+                size);
+        add_rows(n, wide, dgate, db_hh);
+        for (whole i = 0; i < n; i++) /* the input's part of the candidate does not pass the reset gate */
+            memcpy(dgate + i * wide + 2 * size, dn + i * size, size * sizeof(float));
+        product(wide, size, n, dgate, 1, wide, first + row * size, size, NULL, dw_ih, size);
+        add_rows(n, wide, dgate, db_ih);
+        product(n, size, wide, dgate, wide, 1, w_ih, size, zeros, done, size);
+        slope(kind, n * size, first + row * size, done);
+        affine_weights(n, inputs, size, x + row * inputs, done, dtheta, db1);
+    }
+    head_store(&head, dtheta + body, dtheta + body + size * outputs);
+    free(s.base);
+    return 0;
+}

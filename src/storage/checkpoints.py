@@ -1,0 +1,263 @@
+"""Checkpoint files: written whole or not at all, checked when read, and never able to run code.
+
+A file is one text line, the SHA-256 of what follows, and a ``torch.save`` of plain containers and tensors::
+
+    oamarl-checkpoint 2 <sha256 in hex>\\n<bytes of torch.save>
+
+The checksum finds accidents; what is inside is read as if a stranger had made it (:mod:`payloads`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..utils.errors import UserError
+from .payloads import Damaged, pack, unpack
+
+FOLDER = "checkpoints"  # inside a run's folder: the newest ones, to resume from
+MODELS = "models"  # permanent snapshots
+BEST = "best"  # the one with the best test return
+
+_HEADER = re.compile(rb"oamarl-checkpoint (\d+) ([0-9a-f]{64})\n")
+_HEADER_SIZE = 128  # enough to read the line; it is shorter
+_VERSION = 2
+_NAME = re.compile(r"checkpoint_(\d{1,18})\.pt")
+
+T = TypeVar("T")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def steps_of(path: Path) -> int:
+    """Return the environment steps in a checkpoint's file name, -1 for another name."""
+    match = _NAME.fullmatch(path.name)
+    return int(match.group(1)) if match else -1
+
+
+def name_of(t_env: int) -> str:
+    """Return the file name of the checkpoint of step ``t_env``."""
+    return f"checkpoint_{t_env:012d}.pt"
+
+
+def listed(folder: Path) -> list[Path]:
+    """Return the checkpoint files of a folder, newest first."""
+    files = [p for p in folder.glob("checkpoint_*.pt") if steps_of(p) >= 0]
+    return sorted(files, key=steps_of, reverse=True)
+
+
+def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: int | None = 2) -> Path:
+    """Write ``payload`` as the checkpoint of step ``t_env`` and return its path.
+
+    It is written beside its place and moved there when the disk has it, so a reader, a crash or a full disk never
+    meets half a checkpoint.
+
+    Args:
+        folder: made where missing.
+        keep: the newest ``keep`` checkpoints stay, older ones go (after the new one is safe); None keeps all.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; the earlier checkpoints are still there.
+        TypeError: the payload holds something else than plain containers, numbers, arrays and tensors.
+    """
+    folder = Path(folder)
+    content = pack(payload)
+    header = _header(content)
+    path = folder / name_of(t_env)
+    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(temporary, path, header, content)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or str(error)
+        raise UserError(f"Cannot write the checkpoint {path}: {reason}; the earlier checkpoints are kept.") from None
+    if keep is not None:
+        # a failure to tidy up costs disk space only: the next save tries again
+        for old in [*listed(folder)[keep:], *folder.glob(".checkpoint_*.tmp")]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+    return path
+
+
+def copy(source: Path, folder: Path) -> bool:
+    """Put a copy of an intact checkpoint into ``folder``; returns whether that went well."""
+    temporary = folder / f".{source.name}.{os.getpid()}.tmp"
+    try:
+        content = _content(source)
+        _payload(source, content)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(temporary, folder / source.name, _header(content), content)
+    except (Damaged, OSError):
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _header(content: memoryview) -> bytes:
+    return f"oamarl-checkpoint {_VERSION} {hashlib.sha256(content).hexdigest()}\n".encode()
+
+
+def _write(temporary: Path, path: Path, header: bytes, content: memoryview) -> None:
+    with open(temporary, "wb") as file:
+        file.write(header)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY)  # the move itself must reach the disk too
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _content(path: Path) -> memoryview:
+    """Return the bytes after the header line.
+
+    Raises:
+        Damaged: they cannot be read, or are not what was written.
+    """
+    try:
+        # a pipe under a checkpoint's name would be waited for; a device has no end
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Damaged("is not a file")
+            head = file.read(_HEADER_SIZE)
+            match = _HEADER.match(head)
+            if match is None or int(match.group(1)) < 1:
+                raise Damaged("is not a checkpoint of this program")
+            if int(match.group(1)) != _VERSION:
+                age = "a newer" if int(match.group(1)) > _VERSION else "an older"
+                raise Damaged(f"was written by {age} version of this program")
+            content = memoryview(head + file.read())[match.end() :]
+    except OSError as error:
+        raise Damaged(f"cannot be read ({error.strerror or error})") from None
+    if hashlib.sha256(content).hexdigest().encode() != match.group(2):
+        raise Damaged("is damaged (its checksum does not match)")
+    return content
+
+
+def _payload(path: Path, content: memoryview) -> dict[str, Any]:
+    """Return what the bytes of the file ``path`` hold.
+
+    Raises:
+        Damaged: nothing that this program writes, or the state of another step than the file's name says.
+    """
+    payload, named = unpack(content), steps_of(path)
+    runner = payload.get("runner")
+    steps = runner.get("t_env") if isinstance(runner, dict) else None
+    if type(steps) is int and named >= 0 and named != steps:
+        # which is the newest, and which is tidied away, goes by names
+        held = f"{steps:,}" if 0 <= steps < 10**18 else "none that can be"
+        raise Damaged(f"holds another step than its name says ({held}): not loaded")
+    return payload
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    return _payload(path, _content(path))
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Return the payload of a checkpoint file, its tensors on the CPU (arrays come back as tensors).
+
+    Loading never executes code: only plain containers and tensors are accepted, whatever the checksum says.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything else.
+    """
+    path = Path(path)
+    try:
+        return _whole(path)
+    except Damaged as problem:
+        raise UserError(f"The checkpoint {path} {problem}.") from None
+
+
+def load_newest(
+    path: str | Path, say: Callable[[str], None] = _say, fits: Callable[[dict[str, Any]], str] = lambda payload: ""
+) -> tuple[Path, dict[str, Any]]:
+    """Return the newest checkpoint that ``path`` means and its payload.
+
+    Args:
+        path: a checkpoint file, a folder of them, or a run's folder (which has ``checkpoints/`` inside).
+        say: called with one sentence for each newer file that is skipped because it is of no use.
+        fits: returns what is wrong with a payload, as the end of a sentence that begins with the file's name.
+
+    Raises:
+        UserError: nothing is there, or nothing of use.
+    """
+
+    def whole(file: Path) -> dict[str, Any]:
+        payload = _whole(file)
+        problem = fits(payload)
+        if problem:
+            raise Damaged(problem)
+        return payload
+
+    return _newest(path, say, whole)
+
+
+def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
+    """Return the newest intact checkpoint that ``path`` means.
+
+    Args:
+        path: a checkpoint file, a folder of them, or a run's folder (which has ``checkpoints/`` inside).
+        say: called with one sentence for each newer file that is skipped because it is damaged.
+
+    Raises:
+        UserError: nothing is there, or nothing intact.
+    """
+    return _newest(path, say, _whole)[0]
+
+
+def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path], T]) -> tuple[Path, T]:
+    """Return the newest file that ``path`` means which can be opened, and what opening gave."""
+    path = Path(path)
+    if path.is_file():
+        try:
+            return path, opened(path)
+        except Damaged as problem:
+            raise UserError(f"The checkpoint {path} {problem}{_instead(path)}.") from None
+    if not path.is_dir():
+        raise UserError(f"There is no checkpoint at {path}: no such file or folder.")
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    files = listed(folder)
+    if not files:
+        raise UserError(
+            f"There is no checkpoint in {folder}: a checkpoint file, a folder of them or a run's folder is expected."
+        )
+    problems = []
+    for file in files:
+        try:
+            found = opened(file)
+        except Damaged as problem:
+            problems.append(f"{file.name} {problem}")
+            continue
+        for text in problems:
+            say(f"Skipped a checkpoint: {text}; going on from {file.name}.")
+        return file, found
+    raise UserError(f"There is no intact checkpoint in {folder}: {'; '.join(problems)}.")
+
+
+def _instead(path: Path) -> str:
+    """Return a hint at the newest intact checkpoint beside ``path``, or nothing."""
+    for other in listed(path.parent):
+        if other != path:
+            with contextlib.suppress(Damaged):
+                _whole(other)
+                return f"; {other.name} in the same folder is intact"
+    return ""

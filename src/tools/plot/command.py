@@ -1,0 +1,234 @@
+"""``oamarl plot``: pictures of many runs, and the numbers in them."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...analysis.curves import AXES, SCORES, Line
+from ...utils.errors import UserError, nearest
+from ..arguments import Arguments, add_selection, number, share
+from . import data as plot_data
+from . import scores as plot_scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .data import Selection
+
+USAGE = """\
+usage: oamarl plot [PATH ...] [--kind curves|profile|improvement|aggregate|reuse] [--metric NAME]
+                   [--x steps|samples|updates|time] [--iqm] [--smooth SHARE] [--pool] [--by KEY,...] [--best]
+                   [--filter CONDITION ...] [--score final|best] [--normalise auto|none|minmax|LOW:HIGH]
+                   [--target X] [--out FILE.png|svg|pdf|csv ...]
+
+PATH is a run's folder, a folder with runs or curve files in it, a curve file, a path below results/sacred (oappo),
+or a sweep file; without one, all of results/sacred.
+
+  --kind       curves: a metric over training, a panel a task (as if nothing is said)
+               profile: share of runs that score above a threshold
+               improvement: probability that a run of one algorithm scores higher than one of another
+               aggregate: interquartile mean, median, mean and optimality gap
+               reuse: whose experience was learned from, and the distances, over training
+  --metric     what is drawn (return_mean; test_return_mean: sampled actions, test_greedy_return_mean: greedy ones;
+               test_greedy_battle_won_mean, entropy ...)
+  --x          against environment steps, processed samples, updates or wall-clock time
+  --iqm        interquartile mean over seeds in place of the mean; bands are 95 % bootstrap intervals
+  --smooth     average every run over this share of its curve (0.05)
+  --pool       one line an algorithm over all tasks, on one scale (--normalise)
+  --by         what makes a line: keys of the configuration, name, task, seed (name); --by name,lr
+  --best       of each algorithm on each task, the best configuration alone
+  --filter     only runs for which this holds: --filter 'lr<0.001' name=oappo status=COMPLETED
+  --score      a run's score: its last tenth, or its best tenth
+  --normalise  what is 0 and 1 in scores (auto: nothing with one task, else the worst and the best run of a task)
+  --target     what the optimality gap is measured from (1 on a scale, else the best run's score)
+  --out        files to write, by their endings (KIND.png); may be given several times"""
+
+KINDS = ("curves", "profile", "improvement", "aggregate", "reuse")
+FORMATS = ("png", "svg", "pdf", "csv")
+#: a header and rows
+Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
+
+
+def parser() -> Arguments:
+    """Return the command line's parser."""
+    p = Arguments("plot")
+    add_selection(p)
+    p.choice("--kind", KINDS, "curves")
+    p.choice("--x", tuple(AXES), "steps")
+    p.choice("--score", tuple(SCORES), "final")
+    p.add_argument("--iqm", action="store_true")
+    p.add_argument("--smooth", type=share, default=0.0)
+    p.add_argument("--pool", action="store_true")
+    p.add_argument("--best", action="store_true")
+    p.add_argument("--normalise", default="auto")
+    p.add_argument("--target", type=number)
+    p.add_argument("--out", action="append", default=[], type=_target)
+    return p
+
+
+def _target(text: str) -> Path:
+    path = Path(text).expanduser()
+    ending = path.suffix.removeprefix(".").lower()
+    if ending not in FORMATS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not allowed: a file that ends in .{', .'.join(FORMATS)} is expected{nearest(ending, FORMATS)}"
+        )
+    return path.with_suffix(f".{ending}")
+
+
+def main(argv: list[str]) -> int:
+    """Draw; return the exit status.
+
+    Raises:
+        UserError: a mistake on the command line, nothing to draw, or a file that cannot be written.
+    """
+    if "-h" in argv or "--help" in argv:
+        print(USAGE)
+        return 0
+    options = parser().parse_args(argv)
+    from .style import look, save
+
+    selection = plot_data.select(options.paths, options.filter, options.by, options.metric)
+    told: list[str] = []
+    if options.best:
+        selection.groups, told = plot_data.best_configurations(selection.groups, options.metric, options.score)
+    elif options.kind != "reuse":
+        selection.notices += plot_data.mixed(selection.groups)
+    with look():
+        pictures = list(_DRAW[options.kind](options, selection))
+        for notice in selection.notices:
+            print(f"Note: {notice}", file=sys.stderr)
+        for line in told:
+            print(line)
+        for path in options.out or [Path(f"{options.kind}.png")]:
+            for name, figure, table in pictures:
+                if options.kind != "reuse":
+                    table = with_actions(table, options.metric, selection.actions)
+                target = path if not name else path.with_stem(f"{path.stem}-{_word(name)}")
+                print(f"Wrote {_write_csv(table, target) if target.suffix == '.csv' else save(figure(), target)}")
+    return 0
+
+
+def _word(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+
+
+def with_actions(table: Table, metric: str, actions: str) -> Table:
+    """Return a table with the metric that it is of, and how the actions behind it were chosen, in its last columns."""
+    head, rows = table
+    return (*head, "metric", "actions"), [(*row, metric, actions) for row in rows]
+
+
+def _write_csv(table: Table, path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(table[0])
+            writer.writerows(["" if v is None else v for v in row] for row in table[1])
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
+    return path
+
+
+#: end of the file's name ("" for the only picture), the figure when it is asked for, and the numbers in it
+Picture = tuple[str, Callable[[], "Figure"], Table]
+
+
+def _curves(options: Any, selection: Selection) -> Iterable[Picture]:
+    from .figures import curves_figure
+
+    scales, scale = None, ""
+    if options.pool:
+        raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, "best"), selection.notices)
+        scales, scale = plot_scores.scale(options.normalise, raw)
+        selection.groups = {x: {t: runs for t, runs in ts.items() if t in raw[x]} for x, ts in selection.groups.items()}
+    found = plot_data.lines(
+        selection.groups, options.metric, options.x, options.iqm, options.smooth, selection.notices, scales
+    )
+    of = plot_data.statistic(options.iqm)[1] + (f"; {scale}" if scale else "")
+    head = ("task", "label", "runs", options.x, of.partition(";")[0].lower(), "low", "high")
+    rows = [(x.task, x.label, x.runs, *point) for x in found for point in _points(x)]
+    yield "", lambda: curves_figure(found, options.x, options.metric, of, selection.actions), (head, rows)
+
+
+def _points(line: Line) -> Iterable[Sequence[Any]]:
+    for k in range(len(line.x)):
+        low, high = (None, None) if line.low is None or line.high is None else (line.low[k], line.high[k])
+        yield line.x[k], line.centre[k], low, high
+
+
+def _scored(options: Any, selection: Selection) -> tuple[Any, str]:
+    """Return label -> scores on a scale, and how they are called."""
+    from .style import metric_name
+
+    raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
+    scales, scale = plot_scores.scale(options.normalise, raw)
+    tenth = "last" if options.score == "final" else "best"
+    name = f"{metric_name(options.metric, selection.actions)}, {tenth} tenth"
+    return plot_scores.normalised(raw, scales), f"{name}\n({scale})" if scale else name
+
+
+def _profile(options: Any, selection: Selection) -> Iterable[Picture]:
+    from .figures import profile_figure
+
+    ready, name = _scored(options, selection)
+    found = plot_scores.profiles(ready)
+    rows = [(x.label, x.runs, *point) for x in found for point in _points(x)]
+    yield "", lambda: profile_figure(found, name), (("label", "runs", "threshold", "share", "low", "high"), rows)
+
+
+def _aggregate(options: Any, selection: Selection) -> Iterable[Picture]:
+    from .figures import aggregate_figure
+
+    ready, name = _scored(options, selection)
+    target = options.target
+    if target is None:
+        target = 1.0 if name.endswith(")") else max(float(x.max()) for tasks in ready.values() for x in tasks)
+    found = plot_scores.aggregates(ready, target)
+    rows = [(label, kind, *bar, sum(map(len, ready[label]))) for kind, bars in found.items()
+            for label, bar in bars.items()]  # fmt: skip
+    yield "", lambda: aggregate_figure(found, name), (("label", "statistic", "value", "low", "high", "runs"), rows)
+
+
+def _improvement(options: Any, selection: Selection) -> Iterable[Picture]:
+    from .figures import improvement_figure
+    from .style import metric_name
+
+    found = plot_scores.pairs(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
+    tenth = "last" if options.score == "final" else "best"
+    name = f"{metric_name(options.metric, selection.actions)}, {tenth} tenth"
+    bars = {f"{x} over {y}": bar for (x, y), bar in found.items()}
+    rows = [(x, y, *bar) for (x, y), bar in found.items()]
+    head = ("label", "over", "probability", "low", "high")
+    yield "", lambda: improvement_figure(bars, name), (head, rows)
+
+
+def _reuse(options: Any, selection: Selection) -> Iterable[Picture]:
+    import functools
+
+    from .reuse import read_reuse, reuse_figure
+
+    found = [read_reuse(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
+    there = [x for x in found if x is not None]
+    if not there:
+        raise UserError("None of these runs has a file reuse.arrays: folders of off-agent runs (oappo) are expected.")
+    head = ("label", "task", "runs", "matrix", "step", "learner", "source", "value")
+    for x in there:
+        rows = [
+            (x.label, x.task, x.runs, name, int(x.steps[k]), i, j, float(values[k, i, j]))
+            for name, values in (("M", x.M), ("D", x.D))
+            for k in range(len(x.steps)) for i in range(values.shape[1]) for j in range(values.shape[2])
+        ]  # fmt: skip
+        name = f"{x.label}-{x.task}" if len(there) > 1 else ""
+        yield name, functools.partial(reuse_figure, x), (head, rows)
+
+
+_DRAW: dict[str, Callable[[Any, Selection], Iterable[Picture]]] = {
+    "curves": _curves, "profile": _profile, "improvement": _improvement, "aggregate": _aggregate, "reuse": _reuse
+}  # fmt: skip

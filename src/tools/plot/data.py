@@ -1,0 +1,219 @@
+"""What pictures and reports are made of: runs chosen and sorted, and their lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...analysis import reliable
+from ...analysis.curves import AXES, SCORES, Line, kinds, line, of_other_actions, on_axis, with_metric
+from ...analysis.runs import Run, find
+from ...analysis.select import check_key, chosen, configuration, contradicting, differing, flat, grouped, once, variants
+from ...settings import learned, results_folder
+from ...storage.run_files import CONFIG_FILE, read_json
+from ...storage.tested_actions import TEST
+from ...utils.errors import UserError
+from ...utils.schema import yamls
+
+#: label -> task -> runs
+Groups = Mapping[str, Mapping[str, Sequence[Run]]]
+
+
+@dataclass
+class Selection:
+    """The runs that a command is about, sentences about those that it is not, and how their actions were chosen."""
+
+    runs: list[Run]
+    groups: Groups
+    notices: list[str] = field(default_factory=list)
+    actions: str = ""
+
+    @property
+    def tasks(self) -> list[str]:
+        """All tasks, in alphabetical order."""
+        return sorted({task for tasks in self.groups.values() for task in tasks})
+
+
+def results() -> Path:
+    """Return the results folder that words are looked for in."""
+    return Path(results_folder(None))
+
+
+def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], list[str], list[str]]:
+    """Return the training runs that were asked for, without repetitions; notices; and what their sweeps vary.
+
+    Raises:
+        UserError: a path that is not there, a condition that makes no sense, or no run at all.
+    """
+    varied: list[str] = []
+    if not words and not (results() / "sacred").is_dir():
+        raise UserError(f"There is no run in {results() / 'sacred'} yet.")
+    runs, notices = find(words or [str(results() / "sacred")], results(), lambda file: sweep_paths(file, varied))
+    if not runs:
+        raise UserError(f"There is no run in {', '.join(words) or results() / 'sacred'}.")
+    runs = [run for run in runs if not run.config.get("evaluate")]
+    wanted = chosen(runs, conditions)
+    if not wanted:
+        raise UserError(f"None of the {len(runs)} runs meets --filter {' '.join(conditions)}.")
+    kept, dropped = once(wanted, learned)
+    if dropped:
+        some = ", ".join(str(run.path) for run in dropped[:3]) + (" ..." if len(dropped) > 3 else "")
+        notices.append(
+            f"{len(dropped)} of {len(wanted)} runs repeat another one (same configuration and seed) or were continued "
+            f"by it: left out ({some})."
+        )
+    return kept, notices, varied
+
+
+def sweep_paths(file: Path, varied: list[str]) -> list[Path]:
+    """Return the curve files and run folders of a sweep's cells.
+
+    Args:
+        varied: takes in the keys by which cells of one algorithm and task differ.
+
+    Raises:
+        UserError: whatever is wrong with the file.
+    """
+    from ..sweep.file import load as read_sweep
+
+    sweep, found = read_sweep(file), []
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for cell in sweep.cells:
+        found.append(sweep.curves / f"{cell.name}.json")
+        parent = results() / cell.parent
+        for folder in parent.iterdir() if parent.is_dir() else ():
+            if learned(read_json(folder / CONFIG_FILE)) == cell.config:
+                found.append(folder)
+        alike.setdefault(cell.parent, []).append({k: v for k, v in flat(cell.config).items() if k != "seed"})
+    varied += sorted({key for configs in alike.values() for key in contradicting(configs)} - set(varied))
+    return found
+
+
+def select(words: Sequence[str], conditions: Sequence[str], by: Sequence[str], metric: str) -> Selection:
+    """Return the runs that have a metric, sorted by label and task.
+
+    Raises:
+        UserError: see :func:`load`; nothing has the metric; or no run knows a key of ``by``.
+    """
+    runs, notices, varied = load(words, conditions)
+    have, without = with_metric(runs, metric)
+    if without:
+        kin = of_other_actions(without, metric)
+        notices.append(
+            f"{len(without)} of {len(runs)} runs have no '{metric}' and are left out{f'; {kin}' if kin else ''}: "
+            f"{_paths(without)}."
+        )
+    keys = list(by) or ["name", *varied]
+    for key in keys:
+        check_key(key, have, f"--by {key}")
+    troubles = [sentence for run in runs for sentence in run.troubles]
+    how = kinds(have, metric)
+    if len(how) < 2 or not metric.startswith(TEST):
+        return Selection(have, grouped(have, keys), notices + troubles, " and ".join(how))
+    apart = {kind: [run for run in have if kinds([run], metric) == [kind]] for kind in how}
+    told = "; ".join(f"{kind}: {_paths(runs)}" for kind, runs in apart.items())
+    notices.append(f"'{metric}' is not of the same kind of actions in all runs, which do not compare ({told}).")
+    groups = {f"{name}, {kind}": tasks for kind, runs in apart.items() for name, tasks in grouped(runs, keys).items()}
+    return Selection(have, dict(sorted(groups.items())), notices + troubles, " and ".join(how))
+
+
+def _paths(runs: Sequence[Run]) -> str:
+    return ", ".join(str(run.path) for run in runs[:3]) + (" ..." if len(runs) > 3 else "")
+
+
+def mixed(groups: Groups) -> list[str]:
+    """Return a sentence for each line that runs of different configurations would make."""
+    told = []
+    for label, tasks in groups.items():
+        for task, runs in tasks.items():
+            args = [{k: v for k, v in flat(run.config).items() if k.startswith("env_args.") and k != "env_args.seed"}
+                    for run in runs]  # fmt: skip
+            keys = contradicting([configuration(run, learned) for run in runs]) + contradicting(args)
+            if keys:
+                some = ", ".join(keys[:4]) + (" ..." if len(keys) > 4 else "")
+                told.append(
+                    f"{label} on {task}: runs with different {some} are taken together; "
+                    f"--by name,{keys[0]} or --best tells them apart."
+                )
+    return told
+
+
+def best_configurations(groups: Groups, metric: str, score: str) -> tuple[Groups, list[str]]:
+    """Return each label's runs of its best configuration on each task (by the mean score over runs), and sentences."""
+    kept: dict[str, dict[str, Sequence[Run]]] = {}
+    told = []
+    for label, tasks in groups.items():
+        for task, runs in tasks.items():
+            members = variants(runs, learned)
+            means = [float(np.mean([SCORES[score](run, metric) for run in some])) for some in members]
+            order = sorted(range(len(members)), key=lambda k: -means[k])
+            kept.setdefault(label, {})[task] = members[order[0]]
+            if len(members) > 1:
+                keys = differing([configuration(some[0], learned) for some in members])
+                names = [_named(members[k][0], keys) + f" ({means[k]:.4g}, {len(members[k])} runs)" for k in order]
+                told.append(f"{label} on {task}: {names[0]} is the best of {len(members)}; {'; '.join(names[1:])}.")
+    return kept, told
+
+
+def _named(run: Run, keys: Sequence[str]) -> str:
+    config = flat(run.config)
+    return " ".join(f"{k}={yamls.inline(config[k]) if k in config else '-'}" for k in keys)
+
+
+# -- lines ------------------------------------------------------------------------------------------------------
+
+
+def statistic(use_iqm: bool) -> tuple[reliable.Statistic, str]:
+    """Return what a line's centre is, and its name."""
+    return (reliable.iqm, "IQM") if use_iqm else (reliable.mean, "mean")
+
+
+def lines(
+    groups: Groups, metric: str, axis: str, use_iqm: bool, smooth: float, notices: list[str],
+    scales: Mapping[str, tuple[float, float]] | None = None,
+) -> list[Line]:  # fmt: skip
+    """Return a line for each label and task, or, with ``scales`` (see :func:`scale`), one for each label.
+
+    Raises:
+        UserError: no run can be drawn against this axis.
+    """
+    found: list[Line | None] = []
+    for label, tasks in groups.items():
+        pieces: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for task, runs in tasks.items():
+            low, high = (scales or {}).get(task, (0.0, 1.0))
+            for run in runs:
+                piece = on_axis(run, metric, axis)
+                if piece is None:
+                    notices.append(f"{run.path} does not say how far it was in {AXES[axis][1]}: left out.")
+                else:
+                    pieces.setdefault(task, []).append((piece[0], (piece[1] - low) / (high - low)))
+            if axis == "steps":
+                notices += _uneven(label, task, runs, metric)
+        of = statistic(use_iqm)[0]
+        if scales is not None and pieces:
+            found.append(line(label, "all tasks", pieces, of, smooth))
+        elif scales is None:
+            found += [line(label, task, {task: runs}, of, smooth) for task, runs in pieces.items()]
+    drawn = [x for x in found if x is not None]
+    if len(drawn) < len(found):
+        notices.append(f"{len(found) - len(drawn)} lines are left out: their runs have no stretch in common.")
+    if not drawn:
+        raise UserError(f"No run can be drawn against {AXES[axis][1]}.")
+    return drawn
+
+
+def _uneven(label: str, task: str, runs: Sequence[Run], metric: str) -> list[str]:
+    ends = [on_axis(run, metric, "steps") for run in runs]
+    last = [float(piece[0][-1]) for piece in ends if piece is not None]
+    if min(last) >= 0.9 * max(last):
+        return []
+    shortest = runs[last.index(min(last))]
+    return [
+        f"{label} on {task} is drawn to step {min(last):,.0f} of {max(last):,.0f}, where {shortest.path} "
+        f"({shortest.status}) ends."
+    ]

@@ -1,0 +1,213 @@
+"""``oamarl report``: one HTML page about many runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ...utils.errors import UserError
+from ..arguments import Arguments, add_selection
+from ..plot import data as plot_data
+from ..plot import scores as plot_scores
+
+USAGE = """\
+usage: oamarl report [PATH ...] [--out FILE.html] [--title TEXT] [--metric NAME] [--by KEY,...] [--best]
+                     [--filter CONDITION ...] [--iqm] [--smooth SHARE]
+
+Writes one page that holds everything (nothing is fetched when it is opened): results with intervals, curves,
+comparisons, reuse, configurations, versions, time spent, every run with its command line.
+
+PATH, --metric, --by, --best, --filter, --iqm and --smooth are those of `oamarl plot`; PATH may be a sweep file.
+
+  --out    the page to write (report.html)
+  --title  its title"""
+
+
+def parser() -> Arguments:
+    """Return the command line's parser."""
+    from ..arguments import share
+
+    p = Arguments("report")
+    add_selection(p)
+    p.add_argument("--out", type=Path, default=Path("report.html"))
+    p.add_argument("--title")
+    p.add_argument("--iqm", action="store_true")
+    p.add_argument("--best", action="store_true")
+    p.add_argument("--smooth", type=share, default=0.0)
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Write a page; return the exit status.
+
+    Raises:
+        UserError: a mistake on the command line, nothing to report, or a file that cannot be written.
+    """
+    if "-h" in argv or "--help" in argv:
+        print(USAGE)
+        return 0
+    options = parser().parse_args(argv)
+    if options.out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out takes a file that ends in .html, and not '{options.out}'.")
+    content, runs = build(options, argv)
+    path = options.out.expanduser()
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
+    print(f"Wrote {path} ({runs} runs, {len(content) / 1e6:.1f} MB)")
+    return 0
+
+
+def build(options: Any, argv: list[str]) -> tuple[str, int]:
+    """Return the page and the number of runs on it.
+
+    Raises:
+        UserError: there is nothing to report.
+    """
+    from ... import __version__
+    from ..plot.style import look, metric_name
+    from .html import Html, folded, notes, page, paragraph, section
+
+    selection = plot_data.select(options.paths, options.filter, options.by, options.metric)
+    told: list[str] = []
+    if options.best:
+        selection.groups, told = plot_data.best_configurations(selection.groups, options.metric, "final")
+    selection.notices += plot_data.mixed(selection.groups)
+    groups = selection.groups
+    runs = [run for tasks in groups.values() for some in tasks.values() for run in some]
+    with look():
+        parts = _sections(options, selection)
+    unfinished = [run for run in runs if run.status != "COMPLETED"]
+    if unfinished:
+        some = ", ".join(f"{run.path} ({run.status})" for run in unfinished[:5])
+        selection.notices.append(f"{len(unfinished)} runs are not complete: {some}{' ...' * (len(unfinished) > 5)}.")
+    title = options.title or "Results: " + (_names(options.paths) or "all runs")
+    metric = metric_name(options.metric, selection.actions)
+    sub = [
+        f"{len(runs)} runs of {'; '.join(groups)} on {', '.join(selection.tasks)}; {metric}",
+        f"Made by oamarl {__version__} on {dt.datetime.now():%Y-%m-%d %H:%M}",
+    ]
+    command = paragraph(Html(f"<code>{_escaped(shlex.join(['oamarl', 'report', *argv]))}</code>"))
+    body = notes(told + list(dict.fromkeys(selection.notices)))
+    body = Html(
+        folded("Command of this page", command)
+        + body
+        + "".join(section(name, shown, *pieces) for name, shown, pieces in parts)
+    )
+    return page(title, sub, [(name, shown) for name, shown, _ in parts], body), len(runs)
+
+
+def _names(paths: list[str]) -> str:
+    return ", ".join(Path(p).stem for p in paths[:3]) + (" ..." if len(paths) > 3 else "")
+
+
+def _escaped(words: str) -> str:
+    from .html import text
+
+    return text(words)
+
+
+def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
+    from ..plot.style import metric_name
+    from . import parts as report_parts
+    from .html import heading, paragraph
+
+    groups, metric = selection.groups, options.metric
+    finals, bests = (plot_scores.scores(groups, metric, which) for which in ("final", "best"))
+    name = metric_name(metric, selection.actions)
+    results: list[str] = [paragraph(f"{name[:1].upper()}{name[1:]}; {report_parts.RESULTS_CAPTION}")]
+    for task in selection.tasks:
+        results += [heading(task), report_parts.results_table(task, finals, bests, groups)]
+    every = [run for tasks in groups.values() for some in tasks.values() for run in some]
+    sections: list[tuple[str, str, list[str]]] = [
+        ("results", "Results", results),
+        ("curves", "Curves", _curves(options, selection)),
+        ("comparison", "Comparison", _comparison(selection, finals, metric)),
+        ("reuse", "Reuse", _reuse(selection)),
+        ("configurations", "Configurations", [
+            heading("Tasks"), report_parts.tasks_table(groups),
+            heading("What differs"), report_parts.configurations(groups),
+        ]),
+        ("time", "Time spent", [report_parts.times(groups)]),
+        ("versions", "Versions", [report_parts.versions(every)]),
+        ("runs", "Runs", [report_parts.runs_table(groups, metric, name)]),
+    ]  # fmt: skip
+    return [(name, shown, pieces) for name, shown, pieces in sections if pieces]
+
+
+def _curves(options: Any, selection: Any) -> list[str]:
+    """Curves against steps, and against whatever else the runs tell."""
+    from ...analysis.curves import AXES
+    from ..plot.figures import curves_figure
+    from .html import heading, picture
+
+    parts: list[str] = []
+    name = plot_data.statistic(options.iqm)[1]
+    for axis, (_, shown) in AXES.items():
+        notices: list[str] = []
+        try:
+            lines = plot_data.lines(selection.groups, options.metric, axis, options.iqm, options.smooth, notices)
+        except UserError:
+            if axis == "steps":
+                raise
+            continue
+        if axis == "steps":
+            selection.notices += notices
+        alt = f"{options.metric} of {', '.join(selection.groups)} against {shown}"
+        caption = f"{name.capitalize() if name == 'mean' else name} over runs and 95 % bootstrap interval"
+        left = sum("left out" in notice for notice in notices)
+        caption += f"; {left} runs do not tell their {shown}." if left and axis != "steps" else "."
+        parts += [
+            heading(f"Against {shown}"),
+            picture(curves_figure(lines, axis, options.metric, name, selection.actions), alt, caption),
+        ]
+    return parts
+
+
+def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
+    """Two by two, all tasks together, and profiles, as far as there is something to compare."""
+    from ..plot.figures import aggregate_figure, improvement_figure, profile_figure
+    from ..plot.style import metric_name
+    from . import parts as report_parts
+    from .html import heading, picture
+
+    if len(finals) < 2:
+        return []
+    name = f"{metric_name(metric, selection.actions)}, last tenth"
+    parts: list[str] = []
+    try:
+        pairs = plot_scores.pairs(finals, [])
+        bars = {f"{x} over {y}": bar for (x, y), bar in pairs.items()}
+        parts += [heading("Two by two"), picture(improvement_figure(bars, name), "probabilities of improvement"),
+                  report_parts.pairs_table(pairs)]  # fmt: skip
+        shared = plot_scores.common(finals, selection.notices)
+    except UserError as error:
+        selection.notices.append(str(error))
+        return parts
+    scales, scale = plot_scores.scale("auto", shared)
+    ready = plot_scores.normalised(shared, scales)
+    shown = f"{name}\n({scale})" if scale else name
+    target = 1.0 if scale else max(float(x.max()) for tasks in ready.values() for x in tasks)
+    parts += [
+        heading("Aggregates"), picture(aggregate_figure(plot_scores.aggregates(ready, target), shown), "aggregates"),
+        heading("Performance profiles"),
+        picture(profile_figure(plot_scores.profiles(ready), shown), "performance profiles"),
+    ]  # fmt: skip
+    return parts
+
+
+def _reuse(selection: Any) -> list[str]:
+    from ..plot.reuse import read_reuse, reuse_figure
+    from .html import paragraph, picture
+
+    found = [read_reuse(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
+    parts = [picture(reuse_figure(x), f"reuse of {x.label} on {x.task}") for x in found if x is not None]
+    told = "Row: who learns; column: whose experience. M is its share, D the distance of the two policies; "
+    return [paragraph(told + "beyond σ nothing is reused."), *parts] if parts else []

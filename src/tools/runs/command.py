@@ -1,0 +1,43 @@
+"""``oamarl runs``: what concerns stored runs; one module for each subcommand."""
+
+from __future__ import annotations
+
+import importlib
+
+from ...utils.errors import UserError, nearest
+
+#: subcommand -> one line for the help; its module has ``USAGE`` and ``main(argv) -> int``
+SUBCOMMANDS = {
+    "list": "the runs that are there, also by condition (`oamarl runs` alone does it too)",
+    "show": "what is known of one run",
+    "compare": "what differs between runs, and what they reached, side by side",
+    "delete": "delete the folders of runs",
+    "export": "copy runs from their folders to MongoDB, or from MongoDB to folders",
+}
+
+
+def usage() -> str:
+    """Return the help text."""
+    lines = "\n".join(f"  {name:<8} {line}" for name, line in SUBCOMMANDS.items())
+    return f"usage: oamarl runs [SUBCOMMAND] ...\n\n{lines}\n\n`oamarl runs SUBCOMMAND --help` says more."
+
+
+def main(argv: list[str]) -> int:
+    """Run a subcommand; return the exit status.
+
+    Raises:
+        UserError: there is no such subcommand, or whatever it has to say.
+    """
+    if argv and argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if not argv or argv[0].startswith("-"):
+        argv = ["list", *argv]
+    if argv[0] not in SUBCOMMANDS:
+        known = list(SUBCOMMANDS)
+        raise UserError(f"`oamarl runs` does not know '{argv[0]}': use {', '.join(known)}{nearest(argv[0], known)}")
+    module = importlib.import_module(f".{argv[0]}", __package__)
+    if "-h" in argv[1:] or "--help" in argv[1:]:
+        print(module.USAGE)
+        return 0
+    return int(module.main(argv[1:]))

@@ -1,0 +1,100 @@
+"""``oamarl runs compare``: what differs between runs, and what they reached, side by side."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from ...analysis.curves import best, final, kinds
+from ...analysis.runs import Run
+from ...analysis.select import differing, flat
+from ...utils.errors import UserError
+from ..arguments import Arguments
+
+USAGE = """\
+usage: oamarl runs compare RUN RUN ... [--all]
+
+RUN is as for `oamarl runs show`. Shown are the keys of the configuration that differ, then versions that differ, then
+the last tenth of every metric (and the best tenth of returns; of counters the last value).
+
+  --all  also metrics of time, losses and the reuse"""
+
+#: metrics that only grow, and what a comparison begins with; the rest comes with --all
+COUNTERS = ("agent_steps", "episode", "processed_samples", "updates", "wall_clock")
+_MAIN = ("return", "ep_length", "won", "entropy", "updates", "processed_samples", "wall_clock")
+
+
+def difference_rows(runs: list[Run]) -> list[tuple[str, ...]]:
+    """Return key and value of each run for keys of the configuration and versions that differ."""
+    from ...utils.schema import yamls
+
+    configs = [flat(run.config) for run in runs]
+    versions = []
+    for run in runs:
+        told = run.facts.get("versions")
+        told = dict(told) if isinstance(told, dict) else {}
+        versions.append({**told, "commit": run.facts.get("commit")})
+    rows = []
+    for before, values in (("", configs), ("version of ", versions)):
+        for key in differing(values):
+            shown = (("-" if key not in v else str(v[key]) if before else yamls.inline(v[key])) for v in values)
+            rows.append((f"{before}{key}", *shown))
+    return rows
+
+
+def metric_rows(runs: list[Run], every: bool) -> list[tuple[str, ...]]:
+    """Return the last tenth of every metric, and the best of returns."""
+    from ...utils.console import number
+
+    names = sorted({name for run in runs for name in run.curves})
+    names = [name for name in names if every or any(part in name for part in _MAIN)]
+    rows = []
+    for name in names:
+        # of what only grows, where it ended
+        last = name in COUNTERS or (name.startswith("time_") and not name.endswith("_mean"))  # clocks, not an info's
+        values = [(run.last(name) if last else final(run, name)) if name in run.curves else math.nan for run in runs]
+        how = [run.actions(name) if name in run.curves else "-" for run in runs]
+        told = " | ".join(how) if len(kinds(runs, name)) > 1 else "".join(kinds(runs, name))
+        shown = f"{name} ({told})" if told else name
+        rows.append((shown, *("-" if math.isnan(x) else number(x) for x in values)))
+        if name.endswith("return_mean"):
+            peaks = [number(best(run, name)) if name in run.curves else "-" for run in runs]
+            rows.append((f"{shown}, best tenth", *peaks))
+    return rows
+
+
+def main(argv: list[str]) -> int:
+    """Compare runs; return the exit status.
+
+    Raises:
+        UserError: fewer than two runs, or one that is not there.
+    """
+    from .list import one, print_table, shown
+
+    p = Arguments("runs compare")
+    p.add_argument("runs", nargs="*")
+    p.add_argument("--all", action="store_true")
+    options = p.parse_args(argv)
+    if len(options.runs) < 2:
+        raise UserError("`oamarl runs compare` needs two runs or more.")
+    runs = [one(word) for word in options.runs]
+    head = ("", *(shown(run) for run in runs))
+    about = [
+        ("status", *(run.status for run in runs)),
+        ("environment steps", *(f"{run.steps:,}" for run in runs)),
+    ]
+    differ, metrics = difference_rows(runs), metric_rows(runs, options.all)
+    print_table(head, about)
+    print()
+    if differ:
+        print_table(("what differs", *[""] * len(runs)), differ)
+    else:
+        print("Nothing differs in configuration and versions.")
+    print()
+    if metrics:
+        print_table(("metrics", *[""] * len(runs)), metrics, " " + "r" * len(runs))
+    else:
+        print("Nothing is logged.")
+    for sentence in [s for run in runs for s in run.troubles]:
+        print(f"Note: {sentence}", file=sys.stderr)
+    return 0

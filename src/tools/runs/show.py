@@ -1,0 +1,96 @@
+"""``oamarl runs show``: what is known of one run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...analysis.curves import best, final, metric_of
+from ...analysis.runs import Run, moment
+from ...storage.tested_actions import TEST, is_plain
+from ..arguments import Arguments
+
+USAGE = """\
+usage: oamarl runs show RUN [--config]
+
+RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a curve file, or `latest`.
+
+  --config  the whole configuration too"""
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file or of everything in a folder."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(p.lstat().st_size for p in path.rglob("*") if p.is_symlink() or p.is_file())
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Return names and texts about a run."""
+    from ...utils.console import duration, number
+
+    start, stop = moment(run.entry.get("start_time")), moment(run.entry.get("stop_time"))
+    host, versions = run.entry.get("host"), run.facts.get("versions")
+    said = {
+        "run": str(run.path),
+        "algorithm": run.name,
+        "task": run.task,
+        "seed": "-" if run.seed is None else str(run.seed),
+        "status": run.status + (": it says RUNNING, but its process is no more" if run.status == "DEAD" else ""),
+        "label": str(run.config.get("label") or ""),
+        "started": f"{start:%Y-%m-%d %H:%M:%S} UTC" if start else "",
+        "ended": f"{stop:%Y-%m-%d %H:%M:%S} UTC" if stop else "",
+        "time": duration(run.seconds),
+        "environment steps": f"{run.steps:,}",
+        "machine": str(host.get("hostname") or "") if isinstance(host, Mapping) else "",
+        "command": run.command,
+        "commit": str(run.facts.get("commit") or ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else "",
+        "resumed from": str(run.facts.get("resumed_from") or ""),
+        "size": bytes_text(size(run.path)),
+    }
+    for metric in ("return_mean", "test_return_mean", "test_greedy_return_mean"):
+        if name := metric_of(run, metric):
+            text = f"{number(final(run, metric))} (last tenth), {number(best(run, metric))} (best tenth)"
+            said[name] = f"{text}, {run.actions(name)}"
+    return [(name, text) for name, text in said.items() if text]
+
+
+def main(argv: list[str]) -> int:
+    """Show a run; return the exit status.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    from ...utils.console import PLAIN_WIDTH, columns, plain_table, rows_of
+    from ...utils.schema import yamls
+    from .list import one
+
+    p = Arguments("runs show", "one run")
+    p.add_argument("run", metavar="RUN")
+    p.add_argument("--config", action="store_true")
+    options = p.parse_args(argv)
+    run = one(options.run)
+    table = facts(run)
+    width = max(len(name) for name, _ in table)
+    print("\n".join(f"{name:<{width}}  {text}" for name, text in table))
+    steps, newest = run.newest
+    if newest:
+        title = f"Newest values, step {steps:,}"
+        if any(is_plain(name) for name in newest):
+            title += f"; test_*: {run.actions(TEST)}"
+        print("\n".join(plain_table(title, columns(rows_of(newest), PLAIN_WIDTH))))
+    if options.config:
+        print(f"Configuration\n{yamls.dump(run.config)}".rstrip())
+    for sentence in run.troubles:
+        print(f"Note: {sentence}", file=sys.stderr)
+    return 0

@@ -1,0 +1,159 @@
+"""The picture of ``oamarl showcase``: learned routes, the reuse mapping over training, the curve.
+
+Made for print and for colour-blind readers: everything that a colour says is also said by a line's style, a label
+or a number.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ...storage.tested_actions import GREEDILY, SAMPLED
+from ...utils.errors import UserError
+
+if TYPE_CHECKING:
+    from ...envs.maze.maze import Maze
+    from .command import Story
+
+MOMENTS = 5
+#: the agents' own colours, dark enough on white; told apart without colour by style and label
+_INK = {"red": "#c62020", "black": "#101010", "blue": "#1c5ac8"}
+_STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+_TRAINING = "#0072b2"  # Okabe and Ito's blue
+#: their vermilion and green, and markers: how a test's actions were chosen
+_TESTS = {SAMPLED: ("#009e73", "^"), GREEDILY: ("#d55e00", "o")}
+
+
+def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
+    """Write the picture and return its path.
+
+    Args:
+        story: the run.
+        routes: [T+1, N, 2] rows and columns of the agents in a maze, or None: no maze is drawn.
+        path: the PNG to write.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    figure = Figure(figsize=(12.0 if routes is not None else 7.5, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    right: Any = figure  # a figure or a part of one, which share no type that has both subfigures and subplots
+    if routes is not None:
+        parts: Any = figure.subfigures(1, 2, width_ratios=[1.0, 1.25])
+        maze, right = parts
+        draw_routes(maze.subplots(), story.env, routes)
+    if story.reuse:
+        strip, bottom = right.subfigures(2, 1, height_ratios=[1.0, 1.35])
+        draw_reuse(strip, story.reuse, agent_names(story))
+    else:
+        bottom = right
+    draw_curve(bottom.subplots(), story)
+    env_args = story.config.get("env_args") or {}
+    task = env_args.get("map_name") or env_args.get("key") or story.config.get("env")
+    figure.suptitle(f"{story.config.get('name', '?')} on {task}, seed {story.config.get('seed', '?')}")
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(temporary, dpi=150, format="png")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"Cannot write the picture {path}: {error.strerror or error}.") from None
+    return path
+
+
+def agent_names(story: Story) -> list[str]:
+    """Return a short name for each agent: its colour's letter and number in a maze, else its number."""
+    n = story.reuse[0][1].shape[0]
+    colours = list(getattr(story.env, "colours", []))
+    if len(colours) != n:
+        return [str(i) for i in range(n)]
+    letters = {"red": "r", "black": "k", "blue": "b"}
+    return [f"{letters.get(c, c[:1])}{colours[: i + 1].count(c)}" for i, c in enumerate(colours)]
+
+
+def draw_routes(axes: Any, env: Maze, routes: np.ndarray) -> None:
+    """Draw the maze and every agent's route, each on a lane of its own."""
+    height, width = env.grid.shape
+    axes.imshow(env.render_rgb(), extent=(0, width, height, 0), interpolation="nearest")
+    n = routes.shape[1]
+    lanes = np.linspace(-0.24, 0.24, n) if n > 1 else np.zeros(1)
+    best = env.optimum().steps
+    goal = np.array(divmod(env.goal, width))
+    for i, (colour, lane) in enumerate(zip(env.colours, lanes, strict=True)):
+        number = env.colours[: i + 1].count(colour)
+        arrived = (routes[:, i] == goal).all(1)
+        steps = int(arrived.argmax()) if arrived.any() else None
+        y, x = (routes[: None if steps is None else steps + 1, i] + 0.5 + lane).T
+        text = f"{colour} {number}: " + (f"{steps} steps" if steps is not None else "no arrival")
+        text += f" (best {best[i]})" if best[i] is not None else ""
+        style = _STYLES[(number - 1) % len(_STYLES)]
+        axes.plot(x, y, color=_INK[colour], linestyle=style, linewidth=2.2, label=text, solid_capstyle="round")
+        axes.plot(x[-1], y[-1], color=_INK[colour], marker="o" if steps is not None else "X", markersize=6)
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title("Learned routes (greedy), from ring to star")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False, fontsize=9, handlelength=2.8)
+
+
+def moments(count: int, shown: int = MOMENTS) -> list[int]:
+    """Return up to ``shown`` numbers from 0 to ``count`` - 1, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(shown, count)).round().astype(int)).tolist()
+
+
+def draw_reuse(figure: Any, reuse: list[tuple[int, np.ndarray]], names: list[str]) -> None:
+    """Draw the reuse mapping at some moments: row = learner, column = source, darker = more."""
+    chosen = [reuse[k] for k in moments(len(reuse))]
+    strip = np.atleast_1d(figure.subplots(1, len(chosen)))
+    n = len(names)
+    for k, (axes, (t, m)) in enumerate(zip(strip, chosen, strict=True)):
+        image = axes.imshow(m, cmap="Greys", vmin=0.0, vmax=1.0)
+        if n <= 5:  # the number says it exactly; with more agents it would not be readable
+            for (i, j), share in np.ndenumerate(m):
+                text = "0" if share == 0 else f"{share:.2f}".lstrip("0").rstrip("0").rstrip(".")
+                axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if share > 0.55 else "black")
+        axes.set_title(f"step {_short(t)}", fontsize=9)
+        ticks = range(n) if n <= 12 else range(0, n, 5)
+        labels = [names[i] for i in ticks]
+        axes.set_xticks(list(ticks), labels, fontsize=8)
+        axes.set_yticks(list(ticks), labels if k == 0 else [], fontsize=8)
+        axes.tick_params(length=0)
+        if k == 0:
+            axes.set_ylabel("learner")
+    strip[len(strip) // 2].set_xlabel("source")
+    figure.suptitle("Reuse: whose experience each agent learned from", fontsize=11)
+    bar = figure.colorbar(image, ax=list(strip), shrink=0.7, pad=0.02)
+    bar.set_label("share of experience", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+
+
+def draw_curve(axes: Any, story: Story) -> None:
+    """Draw training and test returns over environment steps, and the optimum."""
+    axes.plot(story.steps, story.returns, color=_TRAINING, linewidth=1.6, label="training (sampled)")
+    for how, (steps, values) in story.tests.items():
+        colour, marker = _TESTS[how]
+        style = {"linestyle": "none", "marker": marker, "markersize": 4}
+        axes.plot(steps, values, color=colour, label=f"test ({how.partition(' ')[0]})", **style)
+    if story.optimum is not None:
+        axes.axhline(story.optimum, color="black", linestyle="--", linewidth=1.2, label=f"optimum {story.optimum:g}")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("mean team return")
+    axes.xaxis.set_major_formatter(lambda t, _: _short(t))
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    # above the axes, where it hides no point
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False, fontsize=9)
+
+
+def _short(t: float) -> str:
+    """Return a count as people write it on an axis: 800, 20k, 1.5M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(t) >= size:
+            return f"{t / size:.3g}{letter}"
+    return f"{t:.3g}"

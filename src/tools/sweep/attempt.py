@@ -1,0 +1,247 @@
+"""One attempt at a run: the ordinary program in a process of its own, and what became of it.
+
+The same code works on this machine and inside a Ray task on another one. What a run has reached is found by its
+label and configuration in the results folder, so nothing else needs to be remembered to go on with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...settings import learned
+from ...storage import curve_files
+from ...storage.liveness import alive
+from ...storage.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE, read_json
+from ...utils.errors import UserError
+from ...utils.schema import yamls
+
+#: seconds between two looks at a process
+TICK = 0.2
+
+#: Starts the program so that the system ends it (in good order, by SIGTERM) when its parent is no more: a sweep or a
+#: Ray worker that is killed must not leave runs behind which a restart would then do twice.
+_GUARD = """\
+import os, sys
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 15)
+except (ImportError, OSError, AttributeError):
+    pass
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(143)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be run, in plain data that may travel to another machine.
+
+    | field | meaning |
+    |---|---|
+    | name, words, config | of the cell |
+    | command | the command line to store with the curve |
+    | results, parent | results folder, and that of the numbered runs |
+    | label | what the run is found by, with its configuration |
+    | extra | settings that say how, not what: workers, ... |
+    | log | file for what the run prints |
+    | env | environment variables to set |
+    | anew | do not go on from a checkpoint |
+    | metrics | names of metrics to keep in the curve, beside the usual ones |
+    """
+
+    name: str
+    words: tuple[str, ...]
+    config: dict[str, Any]
+    command: str
+    results: str
+    parent: str
+    label: str
+    log: str
+    cwd: str
+    extra: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    anew: bool = False
+    metrics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended.
+
+    | field | meaning |
+    |---|---|
+    | status | done, failed, interrupted (in good order, by us), lost (its machine went away) |
+    | reason | one line, for `failed` and `lost` |
+    | curve | content of the curve file, for `done` |
+    | code | exit status of the process; None: there was none |
+    | resumed | it went on from a checkpoint |
+    | seconds | how long it took |
+    """
+
+    status: str
+    reason: str = ""
+    curve: dict[str, Any] | None = None
+    code: int | None = None
+    resumed: bool = False
+    seconds: float = 0.0
+    host: str = ""
+
+
+def own_runs(order: Order) -> list[Path]:
+    """Return the folders of a cell's runs, newest first."""
+    found = []
+    with contextlib.suppress(OSError):
+        for folder in sorted(Path(order.parent).iterdir(), key=_number, reverse=True):
+            if folder.name.isdecimal():
+                config = read_json(folder / CONFIG_FILE)
+                if config.get("label") == order.label and learned(config) == order.config:
+                    found.append(folder)
+    return found
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name) if folder.name.isdecimal() else -1
+
+
+def status(folder: Path) -> str:
+    """Return a run's status; one that says RUNNING and is known to be dead is DEAD."""
+    said = str(read_json(folder / RUN_FILE).get("status", ""))
+    if said != "RUNNING":
+        return said or "DEAD"
+    process = read_json(folder / INFO_FILE).get("process")
+    # of other machines nothing is known: whoever started the run there knows that it has ended
+    return said if alive(process if isinstance(process, dict) else None, None, 30.0) else "DEAD"
+
+
+def progress(folder: Path, metric: str) -> tuple[int, float | None]:
+    """Return the newest step and value of a metric in a run's records (a look at their end alone)."""
+    step, value = 0, None
+    with contextlib.suppress(OSError), open(folder / "metrics.jsonl", "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 20000))
+        for line in reversed(file.read().split(b"\n")[:-1]):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                record = json.loads(line)
+                step = max(step, int(record["t"]))
+                if metric in record["metrics"]:
+                    return step, float(record["metrics"][metric])
+    return step, value
+
+
+class Attempt:
+    """One try at a run. ``poll`` until it returns an outcome."""
+
+    def __init__(self, order: Order) -> None:
+        self.order, self.began = order, time.monotonic()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.resumed, self.asked, self._offset = False, False, 0
+
+    def poll(self) -> Outcome | None:
+        """Return the outcome once there is one; start the process when its time has come."""
+        if self.process is None:
+            return self._begin()
+        code = self.process.poll()
+        return None if code is None else self._ended(code)
+
+    def interrupt(self) -> None:
+        """Ask the run to save and to end."""
+        self.asked = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the run now."""
+        self.asked = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                self.process.send_signal(number)
+
+    def _begin(self) -> Outcome | None:
+        """Take what an earlier attempt has finished, wait for one that is still at work, or start the process."""
+        runs = [] if self.order.anew else own_runs(self.order)
+        states = {folder: status(folder) for folder in runs}
+        for folder in runs:
+            if states[folder] == "COMPLETED":
+                return self._done(folder)
+        if self.asked:
+            return self._outcome("interrupted")
+        if "RUNNING" in states.values():
+            return None  # left behind by a sweep that was killed: it ends, or saves and ends
+        try:
+            self._start(runs)
+        except OSError as error:
+            return self._outcome("failed", f"The run cannot be started: {error.strerror or error}.")
+        return None
+
+    def _start(self, runs: list[Path]) -> None:
+        order = self.order
+        saved = next((r for r in runs if any(r.glob("checkpoints/checkpoint_*.pt"))), None)
+        self.resumed = saved is not None
+        own = {"local_results_path": order.results, "label": order.label}
+        if saved is not None:
+            own["checkpoint_path"] = str(saved)
+        settings = [*order.extra, *(f"{name}={yamls.inline(value)}" for name, value in own.items())]
+        program = Path(__file__).resolve().parents[2] / "main.py"
+        words = [sys.executable, str(program), *order.words, *settings]
+        log = Path(order.log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab") as out:
+            self._offset = out.tell()
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *words],
+                # a session of its own: Ctrl-C on the terminal is the sweep's, which asks its runs to end
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                cwd=order.cwd if os.path.isdir(order.cwd) else None, env={**os.environ, **order.env},
+            )  # fmt: skip
+
+    def _ended(self, code: int) -> Outcome:
+        runs = own_runs(self.order)
+        newest = runs[0] if runs else None
+        if code == 0 and newest is not None and status(newest) == "COMPLETED":
+            return self._done(newest, code)
+        if self.asked:
+            return self._outcome("interrupted", code=code)
+        return self._outcome("failed", self._reason(code), code)
+
+    def _done(self, folder: Path, code: int | None = None) -> Outcome:
+        order = self.order
+        try:
+            curve = curve_files.content(folder, order.command, order.config, order.metrics)
+        except UserError as error:
+            return self._outcome("failed", str(error), 2)
+        return self._outcome("done", curve=curve, code=code)
+
+    def _outcome(
+        self, how: str, reason: str = "", code: int | None = None, curve: dict[str, Any] | None = None
+    ) -> Outcome:
+        seconds = time.monotonic() - self.began
+        return Outcome(how, reason, curve, code, self.resumed, seconds, socket.gethostname())
+
+    def _reason(self, code: int) -> str:
+        """Return why the process ended: its last words, or the signal that ended it."""
+        lines: list[str] = []
+        with contextlib.suppress(OSError), open(self.order.log, "rb") as file:
+            file.seek(max(self._offset, file.seek(0, os.SEEK_END) - 50000))
+            lines = [x for x in file.read().decode("utf-8", "replace").splitlines() if x.strip()]
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                name = signal.Signals(-code).name
+                return f"ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+        trace = next((i for i in range(len(lines) - 1, -1, -1) if lines[i].startswith("Traceback (most")), None)
+        if trace is not None:
+            said = [x for x in lines[trace + 1 :] if not x.startswith(" ")]
+            lines = said[:1] or lines
+        last = lines[-1].strip()[:300] if lines else ""
+        return last or f"exit status {code}"

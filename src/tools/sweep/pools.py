@@ -1,0 +1,220 @@
+"""Where the runs of a sweep are at work: processes on this machine, or tasks on a Ray cluster.
+
+Both kinds of pool have the same methods: ``start``, ``poll``, ``room``, ``interrupt`` (one run, or all), ``kill``,
+``close``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...utils.errors import UserError
+from .attempt import Attempt, Order, Outcome
+
+#: seconds between two looks at how large a cluster is
+CAPACITY_EVERY = 2.0
+#: seconds in which a cluster must answer
+CONNECT_WITHIN = 10.0
+
+
+class Pool(Protocol):
+    """What runs attempts."""
+
+    def room(self) -> int:
+        """Return how many more attempts may be started now."""
+
+    def start(self, order: Order) -> None:
+        """Begin an attempt."""
+
+    def poll(self) -> list[tuple[str, Outcome]]:
+        """Return the names and outcomes of the attempts that have ended since the last call."""
+
+    def interrupt(self, name: str | None = None) -> None:
+        """Ask an attempt (None: all) to save and to end."""
+
+    def kill(self) -> None:
+        """End all attempts now."""
+
+    def close(self) -> None:
+        """Release what is held; attempts that are left are ended."""
+
+
+class Local:
+    """Processes on this machine.
+
+    Args:
+        jobs: how many at a time.
+        gpus: CUDA devices there are, in the spelling of CUDA_VISIBLE_DEVICES; none: nothing is set.
+        gpus_per_run: share of one GPU, or number of GPUs, that a run takes.
+    """
+
+    def __init__(self, jobs: int, gpus: tuple[str, ...] = (), gpus_per_run: float = 0.0) -> None:
+        self.jobs, self.gpus, self.gpus_per_run = jobs, gpus, gpus_per_run
+        self.attempts: dict[str, tuple[int, Attempt]] = {}
+
+    def room(self) -> int:
+        return self.jobs - len(self.attempts)
+
+    def start(self, order: Order) -> None:
+        taken = {slot for slot, _ in self.attempts.values()}
+        slot = next(i for i in range(self.jobs + 1) if i not in taken)
+        if self.gpus and self.gpus_per_run:
+            # whole GPUs side by side, or several runs on one
+            first, count = int(slot * self.gpus_per_run), max(1, int(self.gpus_per_run))
+            devices = [self.gpus[(first + k) % len(self.gpus)] for k in range(count)]
+            order = replace(order, env={**order.env, "CUDA_VISIBLE_DEVICES": ",".join(devices)})
+        self.attempts[order.name] = (slot, Attempt(order))
+
+    def poll(self) -> list[tuple[str, Outcome]]:
+        ended = []
+        for name, (_, attempt) in list(self.attempts.items()):
+            outcome = attempt.poll()
+            if outcome is not None:
+                del self.attempts[name]
+                ended.append((name, outcome))
+        return ended
+
+    def interrupt(self, name: str | None = None) -> None:
+        for each, (_, attempt) in self.attempts.items():
+            if name in (None, each):
+                attempt.interrupt()
+
+    def kill(self) -> None:
+        for _, attempt in self.attempts.values():
+            attempt.kill()
+
+    def close(self) -> None:
+        self.interrupt()  # runs that are left save themselves, whatever has become of the sweep
+
+
+def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
+    """Return what a Ray task does: a function inside a function, since that travels by value."""
+
+    def task(order: dict[str, Any], main: str) -> dict[str, Any]:
+        import dataclasses
+        import importlib.util
+        import os
+        import time
+
+        # a cluster that shares this machine's files runs this very code, any other what is installed there
+        spec = importlib.util.spec_from_file_location("oamarl_entry", main) if os.path.isfile(main) else None
+        if spec is not None and spec.loader is not None:
+            entry = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(entry)
+            entry.as_package()
+        from oamarl.tools.sweep.command.attempt import TICK, Attempt, Order
+
+        attempt = Attempt(Order(**order))
+        outcome = None
+        while outcome is None:
+            try:
+                outcome = attempt.poll()
+                time.sleep(TICK)
+            except KeyboardInterrupt:  # the task was cancelled
+                attempt.interrupt()
+        return dataclasses.asdict(outcome)
+
+    return task
+
+
+def reach(address: str | None) -> None:
+    """See that somebody listens at a cluster's address: Ray itself would try for minutes.
+
+    Raises:
+        UserError: nobody does.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # none, or `auto`
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_WITHIN):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"The Ray cluster {address} cannot be reached: {error}.") from None
+
+
+class Ray:
+    """Tasks on a Ray cluster, one a run. Ray decides where and when; retries are the sweep's own.
+
+    Args:
+        address: of the cluster; None: the one that RAY_ADDRESS names or that runs here, else one on this machine.
+        cpus, gpus: what a task takes.
+        jobs: how many tasks are handed over at a time; None: as many as the cluster, as it is now, has room for.
+
+    Raises:
+        UserError: Ray is not installed, or the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str | None, cpus: float, gpus: float, jobs: int | None = None) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UserError("--ray needs the package ray: pip install 'oamarl[ray]'") from None
+        self.ray, self.jobs = ray, jobs
+        self.tasks: dict[Any, str] = {}
+        self.stopping: set[Any] = set()
+        reach(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(f"The Ray cluster {address or ''} cannot be reached: {said}") from None
+        self.remote = ray.remote(_task()).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
+        self.needs = {"CPU": cpus, "GPU": gpus}
+        self._capacity, self._until = 0, 0.0
+        there = ray.cluster_resources()
+        for name, asked in self.needs.items():
+            if asked > there.get(name, 0):
+                self.close()
+                raise UserError(f"The Ray cluster has {there.get(name, 0):g} {name}s; a run here takes {asked:g}.")
+
+    def room(self) -> int:
+        if self.jobs is not None:
+            return self.jobs - len(self.tasks)
+        if time.monotonic() > self._until:  # nodes come and go
+            there = self.ray.cluster_resources()
+            self._capacity = min(int(there.get(k, 0) / v + 1e-9) for k, v in self.needs.items() if v)
+            self._until = time.monotonic() + CAPACITY_EVERY
+        return self._capacity - len(self.tasks)
+
+    def start(self, order: Order) -> None:
+        main = str(Path(__file__).resolve().parents[2] / "main.py")
+        self.tasks[self.remote.remote(asdict(order), main)] = order.name
+
+    def poll(self) -> list[tuple[str, Outcome]]:
+        if not self.tasks:
+            return []
+        ready, _ = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
+        return [(self.tasks.pop(ref), self._outcome(ref)) for ref in ready]
+
+    def _outcome(self, ref: Any) -> Outcome:
+        errors = self.ray.exceptions
+        try:
+            return Outcome(**self.ray.get(ref))
+        except errors.TaskCancelledError:
+            return Outcome("interrupted")
+        except errors.RayTaskError as error:
+            return Outcome("failed", f"on its node: {str(error).strip().splitlines()[-1][:300]}")
+        except errors.RayError as error:  # the node, or the worker on it
+            return Outcome("lost", f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
+
+    def interrupt(self, name: str | None = None) -> None:
+        for ref, each in self.tasks.items():
+            if name in (None, each) and ref not in self.stopping:  # a second time would be an error inside the task
+                self.stopping.add(ref)
+                self.ray.cancel(ref, force=False)
+
+    def kill(self) -> None:
+        for ref in self.tasks:
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                self.ray.cancel(ref, force=True)
+
+    def close(self) -> None:
+        self.ray.shutdown()

@@ -1,0 +1,1 @@
+"""Configuration: typed keys, YAML files and their layers, the command line, plug-ins."""

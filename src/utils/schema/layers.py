@@ -1,0 +1,161 @@
+"""The layers of a run's configuration: default.yaml < environment < algorithm (bases first) < command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, nearest
+from . import plugins, vocabulary, yamls
+from .command_line import Request
+
+CONFIGS = Path(__file__).resolve().parents[2] / "config"
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of values. ``origin`` is default (default.yaml), shipped, user (a YAML by path or of another package)
+    or command."""
+
+    name: str
+    origin: str
+    values: dict[str, Any]
+
+
+def shipped(folder: str) -> dict[str, Path]:
+    """Return name -> YAML of ``config/algs`` or ``config/envs``, in alphabetical order."""
+    return {path.stem: path for path in sorted((CONFIGS / folder).glob("*.yaml"))}
+
+
+def tuned() -> dict[str, Path]:
+    """Return name -> YAML of algorithms with settings for one map, ``config/algs/<environment>_<map>/<name>.yaml``."""
+    return {f"{path.parent.name}/{path.stem}": path for path in sorted((CONFIGS / "algs").glob("*/*.yaml"))}
+
+
+def _load(given: str, folder: str, kind: str) -> Layer:
+    """Load an algorithm or environment by name or by path."""
+    if folder == "algs" and given in tuned():
+        shown = f"{folder}/{given}.yaml"
+        return Layer(shown, "shipped", yamls.load(tuned()[given], shown))
+    if "/" in given or os.sep in given or given.endswith((".yaml", ".yml")):
+        if folder == "algs" and given[0] not in "./~" and not Path(given).suffix and not Path(given).exists():
+            raise UserError(f"Unknown algorithm '{given}', and there is no such file{nearest(given, list(tuned()))}")
+        return Layer(given, "user", yamls.load(Path(given).expanduser(), given))
+    names = shipped(folder)
+    if given in names:
+        shown = f"{folder}/{given}.yaml"
+        return Layer(shown, "shipped", yamls.load(names[given], shown))
+    plugin = plugins.find(kind, given)
+    if plugin is None:
+        every = [*names, *(n for n in plugins.installed(kind) if n not in names)]
+        raise UserError(f"Unknown {kind} '{given}': use a path or one of {', '.join(every)}{nearest(given, every)}")
+    values, shown = plugins.values(kind, plugin)
+    return Layer(shown, "user", values)
+
+
+def environment(given: str) -> Layer:
+    """Return what an environment's name, YAML file or ``package.module:Class`` sets (at least ``env``).
+
+    Raises:
+        UserError: an unknown name, or a YAML that cannot be read or names no environment.
+    """
+    if ":" in given and "/" not in given:
+        return Layer(given, "user", {"env": given})
+    layer = _load(given, "envs", "environment")
+    if not layer.values.get("env"):
+        raise UserError(f"The file {layer.name} names no environment: it has no `env:`.")
+    return layer
+
+
+def _algorithm(given: str) -> list[Layer]:
+    """Return an algorithm's YAML after those that it is based on (``base:``, a name, or a path seen from the file).
+
+    Raises:
+        UserError: an unknown one, one that cannot be read, or a file that is based on itself.
+    """
+    found: list[Layer] = []
+    name, wanted, by = Path(given).stem, given, ""
+    while True:
+        try:
+            layer = _load(wanted, "algs", "algorithm")
+        except UserError as error:
+            raise UserError(f"{by}{error}") from None
+        if any(layer.name == above.name for above in found):
+            raise UserError(f"The file {layer.name} is based on itself: {' -> '.join(x.name for x in found[::-1])}.")
+        values = dict(layer.values)
+        base = values.pop("base", None)
+        found.insert(0, dataclasses.replace(layer, values=values))
+        if base is None:
+            break
+        if not isinstance(base, str) or not base:
+            raise UserError(f"The file {layer.name}: base={base!r} is not allowed: the name or path of an algorithm.")
+        by = f"The base of {layer.name}: "
+        path = ("/" in base and base not in tuned()) or base.endswith((".yaml", ".yml"))
+        wanted = os.path.normpath(os.path.join(os.path.dirname(layer.name), base)) if path else base
+    found[-1] = dataclasses.replace(found[-1], values={"name": name, **found[-1].values})
+    return found
+
+
+def collect(request: Request) -> list[Layer]:
+    """Return the sources of a request's values, weakest first, each in this project's vocabulary.
+
+    Raises:
+        UserError: no algorithm or environment named, an unknown one, a YAML that cannot be read,
+            or keys that are not text.
+    """
+    yamls.check_keys(request.overrides, f"The {COMMAND_LINE}")
+    if request.config is None:
+        raise UserError(f"No algorithm is given: add --config=NAME, one of {', '.join(shipped('algs'))}, or a path.")
+    found = [Layer("default.yaml", "default", yamls.load(CONFIGS / "default.yaml", "default.yaml"))]
+    if request.env_config is not None:
+        found.append(_load(request.env_config, "envs", "environment"))
+    found += _algorithm(request.config)
+    found.append(Layer(COMMAND_LINE, "command", request.overrides))
+    if not any("env" in layer.values for layer in found):
+        raise UserError(
+            f"No environment is given: add --env-config=NAME, one of {', '.join(shipped('envs'))}, or a path."
+        )
+    return [dataclasses.replace(x, values=vocabulary.translate(x.values, x.name)) for x in found]
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of a nested mapping; an empty mapping is a value itself."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, Layer]]:
+    """Lay the layers over one another; return the nested values and the layer of each dotted leaf."""
+    values: dict[str, Any] = {}
+    origin: dict[str, Layer] = {}
+
+    def lay(below: dict[str, Any], above: Mapping[str, Any], layer: Layer, prefix: str) -> None:
+        for name, value in above.items():
+            dotted = prefix + name
+            if isinstance(value, Mapping):
+                inner = below.get(name)
+                if not isinstance(inner, dict):
+                    below[name] = inner = {}
+                    origin.pop(dotted, None)
+                lay(inner, value, layer, f"{dotted}.")
+                if not inner:
+                    origin[dotted] = layer
+                else:
+                    origin.pop(dotted, None)
+            else:
+                below[name] = value
+                for stale in [k for k in origin if k.startswith(f"{dotted}.")]:
+                    del origin[stale]
+                origin[dotted] = layer
+
+    for layer in found:
+        lay(values, layer.values, layer, "")
+    return values, origin

@@ -1,0 +1,149 @@
+"""EPyMARL's configuration keys and what each of them does here.
+
+A key that some part of the run reads needs no entry. The rest of the vocabulary is in one of these tables:
+
+| status | meaning |
+|---|---|
+| alias | another way to write something that is read (:data:`ALIASES`) |
+| inert | accepted and without effect; one notice (:data:`INERT`) |
+| refused | one value is what happens here anyway, any other is an error (:data:`REFUSED`) |
+| other | belongs to methods that are not the chosen one: like every known key that is not read (:data:`OTHER`) |
+
+:data:`READ` names the keys that parts of this version are expected to read, for the reference page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError, one_of
+
+#: key -> {EPyMARL's value: (value here, key that says the same explicitly, its value)}
+ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
+    "mac": {"non_shared_mac": ("basic_mac", "sharing", "separate")},
+    "agent": {"rnn_ns": ("rnn", "sharing", "separate")},
+    "critic_type": {
+        "ac_critic_ns": ("ac_critic", "critic_sharing", "separate"),
+        "cv_critic_ns": ("cv_critic", "critic_sharing", "separate"),
+    },
+}
+
+#: key -> why it has no effect
+INERT: dict[str, str] = {
+    "buffer_cpu_only": "it says in which memory a replay buffer lies, and there is none; no number depends on it",
+    "hypergroup": "a name that a search gives its runs, which training does not read; `label` is kept with a run",
+    "optim_alpha": "of RMSProp; these methods use Adam, in EPyMARL too",
+    "repeat_id": "a number for one's own bookkeeping, which training does not read; `label` is kept with a run",
+}
+
+
+@dataclass(frozen=True)
+class Only:
+    """The values of a key that mean what happens here anyway, and what to say about any other.
+
+    ``like`` names keys: the value of the first one that is set is allowed too.
+    """
+
+    allowed: tuple[Any, ...]
+    instead: str
+    like: tuple[str, ...] = ()
+
+
+REFUSED: dict[str, Only] = {
+    "action_selector": Only(("soft_policies", "multinomial", None), "policies are sampled"),
+    "buffer_size": Only(
+        (None,),
+        "each update learns from one batch of new episodes and from no earlier ones",
+        ("batch_size", "batch_size_run"),
+    ),
+    "agent_output_type": Only(("pi_logits", None), "agents are policies"),
+    "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
+    "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
+    "env_args.seed": Only((None,), "`seed` seeds every episode"),
+}
+
+#: key -> what it belongs to
+OTHER: dict[str, str] = {
+    "cg_edges": "coordination graphs",
+    "cg_payoff_rank": "coordination graphs",
+    "cg_payoffs_hidden_dim": "coordination graphs",
+    "cg_utilities_hidden_dim": "coordination graphs",
+    "critic_baseline_fn": "COMA",
+    "critic_q_fn": "COMA",
+    "critic_train_mode": "COMA",
+    "critic_train_reps": "COMA",
+    "double_q": "Q-learning",
+    "duelling": "coordination graphs",
+    "entropy_end_ratio": "Pareto actor-critic",
+    "epsilon_anneal_time": "epsilon-greedy exploration",
+    "epsilon_finish": "epsilon-greedy exploration",
+    "epsilon_start": "epsilon-greedy exploration",
+    "evaluation_epsilon": "epsilon-greedy exploration",
+    "final_entropy_coef": "Pareto actor-critic",
+    "hypernet_embed": "QMIX",
+    "hypernet_layers": "QMIX",
+    "initial_entropy_coef": "Pareto actor-critic",
+    "mixer": "value decomposition",
+    "mixing_embed_dim": "QMIX",
+    "msg_anytime": "coordination graphs",
+    "msg_iterations": "coordination graphs",
+    "msg_normalized": "coordination graphs",
+    "reg": "MADDPG",
+    "state_value_type": "Pareto actor-critic",
+}
+
+READ: tuple[str, ...] = (
+    "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path", "common_reward", "critic_type",
+    "entropy_coef", "env", "env_args", "epochs", "eps_clip", "evaluate", "gamma", "grad_norm_clip", "hidden_dim",
+    "label", "learner", "learner_log_interval", "load_step", "local_results_path", "log_interval", "lr", "mac", "name",
+    "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation",
+    "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay", "standardise_returns",
+    "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode",
+    "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model",
+    "wandb_team",
+)  # fmt: skip
+
+KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})
+
+
+def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Write the aliases of one layer of the configuration (a YAML, or the command line) in this project's words.
+
+    Each layer is translated before the layers are merged, so that a later layer can overrule what an alias said.
+
+    Raises:
+        UserError: the layer says the same thing twice, differently.
+    """
+    result = dict(values)
+    for name, names in ALIASES.items():
+        value = values.get(name)
+        if not isinstance(value, str) or value not in names:
+            continue
+        result[name], implied, meaning = names[value]
+        if values.get(implied, meaning) != meaning:
+            raise UserError(
+                f"{name}={value} means {implied}={meaning}, but {implied}={values[implied]!r} is set too ({source})."
+            )
+        result[implied] = meaning
+    return result
+
+
+def refuse(name: str, value: Any, source: str, values: Mapping[str, Any]) -> None:
+    """Refuse a value of EPyMARL's key ``name`` that asks for something which does not exist here.
+
+    Args:
+        name, value: the key and its value.
+        source: where it comes from, for the message.
+        values: the configuration, whose values of :attr:`Only.like` are allowed.
+
+    Raises:
+        UserError: naming what is allowed.
+    """
+    only = REFUSED[name]
+    alike = [values[k] for k in only.like if values.get(k) is not None][:1]
+    if value in (*only.allowed, *alike) or value == "":
+        return
+    allowed = one_of("null" if v is None else v for v in (*alike, *only.allowed))
+    raise UserError(f"{name}={value!r} ({source}) is not offered: {only.instead}; use {allowed}.")

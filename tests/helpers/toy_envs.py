@@ -1,0 +1,142 @@
+"""Small environments with known numbers, for tests; named ``toy_envs:Ragged`` and so on in ``env:``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from oamarl.envs.base import Arrays, EnvInfo
+from oamarl.utils.errors import UserError
+
+
+def _info(name: str, obs_sizes: tuple[int, ...], action_sizes: tuple[int, ...], limit: int, **more: object) -> EnvInfo:
+    n, width = len(obs_sizes), max(obs_sizes)
+    return EnvInfo(
+        name,
+        n,
+        width,
+        n * width,
+        max(action_sizes),
+        limit,
+        obs_sizes,
+        action_sizes,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+class Toy:
+    """What the toys share: random observations from the episode's seed, and an end at a known step.
+
+    Reward of agent i at step t (from 1): ``t * (i + 1)``, plus its action / 10.
+    """
+
+    obs_sizes: tuple[int, ...] = (3, 3)
+    action_sizes: tuple[int, ...] = (2, 2)
+
+    def __init__(self, limit: int = 6, end: int | None = None) -> None:
+        """``end``: step at which the episode terminates; ``limit``: step at which it is cut."""
+        self.limit, self.end = limit, end
+        self.info = _info(type(self).__name__, self.obs_sizes, self.action_sizes, limit, metrics=("reward_sum",))
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.seed, self.time = seed, 0
+        for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics):
+            field[...] = 0
+        out.alive[...] = True
+        for i, size in enumerate(self.action_sizes):
+            out.avail[i] = np.arange(self.info.n_actions) < size
+        self.look(out)
+
+    def look(self, out: Arrays) -> None:
+        out.obs[...] = 0
+        for i, size in enumerate(self.obs_sizes):
+            out.obs[i, :size] = self.rng.standard_normal(size)
+        out.state[...] = out.obs.ravel()
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        assert out.avail[np.arange(self.info.n_agents), actions].all(), "an illegal action"
+        self.time += 1
+        self.look(out)
+        out.reward[...] = self.time * np.arange(1, self.info.n_agents + 1) + actions / 10
+        out.metrics[0] += out.reward.sum()
+        out.terminated[...] = self.end is not None and self.time >= self.end
+        out.truncated[...] = self.time >= self.limit
+        out.agent_terminated[...] = out.terminated
+
+    def close(self) -> None:
+        pass
+
+
+class Ragged(Toy):
+    """Two agents that differ in both observation (3, 5) and action (2, 4) sizes."""
+
+    obs_sizes = (3, 5)
+    action_sizes = (2, 4)
+
+
+class Truncating(Toy):
+    """Never terminates unless ``end`` is given; with ``end == limit`` both flags are set at once."""
+
+
+class MixedLength(Toy):
+    """An episode has ``1 + seed % limit`` steps; it terminates for an even seed and is truncated for an odd one."""
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        over = self.time >= 1 + self.seed % self.limit
+        out.terminated[...] = over and self.seed % 2 == 0
+        out.truncated[...] = over and self.seed % 2 == 1
+        out.agent_terminated[...] = out.terminated
+
+
+class EarlyEnd(Toy):
+    """Three agents; agent i ends at step ``2 * (i + 1)``, and the episode with the last one."""
+
+    obs_sizes = (2, 2, 2)
+    action_sizes = (3, 3, 3)
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        before = out.agent_terminated.copy()
+        super().step(actions, out)
+        ended = self.time >= 2 * np.arange(1, 4)
+        out.reward[before] = 0
+        out.agent_terminated[...] = ended
+        out.alive[...] = ~ended
+        out.avail[ended] = [True, False, False]
+        out.terminated[...] = ended.all()
+        out.truncated[...] = self.time >= self.limit
+
+
+class Failing(Toy):
+    """Fails as told at its third step, where the seed is 13: ``raise``, ``user``, ``exit``, ``kill`` or ``hang``."""
+
+    def __init__(self, how: str = "raise", limit: int = 6) -> None:
+        super().__init__(limit)
+        self.how = how
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        if self.time == 3 and self.seed == 13:
+            if self.how == "raise":
+                raise ZeroDivisionError("the toy broke")
+            if self.how == "user":
+                raise UserError("The toy is told to stop.")
+            if self.how == "exit":
+                os._exit(5)
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(600)
+
+
+class Spy(Toy):
+    """Shows in its observations whether torch is loaded, and the process it lives in."""
+
+    def look(self, out: Arrays) -> None:
+        import sys
+
+        out.obs[...] = "torch" in sys.modules
+        out.state[...] = os.getpid()

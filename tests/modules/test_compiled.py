@@ -1,0 +1,230 @@
+"""Networks in C against torch's operations in double precision, and what happens where nothing can be compiled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from oamarl.components.generators import generator
+from oamarl.modules.agents.rnn import Network
+from oamarl.modules.kernels import build as native
+from oamarl.modules.kernels import compiled
+
+from learner_tools import make_batch, make_info, make_learner
+
+needs_compiler = pytest.mark.skipif(native.library("network") is None, reason="there is no C compiler")
+
+#: networks, rows, steps (0: feed-forward), inputs, width, outputs, activation
+SHAPES = {
+    "one-row": (1, 1, 0, 1, 16, 1, "relu"),
+    "a-block-and-one": (1, 193, 0, 7, 32, 3, "tanh"),
+    "wide-head": (2, 50, 0, 5, 48, 37, "relu"),
+    "many-blocks": (1, 1000, 0, 15, 128, 6, "tanh"),
+    "gru-one-step": (1, 1, 1, 3, 16, 2, "relu"),
+    "gru-short": (3, 5, 4, 7, 32, 5, "tanh"),
+    "gru-blocks": (1, 40, 23, 9, 64, 6, "relu"),
+    "gru-more-rows-than-a-block": (1, 200, 5, 4, 16, 17, "tanh"),
+    "gru-48": (2, 13, 30, 6, 48, 16, "relu"),
+}
+
+
+def make(k: int, steps: int, inputs: int, width: int, outputs: int, activation: str) -> Network:
+    net = Network(
+        k, inputs, outputs, hidden_dim=width, recurrent=steps > 0, activation=activation, head_gain=1.0,
+        generator=generator(1, "weights"),
+    )  # fmt: skip
+    net.theta.data.add_(0.1 * torch.randn(net.theta.shape, generator=generator(2, "biases")))
+    return net
+
+
+def everything(net: Network, x: Tensor, start: Tensor | None, goal: Tensor) -> list[Tensor]:
+    """Outputs, and the derivatives for the parameters and the hidden state before the first step."""
+    theta = net.theta.detach().to(x.dtype).requires_grad_()
+    leaves = [theta, *([] if start is None else [start.requires_grad_()])]
+    out = net.stacked(theta, x, start)
+    return [out.detach(), *torch.autograd.grad((out * goal).sum(), leaves)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("begun", [False, True], ids=["zeros", "begun"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_values_and_derivatives_are_torch_s(shape: tuple[int, int, int, int, int, int, str], begun: bool) -> None:
+    k, rows, steps, inputs, width, outputs, activation = shape
+    net, g = make(k, steps, inputs, width, outputs, activation), generator(3, "rows")
+    lead = (k, rows, steps) if steps else (k, rows)
+    x, goal = torch.randn(*lead, inputs, generator=g), torch.randn(*lead, outputs, generator=g)
+    start = torch.randn(k, rows, width, generator=g) if begun and steps else None
+    net.first_order = True
+    found = everything(net, x, start, goal)
+    net.first_order = False
+    exact = everything(net, x.double(), None if start is None else start.detach().double(), goal.double())
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == torch.float32
+        assert float((ours - theirs).norm() / theirs.norm()) < 2e-6
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()))
+
+
+@needs_compiler
+@pytest.mark.parametrize("k", [1, 3])
+def test_from_the_first_layer_s_sums(k: int) -> None:
+    net, g = make(k, 0, 6, 32, 4, "tanh"), generator(4, "sums")
+    sums, goal = torch.randn(k, 211, 32, generator=g), torch.randn(k, 211, 4, generator=g)
+    found = []
+    for first_order, dtype in ((True, torch.float32), (False, torch.float64)):
+        net.first_order = first_order
+        theta, leaf = net.theta.detach().to(dtype).requires_grad_(), sums.to(dtype).requires_grad_()
+        out = net.after_first(theta, leaf)
+        found.append([out, *torch.autograd.grad((out * goal.to(dtype)).sum(), [theta, leaf])])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=2e-5)
+    assert not found[0][1][..., : 6 * 32 + 32].any()  # nothing of the first layer itself was used
+
+
+@needs_compiler
+@pytest.mark.parametrize("steps", [0, 6])
+def test_a_row_does_not_depend_on_the_others(steps: int) -> None:
+    net = make(1, steps, 5, 32, 3, "relu")
+    net.first_order = True
+    x = torch.randn(230, *([steps] if steps else []), 5, generator=generator(5, "x"))
+    with torch.no_grad():
+        together = net.single(net.theta[0], x)
+        for rows in (slice(0, 1), slice(3, 10), slice(100, 229)):
+            assert torch.equal(net.single(net.theta[0], x[rows]), together[rows])
+    kept = net.single(net.theta[0], x)  # with what derivatives need
+    assert kept.requires_grad
+    assert torch.equal(kept, together)
+
+
+@needs_compiler
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_what_is_not_finite_stays_so_and_in_its_row(activation: str, steps: int) -> None:
+    net = make(1, steps, 4, 16, 2, activation)
+    net.first_order = True
+    x = torch.zeros(3, *([steps] if steps else []), 4)
+    x[1] = torch.nan
+    with torch.no_grad():
+        out = net.single(net.theta[0], x).flatten(1)
+        assert out[1].isnan().all()
+        assert out[[0, 2]].isfinite().all()
+        huge = net.single(net.theta[0], torch.full_like(x, 1e30))
+    assert activation == "relu" or huge.isfinite().all()
+
+
+@needs_compiler
+def test_small_numbers_keep_their_digits_in_tanh() -> None:
+    """A network whose one path is tanh(tanh(x)): relative error 1e-6 for x from 1e-6 to 10, and at the seam."""
+    net = make(1, 0, 1, 16, 1, "tanh")
+    net.first_order = True
+    with torch.no_grad():
+        w = net.layers(net.theta.zero_()[0])
+        w["fc1.w"][0, 0] = w["fc2.w"][0, 0] = w["head.w"][0, 0] = 1.0
+        x = torch.cat([torch.logspace(-6, 1, 500), torch.linspace(0.6, 0.65, 200), torch.tensor([50.0, 1e4])])
+        out = net.single(net.theta[0], torch.stack([x, -x]).view(-1, 1))
+    exact = torch.stack([x, -x]).view(-1, 1).double().tanh().tanh()
+    assert float(((out - exact) / exact).abs().max()) < 1e-6
+
+
+@needs_compiler
+def test_no_rows_give_nothing_and_zeros() -> None:
+    for steps in (0, 4):
+        net = make(1, steps, 3, 16, 2, "relu")
+        net.first_order = True
+        out = net.single(net.theta[0], torch.zeros(0, *([steps] if steps else []), 3))
+        assert len(out) == 0
+        (grad,) = torch.autograd.grad(out.sum(), net.theta)
+        assert not grad.any()
+
+
+@needs_compiler
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    net = make(1, 0, 3, 16, 2, "tanh")
+    net.first_order = True
+    (first,) = torch.autograd.grad(
+        (net.single(net.theta[0], torch.ones(2, 3)) ** 2).sum(), net.theta, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+@needs_compiler
+@pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
+@pytest.mark.parametrize("algorithm", ["mappo", "happo", "oappo"])
+def test_learners_move_as_with_torch_s_operations(algorithm: str, rnn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+    for usable in (True, False):
+        monkeypatch.setattr(compiled, "available", (lambda *_: True) if usable else (lambda *_: False))
+        learner = make_learner(algorithm, make_info(), use_rnn=rnn, hidden_dim=32)
+        learner.train(make_batch(learner.mac), 0)
+        moved.append(learner.mac.network.theta.detach().clone())
+    assert not torch.equal(*moved)  # both ways were taken
+    torch.testing.assert_close(*moved, rtol=0, atol=2e-4)
+
+
+# -- compiling -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the user's; returns where libraries go."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(native.VARIABLE, raising=False)
+    return tmp_path / "oamarl" / "native"
+
+
+def get() -> object:
+    return native.library.__wrapped__("network")
+
+
+@needs_compiler
+def test_it_is_compiled_once_and_again_for_another_processor(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadPoolExecutor(3) as pool:  # as several runs that start together
+        assert all(pool.map(lambda _: get(), range(3)))
+    (built,) = fresh.iterdir()
+    when = built.stat().st_mtime_ns
+    assert get()
+    assert built.stat().st_mtime_ns == when
+    monkeypatch.setattr(native, "_processor", lambda: "another")
+    assert get()
+    assert len(list(fresh.iterdir())) == 2
+
+
+@pytest.mark.parametrize("compiler", ["false", "/nowhere/cc", "touch /nowhere/x"])
+def test_without_a_compiler_that_works_there_is_none(
+    compiler: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    assert get() is None
+    assert not fresh.exists() or not list(fresh.iterdir())  # nothing half done is left
+
+
+@needs_compiler
+def test_without_a_cache_folder_it_is_compiled_for_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert get() is not None
+
+
+@needs_compiler
+def test_a_damaged_library_is_compiled_again(fresh: Path) -> None:
+    script = "from oamarl.modules import native; native.library('network')"
+    subprocess.run([sys.executable, "-c", script], check=True)  # another process: this one would remember the file
+    (built,) = fresh.iterdir()
+    built.write_bytes(b"\x7fELF nonsense")
+    assert get() is not None
+    assert len(built.read_bytes()) > 1000
+
+
+def test_it_can_be_turned_off() -> None:
+    script = "from oamarl.modules import compiled; import torch; print(compiled.available(torch.zeros(1), 128))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, native.VARIABLE: "0"}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr

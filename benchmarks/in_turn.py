@@ -21,8 +21,8 @@ def prepare(words: list[str]) -> Callable[[], float]:
     """Return a function that makes one update and returns the seconds it took."""
     import torch
 
+    from oamarl.parts import resolve
     from oamarl.run import build
-    from oamarl.settings import resolve
     from oamarl.utils.schema.command_line import parse
 
     runner, mac, learner = build(resolve(parse(words)[0]), torch.device("cpu"))

@@ -60,7 +60,7 @@ def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
 
 def table(environment: str, optimum: float | None) -> str:
     """The table of all curves of ``environment`` in docs/results/data, one row for each method."""
-    from oamarl.envs.maze.maze.maze import Maze
+    from oamarl.envs.maze.maze import Maze
 
     groups = of_methods(environment)
     best = Maze(n_slots=1).optimum().team_return if optimum is None else optimum

@@ -19,7 +19,7 @@ import numpy as np
 
 import oamarl
 from oamarl.envs.base import Arrays
-from oamarl.envs.smax.smax.smax import Smax
+from oamarl.envs.smax.smax import Smax
 
 #: moves before the attacks: up, right, down, left, stop
 MOVES = 5

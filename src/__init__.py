@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .utils import moved
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .evaluation.team import Team
 
 __version__ = "0.1.0"
+
+moved.install()
 
 
 def load(run: str | Path, **options: Any) -> Team:

@@ -60,7 +60,7 @@ example:
 
 def train(argv: Sequence[str]) -> int:
     """Train as the words of ``argv`` say; return the exit status."""
-    from .settings import resolve
+    from .parts import resolve
     from .utils.schema.command_line import parse
 
     request, _ = parse(argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 
 from .components.generators import generator
 from .controllers.seps import SELECTIVE, Selection, find, obvious, stored
+from .envs.build import make_info
 from .envs.build import notices as env_notices
-from .envs.vector.base import make_info
 from .modules.kernels import compiled
+from .runners.random_play import random_play
 from .settings import Settings
 from .storage import checkpoints, sacred_run, snapshots
 from .storage.log import RunLog
@@ -42,7 +44,7 @@ def build(settings: Settings, device: torch.device, chosen: Selection | None = N
     settings.check(info)
     seed, net, sharing = values["seed"], settings.part(settings.agent.Config), settings.part(settings.mac.Config)
     if selective(settings):
-        chosen = chosen or find(values, info)
+        chosen = chosen or find(values, info, partial(random_play, values, info))
         sharing = replace(sharing, sharing=chosen.index)
     mac = settings.mac(sharing, settings.agent, net, info, generator(seed, "init policies"))
     mac.to(device)
@@ -187,8 +189,9 @@ def _find(settings: Settings, stop: Stop, log: RunLog) -> Selection:
             stop.settle()
             raise Terminated(f"Ended by {why} before training began: there is nothing to go on from.", stop.exit_code)
 
+    info = make_info(values["env"], values["env_args"])
     try:
-        chosen = find(values, make_info(values["env"], values["env_args"]), look)
+        chosen = find(values, info, partial(random_play, values, info), look)
     except Exception as error:
         look()  # a batch system signals all processes of a job: workers may be gone first
         if lacks_memory(error):

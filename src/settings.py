@@ -27,15 +27,6 @@ T = TypeVar("T")
 SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners"}
 #: methods without which a class cannot be one of its kind
 METHODS = {"learner": ("train", "state_dict", "load_state_dict"), "runner": ("run", "test", "close")}
-#: dataclasses that every run reads: part -> "module:class"
-ALWAYS = {
-    "run": ".training.loop:RunConfig",
-    "evaluation": ".evaluation.command:EvaluationConfig",
-    "logging": ".storage.log:LoggingConfig",
-    "trackers": ".storage.trackers:TrackersConfig",
-}
-#: dataclasses that a value of a key that is read adds: (key, value) -> (part, "module:class")
-WITH_VALUE = {("sharing", "selective"): ("selective", ".controllers.seps:SelectiveConfig")}
 #: keys read here, with their meaning
 OWN = {
     "name": (
@@ -103,6 +94,7 @@ class Settings:
         source: dotted key -> where its value came from: ``default.yaml``, ``envs/x.yaml``, ``command line`` ...
         notices: sentences about keys that have no effect, for the user's eyes.
         parts: the dataclasses that are read, by the key that selected them (``run``, ``logging``, ``learner`` ...).
+        added: those of them that the value of a key has added.
         runner, mac, agent, learner: the selected classes.
     """
 
@@ -110,6 +102,7 @@ class Settings:
     source: dict[str, str]
     notices: tuple[str, ...]
     parts: dict[str, type] = field(repr=False)
+    added: tuple[str, ...] = ()
     runner: Any = None
     mac: Any = None
     agent: Any = None
@@ -125,8 +118,7 @@ class Settings:
         Raises:
             UserError: from the classmethod ``check(values, info)`` of one of them.
         """
-        added = [self.parts[part] for part, _ in WITH_VALUE.values() if part in self.parts]
-        for cls in (self.learner, self.mac, self.runner, *added):
+        for cls in (self.learner, self.mac, self.runner, *(self.parts[name] for name in self.added)):
             check = getattr(cls, "check", None)
             if check is not None:
                 check(self.values, info)
@@ -268,25 +260,30 @@ def _own(values: dict[str, Any]) -> set[str]:
     return derived
 
 
-def resolve(request: Request) -> Settings:
+def resolve(request: Request, always: Mapping[str, str], with_value: Mapping[tuple[str, str], str]) -> Settings:
     """Merge and check everything that can be checked before the environment is built.
+
+    Args:
+        request: what was asked for.
+        always: the dataclasses that every run reads, part -> ``".module:Class"``.
+        with_value: those that a value of a key adds, (key, value) -> ``".module:Class"``; named by it.
 
     Raises:
         UserError: whatever is wrong with the request, in one sentence.
     """
-    from .envs.vector.base import check_env_args
+    from .envs.build import check_env_args
 
     found = collect(request)
     values, origin = merge(found)
     derived = _own(values)
     classes = _select(values)
-    parts = {name: _import(target) for name, target in ALWAYS.items()}
+    parts = {name: _import(target) for name, target in always.items()}
     parts |= {name: cls.Config for name, cls in classes.items()}
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
-    for (name, value), (part, target) in WITH_VALUE.items():
-        if name in read and values.get(name) == value:
-            parts[part] = _import(target)
-            read |= {f.name: parts[part] for f in dataclasses.fields(parts[part])}
+    added = {v: target for (name, v), target in with_value.items() if name in read and values.get(name) == v}
+    for name, target in added.items():
+        parts[name] = _import(target)
+        read |= {f.name: parts[name] for f in dataclasses.fields(parts[name])}
     _check_names(values, origin, _known(found, read))
     for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.")]:
         inner = name.partition(".")[2]
@@ -298,4 +295,4 @@ def resolve(request: Request) -> Settings:
     notices = _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
     _check_returns(values, origin)
     source = {k: "worked out" if k in derived or k not in origin else origin[k].name for k, _ in leaves(values)}
-    return Settings(values, source, tuple(notices), parts, **classes)
+    return Settings(values, source, tuple(notices), parts, tuple(added), **classes)

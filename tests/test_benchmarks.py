@@ -108,7 +108,7 @@ def test_our_side_of_every_cell_is_a_configuration_that_is_accepted() -> None:
     """A key that is renamed, or no longer read, must not be found out in the middle of an hour's measurement."""
     from peers.cells import cells
 
-    from oamarl.settings import resolve
+    from oamarl.parts import resolve
     from oamarl.utils.schema.command_line import parse
 
     seen = [resolve(parse(s.spec["words"])[0]) for c in cells() for s in c.sides if s.program == "oamarl"]

@@ -171,7 +171,7 @@ def test_script_is_its_own_package_also_in_spawned_workers(tmp_path, isolated):
     (src / "utils").mkdir()
     shutil.copy(SRC / "main.py", src)
     for name in ("errors", "waiting"):
-        shutil.copy(SRC / f"utils/{name}.py", src / "components")
+        shutil.copy(SRC / f"utils/{name}.py", src / "utils")
     (src / "utils/__init__.py").write_text("")
     (src / "__init__.py").write_text("__version__ = '0'\n")
     (src / "work.py").write_text(WORK)

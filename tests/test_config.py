@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oamarl import settings as settings_module
-from oamarl.settings import Settings, resolve
+from oamarl.parts import resolve
+from oamarl.settings import Settings
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema import layers, vocabulary, yamls
 from oamarl.utils.schema.command_line import Request, parse

@@ -14,7 +14,7 @@ import pytest
 
 from oamarl.main import main
 from oamarl.settings import learned
-from oamarl.tools.sweep.command.file import load as read_sweep
+from oamarl.tools.sweep.file import load as read_sweep
 
 from conftest import PATIENCE
 

@@ -14,16 +14,16 @@ import torch
 
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
-from oamarl.envs.vector.base import make_vec
-from oamarl.evaluation.play.team import load
+from oamarl.envs.vector.make import make_vec
+from oamarl.evaluation.team import load
 from oamarl.main import main
 from oamarl.modules.kernels import compiled
+from oamarl.parts import resolve
 from oamarl.run import RunConfig, Training, build
-from oamarl.settings import resolve
 from oamarl.storage import checkpoints
 from oamarl.storage.log import RunLog
 from oamarl.storage.records import read_metrics
-from oamarl.training.loop.resume import MAY_DIFFER, check_same
+from oamarl.training.resume import MAY_DIFFER, check_same
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import parse
 

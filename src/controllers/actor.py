@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..envs.base import EnvInfo
 from ..modules.kernels.numpy_policy import Form, Inference
 
-if TYPE_CHECKING:
-    from .basic_mac import BasicMAC
+
+class Policies(Protocol):
+    """What acting needs of a controller, as :class:`~oamarl.controllers.basic_mac.BasicMAC` has it."""
+
+    info: EnvInfo
+    config: Any
+    network: Any
+    normaliser: Any
+    n_networks: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+
+    def thetas(self) -> Tensor:
+        """Return the networks' parameters [K, P]."""
+
+    def with_extras(self, obs: Tensor, last_actions: Tensor | None) -> Tensor:
+        """Return observations with the last action's one-hot code and the agent's id."""
 
 
 def one_hot(actions: Tensor, n_actions: int, like: Tensor) -> Tensor:
@@ -21,7 +39,7 @@ def one_hot(actions: Tensor, n_actions: int, like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def inference(mac: BasicMAC) -> Inference:
+def inference(mac: Policies) -> Inference:
     """Return the policies of a controller whose network is :class:`~oamarl.modules.agents.rnn.Network` itself.
 
     What does not change from step to step is worked out here: agents' ids only ever add the same rows to the first
@@ -57,7 +75,7 @@ class Actor:
     """
 
     @torch.no_grad()
-    def __init__(self, mac: BasicMAC) -> None:
+    def __init__(self, mac: Policies) -> None:
         self.mac, self.shared = mac, mac.n_networks == 1
         layers = {name: x.detach() for name, x in mac.network.layers(mac.thetas()).items()}
         self.w = {name: x[0] for name, x in layers.items()} if self.shared else layers

@@ -16,16 +16,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..components import clusters
+from ..components.batch import Batch
 from ..components.generators import generator
 from ..envs.base import EnvInfo
 from ..modules.seps import FitOptions, Latents, Transitions, fit
-from ..runners.episode import EpisodeConfig
-from ..runners.random_play import RandomRunner
 from ..utils.errors import UserError
 from ..utils.schema.keys import key, read
 
@@ -163,12 +162,39 @@ class Selection:
         return found
 
 
-def find(values: Mapping[str, Any], info: EnvInfo, look: Callable[[], None] = lambda: None) -> Selection:
+class RandomPlay(Protocol):
+    """Batches of random play, as :class:`~oamarl.runners.random_play.RandomRunner` collects them.
+
+    | field | meaning |
+    |---|---|
+    | t_env, agent_steps | environment steps and steps of single agents so far |
+    | time_env, time_act | seconds in the environments and in acting |
+    """
+
+    t_env: int
+    agent_steps: int
+    time_env: float
+    time_act: float
+
+    def batch(self) -> Batch:
+        """Collect one episode from each slot."""
+
+    def close(self) -> None:
+        """Release environments and workers."""
+
+
+def find(
+    values: Mapping[str, Any],
+    info: EnvInfo,
+    play: Callable[[], RandomPlay],
+    look: Callable[[], None] = lambda: None,
+) -> Selection:
     """Find out which agents share a network; the same for the same seed, whoever steps the environments.
 
     Args:
         values: the run's configuration.
         info: the environment's sizes.
+        play: starts random play; not called where nothing has to be played.
         look: called now and then, to raise where the work is to end early.
 
     Raises:
@@ -178,7 +204,7 @@ def find(values: Mapping[str, Any], info: EnvInfo, look: Callable[[], None] = la
     if known is not None:
         return Selection(known)
     config, seed = read(SelectiveConfig, values), values["seed"]
-    runner = RandomRunner(read(EpisodeConfig, values), values["env"], values["env_args"], info, seed)
+    runner = play()
     try:
         parts = []
         while runner.t_env < config.seps_steps:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from ..controllers.basic_mac import MACConfig
-from ..envs.build import factory
+from ..envs.build import factory, make_info
 from ..envs.build import notices as env_notices
-from ..envs.vector.base import VecConfig, make_info
+from ..envs.vector.base import VecConfig
 from ..settings import Settings
 from ..storage import checkpoints, sacred_run, snapshots
 from ..storage.log import RunLog

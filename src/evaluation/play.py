@@ -20,7 +20,8 @@ from ..components.generators import generator
 from ..components.seeding import episode_seed
 from ..envs.base import EnvInfo
 from ..envs.rendering import Watched
-from ..envs.vector.base import VecConfig, VecEnv, make_vec
+from ..envs.vector.base import VecConfig, VecEnv
+from ..envs.vector.make import make_vec
 from ..runners.episodes import Episodes, told
 from ..storage.provenance import command_line, versions
 from ..storage.run_files import write_json

@@ -135,13 +135,13 @@ class PolicyLearner:
         return Samples.make(batch, self.mac.inputs(batch), targets.advantage, self.mac.recurrent), targets
 
     def halves(self, n: int, rows: int = 1) -> list[slice]:
-        """The sides (:func:`~oamarl.components.parallel.halves`) of ``n`` entries with ``rows`` rows for the policies."""
+        """The shards (:func:`oamarl.components.parallel.halves`) of ``n`` entries, ``rows`` rows each."""
         return halves(n, rows, self.mac.recurrent, self.device)
 
     def critic_update(
         self, batch: Batch, targets: Targets, scale: float
     ) -> AbstractContextManager[Callable[[], dict[str, float]]]:
-        """Fit the critic beside whatever the caller does meanwhile; see :func:`~oamarl.components.parallel.alongside`."""
+        """Fit the critic in the background, beside what the caller does; see :mod:`oamarl.components.parallel`."""
         return alongside(partial(self.value.update, batch, targets, scale))
 
     def lr_scale(self, t_env: int) -> float:

@@ -18,8 +18,9 @@ from ..components.batch import Batch
 from ..components.seeding import Purpose
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.vector.base import VecConfig, VecEnv, make_vec, usable_cpus
+from ..envs.vector.base import VecConfig, VecEnv, usable_cpus
 from ..envs.vector.episode_store import FINAL, Course, Job, at_layout, ends_layout, store_layout
+from ..envs.vector.make import make_vec
 from ..envs.vector.memory import Layout, nbytes
 from ..modules.kernels.build import library
 from ..utils.errors import UserError

@@ -15,6 +15,7 @@ from ..components.seeding import Purpose
 from ..envs.base import EnvInfo
 from ..modules.kernels.numpy_policy import Form, Inference
 from ..utils.errors import RunError
+from ..utils.schema.keys import read
 from .episode import EpisodeConfig, EpisodeRunner
 
 
@@ -76,3 +77,8 @@ class RandomRunner(EpisodeRunner):
                 f"{fault} (row {fault.row}, step {fault.step}, slot {slot}, episode seed {seed})."
             )
         return batch
+
+
+def random_play(values: Mapping[str, Any], info: EnvInfo) -> RandomRunner:
+    """Return random play in the slots of a run with the configuration ``values``."""
+    return RandomRunner(read(EpisodeConfig, values), values["env"], values["env_args"], info, values["seed"])

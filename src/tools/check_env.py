@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..envs.build import is_native, make_env, notices
+from ..envs.build import check_env_args, is_native, make_env, notices
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
 from ..envs.closing import CLOSE_SECONDS
 from ..envs.notes import about, doubts
 from ..envs.own_random import global_state, seed_global, set_global_state
-from ..envs.vector.base import VecEnv, check_env_args, make_vec
+from ..envs.vector.base import VecEnv
+from ..envs.vector.make import make_vec
 from ..utils import signals
 from ..utils.errors import UserError
 from ..utils.said import KINDS, begin_run

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from ..settings import Settings, resolve
+from ..parts import resolve
+from ..settings import Settings
 from ..utils.schema import yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.layers import leaves

@@ -93,9 +93,9 @@ def checkpoint_of(word: str, which: str) -> Path:
     Raises:
         UserError: there is none.
     """
+    from ..analysis.find_run import find_run
     from ..evaluation.team import find_checkpoint
     from ..settings import results_folder
-    from .showcase.command import find_run
 
     path = Path(word)
     if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
@@ -216,8 +216,7 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..envs.build import notices
-    from ..envs.vector.base import make_info
+    from ..envs.build import make_info, notices
     from ..evaluation.play import evaluate, report, write_report
     from ..evaluation.team import Team, check_names, config_of
     from ..storage import checkpoints

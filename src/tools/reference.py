@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..settings import ALWAYS, OWN, SELECTORS, WITH_VALUE
+from ..parts import ALWAYS, WITH_VALUE
+from ..settings import OWN, SELECTORS
 from ..utils.errors import UserError, one_of
 from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls
@@ -55,7 +56,7 @@ def parts() -> dict[type, list[str]]:
     for target in ALWAYS.values():
         module, _, name = target.partition(":")
         found.setdefault(getattr(importlib.import_module(module, "oamarl"), name), []).append("every run")
-    for (key, value), (_, target) in WITH_VALUE.items():
+    for (key, value), target in WITH_VALUE.items():
         module, _, name = target.partition(":")
         cls = getattr(importlib.import_module(module, "oamarl"), name)
         found.setdefault(cls, []).append(f"every run with {key}={value}")

@@ -23,7 +23,8 @@ import torch
 from ..components.batch import Batch
 from ..components.finite import all_finite, broken_scalars, dump, first_fault
 from ..components.parallel import default_threads, use_threads
-from ..envs.vector.base import EnvError, usable_cpus
+from ..envs.build import EnvError
+from ..envs.vector.base import usable_cpus
 from ..runners.testing import play
 from ..storage import checkpoints
 from ..storage.checkpoints import BEST, FOLDER, MODELS

@@ -8,6 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from oamarl.components.clusters import best_split, davies_bouldin, joined, kmean
 from oamarl.components.generators import generator
 from oamarl.controllers import seps as selective
 from oamarl.envs.base import Arrays, EnvInfo
-from oamarl.envs.vector.base import make_info
+from oamarl.envs.build import make_info
 from oamarl.learners.value import ValueLearner
 from oamarl.main import main
 from oamarl.modules.seps import FitOptions, Transitions, fit
 from oamarl.run import build
 from oamarl.runners.episode import EpisodeConfig
-from oamarl.runners.random_play import RandomRunner
+from oamarl.runners.random_play import RandomRunner, random_play
 from oamarl.storage import checkpoints
 from oamarl.storage.records import read_arrays, read_metrics
 from oamarl.utils.errors import RunError, UserError
@@ -110,7 +111,7 @@ def found(env: str = KINDS, args: dict[str, Any] | None = None, **more: Any) -> 
     asked = settings("seps", env, args, **{"t_max": 10**6, **PLAY, **more}).values
     info = make_info(asked["env"], asked["env_args"])
     selective.SelectiveConfig.check(asked, info)
-    return selective.find(asked, info)
+    return selective.find(asked, info, partial(random_play, asked, info))
 
 
 # -- the Davies-Bouldin index, by hand ------------------------------------------------------------------------------
@@ -636,6 +637,7 @@ def test_a_run_can_be_ended_before_it_trains(at: str, tmp_path: Path) -> None:
         assert "Ended by max_seconds=1e-09 before training began: there is nothing to go on from." in text
         assert json.loads((folder(tmp_path) / "run.json").read_text())["status"] == "INTERRUPTED"
         return
+    kinds = make_info(KINDS, {})
     asked, looked, stop = settings("seps", KINDS, t_max=10**6, **PLAY).values, [0], Stop()
 
     def look() -> None:
@@ -645,4 +647,4 @@ def test_a_run_can_be_ended_before_it_trains(at: str, tmp_path: Path) -> None:
             raise Terminated("enough")
 
     with pytest.raises(Terminated, match="enough"):
-        selective.find(asked, make_info(KINDS, {}), look)
+        selective.find(asked, kinds, partial(random_play, asked, kinds), look)

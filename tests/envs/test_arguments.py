@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from oamarl.envs.base import Arrays
-from oamarl.envs.build import check_env_args, make_env, notices
-from oamarl.envs.gymma.gymnasium.gymnasium import gymma
-from oamarl.envs.vector.base import make_info, make_vec
+from oamarl.envs.build import check_env_args, make_env, make_info, notices
+from oamarl.envs.gymma.gymnasium import gymma
+from oamarl.envs.vector.make import make_vec
 from oamarl.run import run as train
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema import yamls

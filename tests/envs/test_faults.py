@@ -19,10 +19,11 @@ import pytest
 from faulty_envs import Gate, append, size
 
 from oamarl.components.seeding import episode_seed
-from oamarl.envs.build import BUILDING, RESETTING
+from oamarl.envs.build import BUILDING, RESETTING, EnvError
 from oamarl.envs.vector import base as vec
 from oamarl.envs.vector import launch, process
-from oamarl.envs.vector.base import EnvError, SerialVec, make_vec
+from oamarl.envs.vector.base import SerialVec
+from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec
 from oamarl.run import build
 from oamarl.storage.records import read_metrics
@@ -626,7 +627,7 @@ _PARENT = """
 import signal, sys, threading
 sys.path[:] = {path!r}
 import conftest, numpy as np
-from oamarl.envs.vector.base import make_vec
+from oamarl.envs.vector.make import make_vec
 if {turn!r}:
     def turn(number, frame):
         raise KeyboardInterrupt
@@ -658,7 +659,7 @@ ENDS: dict[str, tuple[str, int | None, bool]] = {
 def test_nothing_outlives_the_parent(how: str) -> None:
     then, number, turn = ENDS[how]
     if "hang" in how:
-        then = "from oamarl.envs import launch; launch.CLOSE_SECONDS = 0.3\n" + then
+        then = "from oamarl.envs.vector import launch; launch.CLOSE_SECONDS = 0.3\n" + then
     code = _PARENT.format(path=[str(HELPERS), *sys.path], then=then, turn=turn)
     parent = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -709,7 +710,7 @@ def test_without_waitid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_windows_has_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vec, "_POSIX", False)
+    monkeypatch.setattr("oamarl.envs.vector.make._POSIX", False)
     with pytest.raises(UserError, match="backend=process is not offered on Windows"):
         make_vec("toy_envs:Ragged", {}, 2, backend="process")
     made = make_vec("toy_envs:Ragged", {}, 2, workers=2)
@@ -720,7 +721,7 @@ def test_windows_has_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_few_file_descriptors_is_one_sentence() -> None:
     code = (
         f"import sys; sys.path[:] = {[str(HELPERS), *sys.path]!r}\nimport conftest, resource\n"
-        "from oamarl.envs.vector.base import make_vec\nresource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        "from oamarl.envs.vector.make import make_vec\nresource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
         "try: make_vec('toy_envs:Ragged', {}, 20, backend='process', workers=20)\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from oamarl.envs.base import Arrays
-from oamarl.envs.gymma.gymnasium.gymnasium import _LIFTED, Gymma, gymma
-from oamarl.envs.vector.base import make_info, make_vec
+from oamarl.envs.build import make_info
+from oamarl.envs.gymma.gymnasium import _LIFTED, Gymma, gymma
+from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
 import toy_gym

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_evaluation import Constant, same, stepping
 
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.notes import MOST, Notes, numbers
-from oamarl.envs.vector.base import make_vec
-from oamarl.evaluation.play.play import Plan, evaluate, logged_metrics, report
+from oamarl.envs.vector.make import make_vec
+from oamarl.evaluation.play import Plan, evaluate, logged_metrics, report
 from oamarl.run import RunConfig, Training, build
 from oamarl.runners.episodes import Episodes
 from oamarl.storage.log import RunLog
 from oamarl.tools import check_env
-from oamarl.training.loop.curve import Curve
+from oamarl.training.curve import Curve
 from oamarl.utils import said
 
 import toy_zoo
+from evaluation_tools import Constant, same, stepping
 from run_tools import CPU, settings, train, untimed
 
 TELLING = {"key": "toy_gym:ToyTelling-v0"}

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from oamarl.envs.matrix.matrix.matrix import Matrix, payoff
-from oamarl.envs.vector.base import make_vec
+from oamarl.envs.matrix.matrix import Matrix, payoff
+from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from oamarl.components.seeding import episode_seed
-from oamarl.envs.maze.maze.maps import MAPS, next_cells, read_map, view_table
-from oamarl.envs.maze.maze.maze import Maze
-from oamarl.envs.vector.base import NativeVec, make_vec
+from oamarl.envs.maze.maps import MAPS, next_cells, read_map, view_table
+from oamarl.envs.maze.maze import Maze
+from oamarl.envs.vector.base import NativeVec
+from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
 UP, DOWN, LEFT, RIGHT, NOP = range(5)

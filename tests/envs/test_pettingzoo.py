@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from oamarl.envs.base import Arrays
-from oamarl.envs.gymma.gymnasium.gymnasium import gymma
-from oamarl.envs.gymma.gymnasium.pettingzoo import PettingZoo
-from oamarl.envs.vector.base import make_info, make_vec
+from oamarl.envs.build import make_info
+from oamarl.envs.gymma.gymnasium import gymma
+from oamarl.envs.gymma.pettingzoo import PettingZoo
+from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
 LEAVING = "toy_zoo:Leaving"

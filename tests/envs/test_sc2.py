@@ -22,10 +22,10 @@ import numpy as np
 import pytest
 
 from oamarl.envs.base import Arrays
-from oamarl.envs.build import check_env_args, make_env, make_info
-from oamarl.envs.starcraft.starcraft import sc2v2
-from oamarl.envs.starcraft.starcraft import setup as starcraft_setup
-from oamarl.envs.vector.base import EnvError, make_vec
+from oamarl.envs.build import EnvError, check_env_args, make_env, make_info
+from oamarl.envs.starcraft import sc2v2
+from oamarl.envs.starcraft import setup as starcraft_setup
+from oamarl.envs.vector.make import make_vec
 from oamarl.storage.records import read_metrics
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema import yamls

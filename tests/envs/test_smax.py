@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from oamarl.envs.base import Arrays
-from oamarl.envs.smax.smax.maps import MAPS, MISSING, UNITS, find_map, smax_map
-from oamarl.envs.smax.smax.smax import Smax
-from oamarl.envs.vector.base import make_vec
+from oamarl.envs.smax.maps import MAPS, MISSING, UNITS, find_map, smax_map
+from oamarl.envs.smax.smax import Smax
+from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
 STOP = 4
@@ -57,7 +57,7 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 
 @jaxmarl
 def test_maps_are_jaxmarls_own():
-    from oamarl.envs.smax.smax.jax_start import load
+    from oamarl.envs.smax.jax_start import load
 
     table = load("cpu")[0].smax_env.MAP_NAME_TO_SCENARIO
     assert set(table) <= set(MAPS)
@@ -147,7 +147,7 @@ def test_an_unknown_device_is_refused():
 
 @jaxmarl
 def test_programs_are_kept_in_a_folder_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    from oamarl.envs.smax.smax.jax_start import cache_folder
+    from oamarl.envs.smax.jax_start import cache_folder
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder().parent == tmp_path / "oamarl" / "jax"
@@ -155,7 +155,7 @@ def test_programs_are_kept_in_a_folder_of_the_users(monkeypatch: pytest.MonkeyPa
 
 @jaxmarl
 def test_jaxmarl_is_whole_after_its_smax_alone_was_imported():
-    from oamarl.envs.smax.smax.jax_start import load
+    from oamarl.envs.smax.jax_start import load
 
     load("cpu")
     assert "jaxmarl" not in sys.modules or hasattr(sys.modules["jaxmarl"], "make")
@@ -167,12 +167,12 @@ def test_jaxmarl_is_whole_after_its_smax_alone_was_imported():
 @jaxmarl
 @pytest.mark.parametrize("firmness", [1.0, 0.3])
 def test_the_push_is_jaxmarls(firmness: float):
-    from oamarl.envs.smax.smax.jax_start import load
+    from oamarl.envs.smax.jax_start import load
 
     smax = load("cpu")[0]
     import jax
 
-    from oamarl.envs.smax.smax.push import push
+    from oamarl.envs.smax.push import push
 
     env = smax.SMAX(num_allies=8, num_enemies=9)
     _, state = env.reset(jax.random.PRNGKey(0))
@@ -194,7 +194,7 @@ def test_the_push_is_jaxmarls(firmness: float):
 @pytest.mark.slow
 def test_whole_episodes_are_jaxmarls():
     """Against its own class, step by step: the same keys, the same numbers but for rounding."""
-    from oamarl.envs.smax.smax.jax_start import load
+    from oamarl.envs.smax.jax_start import load
 
     smax = load("cpu")[0]
     import jax

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oamarl.envs.vector.base import EnvError, NativeVec, SerialVec, VecEnv, make_info, make_vec
+from oamarl.envs.build import EnvError, make_info
+from oamarl.envs.vector.base import NativeVec, SerialVec, VecEnv
+from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec
 from oamarl.utils.errors import UserError
 
@@ -223,7 +225,7 @@ _PARENT = """
 import sys, time
 sys.path[:] = {path!r}
 import numpy as np, conftest
-from oamarl.envs.vector.base import make_vec
+from oamarl.envs.vector.make import make_vec
 vec = make_vec("toy_envs:Ragged", {{}}, 4, backend="process", workers=2)
 vec.reset(np.arange(4), np.arange(4))
 print(*[w.process.pid for w in vec._workers], flush=True)

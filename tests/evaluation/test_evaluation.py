@@ -19,46 +19,20 @@ from oamarl import main as program_module
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.build import make_info
 from oamarl.envs.rendering import Watched
-from oamarl.envs.vector.base import VecConfig, make_vec
-from oamarl.evaluation.play.play import Episode, Plan, evaluate, logged_metrics, play, report, statistics
-from oamarl.evaluation.play.statistics import bootstrap_interval, describe
-from oamarl.evaluation.play.team import Memory, Team
+from oamarl.envs.vector.make import make_vec
+from oamarl.evaluation.play import Plan, evaluate, logged_metrics, play, report, statistics
+from oamarl.evaluation.statistics import bootstrap_interval, describe
+from oamarl.evaluation.team import Team
 from oamarl.storage import checkpoints
 from oamarl.utils.errors import UserError
 from oamarl.utils.video import Video, check_target
 
+from evaluation_tools import Constant, same, stepping
 from run_tools import train
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 MIXED, RAGGED = "toy_envs:MixedLength", "toy_envs:Ragged"
 PIL = pytest.importorskip("PIL.Image")
-
-
-class Constant:
-    """A team whose agent i always takes action ``actions[i]``."""
-
-    def __init__(self, env: str, env_args: dict[str, Any], actions: list[int]) -> None:
-        self.info, self.actions = make_info(env, env_args), torch.tensor([actions])
-
-    def begin(self, n: int) -> Memory:
-        return Memory(torch.zeros(n, self.info.n_agents, 1), torch.full((n, self.info.n_agents), -1))
-
-    def decide(self, obs: Any, avail: Any, memory: Memory, uniform: Any) -> torch.Tensor:
-        assert obs.shape[0] == 1
-        return self.actions
-
-
-def stepping(backend: str = "serial", **more: Any) -> VecConfig:
-    values = {"workers": None, "step_timeout": None, "reset_timeout": None, "on_worker_death": "fail"}
-    return VecConfig(backend=backend, **{**values, "worker_affinity": "auto", **more})
-
-
-def same(a: list[Episode], b: list[Episode]) -> None:
-    assert [(e.number, e.seed, e.length, e.terminated) for e in a] == [
-        (e.number, e.seed, e.length, e.terminated) for e in b
-    ]
-    np.testing.assert_array_equal([e.returns for e in a], [e.returns for e in b])
-    np.testing.assert_array_equal([e.metrics for e in a], [e.metrics for e in b])
 
 
 @pytest.fixture(scope="module")
@@ -444,7 +418,7 @@ def test_contradictions_with_evaluate(
 
 
 def test_latest_is_no_evaluation(maze_run: Path, tmp_path: Path) -> None:
-    from oamarl.tools.showcase.command.command import find_run
+    from oamarl.tools.showcase.command import find_run
 
     for k, evaluated in enumerate([False, True]):
         folder = tmp_path / f"sacred/oappo/black_red/{k}"

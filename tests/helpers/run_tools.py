@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from oamarl.components.batch import Batch
+from oamarl.parts import resolve
 from oamarl.run import RunConfig, Training, build
-from oamarl.settings import Settings, resolve
+from oamarl.settings import Settings
 from oamarl.storage import checkpoints
 from oamarl.storage.log import RunLog
 from oamarl.storage.records import read_arrays, read_metrics

@@ -18,7 +18,7 @@ import pytest
 import torch
 from test_docs import blocks
 
-from oamarl.envs.vector.base import make_info
+from oamarl.envs.build import make_info
 from oamarl.learners.on_policy import EntropyConfig, LearnerConfig
 from oamarl.main import main
 from oamarl.modules.agents.rnn import NetworkConfig

@@ -377,7 +377,7 @@ def test_what_cannot_be_shared_is_refused_and_works_without_sharing(overrides: d
 
 
 def test_passes_over_a_batch_are_not_read() -> None:
-    from oamarl.settings import resolve
+    from oamarl.parts import resolve
     from oamarl.utils.schema.command_line import Request
 
     for name in ("epochs", "critic_epochs", "num_minibatches", "value_clip"):
@@ -395,7 +395,7 @@ def test_epymarls_actor_critic_is_read(tmp_path: Path) -> None:
         "learner: actor_critic_learner\nentropy_coef: 0.001\nstandardise_returns: False\nstandardise_rewards: True\n"
         "use_rnn: True\nq_nstep: 5\ncritic_type: ac_critic\nname: theirs\n"
     )
-    from oamarl.settings import resolve
+    from oamarl.parts import resolve
     from oamarl.utils.schema.command_line import Request
 
     asked = resolve(Request(str(path), "matrix", {}))

@@ -214,7 +214,7 @@ def test_without_a_cache_folder_it_is_compiled_for_the_process(tmp_path: Path, m
 
 @needs_compiler
 def test_a_damaged_library_is_compiled_again(fresh: Path) -> None:
-    script = "from oamarl.modules import native; native.library('network')"
+    script = "from oamarl.modules.kernels import build; build.library('network')"
     subprocess.run([sys.executable, "-c", script], check=True)  # another process: this one would remember the file
     (built,) = fresh.iterdir()
     built.write_bytes(b"\x7fELF nonsense")
@@ -223,7 +223,7 @@ def test_a_damaged_library_is_compiled_again(fresh: Path) -> None:
 
 
 def test_it_can_be_turned_off() -> None:
-    script = "from oamarl.modules import compiled; import torch; print(compiled.available(torch.zeros(1), 128))"
+    script = "from oamarl.modules.kernels import compiled; import torch; print(compiled.available(torch.zeros(1), 128))"
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, native.VARIABLE: "0"}, capture_output=True, text=True
     )

@@ -247,7 +247,7 @@ def test_killed_while_saving(tmp_path: Path) -> None:
     """SIGKILL at any moment leaves an intact checkpoint."""
     script = (
         "import sys, torch\n"
-        "from oamarl.components import checkpoints\n"
+        "from oamarl.storage import checkpoints\n"
         "for t in range(1, 10**6):\n"
         "    checkpoints.save(sys.argv[1], t, {'t': t, 'x': torch.full((20000,), t)})\n"
         "    print(t, flush=True)\n"

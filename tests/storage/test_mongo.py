@@ -30,8 +30,8 @@ from oamarl.storage.mongo.document import document, storable
 from oamarl.storage.mongo.fetch import fetch
 from oamarl.storage.records import read_metrics
 from oamarl.storage.series import LIMIT, Series
-from oamarl.tools.runs.command import command as runs
-from oamarl.tools.runs.command import export as runs_export
+from oamarl.tools.runs import command as runs
+from oamarl.tools.runs import export as runs_export
 from oamarl.utils.errors import UserError
 
 from child_signals import usual_signals
@@ -250,7 +250,7 @@ def test_runs_that_do_not_complete(tmp_path: Path, server: MongoServer, how: str
 RUN = f"""
 import sys, time
 from oamarl import experiment
-from oamarl.components import mongo
+from oamarl.storage.mongo import connection as mongo
 from oamarl.storage.sacred_run import execute
 experiment.END_WAIT_INTERRUPTED = {PATIENCE}
 mongo.TIMEOUTS = dict.fromkeys(mongo.TIMEOUTS, {int(1000 * PATIENCE)})

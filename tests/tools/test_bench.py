@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from oamarl.envs.vector import throughput as wandering
-from oamarl.envs.vector.base import make_vec
+from oamarl.envs.vector.make import make_vec
 from oamarl.learners.ppo import PPOLearner
 from oamarl.main import main
-from oamarl.tools.bench.command import command as bench
-from oamarl.tools.bench.command import report as bench_report
-from oamarl.tools.bench.command import standard as bench_standard
-from oamarl.tools.bench.command.measure import PARTS, Slice, measure
+from oamarl.tools.bench import command as bench
+from oamarl.tools.bench import report as bench_report
+from oamarl.tools.bench import standard as bench_standard
+from oamarl.tools.bench.measure import PARTS, Slice, measure
 from oamarl.utils import machine
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import Request, parse

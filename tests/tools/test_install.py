@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from oamarl.main import main
-from oamarl.tools.install.command import command as install
-from oamarl.tools.install.command import downloads
+from oamarl.tools.install import command as install
+from oamarl.tools.install import downloads
 from oamarl.utils.errors import UserError
 
 CONTENT = os.urandom(300_000)

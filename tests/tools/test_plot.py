@@ -350,8 +350,8 @@ def test_pictures_in_every_format(results: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("labels", [2, 9, 25])
 def test_nothing_covers_anything(labels: int) -> None:
-    from oamarl.tools.plot.command.figures import curves_figure
-    from oamarl.tools.plot.command.style import look, styles
+    from oamarl.tools.plot.figures import curves_figure
+    from oamarl.tools.plot.style import look, styles
 
     x = np.linspace(0, 2e6, 50)
     names = [f"method_{k}, reuse_mode=weights" for k in range(labels)]
@@ -409,8 +409,8 @@ def test_damaged_folders_are_read_as_far_as_that_goes(tmp_path: Path, capsys: py
 
 
 def test_a_sweep_file_means_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from oamarl.tools.plot.command.data import select as choose
-    from oamarl.tools.sweep.command.file import load
+    from oamarl.tools.plot.data import select as choose
+    from oamarl.tools.sweep.file import load
 
     file = tmp_path / "s.yaml"
     file.write_text(

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oamarl.envs.maze.maze.maze import Maze
+from oamarl.envs.maze.maze import Maze
 from oamarl.storage.log import RunLog
-from oamarl.tools.showcase.command import command as showcase
-from oamarl.tools.showcase.command.picture import draw, moments
+from oamarl.tools.showcase import command as showcase
+from oamarl.tools.showcase.picture import draw, moments
 from oamarl.utils.errors import UserError
 
 

@@ -13,12 +13,12 @@ import pytest
 from oamarl.main import main
 from oamarl.settings import learned, results_folder
 from oamarl.storage import curve_files
-from oamarl.tools.sweep.command import command as command
-from oamarl.tools.sweep.command.attempt import Attempt, Order, Outcome
-from oamarl.tools.sweep.command.drive import Cells, Drive, How, refuse_other
-from oamarl.tools.sweep.command.file import SHIPPED, Cell, _curves, load
-from oamarl.tools.sweep.command.pools import Local, reach
-from oamarl.tools.sweep.command.view import View, summary
+from oamarl.tools.sweep import command as command
+from oamarl.tools.sweep.attempt import Attempt, Order, Outcome
+from oamarl.tools.sweep.drive import Cells, Drive, How, refuse_other
+from oamarl.tools.sweep.file import SHIPPED, Cell, _curves, load
+from oamarl.tools.sweep.pools import Local, reach
+from oamarl.tools.sweep.view import View, summary
 from oamarl.utils.errors import UserError
 
 TWO = "algorithms: [ippo, oappo]\nenvironments: [maze]\n"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from oamarl.storage.run_files import read_json
-from oamarl.tools.sweep.command.attempt import status
+from oamarl.tools.sweep.attempt import status
 
 from child_signals import usual_signals
 from conftest import PATIENCE

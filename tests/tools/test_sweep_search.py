@@ -11,11 +11,11 @@ import pytest
 
 from oamarl.main import main
 from oamarl.storage.records import metrics_line
-from oamarl.tools.sweep.command.attempt import Order, Outcome
-from oamarl.tools.sweep.command.drive import Drive, How
-from oamarl.tools.sweep.command.file import load
-from oamarl.tools.sweep.command.search import Searches
-from oamarl.tools.sweep.command.view import State, View
+from oamarl.tools.sweep.attempt import Order, Outcome
+from oamarl.tools.sweep.drive import Drive, How
+from oamarl.tools.sweep.file import load
+from oamarl.tools.sweep.search import Searches
+from oamarl.tools.sweep.view import State, View
 from oamarl.utils.errors import UserError
 
 pytest.importorskip("optuna", reason="optuna is not installed: pip install 'oamarl[optuna]'")

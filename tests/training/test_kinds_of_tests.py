@@ -18,7 +18,7 @@ from oamarl.runners.testing import play
 from oamarl.storage import checkpoints, curve_files
 from oamarl.storage.records import parse_metrics, read_metrics
 from oamarl.storage.tested_actions import GREEDILY, SAMPLED, actions, measure, misnamed, named, run_records
-from oamarl.training.loop.loop import RunConfig
+from oamarl.training.loop import RunConfig
 
 from many_runs import CONFIG, make_curve_file, make_epymarl_run, make_run
 from run_tools import CPU, settings, train
@@ -203,7 +203,7 @@ def test_an_older_curve_file_is_read_under_the_names_of_now(tmp_path: Path) -> N
 def test_an_older_search_is_compared_by_the_names_of_now(
     mark: dict[str, str], command: str, metric: str, now: str
 ) -> None:
-    from oamarl.tools.sweep.command.search import _with_names_of_now
+    from oamarl.tools.sweep.search import _with_names_of_now
 
     record = {"space": [{"lr": {}}, [metric, "maximize"], [command]], **mark}
     assert _with_names_of_now(record) == [{"lr": {}}, [now, "maximize"], [command]]
@@ -246,8 +246,8 @@ def test_a_metric_of_the_other_kind_is_named(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize(("metric", "how"), [(GREEDY_NAME, GREEDILY), (NAME, SAMPLED), ("return_mean", SAMPLED)])
 def test_axes_and_pages_say_which(metric: str, how: str, tmp_path: Path) -> None:
-    from oamarl.tools.plot.command import data as plot_data
-    from oamarl.tools.plot.command.figures import curves_figure
+    from oamarl.tools.plot import data as plot_data
+    from oamarl.tools.plot.figures import curves_figure
 
     with_tests(make_run(tmp_path, "mappo", 1, float), test_return_mean=1, test_greedy_return_mean=2)
     selection = plot_data.select([str(tmp_path)], [], [], metric)

@@ -13,7 +13,8 @@ import pytest
 
 from oamarl import envs
 from oamarl.main import main
-from oamarl.settings import Settings, resolve
+from oamarl.parts import resolve
+from oamarl.settings import Settings
 from oamarl.storage.records import read_metrics
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema import plugins

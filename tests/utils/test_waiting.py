@@ -20,12 +20,13 @@ import pytest
 from faulty_envs import Helper, Leaver, endless
 
 from oamarl.envs import closing
+from oamarl.envs.build import make_info
 from oamarl.envs.vector import guard, launch
-from oamarl.envs.vector.base import make_info, make_vec
+from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec
 from oamarl.main import main
 from oamarl.storage import trackers
-from oamarl.tools.sweep.command import ready as sweep_ready
+from oamarl.tools.sweep import ready as sweep_ready
 from oamarl.utils import waiting
 from oamarl.utils.signals import Stop
 from oamarl.utils.waiting import TimeUp, within
@@ -271,7 +272,7 @@ _PARENT = """
 import os, sys, time
 sys.path[:] = {path!r}
 import conftest, numpy as np
-from oamarl.envs.vector.base import make_vec
+from oamarl.envs.vector.make import make_vec
 vec = make_vec("faulty_envs:Gamer", {{}}, 2, backend="process", workers=2)
 vec.reset(np.arange(2), np.arange(2))
 copy = os.fork()
@@ -307,7 +308,7 @@ _END = """
 import sys
 sys.path[:] = {path!r}
 import conftest, ctypes, multiprocessing, os, threading, time
-from oamarl.components import waiting
+from oamarl.utils import waiting
 waiting.LEAVE_SECONDS = waiting.FORK_SECONDS = 0.5
 class Deaf:
     def __del__(self):

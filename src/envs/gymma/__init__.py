@@ -1,5 +1,5 @@
 """Environments of other packages, by EPyMARL's name: Gymnasium ids and PettingZoo."""
 
-from .gymnasium import gymma
+from .gymnasium import gymma, notices
 
-__all__ = ["gymma"]
+__all__ = ["gymma", "notices"]

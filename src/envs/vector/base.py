@@ -19,10 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.errors import UserError, nearest, one_of
 from ...utils.schema.keys import key
 from ..base import Arrays, BatchedEnv, EnvInfo
-from ..build import EnvError, check_env_args, constructor_args, factory, is_native, make_info, sound
 from ..closing import close_all, only_here
 from ..notes import Notes
 from .episode_store import Course, Job
@@ -32,14 +30,9 @@ from .slots import Slots
 from .throughput import wander
 from .watch import Watch
 
-__all__ = ["BACKENDS", "EnvError", "VecConfig", "VecEnv", "check_env_args", "make_info", "make_vec"]
-
 BACKENDS = ("auto", "serial", "process", "native")
 ON_DEATH = ("fail", "restart")
 AFFINITIES = ("auto", "none")
-
-#: Workers need POSIX pipes, signals and sessions.
-_POSIX = os.name == "posix"
 
 
 @dataclass(frozen=True)
@@ -149,8 +142,8 @@ class VecEnv(ABC):
     def play(self, course: Course, job: Job, act: Policies) -> None:
         """Play ``job`` in all slots with the policies ``act``, and write it down in ``course``.
 
-        The course's arrays come from :meth:`room`. An :class:`~oamarl.modules.kernels.numpy_policy.Inference` acts where the
-        slots are; anything else acts in this process.
+        The course's arrays come from :meth:`room`. A numpy policy (:mod:`oamarl.modules.kernels.numpy_policy`) acts
+        where the slots are; anything else acts in this process.
 
         Raises:
             UserError, EnvError: as :meth:`step`.
@@ -232,65 +225,3 @@ def usable_cores() -> list[int]:
 def usable_cpus() -> int:
     """Return how many processor cores this process may use."""
     return len(usable_cores()) or os.cpu_count() or 1
-
-
-def make_vec(
-    env: str,
-    env_args: Mapping[str, Any],
-    n_slots: int,
-    *,
-    backend: str = "auto",
-    workers: int | None = None,
-    step_timeout: float | None = None,
-    reset_timeout: float | None = None,
-    on_worker_death: str = "fail",
-    worker_affinity: str = "auto",
-) -> VecEnv:
-    """Build ``n_slots`` slots of an environment; results are equal, bit for bit, for any backend and worker count.
-
-    Args:
-        env: name in the registry, or ``package.module:Class``.
-        env_args: arguments of the environment.
-        n_slots: B.
-        backend: ``serial``, ``process``, ``native``, or ``auto``: native where the environment is, else process
-            where more than one worker makes sense, else serial.
-        workers: processes of the `process` backend; None: one a usable core; never more than slots.
-        step_timeout, reset_timeout: seconds that one environment may take in a worker; None: no limit.
-        on_worker_death: ``fail`` raises when a worker dies, hangs or raises; ``restart`` starts it again and marks its
-            slots in ``VecEnv.lost``.
-        worker_affinity: ``auto`` keeps each worker on one core, where there are as many workers as usable cores;
-            ``none`` leaves that to the system.
-
-    Raises:
-        UserError: unknown environment, backend or argument, or something missing that the environment needs.
-        EnvError: a worker died or hung while it built its environments.
-    """
-    if backend not in BACKENDS:
-        raise UserError(f"backend={backend!r} is not known: use {one_of(BACKENDS)}{nearest(backend, BACKENDS)}")
-    if on_worker_death not in ON_DEATH:
-        near = nearest(on_worker_death, ON_DEATH)
-        raise UserError(f"on_worker_death={on_worker_death!r} is not known: use {one_of(ON_DEATH)}{near}")
-    if n_slots < 1 or (workers is not None and workers < 1):
-        raise UserError(f"{n_slots} environments with {workers} workers cannot be: at least 1 of each is needed.")
-    if backend == "native" and not is_native(env):
-        raise UserError(f"backend=native is not offered by environment '{env}': use auto, serial or process.")
-    if backend == "process" and not _POSIX:
-        raise UserError("backend=process is not offered on Windows: use backend=serial, or Linux (WSL 2).")
-    if backend == "native" or (backend == "auto" and is_native(env)):
-        batched = factory(env)(n_slots=n_slots, **constructor_args(env, env_args))
-        sound(batched.info, env)
-        return NativeVec(batched, n_slots)
-    info = make_info(env, env_args)
-    count = min(n_slots, usable_cpus() if workers is None else workers)
-    if backend == "process" or (backend == "auto" and count > 1 and _POSIX):
-        from .process import ProcessVec
-
-        limits = {"step_timeout": step_timeout, "reset_timeout": reset_timeout}
-        try:
-            return ProcessVec(
-                env, env_args, info, n_slots, count, **limits, restart=on_worker_death == "restart",
-                pin=worker_affinity == "auto",
-            )  # fmt: skip
-        except OSError as exc:
-            raise UserError(f"{count} environment workers cannot be started here: {exc.strerror or exc}.") from exc
-    return SerialVec(env, env_args, info, n_slots)

@@ -6,17 +6,15 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...utils.errors import RunError, UserError
-from ...utils.schema import yamls
 from ...utils.schema.command_line import Request, parse
-from ...utils.schema.layers import leaves
+from .request import Options, name_of, settings_of, words_of
 
 if TYPE_CHECKING:
-    from ...settings import Settings
+    pass
 
 USAGE = """\
 usage: oamarl bench --config=ALGORITHM --env-config=ENVIRONMENT [options] [with KEY=VALUE ...]
@@ -33,16 +31,6 @@ machine. The words are those of `oamarl train`; tests are off, and nothing is ke
   --compare FILE   ratios to an earlier result of --json"""
 
 FLAGS = ("--seconds", "--rounds", "--json", "--compare")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the flags say."""
-
-    seconds: float = 20.0
-    rounds: int = 5
-    json: str | None = None
-    compare: Path | None = None
 
 
 def _number(flag: str, text: str, kind: type, low: float) -> Any:
@@ -80,40 +68,6 @@ def options_of(argv: Sequence[str]) -> tuple[Options, list[str]]:
         given.get("--json"),
         Path(given["--compare"]) if "--compare" in given else None,
     ), rest
-
-
-def words_of(request: Request) -> list[str]:
-    """Return the words that :func:`~oamarl.utils.schema.command_line.parse` reads as ``request``."""
-    flags = {"--config": request.config, "--env-config": request.env_config}
-    return [
-        *(f"{k}={v}" for k, v in flags.items() if v),
-        "with",
-        *(f"{k}={yamls.inline(v)}" for k, v in leaves(request.overrides)),
-    ]
-
-
-def settings_of(request: Request) -> Settings:
-    """Return the settings to measure; a run without a seed gets a fixed one.
-
-    Raises:
-        UserError: a mistake in the configuration, or keys that have no place in a measurement.
-    """
-    from ...settings import resolve
-
-    settings = resolve(Request(request.config, request.env_config, {"seed": 1, **request.overrides}))
-    for name in ("checkpoint_path", "load_step", "init_from", "evaluate", "render"):
-        if settings.values.get(name):
-            raise UserError(f"`oamarl bench` measures a new run: leave {name} out.")
-    return settings
-
-
-def name_of(settings: Settings, request: Request) -> str:
-    """Return what a case is called: the algorithm, the task, and what else was set."""
-    args = settings.values["env_args"]
-    task = args.get("map_name") or args.get("key") or settings.values["env"]
-    own = (f"env_args.{n}" for n in ("key", "map_name"))
-    more = [f"{k}={yamls.inline(v)}" for k, v in leaves(request.overrides) if k not in (*own, "seed")]
-    return " ".join([settings.values["name"], str(task), *more])
 
 
 def measure_one(request: Request, options: Options, folder: Path) -> dict[str, Any]:

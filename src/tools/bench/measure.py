@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from ...envs.vector.base import VecEnv, make_vec
+from ...envs.vector.base import VecEnv
+from ...envs.vector.make import make_vec
 from ...run import build, set_up
 from ...settings import Settings
 from ...storage.log import RunLog

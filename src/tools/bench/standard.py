@@ -12,7 +12,7 @@ from typing import Any
 
 from ...utils.errors import RunError, UserError
 from ...utils.schema.command_line import Request, parse
-from .command import Options, settings_of, words_of
+from .request import Options, settings_of, words_of
 
 _LBF = {
     "env_args": {"key": "lbforaging:Foraging-8x8-2p-3f-v3", "time_limit": 50},

@@ -87,9 +87,9 @@ def main(argv: list[str]) -> int:
 
 
 def _to_mongo(words: list[str], where: mongo.Address, db: Any) -> None:
+    from ...analysis.find_run import find_run
     from ...settings import results_folder
     from ...storage.mongo.delivery import Delivery, Moved
-    from ..showcase.command import find_run
 
     folders = [find_run(word, Path(results_folder(None))) for word in words]  # all of them are there, or none is sent
     for folder in folders:

@@ -47,7 +47,7 @@ def one(word: str) -> Run:
     Raises:
         UserError: there is none, or more than one.
     """
-    from ..showcase.command import find_run
+    from ...analysis.find_run import find_run
 
     if word == "latest":
         word = str(find_run(word, results()))

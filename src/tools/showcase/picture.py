@@ -19,7 +19,7 @@ from ...utils.errors import UserError
 
 if TYPE_CHECKING:
     from ...envs.maze.maze import Maze
-    from .command import Story
+    from .story import Story
 
 MOMENTS = 5
 #: the agents' own colours, dark enough on white; told apart without colour by style and label

@@ -178,7 +178,8 @@ def resolved(group: str, seed: int, flags: Sequence[str], values: Mapping[str, A
     Raises:
         UserError: what is wrong with it, and in which cell.
     """
-    from ...settings import learned, resolve
+    from ...parts import resolve
+    from ...settings import learned
     from ...storage.sacred_run import run_parent
 
     words = (*flags, "with", f"seed={seed}", *(f"{k}={yamls.inline(v)}" for k, v in values.items()))

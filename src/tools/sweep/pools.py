@@ -109,7 +109,7 @@ def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
             entry = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(entry)
             entry.as_package()
-        from oamarl.tools.sweep.command.attempt import TICK, Attempt, Order
+        from oamarl.tools.sweep.attempt import TICK, Attempt, Order
 
         attempt = Attempt(Order(**order))
         outcome = None

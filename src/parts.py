@@ -1,0 +1,25 @@
+"""The dataclasses that every run reads, handed to :mod:`oamarl.settings`: the way from a request to its settings."""
+
+from __future__ import annotations
+
+from . import settings
+from .utils.schema.command_line import Request
+
+#: dataclasses that every run reads: part -> ".module:Class"
+ALWAYS = {
+    "run": ".training.loop:RunConfig",
+    "evaluation": ".evaluation.command:EvaluationConfig",
+    "logging": ".storage.log:LoggingConfig",
+    "trackers": ".storage.trackers:TrackersConfig",
+}
+#: dataclasses that a value of a key adds: (key, value) -> ".module:Class"
+WITH_VALUE = {("sharing", "selective"): ".controllers.seps:SelectiveConfig"}
+
+
+def resolve(request: Request) -> settings.Settings:
+    """Return the settings of a request: see :func:`oamarl.parts.resolve`.
+
+    Raises:
+        UserError: whatever is wrong with the request, in one sentence.
+    """
+    return settings.resolve(request, ALWAYS, WITH_VALUE)

@@ -1,0 +1,55 @@
+"""Modules under the names that they had in 0.1: they work until 0.3, with a warning."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+import types
+import warnings
+from collections.abc import Sequence
+
+#: name in 0.1 -> name now, both below the package
+MOVED = {
+    "components.config": "utils.schema.keys",
+    "components.errors": "utils.errors",
+    "envs.vec": "envs.vector.make",
+    "learners.policy": "learners.on_policy",
+    "team": "evaluation.team",
+}
+
+
+class _Finder:
+    """Finds what other finders do not: modules by their old names, with the names of the module that has them now."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, inner = name.partition(".")
+        if package != __package__.partition(".")[0] or inner not in MOVED:
+            return None
+        now = f"{package}.{MOVED[inner]}"
+        return importlib.machinery.ModuleSpec(name, _Loader(), origin=now)  # type: ignore[arg-type]
+
+
+class _Loader:
+    @staticmethod
+    def create_module(spec: importlib.machinery.ModuleSpec) -> None:
+        """Take an ordinary module."""
+
+    @staticmethod
+    def exec_module(module: types.ModuleType) -> None:
+        assert module.__spec__ is not None
+        assert module.__spec__.origin is not None
+        now = importlib.import_module(module.__spec__.origin)
+        warnings.warn(
+            f"{module.__name__} is {now.__name__} now; the old name goes with oamarl 0.3.", FutureWarning, stacklevel=2
+        )
+        module.__dict__.update({k: v for k, v in vars(now).items() if not k.startswith("__")})
+
+
+def install() -> None:
+    """Let the old names be imported; calling it again does nothing."""
+    if not any(finder is _Finder for finder in sys.meta_path):
+        sys.meta_path.append(_Finder)

@@ -1,0 +1,32 @@
+"""Packages written against 0.1 find its modules, with a warning."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+from oamarl.utils.moved import MOVED
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_name_gives_the_same_objects(old: str) -> None:
+    sys.modules.pop(f"oamarl.{old}", None)
+    with pytest.warns(FutureWarning, match=f"oamarl.{old} is oamarl.{MOVED[old]} now"):
+        module = importlib.import_module(f"oamarl.{old}")
+    now = importlib.import_module(f"oamarl.{MOVED[old]}")
+    own = [n for n, x in vars(now).items() if getattr(x, "__module__", "") == now.__name__ and not n.startswith("_")]
+    assert own
+    assert all(getattr(module, name) is getattr(now, name) for name in own)
+
+
+def test_no_old_name_hides_a_module_of_today() -> None:
+    import test_floors
+
+    assert not set(MOVED) & set(test_floors.MODULES)
+
+
+def test_other_names_are_still_unknown() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"oamarl\.components\.nothing"):
+        importlib.import_module("oamarl.components.nothing")

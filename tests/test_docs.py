@@ -1,12 +1,10 @@
-"""What the documents tell a user to type works as it stands there."""
+"""What the documents show is what the examples and the results say; that it runs is `test_docs_run.py`'s."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ from oamarl.main import main
 from oamarl.settings import learned
 from oamarl.tools.sweep.file import load as read_sweep
 
-from conftest import PATIENCE
-
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = (ROOT / "docs" / "adding-an-algorithm.md").read_text(encoding="utf-8")
 
@@ -25,34 +21,6 @@ GUIDE = (ROOT / "docs" / "adding-an-algorithm.md").read_text(encoding="utf-8")
 def blocks(language: str, text: str = GUIDE) -> list[str]:
     """The code blocks of one language in a guide, in order."""
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
-def train(main: Path, config: str, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    words = [f"--config={config}", "--env-config=maze", "with", "seed=1", "t_max=1280", "test_nepisode=2"]
-    return subprocess.run(
-        [sys.executable, str(main), *words, f"local_results_path={folder / 'results'}", *overrides],
-        capture_output=True, text=True, cwd=folder, timeout=PATIENCE,
-    )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_variant_by_yaml_alone(tmp_path: Path) -> None:
-    (tmp_path / "mappo_grouped.yaml").write_text(blocks("yaml")[0])
-    done = train(ROOT / "src" / "main.py", "./mappo_grouped.yaml", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "results/sacred/mappo_grouped/black_red/1/metrics.jsonl").is_file()
-
-
-@pytest.mark.slow
-def test_the_worked_example_of_a_learner(tmp_path: Path) -> None:
-    """A learner beside the YAML that names it, in the current folder."""
-    (tmp_path / "kl_ppo.py").write_text(blocks("python")[0])
-    (tmp_path / "mappo_kl.yaml").write_text(blocks("yaml")[1])
-    done = train(ROOT / "src" / "main.py", "./mappo_kl.yaml", tmp_path, "kl_coef=0.5")
-    assert done.returncode == 0, done.stderr
-    metrics = (tmp_path / "results/sacred/mappo_kl/black_red/1/metrics.jsonl").read_text()
-    assert '"kl":' in metrics
-    assert '"explained_variance":' in metrics
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 import pytest
-from printed import FILES, PAGES, SHELL, Block, Shell, bare, blocks, open_shell
 
 from conftest import ROOT
+from printed import FILES, PAGES, SHELL, Block, Shell, bare, blocks, open_shell
 
 #: (page, language, number of the block) -> the file that the page says it is
 STORED = {

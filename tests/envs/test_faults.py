@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty_envs import Gate, append, size
 
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.build import BUILDING, RESETTING, EnvError
@@ -32,6 +31,7 @@ from oamarl.utils.said import begin_run
 
 from child_signals import usual_signals
 from conftest import PATIENCE, Program
+from faulty_envs import Gate, append, size
 from run_tools import CPU, assert_same, assert_same_batch, settings
 
 HELPERS = Path(__file__).parents[1] / "helpers"

@@ -152,5 +152,6 @@ def open_shell(folder: Path) -> Shell:
     (site / "oamarl").symlink_to(copy / "src")  # before the checkout that the environment was made for
     shutil.copy2(ROOT / "tests" / "helpers" / "short_runs" / "sitecustomize.py", site)
     env = {k: v for k, v in os.environ.items() if k not in ("MONGO_URL", "SC2PATH", "RAY_ADDRESS", "VIRTUAL_ENV")}
+    env["JAX_COMPILATION_CACHE_DIR"] = str(folder.parent / "jax")  # two pages play the same map
     env |= {"PATH": f"{copy / '.venv/bin'}:{env['PATH']}", "PYTHONPATH": str(site), "HOME": str(home)}
     return Shell(copy, env | {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))})

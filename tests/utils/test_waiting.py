@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty_envs import Helper, Leaver, endless
 
 from oamarl.envs import closing
 from oamarl.envs.build import make_info
@@ -33,6 +32,7 @@ from oamarl.utils.waiting import TimeUp, within
 
 from child_signals import usual_signals
 from conftest import Program
+from faulty_envs import Helper, Leaver, endless
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")

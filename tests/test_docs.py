@@ -55,6 +55,18 @@ def test_links_between_documents_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
 
 
+def test_the_architecture_names_what_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.(?:py|c))`(?:: `([\w.]+)`)?", text)
+    assert len(named) > 25
+    for path, name in named:
+        content = (ROOT / "src" / path).read_text(encoding="utf-8")
+        for part in filter(None, name.split(".")):
+            assert re.search(rf"^ *(def|class) {part}\b", content, flags=re.MULTILINE), f"{path} has no {part}"
+    for folder in re.findall(r"`([\w/]+/)`", text):
+        assert (ROOT / "src" / folder).is_dir() or (ROOT / folder).is_dir(), folder
+
+
 # -- the results that are stated -----------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Modules under the names that they had in 0.1: they work until 0.3, with a warning."""
+"""Earlier names of modules that the guides showed: they work until 0.2, with a warning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import types
 import warnings
 from collections.abc import Sequence
 
-#: name in 0.1 -> name now, both below the package
+#: earlier name -> name now, both below the package
 MOVED = {
     "components.config": "utils.schema.keys",
     "components.errors": "utils.errors",
@@ -44,7 +44,7 @@ class _Loader:
         assert module.__spec__.origin is not None
         now = importlib.import_module(module.__spec__.origin)
         warnings.warn(
-            f"{module.__name__} is {now.__name__} now; the old name goes with oamarl 0.3.", FutureWarning, stacklevel=2
+            f"{module.__name__} is {now.__name__} now; the old name goes with oamarl 0.2.", FutureWarning, stacklevel=2
         )
         module.__dict__.update({k: v for k, v in vars(now).items() if not k.startswith("__")})
 

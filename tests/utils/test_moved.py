@@ -1,4 +1,4 @@
-"""Packages written against 0.1 find its modules, with a warning."""
+"""Packages written against earlier names of modules find them, with a warning."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ import numpy as np
 from ..utils.errors import UserError
 from ..utils.waiting import within
 from .base import Arrays, Env, EnvInfo
+from .build import faulty_size
 from .closing import CLOSE_SECONDS
-from .notes import NOT_BACK, Told, listen, numbers
+from .info_metrics import NOT_BACK, InfoSummary, attach, summarise
 from .own_random import OwnRandom
-from .protocol import faulty_size
 from .spaces import AgentSpaces
-from .vector.watch import FOR_GOOD, goes_on
+from .vector.slots import FOR_GOOD, beyond_limit
 
 #: what an episode is compared by, in the order in which differences are named
 FIELDS = tuple(f.name for f in fields(Arrays))
@@ -147,17 +147,17 @@ class Player:
         found = getattr(inner, "spaces", None)
         if isinstance(found, AgentSpaces):
             found.watch = self.complaints
-        self.infos, self._returned = Told(), ""
-        listen(self.env, self)
+        self.summary, self._returned = InfoSummary(), ""
+        attach(self.env, self)
 
-    def told(self, infos: Sequence[Any]) -> None:
+    def infos(self, infos: Sequence[Any]) -> None:
         """Remember what infos hold at an episode's end."""
-        told = numbers(infos)
-        for mine, found in ((self.infos.values, told.values), (self.infos.renamed, told.renamed),
-                            (self.infos.rest, told.rest)):  # fmt: skip
+        summary = summarise(infos)
+        for mine, found in ((self.summary.values, summary.values), (self.summary.renamed, summary.renamed),
+                            (self.summary.rest, summary.rest)):  # fmt: skip
             mine |= found  # type: ignore[operator]
 
-    def back(self, agent: Any) -> None:
+    def end_taken_back(self, agent: Any) -> None:
         """Remember an agent whose end is taken back."""
         self._returned = str(agent)
 
@@ -284,4 +284,4 @@ def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> N
             "nobody", f"{at} no agent is alive{' (reset writes out.alive)' if t == 0 else ' and the episode goes on'}."
         )
     if t >= info.episode_limit and not over:
-        report.find("endless", f"{at} {goes_on(info)}.")
+        report.find("endless", f"{at} {beyond_limit(info)}.")

@@ -27,7 +27,7 @@ from oamarl.envs.vector.process import ProcessVec
 from oamarl.run import build
 from oamarl.storage.records import read_metrics
 from oamarl.utils.errors import UserError
-from oamarl.utils.said import begin_run
+from oamarl.utils.warn_once import begin_run
 
 from child_signals import usual_signals
 from conftest import PATIENCE, Program
@@ -474,7 +474,7 @@ def test_one_step_too_many_and_one_slot_of_several() -> None:
 @pytest.mark.parametrize("overrides", [{}, {"runner": "rollout", "rollout_length": 20}])
 def test_training_tests_and_random_stepping_stop_there(backend: str, overrides: dict[str, Any]) -> None:
     asked = settings("mappo", "faulty_envs:Endless", {}, backend=backend, workers=2, **overrides)
-    for act in (lambda r: r.run(), lambda r: r.test(3, True), lambda r: r.vec.wander(60.0, 0)):
+    for act in (lambda r: r.run(), lambda r: r.test(3, True), lambda r: r.vec.random_throughput(60.0, 0)):
         runner, _, _ = build(asked, CPU)
         try:
             with pytest.raises(EnvError, match=OUTLIVES.format(r"\d", r"\d+")):

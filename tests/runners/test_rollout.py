@@ -251,13 +251,13 @@ def test_an_environment_that_cannot_be_repeated_begins_new_episodes_and_says_so(
     env = f"{__name__}:Unrepeatable"
     with parts(env, {"limit": 23}, rollout_length=7) as (runner, _, _):
         runner.run()
-        state, numbers = runner.state_dict(), runner.course.at["number"].copy()
+        state, numbers = runner.state_dict(), runner.store.cursor["number"].copy()
     with parts(env, {"limit": 23}, rollout_length=7) as (again, _, _):
         (notice,) = again.load_state_dict(state)
         assert notice.startswith("4 of 4 environments could not be brought back")
         batch, _ = again.run()
         assert batch.begins[:, 0].all()
-        assert (again.course.at["number"] == numbers + 1 + again.course.at["done"]).all()
+        assert (again.store.cursor["number"] == numbers + 1 + again.store.cursor["done"]).all()
 
 
 def test_a_checkpoint_before_the_first_segment_is_a_beginning() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from ...utils.errors import UserError
 from ..base import Arrays, Env, EnvInfo
 from ..fast.quicken import quicken
-from ..notes import Teller
+from ..info_metrics import InfoSource
 from ..own_random import OwnRandom
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
@@ -79,10 +79,10 @@ def notices(key: str, **given: Any) -> list[str]:
         UserError: as for :func:`gymma`, short of making the environment.
     """
     further = {name: value for name, value in given.items() if name not in (*gym_ids.OWN, "render_mode")}
-    return gym_ids.target(key).fitted(further).notices if further else []
+    return gym_ids.target(key).convert(further).notices if further else []
 
 
-class Gymma(Teller):
+class Gymma(InfoSource):
     """One Gymnasium environment of one agent, or of several with one entry an agent in everything it gives and takes.
 
     Agents of different sizes are padded, and what is padded is illegal. ``info["action_mask"]`` (one mask an agent)
@@ -172,14 +172,14 @@ class Gymma(Teller):
         if type(terminated) is bool and not (terminated or self._some_ended):  # most steps of most games
             if truncated is True or self._time >= self.info.episode_limit:
                 out.truncated[...] = True
-                self._tell(told)
+                self._report(told)
                 return
             if truncated is False:
                 return
         # one flag means all agents, a list says it agent by agent; who has ended stays ended
         ended, flags = out.agent_terminated, self._flags(terminated)
         if self._some_ended and flags.ndim and (ended & ~flags).any() and self.listener is not None:
-            self.listener.back(int((ended & ~flags).argmax()))
+            self.listener.end_taken_back(int((ended & ~flags).argmax()))
         ended |= flags
         self._some_ended = bool(ended.any())
         if self._some_ended:
@@ -189,12 +189,12 @@ class Gymma(Teller):
         out.terminated[...] = ended.all()
         out.truncated[...] = cut and not ended.all()
         if cut:
-            self._tell(told)
+            self._report(told)
 
-    def _tell(self, told: Any) -> None:
+    def _report(self, told: Any) -> None:
         """Pass the info on that an episode ends with: one, or a list with one an agent."""
         if self.listener is not None:
-            self.listener.told(told if isinstance(told, (list, tuple)) else (told,))
+            self.listener.infos(told if isinstance(told, (list, tuple)) else (told,))
 
     def _reward(self, reward: Any, out: Arrays) -> None:
         if self._sure:

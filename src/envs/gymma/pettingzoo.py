@@ -9,12 +9,12 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ..base import Arrays, EnvInfo
-from ..notes import Teller
+from ..info_metrics import InfoSource
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
 
 
-class PettingZoo(Teller):
+class PettingZoo(InfoSource):
     """One parallel environment; agent i is ``possible_agents[i]`` throughout.
 
     | an agent that | alive | agent_terminated | sees and may do |
@@ -123,13 +123,13 @@ class PettingZoo(Teller):
         out.truncated[...] = (over and not ended) or (not over and self._time >= self.info.episode_limit)
         if self.listener is not None and (out.terminated or out.truncated):
             last = self._parting | {a: infos[a] for a in acting if a in infos}
-            self.listener.told([last[a] for a in self.agents if a in last])
+            self.listener.infos([last[a] for a in self.agents if a in last])
 
     def _returned(self, there: set[Any], ended: np.ndarray) -> set[Any]:
         """Return the agents that are ``there`` again although they had ``ended`` [N]."""
         back = {a for a in there if ended[self._index[a]]} if ended.any() else set()
         if back and self.listener is not None:
-            self.listener.back(next(a for a in self.agents if a in back))
+            self.listener.end_taken_back(next(a for a in self.agents if a in back))
         return back
 
     def _see(self, observations: Mapping[Any, Any], infos: Any, there: set[Any], out: Arrays) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ...utils.errors import UserError
 from .. import build
 from ..base import Arrays, EnvInfo
-from .die_with_parent import tied
+from .die_with_parent import die_with_parent
 from .temp import own_temporary_files
 
 #: per-episode extras, by the names that EPyMARL logs them under (``battle_won_mean`` ...)
@@ -123,7 +123,7 @@ class StarCraft:
             self._reseed(game, seed)
         restarts = _restarts(game)
         try:
-            with own_temporary_files() if first else contextlib.nullcontext(), tied():
+            with own_temporary_files() if first else contextlib.nullcontext(), die_with_parent():
                 game.reset()
         except Exception as error:
             known = _seen or build.started_again  # what starts a worker again may cure it

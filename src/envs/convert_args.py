@@ -1,4 +1,4 @@
-"""env_args as a constructor wants them: plain YAML values checked against the types that it declares, and converted.
+"""Convert env_args for a constructor: plain YAML values, checked against its declared types.
 
 What a run stores are the plain values; what an environment is made with are the converted ones (members of
 enumerations, tuples, arrays). Every process makes them anew from the plain ones.
@@ -19,31 +19,33 @@ import numpy as np
 from ..utils.errors import UserError, nearest
 from ..utils.schema.keys import check_value
 from .annotations import kind_of
-from .constructors import EMPTY, Constructor, Parameter
+from .signatures import EMPTY, Parameter, Signature
 
 _BARE = (dict, dict[str, Any])
 
 
 @dataclass
-class Fitted:
-    """Arguments as they are stored (``plain``) and as constructors get them (``objects``), and what to say of them."""
+class ConvertedArgs:
+    """Arguments as they are stored (``plain``) and as constructors get them (``objects``), with notices."""
 
     plain: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, Any] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
     def take(self, name: str, value: Any, converted: Any) -> None:
-        """Take one argument in."""
+        """Add an argument."""
         self.objects[name] = converted
         self.plain[name] = converted if _is_plain(converted) else value
 
 
-def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None) -> Fitted:
-    """Return the arguments ``given``, converted.
+def convert_args(
+    takes: Signature, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None
+) -> ConvertedArgs:
+    """Check the arguments ``given`` against a constructor's signature and convert them.
 
     A declared type holds. Where none is declared, the types of the default and of what an id is ``registered`` with
     tell what is surely wrong: text for a number, a boolean, a member or a list. What they leave open (a fraction where
-    the default is whole, a list for a number, null) is passed on, and said; so is what nothing tells a type of.
+    the default is whole, a list for a number, null) is passed on with a notice; so is a value of no known type.
 
     Args:
         takes: the constructor; a name that it does not have is passed on.
@@ -54,7 +56,7 @@ def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mappi
     Raises:
         UserError: a value of a wrong type.
     """
-    fitted = Fitted()
+    result = ConvertedArgs()
     for name, value in given.items():
         parameter = takes.parameters.get(name)
         shown, hint = f"env_args.{name}", parameter.hint if parameter else Any
@@ -63,18 +65,18 @@ def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mappi
         telling = any(kind_of(v) is not None for v in evidence)
         # what a mapping holds only the default's entries can tell
         if telling and (hint is Any or (hint in _BARE and isinstance(value, Mapping))):
-            converted = _as_default(shown, value, evidence, to, fitted.notices)
+            converted = _as_default(shown, value, evidence, to, result.notices)
         elif hint is not Any:
             converted = check_value(shown, value, _declared(hint, evidence), {})
         else:
             converted = value
             if value is not None or not any(v is None for v in evidence):
-                fitted.notices.append(_untold(shown, name, value, to, takes, parameter))
-        fitted.take(name, value, converted)
-    return fitted
+                result.notices.append(_untold(shown, name, value, to, takes, parameter))
+        result.take(name, value, converted)
+    return result
 
 
-def _untold(shown: str, name: str, value: Any, to: str, takes: Constructor, parameter: Parameter | None) -> str:
+def _untold(shown: str, name: str, value: Any, to: str, takes: Signature, parameter: Parameter | None) -> str:
     passed = f"{shown} is passed to {to} as it is, {_described(value)}"
     if parameter is not None:
         return f"{passed}: its constructor declares no type for it."

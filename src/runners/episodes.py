@@ -32,8 +32,8 @@ class Episodes:
         )
 
     def scalars(self, info: EnvInfo, common_reward: bool, prefix: str = "") -> dict[str, float]:
-        """Return metrics by EPyMARL's names: return_mean/std, ep_length_mean; of individual rewards each agent's and the
-        total's."""
+        """Return metrics by EPyMARL's names: return_mean/std, ep_length_mean; of individual rewards each agent's
+        and the total's."""
         if not self.lengths:
             return {}
         returns = np.stack(self.returns)

@@ -24,7 +24,7 @@ from .signatures import constructor_signature
 #: the most that a size can be: beyond it no array could have that many rows
 _LARGEST = 10**9
 _SIZES = ("n_agents", "obs_size", "state_size", "n_actions", "episode_limit")
-#: What a worker does with an environment.
+#: The call that a worker makes into an environment.
 BUILDING, RESETTING, STEPPING = range(3)
 #: This process is a worker in the place of one that failed: what an environment needs was there before.
 started_again = False
@@ -36,7 +36,7 @@ class EnvError(RunError):
 
 
 class Unsound(EnvError):
-    """An environment is not what it says: nothing that starting it again would mend."""
+    """An environment breaks its own declaration; starting it again would not mend that."""
 
 
 def factory(env: str) -> Any:
@@ -84,8 +84,8 @@ def notices(env: str, env_args: Mapping[str, Any]) -> list[str]:
     if env not in PASSING:
         return converted.notices
     module, _, name = PASSING[env].partition(":")
-    told: list[str] = getattr(importlib.import_module(module, __package__), name)(**converted.objects)
-    return told
+    sentences: list[str] = getattr(importlib.import_module(module, __package__), name)(**converted.objects)
+    return sentences
 
 
 def _converted(env: str, env_args: Mapping[str, Any]) -> ConvertedArgs:
@@ -101,7 +101,7 @@ def _converted(env: str, env_args: Mapping[str, Any]) -> ConvertedArgs:
             said = f"it takes {one_of(named)}" if named else "it takes none"
             raise UserError(f"env_args.{name} is not an argument of environment '{env}': {said}{nearest(name, named)}")
     converted = convert_args(takes, env_args, f"'{env}'")
-    if own:  # ours say themselves what is wrong with further arguments
+    if own:  # shipped environments check further arguments themselves
         converted.notices.clear()
     for name, p in named.items():
         if name not in env_args and p.required:
@@ -110,7 +110,7 @@ def _converted(env: str, env_args: Mapping[str, Any]) -> ConvertedArgs:
 
 
 def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
-    """Return one instance for one slot, also where the environment is batched by itself.
+    """Build one environment instance for one slot, also where the environment is batched by itself.
 
     Raises:
         UserError: wrong arguments, or something missing that the environment needs.
@@ -123,7 +123,9 @@ def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
 
 
 def _build_one(env: str, make: Any, args: Mapping[str, Any]) -> Env:
-    """Return ``make(**args)``, in global generators of its own where its class says ``global_random = True``.
+    """Build and validate a user-supplied environment.
+
+    One whose class says ``global_random = True`` is wrapped in global generators of its own.
 
     Args:
         env: its name, for messages.
@@ -178,13 +180,13 @@ def faulty_size(info: EnvInfo) -> str:
 
 
 def sound(info: EnvInfo, env: str) -> EnvInfo:
-    """Return ``info``.
+    """Validate the sizes of an environment and return them.
 
     Args:
         env: the environment's name, for the message.
 
     Raises:
-        UserError: sizes that cannot be.
+        UserError: impossible sizes.
     """
     fault = faulty_size(info)
     if fault:
@@ -193,7 +195,7 @@ def sound(info: EnvInfo, env: str) -> EnvInfo:
 
 
 class _OneSlot:
-    """A batched environment of one slot, seen as a single one."""
+    """Adapter of a batched environment with one slot to the interface of a single one."""
 
     def __init__(self, env: BatchedEnv) -> None:
         self.env = env

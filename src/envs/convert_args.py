@@ -92,7 +92,7 @@ def _described(value: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether YAML and JSON have this very kind of value."""
+    """Return whether YAML and JSON can hold the value as it is."""
     if type(value) is list:
         return all(map(_is_plain, value))
     if type(value) is dict:
@@ -101,7 +101,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _declared(hint: Any, evidence: list[Any]) -> Any:
-    """Return a declared type, with what the constructor's own default shows beyond it."""
+    """Return a declared type, widened by the type of the constructor's own default."""
     for value in evidence:
         kind = kind_of(value)
         if value is None:
@@ -130,16 +130,16 @@ def _allows(hint: Any, value: Any, kind: Any) -> bool:
 
 
 def _entries(hint: Any, kind: Any) -> Any:
-    """Return a declared ``list`` with the kind of its default's entries, where that tells one."""
+    """Return a declared ``list`` with the kind of its default's entries, where that implies one."""
     kinds = [kind if typing.get_origin(kind) is m and m in (list, tuple, set, frozenset) else m for m in _members(hint)]
     return typing.Union[tuple(kinds)]  # noqa: UP007
 
 
-# -- what only a default tells ---------------------------------------------------------------------------------------
+# -- types implied by defaults ---------------------------------------------------------------------------------------
 
 
 def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: list[str]) -> Any:
-    """Return ``value`` as what a constructor without declared types has in its place.
+    """Return ``value`` converted to the type of the default, of a constructor that declares no types.
 
     Raises:
         UserError: what cannot be meant.
@@ -171,7 +171,7 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
 
 
 def _surely_wrong(value: Any, default: Any) -> bool:
-    """Return whether a value that is not of its default's kind cannot be meant."""
+    """Return whether a value that is not of its default's type must be a mistake."""
     if isinstance(value, (str, bool)) or isinstance(default, Enum):
         return True
     if isinstance(default, (bool, np.bool_)):

@@ -171,7 +171,7 @@ class InfoMetrics:
 
     @property
     def width(self) -> int:
-        """W."""
+        """Numbers of a slot that can be recorded, W."""
         return int(self.values.shape[1])
 
     def begin(self, slots: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of an environment while it is played: one slot in this process, built so that it can be drawn.
+"""Rendering of an environment while it is played: one slot in this process, built so that it can be drawn.
 
 An environment that can be drawn has ``render() -> [H, W, 3] uint8`` (a batched one ``render(slot)``), and a
 constructor argument ``render_mode`` where it must know in advance that it will be drawn. No window is opened.

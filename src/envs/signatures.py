@@ -163,7 +163,7 @@ def _hint(annotation: Any, function: Any, code: _Code) -> Any:
 
 
 def _beyond(code: _Code, function: Any, rest: str, depth: int) -> Signature:
-    """Return what a function takes by its ``**rest``."""
+    """Return the arguments that a function takes by its ``**rest``."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # no source, or a lambda in the middle of something
@@ -208,7 +208,7 @@ def _picked(node: ast.AST, rest: str) -> tuple[str, Any, ast.AST] | None:
 
 
 def _target(call: ast.Call, code: _Code, function: Any, tree: ast.AST, depth: int) -> Signature:
-    """Return what the function or class takes that a call passes ``**kwargs`` on to, beside what the call gives it."""
+    """Return the arguments of the callable that ``**kwargs`` are passed on to, without those that the call gives."""
     try:
         to = _called(call.func, code, function, tree)
         home = to.owner if isinstance(to, _Code) else to
@@ -223,7 +223,7 @@ def _target(call: ast.Call, code: _Code, function: Any, tree: ast.AST, depth: in
 
 
 def _called(node: ast.AST, code: _Code, function: Any, tree: ast.AST) -> Any:
-    """Return what an expression names; None: a base that takes nothing.
+    """Return the function or class that an expression names; None: a base that takes nothing.
 
     Raises:
         LookupError: it cannot be known without running the code.

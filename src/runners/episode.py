@@ -1,7 +1,7 @@
 """Whole episodes from every slot: the `episode` and `parallel` runners, over any backend.
 
 Each slot contributes the same number of episodes to a batch; a slot that has played its share waits for the
-others, which is the price of no bias towards short episodes. `episode` is `parallel` with one slot.
+others, so that batches have no bias towards short episodes. `episode` is `parallel` with one slot.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .episodes import Episodes
 
 @dataclass(frozen=True)
 class EpisodeConfig(VecConfig):
-    """What the whole-episode runners read."""
+    """Configuration of the whole-episode runners."""
 
     batch_size_run: int = key("Environments stepped side by side (slots).", low=1)
     batch_size: int | None = key(
@@ -43,12 +43,12 @@ class EpisodeConfig(VecConfig):
 
 
 class EpisodeRunner:
-    """Plays whole episodes in B slots.
+    """Runner that plays whole episodes in B slots.
 
     Args:
-        config: what it reads.
+        config: slots, backend and batch.
         env, env_args: the environment.
-        mac: who acts.
+        mac: the controller that acts.
         device: where the controller's networks are.
         seed: the run's seed.
     """
@@ -119,7 +119,7 @@ class EpisodeRunner:
     # -- what training and testing share -----------------------------------------------------------------------
 
     def _new_store(self) -> EpisodeStore:
-        """Return the arrays that episodes are written down in."""
+        """Allocate the store in which episodes are recorded."""
         hidden = self.mac.initial_hidden(1).shape[-1]
         cursor = self.vec.room(cursor_layout(self.info, self.n_slots, hidden, self._segments))
         cursor["number"][:], cursor["last"][:], cursor["fresh"][:] = -1, -1, True
@@ -128,7 +128,7 @@ class EpisodeRunner:
         )
 
     def _new_endings(self, most: int) -> dict[str, np.ndarray]:
-        """Return room for what up to ``most`` episodes of each slot end with."""
+        """Allocate the endings of up to ``most`` episodes of each slot."""
         return self.vec.room(endings_layout(self.info, self.n_slots, most, self.vec.info_metrics.width, self._segments))
 
     def _play(self, purpose: Purpose, plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
@@ -137,19 +137,19 @@ class EpisodeRunner:
         In place of an episode that is lost with its worker comes one more, with the number that follows the plan's.
 
         Args:
-            keep: write their steps to the store too, in rows by slot and place in the plan.
+            keep: record their steps too, in rows by slot and place in the plan.
         """
         most, b = max(len(p) for p in plan), self.n_slots
         if self.store.endings["length"].shape[1] < most:
             self.store = replace(self.store, endings=self._new_endings(most))
         cursor = self.store.cursor
         cursor["fresh"][:], cursor["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
-        self._do(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
+        self._play_job(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
         order = [(i, k) for i in range(b) for k in range(int(cursor["done"][i]))]
         return Episodes.of(self.store, order, self.vec.info_metrics)
 
-    def _do(self, job: Job) -> None:
-        """Have a job played, and its time taken."""
+    def _play_job(self, job: Job) -> None:
+        """Play a job and measure the time of acting and of the environments."""
         cursor = self.store.cursor
         for name in ("column", "done", "lost", "acting", "playing"):
             cursor[name][:] = 0
@@ -193,7 +193,7 @@ class EpisodeRunner:
         return batch.to(self.device), played
 
     def use(self) -> Use:
-        """Return what collecting has of the machine, for :func:`~oamarl.utils.hints.hints`."""
+        """Return how collecting uses the machine, for :func:`~oamarl.utils.hints.hints`."""
         return Use(
             cores=usable_cpus(), busy=in_use(), workers=self.vec.workers, native=self.vec.native,
             gpu=torch.cuda.is_available(), device=self.device.type,
@@ -222,7 +222,7 @@ class EpisodeRunner:
     # -- testing -----------------------------------------------------------------------------------------------
 
     def test(self, n_episodes: int, greedy: bool) -> Episodes:
-        """Play exactly ``n_episodes`` test episodes; training goes on afterwards as if they had not been.
+        """Play exactly ``n_episodes`` test episodes; they leave training as it is.
 
         They are the same episodes at every test of a run, down to the noise of sampled actions: common seeds make
         tests comparable.
@@ -236,14 +236,14 @@ class EpisodeRunner:
     # -- state -------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters: between batches nothing else is alive."""
+        """Return the counters: whole-episode runners have no other state between batches."""
         return {
             "t_env": self.t_env, "episodes": self.episodes, "agent_steps": self.agent_steps,
             "skipped": self.skipped.copy(), "worker_restarts": self.worker_restarts,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Take counters back; returns notices (none)."""
+        """Restore the counters; returns notices (none)."""
         self.t_env, self.episodes, self.agent_steps = (int(state[k]) for k in ("t_env", "episodes", "agent_steps"))
         self.skipped = torch.as_tensor(state["skipped"]).numpy().copy()
         self._earlier_restarts = int(state["worker_restarts"]) - self.vec.worker_restarts

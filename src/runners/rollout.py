@@ -1,8 +1,8 @@
-"""Segments of fixed length from every slot, with automatic reset: nobody waits for anybody.
+"""The `rollout` runner: segments of fixed length from every slot, with automatic reset, so that no slot waits.
 
 A batch is B rows of `rollout_length` steps. An episode may begin and end anywhere in them; where one ends, the
-observations it ended with are kept apart (``Batch.final_*``) and the next step belongs to the next episode. What
-is still going on at a segment's end goes on in the next one, the policies' hidden state included.
+observations it ended with are kept apart (``Batch.final_*``) and the next step belongs to the next episode. An
+episode that is under way at a segment's end continues in the next one, with the policies' hidden state.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _KEPT = ("number", "step", "returns", "last", "hidden", "fresh")
 
 @dataclass(frozen=True)
 class RolloutConfig(EpisodeConfig):
-    """What the segment runner reads."""
+    """Configuration of the segment runner."""
 
     rollout_length: int = key("Steps of each environment in a batch.", low=1)
 
 
 class RolloutRunner(EpisodeRunner):
-    """Steps all B slots, always; its arguments are :class:`~.episode.EpisodeRunner`'s."""
+    """Runner that steps all B slots at every step; its arguments are :class:`~.episode.EpisodeRunner`'s."""
 
     Config = RolloutConfig
     config: RolloutConfig
@@ -70,7 +70,7 @@ class RolloutRunner(EpisodeRunner):
         hidden, before = cursor["hidden"].copy(), cursor["last"].copy()
         self._clear()
         cursor["row"][:] = np.arange(self.n_slots)
-        self._do(Job(self.seed, "train", False, self._rewards, True, None, self.config.rollout_length))
+        self._play_job(Job(self.seed, "train", False, self._rewards, True, None, self.config.rollout_length))
         self._count()
         order = [(b, k) for b in range(self.n_slots) for k in range(int(cursor["done"][b]))]
         order.sort(key=lambda x: int(endings["column"][x]))
@@ -118,13 +118,13 @@ class RolloutRunner(EpisodeRunner):
         return super().worker_restarts + (self._tester.vec.worker_restarts if self._tester else 0)
 
     def _seen(self, b: int) -> str:
-        """A digest of what slot b shows."""
+        """Return a digest of slot b's observations, state, legal actions and alive agents."""
         out = self.vec.arrays
         shown = (out.obs[b], out.state[b], out.avail[b], out.alive[b])
         return hashlib.blake2b(b"".join(x.tobytes() for x in shown), digest_size=16).hexdigest()
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters, and each slot's episode: its number and its actions since its reset."""
+        """Return the counters and each slot's episode: its number and its actions since its reset."""
         cursor = self.store.cursor
         slots = {name: cursor[name].copy() for name in _KEPT} | {
             "played": cursor["played"][:, : int(cursor["step"].max())].copy(),
@@ -133,7 +133,7 @@ class RolloutRunner(EpisodeRunner):
         return super().state_dict() | {"slots": slots}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Take the state back: every slot's episode is played again up to where it was.
+        """Restore the state: every slot's episode is replayed up to where it was.
 
         Where that does not lead back (an environment that cannot be repeated), the slot begins a new episode.
 

@@ -17,7 +17,7 @@ from ..convert_args import ConvertedArgs, convert_args
 from ..pictures import gymnasium_mode
 from ..signatures import Signature, constructor_signature
 
-#: module -> its package on PyPI; of an unknown module nobody should install a guess
+#: module -> its package on PyPI; of an unknown module no package is guessed
 _PACKAGES = {
     "ale_py": "ale-py", "gymnasium_robotics": "gymnasium-robotics", "lbforaging": "lbforaging", "magent2": "magent2",
     "minigrid": "minigrid", "mpe2": "mpe2", "pettingzoo": "pettingzoo", "rware": "rware",
@@ -38,7 +38,7 @@ _FAMILIES = {"mpe": ("mpe2", "pettingzoo.mpe")}
 
 @dataclass(frozen=True)
 class Target:
-    """What a key names.
+    """The environment that a key names.
 
     Attributes:
         key: itself, for messages.
@@ -94,7 +94,7 @@ class Target:
 
 
 def target(key: str) -> Target:
-    """Return what ``key`` names.
+    """Resolve ``key`` to the environment that it names.
 
     | key | what is made |
     |---|---|
@@ -179,7 +179,7 @@ def _spec(module: str, name: str) -> Any:
 
 
 def _unknown(key: str, home: ModuleType | None) -> str:
-    """Say what a key that names nothing comes closest to."""
+    """Return the error of a key that names no environment, with the nearest one."""
     import gymnasium
 
     module, _, name = key.rpartition(":")
@@ -195,7 +195,7 @@ def _unknown(key: str, home: ModuleType | None) -> str:
 
 
 def _call(make_it: Callable[..., Any], key: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:
-    """Make the environment; whatever a constructor raises at what it was given is told in one sentence."""
+    """Make the environment; what its constructor raises becomes one sentence."""
     if render_mode is not None and "render_mode" not in kwargs:
         kwargs = {**kwargs, "render_mode": render_mode}
     try:

@@ -53,6 +53,6 @@ def known_maps(package: str) -> list[str]:
 
 def missing(env: str, map_name: str, error: Exception) -> UserError | None:
     """Return the sentence for what the start of StarCraft II raised, None for anything that is no missing game."""
-    # PySC2's: the program cannot be run; it has no program; it ended at once, or nobody answers
+    # PySC2's: the program cannot be run; it has no program; it ended at once, or does not answer
     known = type(error).__name__ in ("SC2LaunchError", "ConnectError") or str(error).startswith("Trying to run ")
     return explain(env, map_name, error) if known or isinstance(error, FileNotFoundError) else None

@@ -32,7 +32,9 @@ _seen = False
 
 
 class StarCraft:
-    """Games of one map, one after another; an agent is alive where it has another action than the no-op (action 0).
+    """An environment that plays games of one map, one after another.
+
+    An agent is alive where it has another action than the no-op (action 0).
 
     | the episode ends | terminated | truncated |
     |---|---|---|
@@ -65,7 +67,7 @@ class StarCraft:
         reseed: Callable[[Any, int], None] | None = None,
         explain: Callable[[Exception], UserError | None] = lambda _: None,
     ) -> None:
-        """Ask a game for its sizes; StarCraft II itself is started at the first reset.
+        """Read the sizes of a game; StarCraft II itself is started at the first reset.
 
         Args:
             name: how messages call it.
@@ -178,7 +180,7 @@ class StarCraft:
 
 
 def show(obs: Any, state: Any, avail: Any, out: Arrays) -> None:
-    """Write what is seen and allowed; an agent whose no-op (action 0) is legal is dead, as SMAC has it."""
+    """Write observations, state and legal actions; an agent whose no-op (action 0) is legal is dead, as SMAC has it."""
     out.obs[...] = obs
     out.state[...] = state
     out.avail[...] = avail

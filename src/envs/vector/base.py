@@ -67,7 +67,7 @@ class VecConfig:
 
 
 class VecEnv(ABC):
-    """B environment slots.
+    """A vectorised environment: B numbered slots, each with one episode at a time.
 
     Attributes:
         info: sizes and names.

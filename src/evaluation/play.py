@@ -147,11 +147,8 @@ def play(
             if over:
                 del slots[b]
                 free.append(b)
-                metrics, notes, ended = (
-                    out.metrics[b].astype(np.float64),
-                    vec.info_metrics.read(b),
-                    bool(out.terminated[b]),
-                )
+                metrics, notes = out.metrics[b].astype(np.float64), vec.info_metrics.read(b)
+                ended = bool(out.terminated[b])
                 played.append(Episode(s.number, s.seed, s.returns, s.length, ended, metrics, notes))
                 if done is not None:
                     done()

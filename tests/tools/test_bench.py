@@ -107,10 +107,8 @@ def test_random_play_takes_legal_actions_and_begins_again(env: str, monkeypatch:
     monkeypatch.setattr(vec, "reset", lambda slots, seeds: (began.extend(seeds.tolist()), reset(slots, seeds))[1])
     seconds = itertools.count()
     monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(seconds))
-    assert vec.random_throughput(20.0, seed=1) == (
-        3 * 19,
-        20,
-    )  # a toy refuses illegal actions, and a vec to step what has ended
+    # a toy refuses illegal actions, and a vec to step what has ended
+    assert vec.random_throughput(20.0, seed=1) == (3 * 19, 20)
     assert len(set(began)) == len(began) > 3
     played = np.stack(actions)
     assert (played.max(0) > played.min(0)).any(), "always the same action"

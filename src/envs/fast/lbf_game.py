@@ -34,7 +34,7 @@ class Declared(NamedTuple):
     strongest: float
 
     def holds(self, board: Board) -> bool:
-        """Whether all that a player on ``board`` can observe lies in the declared bounds (not so on some oblong fields)."""
+        """Whether all places that a player on ``board`` can observe are declared (not so on some oblong fields)."""
         row, col = board.furthest
         return row <= self.row and col <= self.col
 

@@ -1,4 +1,4 @@
-"""Numbers that environments tell in their infos at an episode's end: what is logged of them, whoever steps."""
+"""Info metrics: numbers that environments report at an episode's end, as they are logged by every backend."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def new_run() -> None:
 
 
 def expected(seeds: list[int]) -> dict[str, float]:
-    """What is told of episodes of ToyTelling, by the seeds alone."""
+    """Return the info metrics of episodes of ToyTelling, by the seeds alone."""
     every = {
         "score": [s % 7 for s in seeds], "lost": [s % 2 == 0 for s in seeds], "info_return": [5] * len(seeds),
         "time_left/s": [0.5] * len(seeds), "won": [s % 2 for s in seeds],
@@ -219,7 +219,7 @@ def test_lists_of_infos_and_pettingzoo() -> None:
 
 
 def test_infos_of_those_who_left_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the environment goes on giving an empty one for them; and where infos are none at all."""
+    """Also where the environment still gives an empty one for them; and where infos are none at all."""
     step = toy_zoo.Telling.step
 
     def with_empty(self: Any, actions: dict) -> tuple:

@@ -1,4 +1,4 @@
-"""The segment runner: its rows are the slots' episodes, its batches train as whole episodes do, it goes on exactly."""
+"""The segment runner: its rows are the slots' episodes, its batches train as whole episodes do, it resumes exactly."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_policies_find_the_probabilities_that_actions_were_taken_with(config: st
             assert float(own.abs().max()) < 1e-5
             if overrides and k:
                 assert samples.hidden is not None
-                assert samples.hidden.abs().amax((1, 2)).bool().any(), "no sequence goes on: too dull a test"
+                assert samples.hidden.abs().amax((1, 2)).bool().any(), (
+                    "no sequence continues an episode: the test would show nothing"
+                )
             learner.train(batch, 0)
 
 
@@ -177,7 +179,7 @@ def test_gae_over_a_segment_with_episodes_that_end_and_begin_in_it() -> None:
     assert checked >= 3
 
 
-# -- whoever steps, tests or stops -------------------------------------------------------------------------
+# -- backends, tests and stops -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

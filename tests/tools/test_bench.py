@@ -150,8 +150,8 @@ def test_a_slice_ends_after_its_time_but_not_before_a_step(clock: Clock) -> None
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own behaviour")
-@pytest.mark.parametrize("told", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}])
-def test_freed_memory_is_kept_for_the_next_batch(told: dict[str, str]) -> None:
+@pytest.mark.parametrize("given", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}])
+def test_freed_memory_is_kept_for_the_next_batch(given: dict[str, str]) -> None:
     code = """
 import resource, numpy as np
 from oamarl.utils.machine import keep_freed_memory
@@ -162,11 +162,11 @@ for _ in range(3):
         np.ones((5 << 20) // 4, np.int32), np.ones((20 << 20) // 4, np.int32)
 print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | told
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | given
     found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     done, faults = found.split()
-    assert done == str(not told)
-    assert (int(faults) < 100) == (not told)
+    assert done == str(not given)
+    assert (int(faults) < 100) == (not given)
 
 
 def test_memory_of_processes() -> None:

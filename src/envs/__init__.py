@@ -1,4 +1,4 @@
-"""Environments by name; nothing is imported before it is asked for."""
+"""The registry of environments by name; a module is imported when its environment is asked for."""
 
 #: `env:` key -> "module:factory", the module relative to this package.
 REGISTRY = {
@@ -11,5 +11,5 @@ REGISTRY = {
     "smaclite": ".starcraft.smaclite:smaclite",
 }
 
-#: environments that pass arguments on to constructors of other packages -> what says how these are taken
+#: environments that pass arguments on to constructors of other packages -> the function that returns notices about them
 PASSING = {"gymma": ".gymma:notices"}

@@ -1,4 +1,4 @@
-"""Annotations and defaults of other people's code, as types that the configuration's check knows."""
+"""Type annotations and defaults of other packages' code, translated into types that the configuration can check."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAPPINGS = (abc.Mapping, abc.MutableMapping)
 
 
 def plain_hint(hint: Any) -> Any:
-    """Return an annotation in the words of the configuration's check; Any where it says nothing that can be checked."""
+    """Return an annotation as a type that ``check_value`` knows; Any where nothing of it can be checked."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is None:
         return type(None)
@@ -74,7 +74,7 @@ def _either(kinds: list[Any]) -> Any:
 
 
 def kind_of(value: Any) -> Any:
-    """Return the type that a default tells: ``bool`` for False; None where it tells none (null, a function)."""
+    """Return the type that a default implies: ``bool`` for False; None where it implies none (null, a function)."""
     if isinstance(value, Enum):
         return type(value)
     if isinstance(value, np.generic):
@@ -104,7 +104,7 @@ def _of(kind: Any, entries: Any) -> Any:
 
 
 def _inner(values: Any) -> Any:
-    """Return the kind of all entries of a list, where it is one that text must not stand for."""
+    """Return the common type of a list's entries, where it is one that text cannot replace."""
     kinds = [kind_of(v) for v in values]
     first = kinds[0] if kinds else None
     if any(k != first for k in kinds):

@@ -1,4 +1,4 @@
-"""What an environment is here: fixed sizes, numpy arrays, one view to write into.
+"""The environment interface: fixed sizes, numpy arrays, and views that environments write into.
 
 No torch is imported here or below: environment workers stay small and start fast.
 """
@@ -38,7 +38,7 @@ class EnvInfo:
 
 @dataclass
 class Arrays:
-    """What B slots show at this moment; an environment writes row b (``arrays.slot(b)``).
+    """The present observations, rewards and flags of B slots; an environment writes row b (``arrays.slot(b)``).
 
     | field | shape | meaning |
     |---|---|---|
@@ -100,7 +100,7 @@ class Env(Protocol):
     """One environment instance; stepped by the `serial` and `process` backends.
 
     One that can be drawn also has ``render() -> [H, W, 3] uint8``, a picture of this moment made without a window,
-    and takes ``render_mode: str | None`` ("rgb_array") in its constructor if it must know that somebody will look.
+    and takes ``render_mode: str | None`` ("rgb_array") in its constructor if it must know that it will be drawn.
     """
 
     info: EnvInfo

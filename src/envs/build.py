@@ -1,4 +1,4 @@
-"""From an environment's name and arguments to an instance of it."""
+"""Build and validate an environment, shipped or user-supplied, from its name and arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,11 +16,15 @@ from ..utils.schema.registry import resolve
 from . import PASSING, REGISTRY
 from .base import Arrays, BatchedEnv, Env, EnvInfo
 from .closing import close_all, only_here
-from .constructors import constructor
-from .foreign_args import Fitted, fit
-from .protocol import build_one, faulty_size
+from .convert_args import ConvertedArgs, convert_args
+from .info_metrics import is_reserved
+from .own_random import OwnRandom
+from .signatures import constructor_signature
 
-#: What a worker does with an environment.
+#: the most that a size can be: beyond it no array could have that many rows
+_LARGEST = 10**9
+_SIZES = ("n_agents", "obs_size", "state_size", "n_actions", "episode_limit")
+#: The call that a worker makes into an environment.
 BUILDING, RESETTING, STEPPING = range(3)
 #: This process is a worker in the place of one that failed: what an environment needs was there before.
 started_again = False
@@ -32,7 +36,7 @@ class EnvError(RunError):
 
 
 class Unsound(EnvError):
-    """An environment is not what it says: nothing that starting it again would mend."""
+    """An environment breaks its own declaration; starting it again would not mend that."""
 
 
 def factory(env: str) -> Any:
@@ -58,7 +62,7 @@ def check_env_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an unknown name, a missing one, or a value of the wrong type.
     """
-    return _fitted(env, env_args).plain
+    return _converted(env, env_args).plain
 
 
 def constructor_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def constructor_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: as for :func:`check_env_args`.
     """
-    return _fitted(env, env_args).objects
+    return _converted(env, env_args).objects
 
 
 def notices(env: str, env_args: Mapping[str, Any]) -> list[str]:
@@ -76,19 +80,19 @@ def notices(env: str, env_args: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: as for :func:`make_env`.
     """
-    fitted = _fitted(env, env_args)
+    converted = _converted(env, env_args)
     if env not in PASSING:
-        return fitted.notices
+        return converted.notices
     module, _, name = PASSING[env].partition(":")
-    told: list[str] = getattr(importlib.import_module(module, __package__), name)(**fitted.objects)
-    return told
+    sentences: list[str] = getattr(importlib.import_module(module, __package__), name)(**converted.objects)
+    return sentences
 
 
-def _fitted(env: str, env_args: Mapping[str, Any]) -> Fitted:
+def _converted(env: str, env_args: Mapping[str, Any]) -> ConvertedArgs:
     make = factory(env)
     own = env in REGISTRY
     try:
-        takes = constructor(make, follow=not own).without({"n_slots"})
+        takes = constructor_signature(make, follow=not own).without({"n_slots"})
     except (TypeError, ValueError) as error:
         raise UserError(f"Environment '{env}' is not a class or function that makes one: {error}.") from None
     named = takes.parameters
@@ -96,26 +100,50 @@ def _fitted(env: str, env_args: Mapping[str, Any]) -> Fitted:
         if name not in named and not takes.open:
             said = f"it takes {one_of(named)}" if named else "it takes none"
             raise UserError(f"env_args.{name} is not an argument of environment '{env}': {said}{nearest(name, named)}")
-    fitted = fit(takes, env_args, f"'{env}'")
-    if own:  # ours say themselves what is wrong with further arguments
-        fitted.notices.clear()
+    converted = convert_args(takes, env_args, f"'{env}'")
+    if own:  # shipped environments check further arguments themselves
+        converted.notices.clear()
     for name, p in named.items():
         if name not in env_args and p.required:
             raise UserError(f"Environment '{env}' needs env_args.{name}.")
-    return fitted
+    return converted
 
 
 def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
-    """Return one instance for one slot, also where the environment is batched by itself.
+    """Build one environment instance for one slot, also where the environment is batched by itself.
 
     Raises:
         UserError: wrong arguments, or something missing that the environment needs.
     """
     args, process = constructor_args(env, env_args), os.getpid()
     try:
-        return _OneSlot(factory(env)(n_slots=1, **args)) if is_native(env) else build_one(env, factory(env), args)
+        return _OneSlot(factory(env)(n_slots=1, **args)) if is_native(env) else _build_one(env, factory(env), args)
     finally:
         only_here(process)
+
+
+def _build_one(env: str, make: Any, args: Mapping[str, Any]) -> Env:
+    """Build and validate a user-supplied environment.
+
+    One whose class says ``global_random = True`` is wrapped in global generators of its own.
+
+    Args:
+        env: its name, for messages.
+        make: class or function.
+        args: its arguments, checked.
+
+    Raises:
+        UserError: the result is not an environment as ``envs/base.py`` describes one.
+    """
+    own = bool(inspect.getattr_static(make, "global_random", False))
+    instance = OwnRandom(lambda: make(**args)) if own else make(**args)
+    if isinstance(getattr(instance, "info", None), EnvInfo):
+        return cast(Env, instance)
+    if hasattr(instance, "action_space") or hasattr(instance, "possible_agents"):
+        raise UserError(
+            f"env={env} is a Gymnasium or PettingZoo environment: use --env-config=gymma with env_args.key={env}."
+        )
+    raise UserError(f"env={env} makes a {type(instance).__name__} without an EnvInfo called `info`.")
 
 
 def make_info(env: str, env_args: Mapping[str, Any]) -> EnvInfo:
@@ -129,14 +157,36 @@ def make_info(env: str, env_args: Mapping[str, Any]) -> EnvInfo:
     return sound(instance.info, env)
 
 
+def faulty_size(info: EnvInfo) -> str:
+    """Return what is wrong with an environment's sizes, the first in one sentence; ``""`` where nothing is."""
+    for name in _SIZES:
+        value = getattr(info, name)
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or not 1 <= value <= _LARGEST:
+            need = f"a whole number of at {'least 1' if not whole or value < 1 else f'most {_LARGEST:,}'}"
+            return f"info.{name}={value!r} must be {need}."
+    n = info.n_agents
+    for name, size in (("obs_sizes", "obs_size"), ("action_sizes", "n_actions")):
+        sizes = getattr(info, name)
+        if not isinstance(sizes, tuple) or len(sizes) != n:
+            return f"info.{name}={sizes!r} must be a tuple with one entry for each of {n} agents."
+        if max(sizes) != getattr(info, size) or min(sizes) < 1:
+            return f"info.{name}={sizes} and info.{size}={getattr(info, size)} do not fit."
+    if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
+        return f"info.metrics={info.metrics!r} must be a tuple of names."
+    for name in filter(is_reserved, info.metrics):
+        return f"info.metrics has '{name}', and {name}_mean is a metric of the program's own: give it another name."
+    return ""
+
+
 def sound(info: EnvInfo, env: str) -> EnvInfo:
-    """Return ``info``.
+    """Validate the sizes of an environment and return them.
 
     Args:
         env: the environment's name, for the message.
 
     Raises:
-        UserError: sizes that cannot be.
+        UserError: impossible sizes.
     """
     fault = faulty_size(info)
     if fault:
@@ -145,7 +195,7 @@ def sound(info: EnvInfo, env: str) -> EnvInfo:
 
 
 class _OneSlot:
-    """A batched environment of one slot, seen as a single one."""
+    """Adapter of a batched environment with one slot to the interface of a single one."""
 
     def __init__(self, env: BatchedEnv) -> None:
         self.env = env

@@ -1,4 +1,4 @@
-"""What can be wrong with an environment, found by playing it: every finding is one sentence."""
+"""Validation of an environment by random play: every finding is one sentence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from ..utils.errors import UserError
 from ..utils.waiting import within
 from .base import Arrays, Env, EnvInfo
+from .build import faulty_size
 from .closing import CLOSE_SECONDS
-from .notes import NOT_BACK, Told, listen, numbers
+from .info_metrics import NOT_BACK, InfoSummary, attach, summarise
 from .own_random import OwnRandom
-from .protocol import faulty_size
 from .spaces import AgentSpaces
-from .vector.watch import FOR_GOOD, goes_on
+from .vector.slots import FOR_GOOD, beyond_limit
 
 #: what an episode is compared by, in the order in which differences are named
 FIELDS = tuple(f.name for f in fields(Arrays))
@@ -30,36 +30,36 @@ BUILDING = "building the environment"
 
 
 class Stop(Exception):
-    """The environment is too broken to go on with this check."""
+    """Raised where the environment is too broken to continue a check."""
 
 
 @dataclass
 class Report:
-    """Findings (something is wrong) and warnings (something is worth knowing), each kind told once.
+    """The findings (something is wrong) and warnings (something is worth knowing) of a validation, one of each kind.
 
-    ``excuse`` is why an episode need not be its seed's alone, where the environment says so.
+    ``excuse`` is why an episode need not depend on its seed alone, where the environment declares that.
     """
 
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     excuse: str = ""
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
 
     @property
     def kinds(self) -> set[str]:
-        """The kinds told so far."""
-        return set(self._told)
+        """The kinds reported so far."""
+        return set(self._reported)
 
     def find(self, kind: str, sentence: str) -> None:
         """Add a finding unless one of this kind is there."""
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._reported:
+            self._reported.add(kind)
             self.findings.append(sentence)
 
     def warn(self, kind: str, sentence: str) -> None:
         """Add a warning unless one of this kind is there."""
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._reported:
+            self._reported.add(kind)
             self.warnings.append(sentence)
 
     def differs(self, kind: str, sentence: str) -> None:
@@ -89,7 +89,7 @@ class Report:
 
 
 class _Field(np.ndarray):
-    """One of the arrays that an environment writes into; it looks at what is written over the whole of it."""
+    """An array that an environment writes into, which inspects every value written over the whole of it."""
 
     look: Callable[[Any], None] | None = None
 
@@ -129,7 +129,7 @@ Step = dict[str, np.ndarray]
 
 
 class Player:
-    """One instance with arrays of its own; plays episodes at random and returns what it showed, step by step."""
+    """Plays episodes of one environment instance at random and records its arrays at every step."""
 
     def __init__(self, make: Callable[[], Env], report: Report) -> None:
         with report.during(BUILDING):
@@ -147,18 +147,18 @@ class Player:
         found = getattr(inner, "spaces", None)
         if isinstance(found, AgentSpaces):
             found.watch = self.complaints
-        self.infos, self._returned = Told(), ""
-        listen(self.env, self)
+        self.summary, self._returned = InfoSummary(), ""
+        attach(self.env, self)
 
-    def told(self, infos: Sequence[Any]) -> None:
-        """Remember what infos hold at an episode's end."""
-        told = numbers(infos)
-        for mine, found in ((self.infos.values, told.values), (self.infos.renamed, told.renamed),
-                            (self.infos.rest, told.rest)):  # fmt: skip
+    def infos(self, infos: Sequence[Any]) -> None:
+        """Add an episode's final infos to the summary."""
+        summary = summarise(infos)
+        for mine, found in ((self.summary.values, summary.values), (self.summary.renamed, summary.renamed),
+                            (self.summary.rest, summary.rest)):  # fmt: skip
             mine |= found  # type: ignore[operator]
 
-    def back(self, agent: Any) -> None:
-        """Remember an agent whose end is taken back."""
+    def end_taken_back(self, agent: Any) -> None:
+        """Note an agent whose end is taken back."""
         self._returned = str(agent)
 
     def _snapshot(self, at: str) -> Step:
@@ -224,7 +224,7 @@ class Player:
 
 
 def difference(a: list[Step], b: list[Step]) -> str:
-    """Say where two episodes differ first, ``""`` where they do not."""
+    """Describe where two episodes differ first, ``""`` where they do not."""
     for t, (x, y) in enumerate(zip(a, b, strict=False)):
         for name in FIELDS:
             if not np.array_equal(x[name], y[name], equal_nan=name in _FLOATS):
@@ -233,7 +233,7 @@ def difference(a: list[Step], b: list[Step]) -> str:
 
 
 def check_info(info: EnvInfo, report: Report) -> None:
-    """Look for sizes that cannot be or contradict one another."""
+    """Validate an environment's sizes."""
     fault = faulty_size(info)
     if fault:
         report.find("info", fault)
@@ -241,7 +241,7 @@ def check_info(info: EnvInfo, report: Report) -> None:
 
 
 def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> None:
-    """Look at the newest of ``steps`` for everything that must hold at every step."""
+    """Validate the newest of ``steps``: everything that must hold at every step."""
     t, now = len(steps) - 1, steps[-1]
     at = f"at reset (seed {seed})" if t == 0 else f"after step {t} (seed {seed})"
     over = bool(now["terminated"] or now["truncated"])
@@ -284,4 +284,4 @@ def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> N
             "nobody", f"{at} no agent is alive{' (reset writes out.alive)' if t == 0 else ' and the episode goes on'}."
         )
     if t >= info.episode_limit and not over:
-        report.find("endless", f"{at} {goes_on(info)}.")
+        report.find("endless", f"{at} {beyond_limit(info)}.")

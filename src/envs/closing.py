@@ -1,4 +1,4 @@
-"""The end of an environment in this process: its close() may raise or never return, and a run is not lost to that."""
+"""Closing environments in this process: a close() that raises or never returns does not end the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLOSE_SECONDS = 5.0
 
 
 def close_all(closes: Iterable[Callable[[], Any]], name: str) -> None:
-    """Close environments one after another; what goes wrong with them is said, once, and goes no further.
+    """Close environments one after another; a failure is reported once and not raised.
 
     Once one of them has not come back, none of the others is called: they would take as long, one after another.
 
@@ -21,22 +21,22 @@ def close_all(closes: Iterable[Callable[[], Any]], name: str) -> None:
         closes: what closes each of them.
         name: of the environment.
     """
-    told = False
+    reported = False
     for close in closes:
         try:
             if not within(CLOSE_SECONDS, close, f"close() of the environment '{name}'"):
                 say(f"close() of the environment '{name}' did not return within {CLOSE_SECONDS:g} seconds: left alone.")
                 return
         except (Exception, SystemExit) as error:
-            if not told:
+            if not reported:
                 text = " ".join(str(error).split())
                 said = f": {text[:500]}" if text else ""
                 say(f"close() of the environment '{name}' failed ({type(error).__name__}{said}); nothing else is lost.")
-            told = True
+            reported = True
 
 
 def only_here(process: int) -> None:
-    """End this process if it is not ``process``: an environment forked, and the copy came out of its call.
+    """End this process if it is not ``process``: a copy forked by an environment that returned from its call.
 
     It would play and write as a second run beside the first.
     """

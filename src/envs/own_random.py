@@ -1,4 +1,4 @@
-"""Environments that draw from numpy's or Python's GLOBAL generators: each slot gets its own."""
+"""Global random generators per slot, for environments that draw from numpy's or Python's GLOBAL ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seed_global(seed: int) -> None:
 
 
 class OwnRandom:
-    """An environment whose global draws depend on its episode's seed alone.
+    """Wrapper of an environment whose global draws then depend on its episode's seed alone.
 
     The generators are swapped around every call, so that slots which share a process do not share draws. That costs
     about as much as a small environment's step, and is therefore done only where it is asked for.

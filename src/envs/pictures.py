@@ -1,4 +1,4 @@
-"""How Gymnasium environments are asked for a picture."""
+"""Pictures of Gymnasium and PettingZoo environments: render modes and frames."""
 
 from __future__ import annotations
 

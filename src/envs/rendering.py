@@ -1,7 +1,7 @@
-"""Pictures of an environment while it is played: one slot in this process, built so that it can be drawn.
+"""Rendering of an environment while it is played: one slot in this process, built so that it can be drawn.
 
 An environment that can be drawn has ``render() -> [H, W, 3] uint8`` (a batched one ``render(slot)``), and a
-constructor argument ``render_mode`` where it must know in advance that somebody will look. No window is opened.
+constructor argument ``render_mode`` where it must know in advance that it will be drawn. No window is opened.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from ..utils.errors import UserError
 from .base import Arrays
 from .build import check_env_args, constructor_args, factory, is_native, make_env
 from .closing import close_all
-from .notes import Notes, listen
+from .info_metrics import InfoMetrics, attach
 from .vector.base import NativeVec, VecEnv
-from .vector.slots import Ear
-from .vector.watch import Watch
+from .vector.slots import InfoRecorder, SlotChecks
 
 
 def without_display() -> None:
@@ -39,7 +38,7 @@ def takes_render_mode(env: str) -> bool:
 
 
 class Watched(VecEnv):
-    """One slot that can be drawn, with the numbers that it has in any other backend.
+    """A vectorised environment of one slot that can be drawn; its numbers are those of any other backend.
 
     Raises:
         UserError: the environment has no ``render``, or cannot be built.
@@ -59,9 +58,9 @@ class Watched(VecEnv):
             self._env = make_env(env, args)
             info = self._env.info
             seeds, steps = np.zeros((2, 1), np.int64)
-            super().__init__(info, Arrays.allocate(info, 1), seeds, steps, Notes.allocate(1))
-            self._watch = Watch(info, self.arrays, self.seeds, self.steps)
-            listen(self._env, Ear(self._watch, self.notes, 0))
+            super().__init__(info, Arrays.allocate(info, 1), seeds, steps, InfoMetrics.allocate(1))
+            self._checks = SlotChecks(info, self.arrays, self.seeds, self.steps)
+            attach(self._env, InfoRecorder(self._checks, self.info_metrics, 0))
         if not callable(getattr(self._env, "render", None)):
             self.close()
             raise UserError(f"The environment '{env}' cannot be drawn: it has no render().")
@@ -70,10 +69,10 @@ class Watched(VecEnv):
         if self._inner is not None:
             self._inner.reset(slots, seeds)
         else:
-            self._watch.begin(slots, seeds)
-            self.notes.begin(slots)
+            self._checks.begin(slots, seeds)
+            self.info_metrics.begin(slots)
             self._env.reset(int(seeds[0]), self.arrays.slot(0))
-            self._watch.check()
+            self._checks.check()
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         if self._inner is not None:
@@ -81,7 +80,7 @@ class Watched(VecEnv):
         else:
             self.steps += active
             self._env.step(actions[0], self.arrays.slot(0))
-            self._watch.check()
+            self._checks.check()
 
     def frame(self) -> np.ndarray:
         """Return the picture of this moment, [H, W, 3] uint8.

@@ -1,4 +1,4 @@
-"""The spaces of several agents as rows of one size: flat padded observations, numbered actions, masks."""
+"""Spaces of several agents as rows of one size: flat padded observations, numbered actions, masks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_ACTIONS = 4096
 
 
 class AgentSpaces:
-    """What N agents see and may do.
+    """Observation and action spaces of N agents, flattened and padded to one size.
 
     Attributes:
         obs_sizes, action_sizes: each agent's own sizes; a combined action space (MultiDiscrete, MultiBinary, a Tuple
@@ -114,7 +114,7 @@ class AgentSpaces:
         return self._moves[i][action]
 
     def _complain(self, i: int, value: Any) -> None:
-        """Say what of an observation lies outside its declared space."""
+        """Report an observation outside its declared space."""
         assert self.watch is not None
         space, name = self.obs_spaces[i], self.names[i]
         if not self._boxes[i]:
@@ -160,7 +160,7 @@ def _choices(space: Any) -> list[int]:
 
 
 def _moves(where: str, name: str, space: Any) -> list[Any]:
-    """Return what each numbered action of a space is in the environment's own terms, the last choice fastest.
+    """Return the environment's own action for each numbered action of a space, the last choice fastest.
 
     Raises:
         UserError: not discrete, or too many combinations.

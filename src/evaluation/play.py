@@ -22,7 +22,7 @@ from ..envs.base import EnvInfo
 from ..envs.rendering import Watched
 from ..envs.vector.base import VecConfig, VecEnv
 from ..envs.vector.make import make_vec
-from ..runners.episodes import Episodes, told
+from ..runners.episodes import Episodes, info_values
 from ..storage.provenance import command_line, versions
 from ..storage.run_files import write_json
 from ..storage.tested_actions import GREEDY, TEST
@@ -147,7 +147,8 @@ def play(
             if over:
                 del slots[b]
                 free.append(b)
-                metrics, notes, ended = out.metrics[b].astype(np.float64), vec.notes.read(b), bool(out.terminated[b])
+                metrics, notes = out.metrics[b].astype(np.float64), vec.info_metrics.read(b)
+                ended = bool(out.terminated[b])
                 played.append(Episode(s.number, s.seed, s.returns, s.length, ended, metrics, notes))
                 if done is not None:
                     done()
@@ -212,7 +213,7 @@ def statistics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[s
         "agents": agents,
         "length": describe([e.length for e in episodes]),
         "metrics": {name: describe([e.metrics[m] for e in episodes]) for m, name in enumerate(info.metrics)}
-        | {name: describe(values) for name, values in told([e.notes for e in episodes]).items()},
+        | {name: describe(values) for name, values in info_values([e.notes for e in episodes]).items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""Runners: how experience is collected."""
+"""Runners, which collect experience from environments."""
 
 #: `runner:` key -> "module:class", the module relative to this package.
 REGISTRY = {

@@ -1,7 +1,7 @@
 """Whole episodes from every slot: the `episode` and `parallel` runners, over any backend.
 
 Each slot contributes the same number of episodes to a batch; a slot that has played its share waits for the
-others, which is the price of no bias towards short episodes. `episode` is `parallel` with one slot.
+others, so that batches have no bias towards short episodes. `episode` is `parallel` with one slot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..components.seeding import Purpose
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.base import VecConfig, VecEnv, usable_cpus
-from ..envs.vector.episode_store import FINAL, Course, Job, at_layout, ends_layout, store_layout
+from ..envs.vector.episode_store import FINAL, EpisodeStore, Job, cursor_layout, endings_layout, steps_layout
 from ..envs.vector.make import make_vec
 from ..envs.vector.memory import Layout, nbytes
 from ..modules.kernels.build import library
@@ -32,7 +32,7 @@ from .episodes import Episodes
 
 @dataclass(frozen=True)
 class EpisodeConfig(VecConfig):
-    """What the whole-episode runners read."""
+    """Configuration of the whole-episode runners."""
 
     batch_size_run: int = key("Environments stepped side by side (slots).", low=1)
     batch_size: int | None = key(
@@ -43,12 +43,12 @@ class EpisodeConfig(VecConfig):
 
 
 class EpisodeRunner:
-    """Plays whole episodes in B slots.
+    """Runner that plays whole episodes in B slots.
 
     Args:
-        config: what it reads.
+        config: slots, backend and batch.
         env, env_args: the environment.
-        mac: who acts.
+        mac: the controller that acts.
         device: where the controller's networks are.
         seed: the run's seed.
     """
@@ -82,7 +82,7 @@ class EpisodeRunner:
         self._slot_steps = self._waited = 0
         own = not config.common_reward or self.info.team_reward
         self._rewards: Any = "own" if own else config.reward_scalarisation
-        self.course = self._new_course()
+        self.store = self._new_store()
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
@@ -94,7 +94,7 @@ class EpisodeRunner:
             raise UserError(
                 f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes."
             )
-        cls.check_room(store_layout(info, size or slots, info.episode_limit), info, f"batch_size={size or slots}")
+        cls.check_room(steps_layout(info, size or slots, info.episode_limit), info, f"batch_size={size or slots}")
 
     @staticmethod
     def check_room(layout: Layout, info: EnvInfo, batch: str) -> None:
@@ -118,16 +118,18 @@ class EpisodeRunner:
 
     # -- what training and testing share -----------------------------------------------------------------------
 
-    def _new_course(self) -> Course:
-        """Return the arrays that episodes are written down in."""
+    def _new_store(self) -> EpisodeStore:
+        """Allocate the store in which episodes are recorded."""
         hidden = self.mac.initial_hidden(1).shape[-1]
-        at = self.vec.room(at_layout(self.info, self.n_slots, hidden, self._segments))
-        at["number"][:], at["last"][:], at["fresh"][:] = -1, -1, True
-        return Course(at, self._ends(self._most), self.vec.room(store_layout(self.info, *self._batch_shape)))
+        cursor = self.vec.room(cursor_layout(self.info, self.n_slots, hidden, self._segments))
+        cursor["number"][:], cursor["last"][:], cursor["fresh"][:] = -1, -1, True
+        return EpisodeStore(
+            cursor, self._new_endings(self._most), self.vec.room(steps_layout(self.info, *self._batch_shape))
+        )
 
-    def _ends(self, most: int) -> dict[str, np.ndarray]:
-        """Return room for what up to ``most`` episodes of each slot end with."""
-        return self.vec.room(ends_layout(self.info, self.n_slots, most, self.vec.notes.width, self._segments))
+    def _new_endings(self, most: int) -> dict[str, np.ndarray]:
+        """Allocate the endings of up to ``most`` episodes of each slot."""
+        return self.vec.room(endings_layout(self.info, self.n_slots, most, self.vec.info_metrics.width, self._segments))
 
     def _play(self, purpose: Purpose, plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
@@ -135,38 +137,38 @@ class EpisodeRunner:
         In place of an episode that is lost with its worker comes one more, with the number that follows the plan's.
 
         Args:
-            keep: write their steps to the store too, in rows by slot and place in the plan.
+            keep: record their steps too, in rows by slot and place in the plan.
         """
         most, b = max(len(p) for p in plan), self.n_slots
-        if self.course.ends["length"].shape[1] < most:
-            self.course = replace(self.course, ends=self._ends(most))
-        at = self.course.at
-        at["fresh"][:], at["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
-        self._do(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
-        order = [(i, k) for i in range(b) for k in range(int(at["done"][i]))]
-        return Episodes.of(self.course, order, self.vec.notes)
+        if self.store.endings["length"].shape[1] < most:
+            self.store = replace(self.store, endings=self._new_endings(most))
+        cursor = self.store.cursor
+        cursor["fresh"][:], cursor["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
+        self._play_job(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
+        order = [(i, k) for i in range(b) for k in range(int(cursor["done"][i]))]
+        return Episodes.of(self.store, order, self.vec.info_metrics)
 
-    def _do(self, job: Job) -> None:
-        """Have a job played, and its time taken."""
-        at = self.course.at
+    def _play_job(self, job: Job) -> None:
+        """Play a job and measure the time of acting and of the environments."""
+        cursor = self.store.cursor
         for name in ("column", "done", "lost", "acting", "playing"):
-            at[name][:] = 0
+            cursor[name][:] = 0
         began = time.perf_counter()
-        self.vec.play(self.course, job, self.mac.actor())
+        self.vec.play(self.store, job, self.mac.actor())
         took = time.perf_counter() - began
-        acting = took * float(at["acting"].sum()) / max(float(at["playing"].sum()), 1e-9)
+        acting = took * float(cursor["acting"].sum()) / max(float(cursor["playing"].sum()), 1e-9)
         self.time_act += acting
         self.time_env += took - acting
 
     def _count(self) -> None:
         """Count the steps in the store."""
-        filled = self.course.store["filled"]
+        filled = self.store.steps["filled"]
         self.t_env += int(np.count_nonzero(filled))
-        self.agent_steps += int(np.count_nonzero(self.course.store["alive"][filled]))
+        self.agent_steps += int(np.count_nonzero(self.store.steps["alive"][filled]))
 
     def _clear(self) -> None:
         """Empty the store: what is not filled must not hold the last batch's flags."""
-        for array in self.course.store.values():
+        for array in self.store.steps.values():
             array.fill(0)
 
     # -- training ----------------------------------------------------------------------------------------------
@@ -178,20 +180,20 @@ class EpisodeRunner:
         self._clear()
         played = self._play(self.purpose, plan, greedy=False, keep=True)
         self._count()
-        self._row_seeds = self.course.ends["seed"][:, : self.per_slot].flatten()
-        self.skipped += self.course.at["lost"]
+        self._row_seeds = self.store.endings["seed"][:, : self.per_slot].flatten()
+        self.skipped += self.store.cursor["lost"]
         self.episodes += self.n_slots * self.per_slot
         busy = np.array(played.lengths).reshape(self.n_slots, self.per_slot).sum(1)
         self._slot_steps += int(busy.max()) * self.n_slots
         self._waited += int(busy.max()) * self.n_slots - int(busy.sum())
-        steps, store = max(played.lengths), self.course.store
-        tensors = {k: torch.from_numpy(v[:, : steps + (k in FINAL)]) for k, v in store.items()}
+        longest = max(played.lengths)
+        tensors = {k: torch.from_numpy(v[:, : longest + (k in FINAL)]) for k, v in self.store.steps.items()}
         none = {f"final_{k}": tensors[k][:0, 0] for k in FINAL}
         batch = Batch(**tensors, **none, final_index=torch.zeros(0, 2, dtype=torch.int64))
         return batch.to(self.device), played
 
     def use(self) -> Use:
-        """Return what collecting has of the machine, for :func:`~oamarl.utils.hints.hints`."""
+        """Return how collecting uses the machine, for :func:`~oamarl.utils.hints.hints`."""
         return Use(
             cores=usable_cpus(), busy=in_use(), workers=self.vec.workers, native=self.vec.native,
             gpu=torch.cuda.is_available(), device=self.device.type,
@@ -220,7 +222,7 @@ class EpisodeRunner:
     # -- testing -----------------------------------------------------------------------------------------------
 
     def test(self, n_episodes: int, greedy: bool) -> Episodes:
-        """Play exactly ``n_episodes`` test episodes; training goes on afterwards as if they had not been.
+        """Play exactly ``n_episodes`` test episodes; they leave training as it is.
 
         They are the same episodes at every test of a run, down to the noise of sampled actions: common seeds make
         tests comparable.
@@ -234,14 +236,14 @@ class EpisodeRunner:
     # -- state -------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters: between batches nothing else is alive."""
+        """Return the counters: whole-episode runners have no other state between batches."""
         return {
             "t_env": self.t_env, "episodes": self.episodes, "agent_steps": self.agent_steps,
             "skipped": self.skipped.copy(), "worker_restarts": self.worker_restarts,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Take counters back; returns notices (none)."""
+        """Restore the counters; returns notices (none)."""
         self.t_env, self.episodes, self.agent_steps = (int(state[k]) for k in ("t_env", "episodes", "agent_steps"))
         self.skipped = torch.as_tensor(state["skipped"]).numpy().copy()
         self._earlier_restarts = int(state["worker_restarts"]) - self.vec.worker_restarts

@@ -1,4 +1,4 @@
-"""Whole episodes of uniformly drawn legal actions: what is learned about a game before anybody has a policy."""
+"""Whole episodes of uniformly drawn legal actions: experience for what is learned before there is a policy (SEPS)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .episode import EpisodeConfig, EpisodeRunner
 
 
 class RandomPolicies:
-    """In a controller's place before a runner: policies of zeros, whose every legal action has the same logit.
+    """Uniform policies, in place of a controller: weights of zeros give every legal action the same logit.
 
     They act where policies act (in environment workers too), with an episode's own action noise: the same play for any
     backend and number of workers.
@@ -34,7 +34,7 @@ class RandomPolicies:
         return torch.zeros(n_slots, self._shape[0], 1)
 
     def actor(self) -> Inference:
-        """Return what runners act with."""
+        """Return the numpy policy that runners act with."""
         n, o, a = self._shape
         shapes = {
             "first": (o, 1), "bias": (n, 1), "fc2.w": (1, 1), "fc2.b": (1,), "head.w": (1, a), "head.b": (a,)
@@ -44,7 +44,9 @@ class RandomPolicies:
 
 
 class RandomRunner(EpisodeRunner):
-    """Plays batches of one whole episode in each slot at random; rewards are each agent's own, where it has one.
+    """Runner of uniformly random play; a batch is one whole episode from each slot.
+
+    Rewards are each agent's own, where it has one.
 
     Args:
         config: slots and backend of the run.
@@ -80,5 +82,5 @@ class RandomRunner(EpisodeRunner):
 
 
 def random_play(values: Mapping[str, Any], info: EnvInfo) -> RandomRunner:
-    """Return random play in the slots of a run with the configuration ``values``."""
+    """Return a runner of random play for a run with the configuration ``values``."""
     return RandomRunner(read(EpisodeConfig, values), values["env"], values["env_args"], info, values["seed"])

@@ -1,8 +1,8 @@
-"""Segments of fixed length from every slot, with automatic reset: nobody waits for anybody.
+"""The `rollout` runner: segments of fixed length from every slot, with automatic reset, so that no slot waits.
 
 A batch is B rows of `rollout_length` steps. An episode may begin and end anywhere in them; where one ends, the
-observations it ended with are kept apart (``Batch.final_*``) and the next step belongs to the next episode. What
-is still going on at a segment's end goes on in the next one, the policies' hidden state included.
+observations it ended with are kept apart (``Batch.final_*``) and the next step belongs to the next episode. An
+episode that is under way at a segment's end continues in the next one, with the policies' hidden state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..components.batch import Batch
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.vector.episode_store import FINAL, Job, at_layout, store_layout
+from ..envs.vector.episode_store import FINAL, Job, cursor_layout, steps_layout
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .episode import EpisodeConfig, EpisodeRunner
@@ -31,13 +31,13 @@ _KEPT = ("number", "step", "returns", "last", "hidden", "fresh")
 
 @dataclass(frozen=True)
 class RolloutConfig(EpisodeConfig):
-    """What the segment runner reads."""
+    """Configuration of the segment runner."""
 
     rollout_length: int = key("Steps of each environment in a batch.", low=1)
 
 
 class RolloutRunner(EpisodeRunner):
-    """Steps all B slots, always; its arguments are :class:`~.episode.EpisodeRunner`'s."""
+    """Runner that steps all B slots at every step; its arguments are :class:`~.episode.EpisodeRunner`'s."""
 
     Config = RolloutConfig
     config: RolloutConfig
@@ -58,35 +58,35 @@ class RolloutRunner(EpisodeRunner):
                 "batch_size_run segments of rollout_length steps, leave batch_size null."
             )
         slots, steps = values["batch_size_run"], values["rollout_length"]
-        room = {**store_layout(info, slots, steps), **at_layout(info, slots, 1, played=True)}
+        room = {**steps_layout(info, slots, steps), **cursor_layout(info, slots, 1, played=True)}
         cls.check_room(room, info, f"batch_size_run={slots} and rollout_length={steps}")
 
     # -- training ----------------------------------------------------------------------------------------------
 
     def run(self) -> tuple[Batch, Episodes]:
         """Collect one batch: `rollout_length` steps of every slot; returns it and the episodes that ended in it."""
-        at, store, ends = self.course.at, self.course.store, self.course.ends
-        at["hidden"][at["fresh"]], at["last"][at["fresh"]] = 0.0, -1
-        hidden, before = at["hidden"].copy(), at["last"].copy()
+        cursor, steps, endings = self.store.cursor, self.store.steps, self.store.endings
+        cursor["hidden"][cursor["fresh"]], cursor["last"][cursor["fresh"]] = 0.0, -1
+        hidden, before = cursor["hidden"].copy(), cursor["last"].copy()
         self._clear()
-        at["row"][:] = np.arange(self.n_slots)
-        self._do(Job(self.seed, "train", False, self._rewards, True, None, self.config.rollout_length))
+        cursor["row"][:] = np.arange(self.n_slots)
+        self._play_job(Job(self.seed, "train", False, self._rewards, True, None, self.config.rollout_length))
         self._count()
-        order = [(b, k) for b in range(self.n_slots) for k in range(int(at["done"][b]))]
-        order.sort(key=lambda x: int(ends["column"][x]))
+        order = [(b, k) for b in range(self.n_slots) for k in range(int(cursor["done"][b]))]
+        order.sort(key=lambda x: int(endings["column"][x]))
         self.episodes += len(order)
         where = tuple(np.array(order, np.int64).reshape(-1, 2).T)
-        finals = {f"final_{name}": torch.from_numpy(ends[name][where]) for name in FINAL}
-        index = np.stack([where[0], ends["column"][where]], axis=1)
+        finals = {f"final_{name}": torch.from_numpy(endings[name][where]) for name in FINAL}
+        index = np.stack([where[0], endings["column"][where]], axis=1)
         batch = Batch(
-            **{k: torch.from_numpy(v) for k, v in store.items()}, **finals, final_index=torch.from_numpy(index),
+            **{k: torch.from_numpy(v) for k, v in steps.items()}, **finals, final_index=torch.from_numpy(index),
             hidden=torch.from_numpy(hidden), before=torch.from_numpy(before),
         )  # fmt: skip
-        return batch.to(self.device), Episodes.of(self.course, order, self.vec.notes)
+        return batch.to(self.device), Episodes.of(self.store, order, self.vec.info_metrics)
 
     def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:
         """Return slot and episode seed of a step of the batch that was collected last."""
-        number = int(self.course.at["number"][row]) - int(batch.begins[row, step + 1 :].sum())
+        number = int(self.store.cursor["number"][row]) - int(batch.begins[row, step + 1 :].sum())
         return row, episode_seed(self.seed, "train", row, number)
 
     @property
@@ -118,22 +118,22 @@ class RolloutRunner(EpisodeRunner):
         return super().worker_restarts + (self._tester.vec.worker_restarts if self._tester else 0)
 
     def _seen(self, b: int) -> str:
-        """A digest of what slot b shows."""
+        """Return a digest of slot b's observations, state, legal actions and alive agents."""
         out = self.vec.arrays
         shown = (out.obs[b], out.state[b], out.avail[b], out.alive[b])
         return hashlib.blake2b(b"".join(x.tobytes() for x in shown), digest_size=16).hexdigest()
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters, and each slot's episode: its number and its actions since its reset."""
-        at = self.course.at
-        slots = {name: at[name].copy() for name in _KEPT} | {
-            "played": at["played"][:, : int(at["step"].max())].copy(),
+        """Return the counters and each slot's episode: its number and its actions since its reset."""
+        cursor = self.store.cursor
+        slots = {name: cursor[name].copy() for name in _KEPT} | {
+            "played": cursor["played"][:, : int(cursor["step"].max())].copy(),
             "seen": [self._seen(b) for b in range(self.n_slots)],
         }
         return super().state_dict() | {"slots": slots}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Take the state back: every slot's episode is played again up to where it was.
+        """Restore the state: every slot's episode is replayed up to where it was.
 
         Where that does not lead back (an environment that cannot be repeated), the slot begins a new episode.
 
@@ -141,18 +141,18 @@ class RolloutRunner(EpisodeRunner):
             a sentence about that, if it was so.
         """
         super().load_state_dict(state)
-        slots, at, out = state["slots"], self.course.at, self.vec.arrays
+        slots, cursor, out = state["slots"], self.store.cursor, self.vec.arrays
         for name in _KEPT:
-            at[name][...] = torch.as_tensor(slots[name]).numpy()  # a checkpoint's arrays are tensors
-        actions, under_way = torch.as_tensor(slots["played"]).numpy(), ~at["fresh"]
-        at["played"][:, : actions.shape[1]] = actions
+            cursor[name][...] = torch.as_tensor(slots[name]).numpy()  # a checkpoint's arrays are tensors
+        actions, under_way = torch.as_tensor(slots["played"]).numpy(), ~cursor["fresh"]
+        cursor["played"][:, : actions.shape[1]] = actions
         self._reset_to(np.flatnonzero(under_way))
         for t in range(actions.shape[1]):
             # an episode that ends too early is not the one that was played before
-            going = under_way & (t < at["step"]) & ~(out.terminated | out.truncated | self.vec.lost)
+            going = under_way & (t < cursor["step"]) & ~(out.terminated | out.truncated | self.vec.lost)
             self.vec.step(actions[:, t], going)
         astray = [b for b in np.flatnonzero(under_way).tolist() if self._seen(b) != slots["seen"][b]]
-        at["fresh"][astray] = True
+        cursor["fresh"][astray] = True
         return (
             [
                 f"{len(astray)} of {self.n_slots} environments could not be brought back to where they were (the same "
@@ -164,7 +164,7 @@ class RolloutRunner(EpisodeRunner):
 
     def _reset_to(self, slots: np.ndarray) -> None:
         """Bring ``slots`` [k] to the beginning of their present episodes."""
-        numbers = self.course.at["number"][slots].tolist()
+        numbers = self.store.cursor["number"][slots].tolist()
         seeds = [episode_seed(self.seed, "train", b, k) for b, k in zip(slots.tolist(), numbers, strict=True)]
         self.vec.reset(slots, np.array(seeds, np.int64))
 

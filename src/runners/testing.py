@@ -1,4 +1,4 @@
-"""A test of the policies: sampled episodes, and greedy ones beside them."""
+"""Tests of the policies during training: sampled episodes, and greedy ones of the same seeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from ..storage.tested_actions import GREEDY, TEST
 
 
-class Asked(Protocol):
-    """What a test reads of the configuration (``training.RunConfig``)."""
+class TestingConfig(Protocol):
+    """Configuration of tests (``training.RunConfig``)."""
 
     @property
     def test_nepisode(self) -> int: ...
@@ -20,7 +20,7 @@ class Asked(Protocol):
     def common_reward(self) -> bool: ...
 
 
-def play(runner: Any, config: Asked) -> dict[str, float]:
+def play(runner: Any, config: TestingConfig) -> dict[str, float]:
     """Play ``test_nepisode`` sampled episodes and, with ``test_greedy``, as many greedy ones of the same seeds.
 
     Returns:

@@ -25,10 +25,10 @@ with warnings.catch_warnings():
     from sacred.dependencies import Source, get_digest
 
 from ..utils.errors import RunError, UserError
-from ..utils.said import begin_run
 from ..utils.schema.keys import read
 from ..utils.signals import Stop, Terminated
 from ..utils.waiting import will_exit
+from ..utils.warn_once import begin_run
 from .liveness import this_process
 from .log import LOG_FILE, LoggingConfig, RunLog
 from .mongo import connection as mongo

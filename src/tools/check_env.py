@@ -14,17 +14,17 @@ import numpy as np
 from ..envs.build import check_env_args, is_native, make_env, notices
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
 from ..envs.closing import CLOSE_SECONDS
-from ..envs.notes import about, doubts
+from ..envs.info_metrics import logging_notices, naming_warnings
 from ..envs.own_random import global_state, seed_global, set_global_state
 from ..envs.vector.base import VecEnv
 from ..envs.vector.make import make_vec
 from ..utils import signals
 from ..utils.errors import UserError
-from ..utils.said import KINDS, begin_run
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.layers import environment
 from ..utils.waiting import within
+from ..utils.warn_once import KINDS, begin_run
 
 USAGE = """usage: oamarl check-env ENVIRONMENT [--episodes=N] [--seed=N] [with env_args.KEY=VALUE ...]
 Plays an environment at random and prints what is wrong with it, a sentence each. ENVIRONMENT is a name (see
@@ -101,7 +101,7 @@ class Checks:
             )
         ends = [steps[-1] for steps in self.reference.values()]
         limit = first.info.episode_limit
-        for sentence in doubts(first.infos):
+        for sentence in naming_warnings(first.summary):
             report.warn(sentence, sentence)
         if (
             limit > 1
@@ -301,7 +301,7 @@ def main(argv: list[str]) -> int:
             f"state {i.state_size}, at most {i.episode_limit} steps; episodes of {min(lengths)} to {max(lengths)} "
             f"steps at random, {checks.speed:,.0f} steps a second."
         )
-        for sentence in about(player.infos):
+        for sentence in logging_notices(player.summary):
             print(sentence)
     for sentence in report.findings:
         print(f"wrong: {sentence}")

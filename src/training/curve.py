@@ -48,7 +48,7 @@ class Curve:
     def remember(self, played: Episodes, scalars: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
         """Take in what an iteration played and what its update returned."""
         self.counted = False
-        for name in ("returns", "lengths", "metrics", "notes"):
+        for name in ("returns", "lengths", "metrics", "info_metrics"):
             getattr(self.window, name).extend(getattr(played, name))
         for name, value in scalars.items():
             self.sums.setdefault(name, []).append(value)
@@ -124,7 +124,7 @@ class Curve:
             "elapsed": self.elapsed, "seconds": dict(self.seconds), "sums": self.sums, "pending": list(self.pending),
             "window": {
                 "returns": [r.tolist() for r in self.window.returns], "lengths": list(self.window.lengths),
-                "metrics": [m.tolist() for m in self.window.metrics], "notes": list(self.window.notes),
+                "metrics": [m.tolist() for m in self.window.metrics], "notes": list(self.window.info_metrics),
             },
             "latest_return": self.latest_return, "counted": self.counted,
             "time_runner": [self.runner.time_env, self.runner.time_act],

@@ -517,10 +517,10 @@ def test_the_adapter_still_notices_what_is_wrong() -> None:
     env.reset(0, out)
     with pytest.raises(ValueError, match="agent 1 has no action 6"):
         env.step(np.array([0, 6]), out)
-    told = gymma("lbforaging:Foraging-8x8-2p-3f-v3", team_reward=True)
-    told.reset(0, out)
+    shared = gymma("lbforaging:Foraging-8x8-2p-3f-v3", team_reward=True)
+    shared.reset(0, out)
     with pytest.raises(ValueError, match="2 rewards came, and env_args"):
-        told.step(np.array([0, 0]), out)
+        shared.step(np.array([0, 0]), out)
 
 
 def test_other_packages_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,7 +299,7 @@ def test_ties_are_broken_as_networkx_orders_its_sets() -> None:
 
 
 def test_ties_are_broken_alike_where_the_order_of_filling_a_set_counts() -> None:
-    """Two want the cell of a third, which goes on; in a graph of many others. Networkx walks from the first of them."""
+    """Two want a third one's cell, which moves on; in a graph of many others. Networkx walks from the first of them."""
     others = [((20 + k, 20), (20 + k, 20)) for k in range(8)]
     ways = [(0, 1), (1, 0), (0, -1), (-1, 0)]
     for x, y, end, spare in itertools.product(range(1, 6), range(1, 6), ways, (0, 1, 2)):
@@ -365,7 +365,7 @@ def test_messages_of_all_forms_are_taken_or_refused_alike(actions: Any) -> None:
 
 
 def test_what_others_write_to_the_game_counts() -> None:
-    """Users put agents and shelves where they want them; some only tell the grid, some nobody."""
+    """Users put agents and shelves where they want them; some update only the grid, some nothing."""
 
     def carried_to(env: Any) -> None:
         agent, shelf = env.agents[0], env.shelfs[2]
@@ -449,14 +449,14 @@ def test_shelves_put_in_the_place_of_others_are_the_ones_carried() -> None:
         same_answer(stock, quick, lambda env: env.step([4] * 4))
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_an_agent_that_the_grid_does_not_show_fails_alike(told: bool) -> None:
+@pytest.mark.parametrize("announced", [False, True])
+def test_an_agent_that_the_grid_does_not_show_fails_alike(announced: bool) -> None:
     """The stock's assertion; what it has done by then depends on the order of a set of objects."""
     for env in pair(**PLAIN):
         env.reset(seed=2)
         first, second = env.agents[:2]
         first.x, first.y = second.x, second.y
-        if told:
+        if announced:
             env._recalc_grid()
         with pytest.raises(AssertionError):
             env.step([2, 0, 1, 1])

@@ -27,7 +27,7 @@ from oamarl.envs.vector.process import ProcessVec
 from oamarl.run import build
 from oamarl.storage.records import read_metrics
 from oamarl.utils.errors import UserError
-from oamarl.utils.said import begin_run
+from oamarl.utils.warn_once import begin_run
 
 from child_signals import usual_signals
 from conftest import PATIENCE, Program
@@ -62,7 +62,7 @@ def play(made: vec.VecEnv, steps: int = 4) -> None:
 
 @pytest.fixture
 def only_hangs_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time-outs count only while a worker hangs for certain and no other is at work, however busy the machine is."""
+    """Time-outs count only while a worker hangs for certain and no other is running, however busy the machine is."""
     said: list[bytes] = []
     line, readable, put_away = launch.Output._line, process._readable, launch.put_away
 
@@ -324,7 +324,7 @@ def runner_with(step: int, places: list[tuple[int, int]], purpose: Any = "train"
 
 @pytest.mark.parametrize("step", [0, 1, 5])
 def test_a_batch_is_whole_where_a_worker_died(step: int) -> None:
-    """Slots 2 and 3 lose what they were playing, and play numbers that nobody has used; 0 and 1 do not notice."""
+    """Slots 2 and 3 lose what they were playing, and play unused numbers; 0 and 1 do not notice."""
     with runner_with(step, [(2, 1)], batch_size=8) as runner:
         batch, played = runner.run()
         assert runner.worker_restarts == 1
@@ -342,7 +342,7 @@ def test_a_batch_is_whole_where_a_worker_died(step: int) -> None:
         assert batch.obs.isfinite().all()
         origins = [runner.origin(batch, row, 0) for row in range(8)]
         assert origins == [(b, episode_seed(3, "train", b, k)) for b in range(4) for k in numbers[b]]
-        # the next batch goes on behind the numbers that were used
+        # the next batch begins behind the numbers that were used
         batch, _ = runner.run()
         begin = 2 + runner.skipped
         assert batch.filled.sum(1).tolist() == [length(b, int(begin[b]) + k) for b in range(4) for k in range(2)]
@@ -474,7 +474,7 @@ def test_one_step_too_many_and_one_slot_of_several() -> None:
 @pytest.mark.parametrize("overrides", [{}, {"runner": "rollout", "rollout_length": 20}])
 def test_training_tests_and_random_stepping_stop_there(backend: str, overrides: dict[str, Any]) -> None:
     asked = settings("mappo", "faulty_envs:Endless", {}, backend=backend, workers=2, **overrides)
-    for act in (lambda r: r.run(), lambda r: r.test(3, True), lambda r: r.vec.wander(60.0, 0)):
+    for act in (lambda r: r.run(), lambda r: r.test(3, True), lambda r: r.vec.random_throughput(60.0, 0)):
         runner, _, _ = build(asked, CPU)
         try:
             with pytest.raises(EnvError, match=OUTLIVES.format(r"\d", r"\d+")):
@@ -672,8 +672,8 @@ def test_nothing_outlives_the_parent(how: str) -> None:
         os.killpg(parent.pid, number)
     _, errors = parent.communicate(timeout=PATIENCE)
     assert all(gone(p) for p in pids)
-    told = how in ("exception", "interrupt", "terminate", "hangup", "interrupt in a hang")
-    assert errors.count("Traceback") == told
+    raised = how in ("exception", "interrupt", "terminate", "hangup", "interrupt in a hang")
+    assert errors.count("Traceback") == raised
 
 
 @needs_proc
@@ -767,7 +767,7 @@ def test_the_program_ends_with_the_environments_own_stack(program: Program, tmp_
     seed = episode_seed(3, "train", 2, 1)
     assert f"(signal SIGSEGV) in step 1 of slot 2, episode seed {seed};" in done.stderr
     assert "in go_wrong" in done.stderr
-    assert "Traceback" not in done.stderr  # nobody needs this program's own
+    assert "Traceback" not in done.stderr  # this program's own would not help
     (run,) = tmp_path.glob("sacred/*/*/*/run.json")
     assert json.loads(run.read_text())["status"] == "FAILED"
 

@@ -1,4 +1,4 @@
-"""Numbers that environments tell in their infos at an episode's end: what is logged of them, whoever steps."""
+"""Info metrics: numbers that environments report at an episode's end, as they are logged by every backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from oamarl.components.seeding import episode_seed
-from oamarl.envs.notes import MOST, Notes, numbers
+from oamarl.envs.info_metrics import MAX_METRICS, InfoMetrics, summarise
 from oamarl.envs.vector.make import make_vec
 from oamarl.evaluation.play import Plan, evaluate, logged_metrics, report
 from oamarl.run import RunConfig, Training, build
@@ -18,7 +18,7 @@ from oamarl.runners.episodes import Episodes
 from oamarl.storage.log import RunLog
 from oamarl.tools import check_env
 from oamarl.training.curve import Curve
-from oamarl.utils import said
+from oamarl.utils import warn_once
 
 import toy_zoo
 from evaluation_tools import Constant, same, stepping
@@ -30,11 +30,11 @@ NAMES = {"score", "lost", "info_return", "time_left/s", "won"}
 
 @pytest.fixture(autouse=True)
 def new_run() -> None:
-    said.begin_run()
+    warn_once.begin_run()
 
 
 def expected(seeds: list[int]) -> dict[str, float]:
-    """What is told of episodes of ToyTelling, by the seeds alone."""
+    """Return the info metrics of episodes of ToyTelling, by the seeds alone."""
     every = {
         "score": [s % 7 for s in seeds], "lost": [s % 2 == 0 for s in seeds], "info_return": [5] * len(seeds),
         "time_left/s": [0.5] * len(seeds), "won": [s % 2 for s in seeds],
@@ -52,24 +52,24 @@ def expected(seeds: list[int]) -> dict[str, float]:
     ],
 )  # fmt: skip
 def test_what_counts_as_a_number(value: Any, number: float | None) -> None:
-    told = numbers([{"x": value}])
+    summary = summarise([{"x": value}])
     if number is None:
-        assert (told.values, list(told.rest)) == ({}, ["x"])
+        assert (summary.values, list(summary.rest)) == ({}, ["x"])
     else:
-        assert told.values == pytest.approx({"x": number}, nan_ok=True)
+        assert summary.values == pytest.approx({"x": number}, nan_ok=True)
 
 
 def test_names_are_made_fit_and_never_the_programs_own() -> None:
     keys = ("a b", "TimeLimit.truncated", 3, "team/points", "__", "return", "ep_length", "agent_1_return",
             "total_return", "test_x", "value", "agents", "returns", "Größe")  # fmt: skip
-    told = numbers([dict.fromkeys(keys, 1.0)])
+    summary = summarise([dict.fromkeys(keys, 1.0)])
     own = {"return", "ep_length", "agent_1_return", "total_return", "test_x", "value"}
     others = {"a_b", "TimeLimit_truncated", "3", "team/points", "agents", "returns", "Größe"}
-    assert set(told.values) == others | {f"info_{name}" for name in own}
-    assert set(told.renamed) == own
-    assert list(told.rest) == ["__"]
+    assert set(summary.values) == others | {f"info_{name}" for name in own}
+    assert set(summary.renamed) == own
+    assert list(summary.rest) == ["__"]
     # of two keys that would have one name the first is taken
-    assert numbers([{"a b": 1.0, "a_b": 2.0}]).values == {"a_b": 1.0}
+    assert summarise([{"a b": 1.0, "a_b": 2.0}]).values == {"a_b": 1.0}
 
 
 def test_learners_metrics_are_not_taken_for_infos() -> None:
@@ -83,15 +83,15 @@ def test_learners_metrics_are_not_taken_for_infos() -> None:
             runner.close()
         run_metrics |= {name.removesuffix("_mean") for name in scalars if name.endswith("_mean")}
     assert run_metrics >= {"ratio", "value", "target"}
-    assert not run_metrics & set(numbers([dict.fromkeys(run_metrics, 1.0)]).values)
+    assert not run_metrics & set(summarise([dict.fromkeys(run_metrics, 1.0)]).values)
 
 
 def test_agents_infos_are_averaged_over_those_who_tell() -> None:
-    assert numbers([{"a": 1, "b": True}, {"a": 4}, None, {}]).values == {"a": 2.5, "b": 1.0}
+    assert summarise([{"a": 1, "b": True}, {"a": 4}, None, {}]).values == {"a": 2.5, "b": 1.0}
 
 
 def test_names_stay_when_a_worker_begins_anew() -> None:
-    whole = Notes.allocate(3)
+    whole = InfoMetrics.allocate(3)
     first = whole.part(1, 3)
     first.begin(np.arange(2))
     assert first.write(1, {"b": 2.0, "ä": 3.0})
@@ -102,8 +102,8 @@ def test_names_stay_when_a_worker_begins_anew() -> None:
     assert again.write(1, {"a": 1.0, "ä": 4.0})
     assert whole.read(2) == {"a": 1.0, "ä": 4.0}
     assert whole.read(2, copy) == {"b": 2.0, "ä": 3.0}
-    assert not again.write(1, {f"k{i}": i for i in range(MOST)})
-    assert len(whole.read(2)) == MOST - 1
+    assert not again.write(1, {f"k{i}": i for i in range(MAX_METRICS)})
+    assert len(whole.read(2)) == MAX_METRICS - 1
 
 
 @pytest.mark.parametrize("options", [
@@ -162,8 +162,8 @@ def test_the_window_of_a_resumed_run_has_them(tmp_path: Path) -> None:
         state = loop.curve.state_dict()
         other = Curve(runner, learner, True)
         other.load_state_dict(state)
-        assert other.window.notes == loop.curve.window.notes
-        assert len(other.window.notes) == 4
+        assert other.window.info_metrics == loop.curve.window.info_metrics
+        assert len(other.window.info_metrics) == 4
         wanted = loop.curve.window.scalars(runner.info, True)
         assert "score_mean" in wanted
         assert other.window.scalars(runner.info, True) == wanted
@@ -201,10 +201,10 @@ def played(key: str, seed: int = 0, **args: Any) -> dict[str, float]:
     vec = make_vec("gymma", {"key": key, "time_limit": 9, **args}, 1, backend="serial")
     try:
         vec.reset(np.zeros(1, np.int64), np.array([seed]))
-        assert vec.notes.read(0) == {}
+        assert vec.info_metrics.read(0) == {}
         while not (vec.arrays.terminated[0] or vec.arrays.truncated[0]):
             vec.step(vec.arrays.avail.argmax(-1), np.ones(1, bool))
-        return vec.notes.read(0)
+        return vec.info_metrics.read(0)
     finally:
         vec.close()
 
@@ -219,7 +219,7 @@ def test_lists_of_infos_and_pettingzoo() -> None:
 
 
 def test_infos_of_those_who_left_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the environment goes on giving an empty one for them; and where infos are none at all."""
+    """Also where the environment still gives an empty one for them; and where infos are none at all."""
     step = toy_zoo.Telling.step
 
     def with_empty(self: Any, actions: dict) -> tuple:
@@ -250,7 +250,7 @@ def test_what_is_left_out_or_renamed_is_said_once(backend: str, capfd: pytest.Ca
     lines = capfd.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("Warning")] == lines
     assert sum("tells 'return' in its info: it is logged as info_return_mean" in line for line in lines) == 1
-    assert sum(f"more numbers in its info than can be logged: {MOST} of them are" in line for line in lines) == 1
+    assert sum(f"more numbers in its info than can be logged: {MAX_METRICS} of them are" in line for line in lines) == 1
     assert len(lines) == 2
 
 

@@ -96,7 +96,7 @@ def test_next_cells_by_hand() -> None:
     assert blue[0].tolist() == [0, 0, 0, 0, 0]
     assert black[4].tolist() == [4, 4, 3, 5, 4]
     assert blue[5].tolist() == [2, 5, 5, 5, 5]  # the trap is shut for blue
-    assert red[2].tolist() == [2] * 5  # nobody leaves the goal
+    assert red[2].tolist() == [2] * 5  # no agent leaves the goal
 
 
 def test_what_an_agent_sees() -> None:

@@ -50,13 +50,13 @@ def test_agents_that_leave_early() -> None:
         shown.append(
             (out.alive.tolist(), out.agent_terminated.tolist(), out.reward.tolist(), out.avail.sum(-1).tolist())
         )
-    nobody = [False, False, False]
+    none = [False, False, False]
     assert shown == [
-        ([True, True, True], nobody, [1, 1, 1], [2, 2, 2]),
+        ([True, True, True], none, [1, 1, 1], [2, 2, 2]),
         ([False, True, True], [True, False, False], [2, 2, 2], [1, 2, 2]),  # a ended by the rules
         ([False, False, True], [True, False, False], [0, 3, 3], [1, 1, 2]),  # b was cut off: not terminated
         ([False, False, True], [True, False, False], [0, 0, 4], [1, 1, 2]),
-        (nobody, [True, False, True], [0, 0, 5], [1, 1, 1]),
+        (none, [True, False, True], [0, 0, 5], [1, 1, 1]),
     ]
     # one of them was cut off: the episode is a truncation; the last observations and state stay
     assert (bool(out.terminated), bool(out.truncated)) == (False, True)
@@ -193,7 +193,7 @@ def test_backends_are_equal_also_with_global_generators() -> None:
     for other in (played("serial", 1, key, global_random=True), played("process", 2, key, global_random=True)):
         for x, y in zip(alone, other, strict=True):
             np.testing.assert_array_equal(x, y)
-    assert np.random.get_state()[1].tolist() == before  # nobody else's draws were disturbed
+    assert np.random.get_state()[1].tolist() == before  # no other draws were disturbed
     rewards = alone[FIELDS.index("reward")]
     assert len(np.unique(rewards[rewards != 0])) == np.count_nonzero(rewards)
     # without it, slots share draws, and the numbers go their own ways

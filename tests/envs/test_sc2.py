@@ -355,7 +355,7 @@ def test_an_episode_that_smac_would_tell_as_a_defeat_is_an_error(
 def test_what_a_killed_game_has_left_is_removed(
     smac: Callable[..., list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a worker that was killed by the next one, of others when they end; nobody's who is alive."""
+    """A killed worker's are removed by the next one, others' when they end; never those of a running one."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("STANDIN_FAULT", "crash@1")
     vec = make_vec("sc2", {}, 1, backend="process", workers=1)

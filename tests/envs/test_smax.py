@@ -84,7 +84,7 @@ def test_maps_that_cannot_be_say_why(name: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "sentence"),
     [
         ("mmm2", "has no healing medivacs: the nearest map is '10m_vs_11m', and --env-config=sc2 has 'MMM2' where"),
         (
@@ -98,8 +98,8 @@ def test_maps_that_cannot_be_say_why(name: str):
         ("qqqq", r"is not a map of smax: use .* or smacv2_20_units$"),
     ],
 )
-def test_maps_of_others_name_their_kin(name: str, told: str):
-    with pytest.raises(UserError, match=told):
+def test_maps_of_others_name_their_kin(name: str, sentence: str):
+    with pytest.raises(UserError, match=sentence):
         find_map(name)
 
 
@@ -116,7 +116,7 @@ def test_the_nearest_map(asked: str, near: str):
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "sentence"),
     [
         ({"map_name": "3s5z_vs_3s7z"}, "did you mean '3s5z_vs_3s6z'"),
         ({"time_limit": 0}, "at least 1 is allowed"),
@@ -128,8 +128,8 @@ def test_the_nearest_map(asked: str, near: str):
         ({"allies": {"marine": 99}, "enemies": {"marine": 2}}, "more than 100 units"),
     ],
 )
-def test_mistakes_are_one_sentence(args: dict[str, Any], told: str):
-    with pytest.raises(UserError, match=told):
+def test_mistakes_are_one_sentence(args: dict[str, Any], sentence: str):
+    with pytest.raises(UserError, match=sentence):
         Smax(1, **args)
 
 

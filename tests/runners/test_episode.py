@@ -1,4 +1,4 @@
-"""The episode runner: what it stores is what happened, whoever stepped the environments and however often it tested."""
+"""The episode runner: it stores what happened, for every backend and however often it tested."""
 
 from __future__ import annotations
 
@@ -403,8 +403,8 @@ def test_noise_is_that_of_slot_episode_and_step_whenever_it_is_asked_for() -> No
 
 
 def test_noise_differs_by_seed_purpose_slot_and_episode() -> None:
-    told = [(3, "train", 0, 0), (4, "train", 0, 0), (3, "test", 0, 0), (3, "train", 1, 0), (3, "train", 0, 1)]
-    assert len({episode_noise(*who, 1).tobytes() for who in told}) == len(told)
+    keys = [(3, "train", 0, 0), (4, "train", 0, 0), (3, "test", 0, 0), (3, "train", 1, 0), (3, "train", 0, 1)]
+    assert len({episode_noise(*who, 1).tobytes() for who in keys}) == len(keys)
     noise, zero = ActionNoise(0, (1, 2, 5)), np.zeros(1, np.int64)
     for seed, purpose in ((3, "train"), (4, "train"), (4, "test")):
         found = noise(job(seed, purpose), zero, zero)[0]

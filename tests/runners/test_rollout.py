@@ -1,4 +1,4 @@
-"""The segment runner: its rows are the slots' episodes, its batches train as whole episodes do, it goes on exactly."""
+"""The segment runner: its rows are the slots' episodes, its batches train as whole episodes do, it resumes exactly."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_policies_find_the_probabilities_that_actions_were_taken_with(config: st
             assert float(own.abs().max()) < 1e-5
             if overrides and k:
                 assert samples.hidden is not None
-                assert samples.hidden.abs().amax((1, 2)).bool().any(), "no sequence goes on: too dull a test"
+                assert samples.hidden.abs().amax((1, 2)).bool().any(), (
+                    "no sequence continues an episode: the test would show nothing"
+                )
             learner.train(batch, 0)
 
 
@@ -177,7 +179,7 @@ def test_gae_over_a_segment_with_episodes_that_end_and_begin_in_it() -> None:
     assert checked >= 3
 
 
-# -- whoever steps, tests or stops -------------------------------------------------------------------------
+# -- backends, tests and stops -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -251,13 +253,13 @@ def test_an_environment_that_cannot_be_repeated_begins_new_episodes_and_says_so(
     env = f"{__name__}:Unrepeatable"
     with parts(env, {"limit": 23}, rollout_length=7) as (runner, _, _):
         runner.run()
-        state, numbers = runner.state_dict(), runner.course.at["number"].copy()
+        state, numbers = runner.state_dict(), runner.store.cursor["number"].copy()
     with parts(env, {"limit": 23}, rollout_length=7) as (again, _, _):
         (notice,) = again.load_state_dict(state)
         assert notice.startswith("4 of 4 environments could not be brought back")
         batch, _ = again.run()
         assert batch.begins[:, 0].all()
-        assert (again.course.at["number"] == numbers + 1 + again.course.at["done"]).all()
+        assert (again.store.cursor["number"] == numbers + 1 + again.store.cursor["done"]).all()
 
 
 def test_a_checkpoint_before_the_first_segment_is_a_beginning() -> None:

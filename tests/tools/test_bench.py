@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oamarl.envs.vector import throughput as wandering
+from oamarl.envs.vector import throughput
 from oamarl.envs.vector.make import make_vec
 from oamarl.learners.ppo import PPOLearner
 from oamarl.main import main
@@ -99,24 +99,25 @@ def test_collection_leaves_the_training_run_where_it_was(clock: Clock, tmp_path:
 
 
 @pytest.mark.parametrize("env", ["toy_envs:Ragged", "toy_envs:MixedLength", "toy_envs:EarlyEnd"])
-def test_wandering_takes_legal_actions_and_begins_again(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_play_takes_legal_actions_and_begins_again(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vec = make_vec(env, {"limit": 4}, 3, backend="serial")
     actions, began = [], []
     step, reset = vec.step, vec.reset
     monkeypatch.setattr(vec, "step", lambda a, active: (actions.append(a.copy()), step(a, active))[1])
     monkeypatch.setattr(vec, "reset", lambda slots, seeds: (began.extend(seeds.tolist()), reset(slots, seeds))[1])
     seconds = itertools.count()
-    monkeypatch.setattr(wandering.time, "perf_counter", lambda: next(seconds))
-    assert vec.wander(20.0, seed=1) == (3 * 19, 20)  # a toy refuses illegal actions, and a vec to step what has ended
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(seconds))
+    # a toy refuses illegal actions, and a vec to step what has ended
+    assert vec.random_throughput(20.0, seed=1) == (3 * 19, 20)
     assert len(set(began)) == len(began) > 3
     played = np.stack(actions)
     assert (played.max(0) > played.min(0)).any(), "always the same action"
     vec.close()
 
 
-def test_workers_wander_side_by_side() -> None:
+def test_workers_play_at_random_side_by_side() -> None:
     vec = make_vec("toy_envs:MixedLength", {"limit": 4}, 5, backend="process", workers=2)
-    steps, took = vec.wander(0.2, seed=1)
+    steps, took = vec.random_throughput(0.2, seed=1)
     assert 0.2 <= took < 5.0
     assert steps > 5
     assert (vec.seeds >= 0).all()
@@ -149,8 +150,8 @@ def test_a_slice_ends_after_its_time_but_not_before_a_step(clock: Clock) -> None
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own behaviour")
-@pytest.mark.parametrize("told", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}])
-def test_freed_memory_is_kept_for_the_next_batch(told: dict[str, str]) -> None:
+@pytest.mark.parametrize("given", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}])
+def test_freed_memory_is_kept_for_the_next_batch(given: dict[str, str]) -> None:
     code = """
 import resource, numpy as np
 from oamarl.utils.machine import keep_freed_memory
@@ -161,11 +162,11 @@ for _ in range(3):
         np.ones((5 << 20) // 4, np.int32), np.ones((20 << 20) // 4, np.int32)
 print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | told
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))} | given
     found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     done, faults = found.split()
-    assert done == str(not told)
-    assert (int(faults) < 100) == (not told)
+    assert done == str(not given)
+    assert (int(faults) < 100) == (not given)
 
 
 def test_memory_of_processes() -> None:

@@ -80,7 +80,7 @@ def test_every_fault_is_named(capsys: pytest.CaptureFixture[str], no_workers: No
     status, wrong, _, everything = check(capsys, ROOM, "with", f"env_args.fault={fault}")
     assert status == 1, everything
     assert any(re.search(FAULTS[fault], sentence) for sentence in wrong), wrong
-    assert len(wrong) <= 3, wrong  # one fault is not told in many ways
+    assert len(wrong) <= 3, wrong  # one fault is not reported in many ways
     assert "Traceback" not in everything
 
 

@@ -67,7 +67,7 @@ def test_both_kinds_play_the_same_seeds(monkeypatch: pytest.MonkeyPatch) -> None
         seeds = []
         for greedy in (False, True):
             made.test(5, greedy)
-            seeds.append(made.course.ends["seed"][:, :2].copy())
+            seeds.append(made.store.endings["seed"][:, :2].copy())
         np.testing.assert_array_equal(*seeds)
     finally:
         made.close()

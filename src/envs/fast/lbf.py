@@ -57,7 +57,7 @@ def _source() -> str:
 
 
 def _patched(inner: Any) -> bool:
-    """Whether somebody replaced a method of the stock classes or of this object."""
+    """Whether a method of the stock classes or of this object was replaced."""
     found = [(k, v.__code__) for c in (ForagingEnv, stock.Player) for k, v in vars(c).items() if hasattr(v, "__code__")]
     return len({code.co_filename for _, code in found}) > 1 or any(name in vars(inner) for name, _ in found)
 
@@ -81,7 +81,7 @@ class QuickForaging(ForagingEnv):
 
     @cached_property
     def _valid_actions(self) -> Any:
-        """What each player may do; listed when somebody looks (in the stock code: at every step)."""
+        """The actions that each player may take; listed when it is read (in the stock code: at every step)."""
         assert self._quick is not None
         return self._quick.valid_actions()
 
@@ -148,7 +148,7 @@ class QuickForaging(ForagingEnv):
         return result
 
     def _look(self) -> None:
-        """Take the state over from the stock attributes, where it is one that play leads to."""
+        """Read the state from the stock attributes, where it is one that play leads to."""
         board, shape = _board(self), self.field.shape
         cells = [p.position for p in self.players]
         if board is None or self.field.dtype != np.int32:
@@ -181,7 +181,7 @@ class QuickForaging(ForagingEnv):
         self._food_spawned = np.int_(sum(food.values()))
         self.current_step, self._game_over = 0, False
         game = Game(self, board, food) if placed else None
-        if game is None or not game.sound(_declared(self)):  # nobody plays so: the stock code knows what to say
+        if game is None or not game.sound(_declared(self)):  # no usual play leads here: left to the stock code
             _ = self._valid_actions
             self._quick = None
             self._gen_valid_moves()
@@ -237,7 +237,7 @@ class QuickForaging(ForagingEnv):
 
 
 def _declared(env: Any) -> Declared:
-    """Return what the observation space says; read again only where it is another one."""
+    """Return the numbers and bounds of the observation space; read again only where it is another one."""
     space = env.observation_space[0]
     if space is not vars(env).get("_quick_space"):
         env._quick_space, env._quick_declared = space, _read_space(env)

@@ -1,4 +1,4 @@
-"""A game of level-based foraging in plain integers, for `quick_lbf`.
+"""A game of level-based foraging in plain integers, for :mod:`.lbf`.
 
 Cells are numbered row by row. Food is a dict of few cells instead of a field of many, and what is seen is joined from
 bytes that were prepared once for each pair of cells.
@@ -24,7 +24,7 @@ def _floats(*values: float) -> bytes:
 
 
 class Declared(NamedTuple):
-    """What an observation space says: numbers in all, and the bounds of food's level, places, and players' levels."""
+    """An observation space in numbers: its size, and the bounds of food's level, places, and players' levels."""
 
     size: int
     food: float
@@ -34,13 +34,13 @@ class Declared(NamedTuple):
     strongest: float
 
     def holds(self, board: Board) -> bool:
-        """Whether nobody on ``board`` can observe a place outside the declared ones (on fields that are not square)."""
+        """Whether all places that a player on ``board`` can observe are declared (not so on some oblong fields)."""
         row, col = board.furthest
         return row <= self.row and col <= self.col
 
 
 class Board:
-    """What size and sight alone decide, for all games of them in this process.
+    """Tables that depend on size and sight alone, shared by all games of them in this process.
 
     Attributes:
         places: the position of each cell, as the stock code has it.
@@ -111,10 +111,10 @@ def board_of(rows: int, cols: int, sight: int) -> Board:
 @lru_cache(maxsize=64)
 def _frame(n_players: int, n_foods: int, with_level: bool) -> tuple[list[slice], list[bytes]]:
     """Return each player's part of all observations, and what stands for the players out of sight of one seeing k."""
-    nobody = _floats(-1, -1, 0) if with_level else _floats(-1, -1)
+    absent = _floats(-1, -1, 0) if with_level else _floats(-1, -1)
     size = 3 * n_foods + (3 if with_level else 2) * n_players
     rows = [slice(start, start + size) for start in range(0, size * n_players, size)]
-    return rows, [nobody * (n_players - k) for k in range(n_players + 1)]
+    return rows, [absent * (n_players - k) for k in range(n_players + 1)]
 
 
 class Game:
@@ -179,7 +179,7 @@ class Game:
             or env.observation_space is not self._space
         ):
             return False
-        # there only if somebody looked, who may have changed it
+        # there only if it was read, and its reader may have changed it
         return "_valid_actions" not in env.__dict__ or env._valid_actions == self.valid_actions()
 
     def valid_actions(self) -> dict[Any, list[Action]]:
@@ -196,7 +196,7 @@ class Game:
         return found
 
     def move(self, goals: list[int]) -> None:
-        """Move the players to the cells ``goals``, where nobody else wants to be."""
+        """Move the players to the cells ``goals``, each wanted by one player alone."""
         cells = self.cells
         if len(set(goals)) < len(goals):
             goals = [goal if goals.count(goal) == 1 else cell for goal, cell in zip(goals, cells, strict=True)]

@@ -1,7 +1,7 @@
-"""Who may move in RWARE's warehouse, where moves touch each other.
+"""Conflict resolution in RWARE's warehouse: which agents may move.
 
 The stock asks networkx: cells are nodes, each agent an edge from its cell to the one it wants. In a connected part all
-agents of a ring move; none of a swap, or of a queue behind somebody who stays; and else those of the longest chain into
+agents of a ring move; none of a swap, or of a queue behind one that stays; and else those of the longest chain into
 the free cell. Which of two equally long chains that is depends on the order of networkx' sets.
 """
 
@@ -21,7 +21,7 @@ ORDERED_ALIKE = ("3.2", "3.2.1", "3.3", "3.4", "3.4.1", "3.4.2", "3.5", "3.6", "
 
 
 def winners(starts: Sequence[int], moves: Mapping[int, int], agent_at: Any, places: Sequence[Node]) -> set[int]:
-    """Return which agents move.
+    """Return the agents that move.
 
     Args:
         starts: each agent's cell.
@@ -91,7 +91,7 @@ def _order(edges: Edges, behind: Mapping[Node, Sequence[Node]], part: set[Node])
     """Return a connected part's nodes in the order in which networkx copies them out of the whole graph.
 
     That is the graph's own order for half of the graph and more, and else the order of a set that was filled breadth
-    first, so that only filling one alike tells it.
+    first, so that only filling one alike shows it.
     """
     ahead = dict(edges)
     graph = dict.fromkeys(chain.from_iterable(edges))

@@ -15,7 +15,7 @@ _ZERO = np.float64(0.0)
 class QuickWarehouse(Warehouse):
     """The stock's warehouse, whose state all stays in its own attributes."""
 
-    # under the stock's names: str(env), and whoever asks for the class's module, shall hear what the stock says
+    # under the stock's names: str(env), and the class's module, are the stock's
     __module__, __qualname__ = Warehouse.__module__, Warehouse.__qualname__
     _tables: Any = None
 
@@ -33,7 +33,7 @@ class QuickWarehouse(Warehouse):
     def _recalc_grid(self) -> None:
         super()._recalc_grid()
         if self._tables is not None:
-            self._tables.known = None  # somebody has moved things
+            self._tables.known = None  # the game was changed from outside
 
     def _make_obs(self, agent: Any) -> Any:
         tables = self._current() if self.fast_obs else None

@@ -99,7 +99,7 @@ class Tables:
         )
 
     def read(self, env: Any) -> bool:
-        """Take over the game's state; False where it is not one that playing leads to."""
+        """Read the game's state; False where it is not one that playing leads to."""
         self.known = None
         if not self._sound(env):
             return False

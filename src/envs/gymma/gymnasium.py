@@ -9,7 +9,7 @@ import numpy as np
 from ...utils.errors import UserError
 from ..base import Arrays, Env, EnvInfo
 from ..fast.quicken import quicken
-from ..notes import Teller
+from ..info_metrics import InfoSource
 from ..own_random import OwnRandom
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
@@ -73,16 +73,16 @@ def gymma(
 
 
 def notices(key: str, **given: Any) -> list[str]:
-    """Return what is to be said of arguments that are passed on untyped; it takes what :func:`gymma` takes.
+    """Return notices about arguments that are passed on untyped; it takes what :func:`gymma` takes.
 
     Raises:
         UserError: as for :func:`gymma`, short of making the environment.
     """
     further = {name: value for name, value in given.items() if name not in (*gym_ids.OWN, "render_mode")}
-    return gym_ids.target(key).fitted(further).notices if further else []
+    return gym_ids.target(key).convert(further).notices if further else []
 
 
-class Gymma(Teller):
+class Gymma(InfoSource):
     """One Gymnasium environment of one agent, or of several with one entry an agent in everything it gives and takes.
 
     Agents of different sizes are padded, and what is padded is illegal. ``info["action_mask"]`` (one mask an agent)
@@ -120,8 +120,8 @@ class Gymma(Teller):
         rows = all(type(o) is spaces.Box and o.shape == (s.obs_size,) for o in one_each[0])
         self._sure = quick and quicken(env) and rows and not (self._single or team_reward)
 
-    def _see(self, observations: Any, told: Any, out: Arrays) -> None:
-        """Write what the agents see and may do; ``told`` is the environment's info."""
+    def _see(self, observations: Any, info: Any, out: Arrays) -> None:
+        """Write observations and legal actions; ``info`` is the environment's."""
         if self._sure and self.spaces.watch is None:
             for row, one in zip(out.obs, observations, strict=True):
                 row[:] = one
@@ -131,7 +131,7 @@ class Gymma(Teller):
             observations = (observations,)
         if len(observations) != self.info.n_agents:
             raise ValueError(f"{len(observations)} observations came for {self.info.n_agents} agents")
-        masks = told.get("action_mask") if type(told) is dict else None
+        masks = info.get("action_mask") if type(info) is dict else None
         if masks is not None and self._single:
             masks = (masks,)
         if masks is not None and len(masks) != self.info.n_agents:
@@ -149,11 +149,11 @@ class Gymma(Teller):
             # LBF places its players where the LAST episode's did not stand: an episode must depend on its seed alone
             for player in self._env.unwrapped.players:
                 player.position = None
-        observations, told = self._env.reset(seed=seed)
+        observations, info = self._env.reset(seed=seed)
         self._time, self._some_ended = 0, False
         out.obs[...] = 0
         out.avail[...] = self.spaces.legal
-        self._see(observations, told, out)
+        self._see(observations, info, out)
         out.alive[...] = True
         for field in (out.reward, out.terminated, out.truncated, out.agent_terminated):
             field[...] = 0
@@ -165,21 +165,21 @@ class Gymma(Teller):
             ValueError: an action that is padding for its agent, or numbers of other sizes than declared.
         """
         moves = [self.spaces.move(i, a) for i, a in enumerate(actions.tolist())]
-        observations, reward, terminated, truncated, told = self._env.step(moves[0] if self._single else moves)
+        observations, reward, terminated, truncated, info = self._env.step(moves[0] if self._single else moves)
         self._time += 1
-        self._see(observations, told, out)
+        self._see(observations, info, out)
         self._reward(reward, out)
         if type(terminated) is bool and not (terminated or self._some_ended):  # most steps of most games
             if truncated is True or self._time >= self.info.episode_limit:
                 out.truncated[...] = True
-                self._tell(told)
+                self._report(info)
                 return
             if truncated is False:
                 return
         # one flag means all agents, a list says it agent by agent; who has ended stays ended
         ended, flags = out.agent_terminated, self._flags(terminated)
         if self._some_ended and flags.ndim and (ended & ~flags).any() and self.listener is not None:
-            self.listener.back(int((ended & ~flags).argmax()))
+            self.listener.end_taken_back(int((ended & ~flags).argmax()))
         ended |= flags
         self._some_ended = bool(ended.any())
         if self._some_ended:
@@ -189,12 +189,12 @@ class Gymma(Teller):
         out.terminated[...] = ended.all()
         out.truncated[...] = cut and not ended.all()
         if cut:
-            self._tell(told)
+            self._report(info)
 
-    def _tell(self, told: Any) -> None:
-        """Pass the info on that an episode ends with: one, or a list with one an agent."""
+    def _report(self, info: Any) -> None:
+        """Pass an episode's final info to the listener: one, or a list with one an agent."""
         if self.listener is not None:
-            self.listener.told(told if isinstance(told, (list, tuple)) else (told,))
+            self.listener.infos(info if isinstance(info, (list, tuple)) else (info,))
 
     def _reward(self, reward: Any, out: Arrays) -> None:
         if self._sure:

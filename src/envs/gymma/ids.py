@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Any
 
 from ...utils.errors import UserError, nearest, one_of
-from ..constructors import Constructor, constructor
-from ..foreign_args import Fitted, fit
+from ..convert_args import ConvertedArgs, convert_args
 from ..pictures import gymnasium_mode
+from ..signatures import Signature, constructor_signature
 
-#: module -> its package on PyPI; of an unknown module nobody should install a guess
+#: module -> its package on PyPI; of an unknown module no package is guessed
 _PACKAGES = {
     "ale_py": "ale-py", "gymnasium_robotics": "gymnasium-robotics", "lbforaging": "lbforaging", "magent2": "magent2",
     "minigrid": "minigrid", "mpe2": "mpe2", "pettingzoo": "pettingzoo", "rware": "rware",
@@ -38,7 +38,7 @@ _FAMILIES = {"mpe": ("mpe2", "pettingzoo.mpe")}
 
 @dataclass(frozen=True)
 class Target:
-    """What a key names.
+    """The environment that a key names.
 
     Attributes:
         key: itself, for messages.
@@ -50,14 +50,14 @@ class Target:
     make: Callable[..., Any]
     spec: Any = None
 
-    def fitted(self, kwargs: Mapping[str, Any]) -> Fitted:
+    def convert(self, kwargs: Mapping[str, Any]) -> ConvertedArgs:
         """Return further env_args, checked against the constructor and converted.
 
         Raises:
             UserError: an argument that it does not have, or of the wrong type.
         """
         if not kwargs:  # looking at a constructor may import the environment's code
-            return Fitted()
+            return ConvertedArgs()
         registered = {} if self.spec is None else self.spec.kwargs
         takes = self._takes()
         for name in kwargs:
@@ -73,9 +73,9 @@ class Target:
                         or f": it takes {', '.join([*OWN, *takes.parameters])}."
                     )
                 )
-        return fit(takes, kwargs, f"'{self.key}'", registered)
+        return convert_args(takes, kwargs, f"'{self.key}'", registered)
 
-    def _takes(self) -> Constructor:
+    def _takes(self) -> Signature:
         make = self.make
         if self.spec is not None:
             from gymnasium.envs.registration import load_env_creator
@@ -88,13 +88,13 @@ class Target:
                     f"The environment '{self.key}' cannot be used: importing '{point}' fails: {exc}"
                 ) from exc
         try:
-            return constructor(make)
+            return constructor_signature(make)
         except (TypeError, ValueError):  # compiled: it says itself what it does not take
-            return Constructor(open=True)
+            return Signature(open=True)
 
 
 def target(key: str) -> Target:
-    """Return what ``key`` names.
+    """Resolve ``key`` to the environment that it names.
 
     | key | what is made |
     |---|---|
@@ -131,7 +131,7 @@ def make(key: str, kwargs: Mapping[str, Any], render_mode: str | None = None) ->
         UserError: missing package, unknown id or argument, or an environment that cannot be made from these.
     """
     it = target(key)
-    given = it.fitted(kwargs).objects
+    given = it.convert(kwargs).objects
     if it.spec is None:
         return _call(it.make, key, given, render_mode), None
     if render_mode is not None and (mode := gymnasium_mode(it.spec)) is not None:
@@ -179,7 +179,7 @@ def _spec(module: str, name: str) -> Any:
 
 
 def _unknown(key: str, home: ModuleType | None) -> str:
-    """Say what a key that names nothing comes closest to."""
+    """Return the error of a key that names no environment, with the nearest one."""
     import gymnasium
 
     module, _, name = key.rpartition(":")
@@ -195,7 +195,7 @@ def _unknown(key: str, home: ModuleType | None) -> str:
 
 
 def _call(make_it: Callable[..., Any], key: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:
-    """Make the environment; whatever a constructor raises at what it was given is told in one sentence."""
+    """Make the environment; what its constructor raises becomes one sentence."""
     if render_mode is not None and "render_mode" not in kwargs:
         kwargs = {**kwargs, "render_mode": render_mode}
     try:

@@ -1,4 +1,4 @@
-"""PettingZoo environments whose agents act at once, leave early, and differ in what they see and may do."""
+"""PettingZoo environments whose agents act at once, may leave early, and may differ in their spaces."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ..base import Arrays, EnvInfo
-from ..notes import Teller
+from ..info_metrics import InfoSource
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
 
 
-class PettingZoo(Teller):
+class PettingZoo(InfoSource):
     """One parallel environment; agent i is ``possible_agents[i]`` throughout.
 
     | an agent that | alive | agent_terminated | sees and may do |
@@ -97,8 +97,8 @@ class PettingZoo(Teller):
         """
         chosen, i_of = actions.tolist(), self._index
         acting = {a: self.spaces.move(i_of[a], chosen[i_of[a]]) for a in self._env.agents}
-        observations, rewards, terminations, truncations, told = self._env.step(acting)
-        infos: Mapping[Any, Any] = told if isinstance(told, Mapping) else {}
+        observations, rewards, terminations, truncations, returned = self._env.step(acting)
+        infos: Mapping[Any, Any] = returned if isinstance(returned, Mapping) else {}
         self._time += 1
         out.reward[...] = 0
         for agent, reward in rewards.items():
@@ -123,17 +123,17 @@ class PettingZoo(Teller):
         out.truncated[...] = (over and not ended) or (not over and self._time >= self.info.episode_limit)
         if self.listener is not None and (out.terminated or out.truncated):
             last = self._parting | {a: infos[a] for a in acting if a in infos}
-            self.listener.told([last[a] for a in self.agents if a in last])
+            self.listener.infos([last[a] for a in self.agents if a in last])
 
     def _returned(self, there: set[Any], ended: np.ndarray) -> set[Any]:
         """Return the agents that are ``there`` again although they had ``ended`` [N]."""
         back = {a for a in there if ended[self._index[a]]} if ended.any() else set()
         if back and self.listener is not None:
-            self.listener.back(next(a for a in self.agents if a in back))
+            self.listener.end_taken_back(next(a for a in self.agents if a in back))
         return back
 
     def _see(self, observations: Mapping[Any, Any], infos: Any, there: set[Any], out: Arrays) -> None:
-        """Write observations, masks, who is there, and the state."""
+        """Write observations, masks, alive agents and the state."""
         for i, agent in enumerate(self.agents):
             inside = None
             if agent in observations:
@@ -144,8 +144,8 @@ class PettingZoo(Teller):
                 out.avail[i] = self.spaces.only_first
                 continue
             out.alive[i] = self._took_part[i] = True
-            told = infos.get(agent) if isinstance(infos, Mapping) else None
-            outside = told.get("action_mask") if isinstance(told, Mapping) else None
+            info = infos.get(agent) if isinstance(infos, Mapping) else None
+            outside = info.get("action_mask") if isinstance(info, Mapping) else None
             self.spaces.mask(i, outside if outside is not None else inside, out.avail[i])
         if self._own_state:
             self._see_state(bool(there), out)
@@ -156,7 +156,7 @@ class PettingZoo(Teller):
         try:
             state = np.asarray(self._env.state())
         except Exception:
-            # with nobody left some environments have no state any more: the last one stays
+            # with no agent left some environments have no state any more: the last one stays
             if someone_left:
                 raise
             return

@@ -30,7 +30,7 @@ _ENDLESS = 2**30
 
 @dataclass(frozen=True)
 class Options:
-    """What JaxMARL's SMAX leaves open; the names are its own."""
+    """Options of JaxMARL's SMAX, by its own names."""
 
     see_enemy_actions: bool = True
     walls_cause_death: bool = True
@@ -39,7 +39,7 @@ class Options:
 
 
 class Battle(NamedTuple):
-    """What a slot holds: the random key, SMAX's state, the enemies' memory, and what they see [E, O]."""
+    """State of a slot: the random key, SMAX's state, the enemies' memory, and their observations [E, O]."""
 
     key: Any
     units: Any
@@ -48,7 +48,7 @@ class Battle(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What slots show after a step or a start, one row a slot: N allies, U units.
+    """Observations, rewards and flags of slots after a step or a start, one row a slot: N allies, U units.
 
     | field | shape | meaning |
     |---|---|---|
@@ -131,7 +131,7 @@ class Game:
         return Battle(key, units, minds, theirs), self._show(units, ours, rewards["ally_0"])
 
     def _look(self, units: Any) -> tuple[Any, Any]:
-        """What allies [N, O] and enemies [E, O] see."""
+        """Return the observations of allies [N, O] and enemies [E, O]."""
         seen = self._rules.get_obs_unit_list(units)
         each = jnp.stack([seen[name] for name in self._rules.agents])
         return each[: self.n_allies], each[self.n_allies :]
@@ -152,7 +152,7 @@ class Game:
     # -- all slots --------------------------------------------------------------------------------------------
 
     def start(self, slots: np.ndarray, seeds: np.ndarray) -> Iterator[tuple[np.ndarray, Shown]]:
-        """Start battles in ``slots`` [k] from ``seeds`` [k]; yields what they show, some slots at a time."""
+        """Start battles in ``slots`` [k] from ``seeds`` [k]; yields their :class:`Shown`, some slots at a time."""
         for tile in np.unique(slots // self.tile).tolist():
             mine = np.flatnonzero(slots // self.tile == tile)
             for some in (mine[i : i + _AT_ONCE] for i in range(0, len(mine), _AT_ONCE)):
@@ -172,7 +172,7 @@ class Game:
         return Shown(*(column[:k] for column in jax.device_get(shown)))
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> Iterator[tuple[np.ndarray | slice, Shown]]:
-        """Step the battles that are ``active`` [B] with ``actions`` [B, N]; yields what they show, tile by tile.
+        """Step the battles that are ``active`` [B] with ``actions`` [B, N]; yields their :class:`Shown`, tile by tile.
 
         On the CPU these are views of JAX's own memory, to be read at once.
         """
@@ -201,7 +201,7 @@ class Game:
         return jax.device_get(jax.tree.map(lambda x: x[row], self._tiles[tile].units))
 
     def close(self) -> None:
-        """Let the battles go."""
+        """Release the battles."""
         self._tiles.clear()
 
 
@@ -232,7 +232,7 @@ def _put(battles: Any, some: Any, where: Any) -> Any:
 
 
 def _step_all(fight: Any, battles: Battle, actions: Any, active: Any) -> tuple[Battle, Shown]:
-    """Step every slot, and keep what came of it where a slot is active."""
+    """Step every slot, and keep the result where a slot is active."""
     after, shown = jax.vmap(fight)(battles, actions)
 
     def keep(old: Any, new: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Getting JAX and JaxMARL's SMAX into this process: quickly, quietly, and with programs kept between runs."""
+"""Import of JAX and JaxMARL's SMAX: quick, quiet, and with compiled programs kept between runs."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ MISSING = {
 
 @dataclass(frozen=True)
 class Map:
-    """Who fights whom, and for how long at most.
+    """The teams of a battle and its step limit.
 
     Attributes:
         name: the map's.
@@ -95,7 +95,7 @@ def find_map(name: str, allies: Mapping[str, int] | None = None, enemies: Mappin
 
 
 def _unlike(name: str) -> str:
-    """Say why ``name`` is no map of smax, and which one comes nearest."""
+    """Return why ``name`` is no map of smax, with the nearest one."""
     for missing, (lacks, near) in MISSING.items():
         if missing.lower() == name.lower():
             return (

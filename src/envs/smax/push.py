@@ -27,7 +27,7 @@ def push(positions: Any, alive: Any, radii: Any, firmness: float = 1.0) -> Any:
     # jaxmarl adds 1 on the diagonal, which hides a unit from itself; its difference is 0 all the same
     dx, dy = x[:, None] - x[None, :], y[:, None] - y[None, :]
     distance = jnp.sqrt(dx * dx + dy * dy) + 1e-6
-    # the radii of the dead are so small that they overlap with nobody: one vector in place of a matrix of pairs
+    # the radii of the dead are so small that they overlap with no unit: one vector in place of a matrix of pairs
     reach = jnp.where(alive, radii, -1e6)
     overlap = jnp.maximum((reach[:, None] + reach[None, :]) / distance - 1.0, 0.0) * (0.5 * firmness)
     return positions + jnp.stack([(dx * overlap).sum(1), (dy * overlap).sum(1)], axis=1)

@@ -116,7 +116,7 @@ class Smax:
         out.avail[rows], out.alive[rows] = shown.avail, shown.alive
 
     def close(self) -> None:
-        """Let the battles go."""
+        """Release the battles."""
         self._game.close()
 
     def render(self, slot: int) -> np.ndarray:

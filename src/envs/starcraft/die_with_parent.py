@@ -1,4 +1,4 @@
-"""Programs that Linux itself ends together with the process that started them, however that one ends."""
+"""Child programs that Linux kills when the process that started them ends, in whatever way it ends."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def _tie() -> None:
-    """In the child, before it becomes the other program: be killed when the parent's thread is gone."""
+def _request_kill() -> None:
+    """Ask Linux, in the child before it becomes the other program, to kill it when the parent's thread is gone."""
     assert _prctl is not None
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class _Tied(subprocess.Popen[Any]):
+class _DyingWithParent(subprocess.Popen[Any]):
     def __init__(self, *args: Any, **options: Any) -> None:
         # Linux looks at the thread, not at the process: what another one starts must not end with it
         if threading.current_thread() is threading.main_thread():
-            options = {"preexec_fn": _tie, **options}
+            options = {"preexec_fn": _request_kill, **options}
         super().__init__(*args, **options)
 
 
 @contextlib.contextmanager
-def tied() -> Iterator[None]:
-    """Let programs that the main thread starts meanwhile by ``subprocess.Popen`` end with this process.
+def die_with_parent() -> Iterator[None]:
+    """Make programs that the main thread starts inside the block by ``subprocess.Popen`` end with this process.
 
     However it ends, on Linux; elsewhere nothing changes.
     """
@@ -39,7 +39,7 @@ def tied() -> Iterator[None]:
         yield
         return
     usual = subprocess.Popen
-    subprocess.Popen = _Tied  # type: ignore[misc]  # packages that start games take no options for it
+    subprocess.Popen = _DyingWithParent  # type: ignore[misc]  # packages that start games take no options for it
     try:
         yield
     finally:

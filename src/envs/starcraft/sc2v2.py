@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from functools import cache
 from pathlib import Path
@@ -14,98 +15,34 @@ from ...utils.errors import UserError, nearest
 from ...utils.schema import yamls
 from ..base import Env
 from ..own_random import OwnRandom
-from .sc2 import check_common, known_maps, missing
+from .arguments import Smacv2Args
+from .sc2 import known_maps, missing
 from .sc2v2_drawn import check_drawn
 from .setup import check_game, load, unknown_map
-from .starcraft import StarCraft, replay_arguments
+from .starcraft import StarCraft
 
 #: one file a race, with what is drawn and how; the numbers of units are in the scenario's name
 SCENARIOS = Path(__file__).resolve().parents[2] / "config" / "envs" / "smacv2_configs"
 #: those of the paper, to be shown
 SIZES = ("5_vs_5", "10_vs_10", "10_vs_11", "20_vs_20", "20_vs_23")
 _NAME = re.compile(r"(?P<race>[a-z]+)_(?P<units>\d+)_vs_(?P<enemies>\d+)|sc2_gen_(?P<gen>[a-z]+)")
-#: arguments that are ours, not SMACv2's
-_OWN = ("time_limit", "recycle_episodes", "save_replay", "continuing_episode")
 
 
-def sc2v2(
-    map_name: str | None = None,
-    time_limit: int | None = None,
-    capability_config: dict | None = None,
-    difficulty: str | int = "7",
-    game_version: str | float | None = None,
-    step_mul: int | None = 8,
-    move_amount: float = 2,
-    continuing_episode: bool = True,
-    obs_all_health: bool = True,
-    obs_own_health: bool = True,
-    obs_last_action: bool = False,
-    obs_pathing_grid: bool = False,
-    obs_terrain_height: bool = False,
-    obs_instead_of_state: bool = False,
-    obs_timestep_number: bool = False,
-    obs_own_pos: bool = True,
-    obs_starcraft: bool = True,
-    conic_fov: bool = False,
-    num_fov_actions: int = 12,
-    use_unit_ranges: bool = True,
-    min_attack_range: float = 2,
-    prob_obs_enemy: float = 1.0,
-    fully_observable: bool = False,
-    action_mask: bool = True,
-    kill_unit_step_mul: int = 2,
-    state_last_action: bool = True,
-    state_timestep_number: bool = False,
-    reward_sparse: bool = False,
-    reward_only_positive: bool = True,
-    reward_death_value: float = 10,
-    reward_win: float = 200,
-    reward_defeat: float = 0,
-    reward_negative_scale: float = 0.5,
-    reward_scale: bool = True,
-    reward_scale_rate: float = 20,
-    replay_dir: str = "",
-    replay_prefix: str = "",
-    save_replay: bool = False,
-    window_size_x: int = 1920,
-    window_size_y: int = 1200,
-    heuristic_ai: bool = False,
-    heuristic_rest: bool = False,
-    debug: bool = False,
-    recycle_episodes: int | None = None,
-) -> Env:
-    """Make one SMACv2 environment; arguments are SMACv2's own but for these.
-
-    | argument | meaning |
-    |---|---|
-    | map_name | a scenario, ``<race>_<units>_vs_<enemies>``, or with capability_config one of SMACv2's own maps |
-    | capability_config | what is drawn, in SMACv2's words; None: the scenario's |
-    | time_limit | steps, where the map's own limit (200) is not less |
-    | continuing_episode, save_replay, recycle_episodes | as in :func:`sc2` |
+def sc2v2(**given: Any) -> Env:
+    """Make one SMACv2 environment; arguments are those of :class:`Smacv2Args`.
 
     Raises:
         UserError: a wrong argument, or the package, the game or the map is missing.
     """
-    given = dict(locals())
-    check_common(given)
-    own_map: str | None
-    if not capability_config:
-        own_map, drawn = scenario(map_name)
-    else:
-        own_map, drawn = map_name, capability_config
-        check_drawn(drawn, units_of(map_name))
-        if "health" in drawn and kill_unit_step_mul >= (step_mul or 8):
-            raise UserError(
-                f"env_args.kill_unit_step_mul={kill_unit_step_mul} is out of range: less than step_mul is allowed."
-            )
-    make_game = load("sc2v2", "smacv2.env.starcraft2.wrapper", "StarCraftCapabilityEnvWrapper", map_name or "")
+    args = Smacv2Args(**given)
+    args.check()
+    own_map, drawn = _map_and_teams(args)
+    make_game = load("sc2v2", "smacv2.env.starcraft2.wrapper", "StarCraftCapabilityEnvWrapper", args.map_name or "")
     known = known_maps("smacv2")
     if own_map is None or (known and own_map not in known):
         raise unknown_map("sc2v2", own_map, known)
-    check_game("sc2v2", game_version, own_map)
-    arguments = {k: v for k, v in given.items() if k not in _OWN}
-    arguments |= {"map_name": own_map, "difficulty": str(difficulty), "continuing_episode": True}
-    arguments |= replay_arguments(save_replay, given)
+    check_game("sc2v2", args.game_version, own_map)
+    arguments = args.game_arguments() | {"map_name": own_map}
 
     def make(seed: int | None) -> Any:
         # SMACv2 writes into what it is given
@@ -113,15 +50,35 @@ def sc2v2(
 
     def build() -> Env:
         return StarCraft(
-            map_name or own_map, make, continuing=continuing_episode, step_mul=step_mul, time_limit=time_limit,
-            recycle_episodes=recycle_episodes, save_replay=save_replay, reseed=reseed,
-            explain=lambda error: missing("sc2v2", own_map, error),
+            args.map_name or own_map, make, continuing=args.continuing_episode, step_mul=args.step_mul,
+            time_limit=args.time_limit, recycle_episodes=args.recycle_episodes, save_replay=args.save_replay,
+            reseed=reseed, explain=lambda error: missing("sc2v2", own_map, error),
         )  # fmt: skip
 
     try:
         return OwnRandom(build)
     except KeyError as error:
         raise UserError(f"env_args.capability_config lacks, or SMACv2 does not know, {error}.") from error
+
+
+#: what env_args are checked against
+sc2v2.__signature__ = inspect.signature(Smacv2Args)  # type: ignore[attr-defined]
+
+
+def _map_and_teams(args: Smacv2Args) -> tuple[str | None, dict[str, Any]]:
+    """Return SMACv2's map and the capability_config, which is the scenario's unless ``args`` has one.
+
+    Raises:
+        UserError: no such scenario, or a capability_config that SMACv2 cannot draw from.
+    """
+    if not args.capability_config:
+        return scenario(args.map_name)
+    check_drawn(args.capability_config, units_of(args.map_name))
+    if "health" in args.capability_config and args.kill_unit_step_mul >= (args.step_mul or 8):
+        raise UserError(
+            f"env_args.kill_unit_step_mul={args.kill_unit_step_mul} is out of range: less than step_mul is allowed."
+        )
+    return args.map_name, args.capability_config
 
 
 def scenario(name: str | None) -> tuple[str, dict[str, Any]]:

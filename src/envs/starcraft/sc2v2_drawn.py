@@ -1,4 +1,4 @@
-"""What may stand in SMACv2's ``capability_config``; SMACv2 itself looks at it while it draws, if at all."""
+"""Validation of SMACv2's ``capability_config``, which SMACv2 itself reads only while it draws."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _refuse(name: str, value: Any, expected: str) -> NoReturn:
 
 
 def check_drawn(config: Mapping[str, Any], units: Sequence[str] | None) -> None:
-    """Check a configuration of one's own.
+    """Validate a user's ``capability_config``.
 
     Args:
         config: SMACv2's ``capability_config``.

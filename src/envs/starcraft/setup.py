@@ -1,4 +1,4 @@
-"""What StarCraft environments need from outside, and the one sentence for each thing that is missing."""
+"""Requirements of StarCraft environments (package, game, map), and a sentence for each that is missing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def smax_command(map_name: str) -> str:
     A trained team plays in the environment that it was trained in: its evaluation has none.
     """
     program, words = _program()
-    if not program:  # somebody's own, which makes an environment
+    if not program:  # a user's own program, which makes an environment
         program, words = "oamarl", ["--config=oappo", "--env-config=smax"]
     first = words[0] if words else ""
     if first == "sweep":

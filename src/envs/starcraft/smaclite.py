@@ -53,7 +53,7 @@ def smaclite(
 
 
 class SMAClite:
-    """One SMAClite game; agents are dead, and ends told, as in :class:`StarCraft`; an episode depends on its seed."""
+    """A SMAClite game; dead agents and ends of episodes are as in :class:`StarCraft`."""
 
     def __init__(self, game: Any, name: str, time_limit: int) -> None:
         n, actions, obs = game.n_agents, game.n_actions, game.obs_size
@@ -79,7 +79,7 @@ class SMAClite:
     def step(self, actions: np.ndarray, out: Arrays) -> None:
         """Apply ``actions`` [N]."""
         game = self._game
-        obs, reward, over, _, told = game.step(actions.tolist())
+        obs, reward, over, _, info = game.step(actions.tolist())
         self._time += 1
         late = not over and self._time >= self.info.episode_limit
         show(obs, game.get_state(), game.get_avail_actions(), out)
@@ -87,7 +87,7 @@ class SMAClite:
         out.terminated[...] = over
         out.truncated[...] = late
         out.agent_terminated[...] = over
-        out.metrics[...] = float(told["battle_won"]), float(late)
+        out.metrics[...] = float(info["battle_won"]), float(late)
 
     def render(self) -> np.ndarray:
         """Return a picture of this moment, uint8 [H, W, 3]."""

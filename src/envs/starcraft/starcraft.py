@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ import numpy as np
 from ...utils.errors import UserError
 from .. import build
 from ..base import Arrays, EnvInfo
-from .die_with_parent import tied
+from .die_with_parent import die_with_parent
 from .temp import own_temporary_files
 
 #: per-episode extras, by the names that EPyMARL logs them under (``battle_won_mean`` ...)
@@ -24,26 +21,27 @@ GAME_STEPS = 2**19
 #: game steps that the start of an episode may take: units are killed, and new ones are waited for
 _STARTING = 64
 
-#: SMAC registers each of its environments with atexit, which keeps it for ever; what it holds is let go
+#: SMAC registers each of its environments with atexit, which keeps it for ever; what it holds is released
 _HEAVY = {
     "_obs", "_controller", "_sc2_proc", "_run_config", "agents", "enemies", "previous_ally_units",
     "previous_enemy_units", "pathing_grid", "terrain_height", "renderer",
 }  # fmt: skip
 
-_numbers = itertools.count(1)
 #: A game has been started in this process: one that cannot be is a fault then, not a mistake of the user's.
 _seen = False
 
 
 class StarCraft:
-    """Games of one map, one after another; an agent is alive where it has another action than the no-op (action 0).
+    """An environment that plays games of one map, one after another.
+
+    An agent is alive where it has another action than the no-op (action 0).
 
     | the episode ends | terminated | truncated |
     |---|---|---|
     | won, lost, or both sides dead | True | False |
     | at its step limit | not ``continuing`` | ``continuing`` |
 
-    SMAC starts a game that died again by itself, and tells its episode as a defeat that gave nothing; here that is an
+    SMAC starts a game that died again by itself, and reports its episode as a defeat without reward; here that is an
     exception, so that such an episode is never learned from.
 
     Until SMAC has seen the end of an episode, each of its resets starts a further StarCraft II and adds once more to
@@ -69,7 +67,7 @@ class StarCraft:
         reseed: Callable[[Any, int], None] | None = None,
         explain: Callable[[Exception], UserError | None] = lambda _: None,
     ) -> None:
-        """Ask a game for its sizes; StarCraft II itself is started at the first reset.
+        """Read the sizes of a game; StarCraft II itself is started at the first reset.
 
         Args:
             name: how messages call it.
@@ -83,12 +81,12 @@ class StarCraft:
             explain: turns what StarCraft II raises at its start into the user's sentence, or None.
         """
         game = make(None)
-        told = game.get_env_info()
+        sizes = game.get_env_info()
         _put_away(game)
-        n, actions, obs = (int(told[k]) for k in ("n_agents", "n_actions", "obs_shape"))
-        limit = int(told["episode_limit"])
+        n, actions, obs = (int(sizes[k]) for k in ("n_agents", "n_actions", "obs_shape"))
+        limit = int(sizes["episode_limit"])
         self.info = EnvInfo(
-            name=name, n_agents=n, obs_size=obs, state_size=int(told["state_shape"]), n_actions=actions,
+            name=name, n_agents=n, obs_size=obs, state_size=int(sizes["state_shape"]), n_actions=actions,
             episode_limit=limit if time_limit is None else min(limit, time_limit), obs_sizes=(obs,) * n,
             action_sizes=(actions,) * n, metrics=METRICS, team_reward=True,
         )  # fmt: skip
@@ -123,7 +121,7 @@ class StarCraft:
             self._reseed(game, seed)
         restarts = _restarts(game)
         try:
-            with own_temporary_files() if first else contextlib.nullcontext(), tied():
+            with own_temporary_files() if first else contextlib.nullcontext(), die_with_parent():
                 game.reset()
         except Exception as error:
             known = _seen or build.started_again  # what starts a worker again may cure it
@@ -146,20 +144,20 @@ class StarCraft:
             RuntimeError: StarCraft II died.
         """
         game = self._game
-        reward, over, told = game.step(actions.tolist())
+        reward, over, info = game.step(actions.tolist())
         self._time += 1
         self._game_steps += self._step_mul
-        if over and "battle_won" not in told:
+        if over and "battle_won" not in info:
             raise RuntimeError(f"StarCraft II ended unexpectedly in step {self._time} of an episode")
         show(game.get_obs(), game.get_state(), game.get_avail_actions(), out)
         out.reward[...] = reward
-        late = bool(told.get("episode_limit", False))
+        late = bool(info.get("episode_limit", False))
         cut = late and self._continuing
         out.terminated[...] = over and not cut
         out.truncated[...] = cut
-        # who is dead still shares in the team's reward: nobody's episode ends before the team's
+        # a dead agent still shares in the team's reward: no agent's episode ends before the team's
         out.agent_terminated[...] = out.terminated
-        out.metrics[...] = [float(told.get(name, 0)) for name in METRICS[:-1]] + [float(late)]
+        out.metrics[...] = [float(info.get(name, 0)) for name in METRICS[:-1]] + [float(late)]
         if over:
             self._counted = True
             self._episodes += 1
@@ -182,7 +180,7 @@ class StarCraft:
 
 
 def show(obs: Any, state: Any, avail: Any, out: Arrays) -> None:
-    """Write what is seen and allowed; an agent whose no-op (action 0) is legal is dead, as SMAC has it."""
+    """Write observations, state and legal actions; an agent whose no-op (action 0) is legal is dead, as SMAC has it."""
     out.obs[...] = obs
     out.state[...] = state
     out.avail[...] = avail
@@ -195,24 +193,8 @@ def _restarts(game: Any) -> int:
 
 
 def _put_away(game: Any) -> None:
-    # one that died cannot be told to quit; its process ends with this worker's group
+    # one that died cannot be asked to quit; its process ends with this worker's group
     with contextlib.suppress(Exception):
         game.close()
     inner = vars(getattr(game, "env", game))
     inner.update(dict.fromkeys(_HEAVY & inner.keys()))
-
-
-def replay_arguments(wanted: bool, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return SMAC's ``replay_dir`` (absolute, else it counts from the game's folder) and ``replay_prefix``.
-
-    Names of replays end with the second they were written in: slots must differ in the prefix.
-    """
-    folder, prefix = given["replay_dir"], given["replay_prefix"]
-    if "/" in prefix:
-        raise UserError(f"env_args.replay_prefix={prefix!r} holds a '/': the folder is env_args.replay_dir.")
-    if wanted:
-        prefix = f"{prefix or given['map_name']}_{os.getpid()}-{next(_numbers)}"
-    return {
-        "replay_dir": str(Path(folder).expanduser().absolute()) if folder else "",
-        "replay_prefix": prefix,
-    }

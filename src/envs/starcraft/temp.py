@@ -16,9 +16,9 @@ _own: dict[int, tuple[str, int]] = {}  # process -> its folder and the lock; a f
 
 @contextlib.contextmanager
 def own_temporary_files() -> Iterator[None]:
-    """Let temporary folders that are made meanwhile lie in one of this process, which goes when the process goes.
+    """Put temporary folders made inside the block into one folder of this process, removed when the process ends.
 
-    A process that is killed cannot remove its own: the next one that starts a game does. Its lock tells that it is
+    A process that is killed cannot remove its own: the next one that starts a game does. Its lock shows that it is
     gone, also where process numbers mean nothing (containers that share a disk).
     """
     if os.name != "posix":
@@ -34,14 +34,14 @@ def own_temporary_files() -> Iterator[None]:
 
 def _folder() -> str:
     folder, held = _own.get(os.getpid(), ("", -1))
-    if not os.path.exists(f"{folder}/lock"):  # none yet, or somebody cleans up temporary files by their age
+    if not os.path.exists(f"{folder}/lock"):  # none yet, or temporary files are cleaned up by their age
         if folder:
             os.close(held)
         _sweep(Path(tempfile.gettempdir()))
         folder = tempfile.mkdtemp(prefix=_PREFIX)
         descriptor = os.open(f"{folder}/new", os.O_CREAT | os.O_RDWR, 0o600)  # open, and locked, until we end
         _lock(descriptor)
-        os.rename(f"{folder}/new", f"{folder}/lock")  # a lock that nobody holds is never seen before we are dead
+        os.rename(f"{folder}/new", f"{folder}/lock")  # an unheld lock is never seen before this process has ended
         _own[os.getpid()] = folder, descriptor
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -56,7 +56,7 @@ def _lock(descriptor: int) -> None:
 def _sweep(base: Path) -> None:
     """Remove the folders of processes that are gone."""
     for lock in base.glob(f"{_PREFIX}*/lock"):
-        with contextlib.suppress(OSError):  # locked, somebody else's, or swept by another one just now
+        with contextlib.suppress(OSError):  # locked, another user's, or swept by another process just now
             descriptor = os.open(lock, os.O_RDWR)
             try:
                 _lock(descriptor)

@@ -1,6 +1,6 @@
-"""B numbered slots behind one interface; the backend changes who does the work, never the numbers.
+"""Vectorised environments: B numbered slots behind one interface; the numbers are the same for every backend.
 
-| backend | who steps |
+| backend | stepped by |
 |---|---|
 | serial | this process, one environment instance a slot |
 | process | spawned workers, each stepping several consecutive slots, over shared memory |
@@ -22,13 +22,12 @@ import numpy as np
 from ...utils.schema.keys import key
 from ..base import Arrays, BatchedEnv, EnvInfo
 from ..closing import close_all, only_here
-from ..notes import Notes
-from .episode_store import Course, Job
+from ..info_metrics import InfoMetrics
+from .episode_store import EpisodeStore, Job
 from .memory import Layout
 from .playing import Player, Policies
-from .slots import Slots
-from .throughput import wander
-from .watch import Watch
+from .slots import SlotChecks, Slots
+from .throughput import random_throughput
 
 BACKENDS = ("auto", "serial", "process", "native")
 ON_DEATH = ("fail", "restart")
@@ -59,7 +58,7 @@ class VecConfig:
     )
 
     def options(self) -> dict[str, Any]:
-        """Return them as keyword arguments of :func:`make_vec`."""
+        """Return the keys as keyword arguments of :func:`make_vec`."""
         return {
             "backend": self.backend, "workers": self.workers, "step_timeout": self.step_timeout,
             "reset_timeout": self.reset_timeout, "on_worker_death": self.on_worker_death,
@@ -68,13 +67,13 @@ class VecConfig:
 
 
 class VecEnv(ABC):
-    """B environment slots.
+    """A vectorised environment: B numbered slots, each with one episode at a time.
 
     Attributes:
         info: sizes and names.
         n_slots: B.
         arrays: what the slots show; the same memory for ever, filled by :meth:`reset` and :meth:`step`.
-        notes: numbers that environments of other packages tell in their infos at an episode's end.
+        info_metrics: numbers that environments of other packages report in their infos at an episode's end.
         seeds: [B] int64, of each slot's episode; -1 before the first one.
         steps: [B] int64, taken in each slot's episode.
         lost: [B] bool, slots whose episode was lost with its worker (only under ``on_worker_death="restart"``). They
@@ -89,10 +88,15 @@ class VecEnv(ABC):
     native = False
 
     def __init__(
-        self, info: EnvInfo, arrays: Arrays, seeds: np.ndarray, steps: np.ndarray, notes: Notes | None = None
+        self,
+        info: EnvInfo,
+        arrays: Arrays,
+        seeds: np.ndarray,
+        steps: np.ndarray,
+        info_metrics: InfoMetrics | None = None,
     ) -> None:
         self.info, self.arrays, self.seeds, self.steps = info, arrays, seeds, steps
-        self.notes = Notes.none(len(seeds)) if notes is None else notes
+        self.info_metrics = InfoMetrics.none(len(seeds)) if info_metrics is None else info_metrics
         self.n_slots = len(seeds)
         self.seeds[:] = -1
         self.lost = np.zeros(self.n_slots, bool)
@@ -136,25 +140,25 @@ class VecEnv(ABC):
     def _step(self, actions: np.ndarray, active: np.ndarray) -> None: ...
 
     def room(self, layout: Layout) -> dict[str, np.ndarray]:
-        """Return arrays of zeros, where whoever plays can write them."""
+        """Return arrays of zeros in memory that the stepping processes share."""
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
 
-    def play(self, course: Course, job: Job, act: Policies) -> None:
-        """Play ``job`` in all slots with the policies ``act``, and write it down in ``course``.
+    def play(self, store: EpisodeStore, job: Job, act: Policies) -> None:
+        """Play ``job`` in all slots with the policies ``act``, and record it in ``store``.
 
-        The course's arrays come from :meth:`room`. A numpy policy (:mod:`oamarl.modules.kernels.numpy_policy`) acts
+        The store's arrays come from :meth:`room`. A numpy policy (:mod:`oamarl.modules.kernels.numpy_policy`) acts
         where the slots are; anything else acts in this process.
 
         Raises:
             UserError, EnvError: as :meth:`step`.
         """
-        if self._player is None or self._player.course is not course:
-            self._player = Player(self, course, 0)
+        if self._player is None or self._player.store is not store:
+            self._player = Player(self, store, 0)
         self._player.play(job, act)
 
-    def wander(self, seconds: float, seed: int) -> tuple[int, float]:
-        """Step every slot at random for ``seconds``; returns the steps of all slots, and the seconds they took."""
-        return wander(self, seconds, seed)
+    def random_throughput(self, seconds: float, seed: int) -> tuple[int, float]:
+        """Measure random play for ``seconds``; returns the steps of all slots, and the seconds they took."""
+        return random_throughput(self, seconds, seed)
 
     @abstractmethod
     def close(self) -> None:
@@ -162,12 +166,12 @@ class VecEnv(ABC):
 
 
 class SerialVec(VecEnv):
-    """Every slot in this process, one after another."""
+    """The `serial` backend: every slot in this process, one after another."""
 
     def __init__(self, env: str, env_args: Mapping[str, Any], info: EnvInfo, n_slots: int) -> None:
         seeds, steps = np.zeros((2, n_slots), np.int64)
-        super().__init__(info, Arrays.allocate(info, n_slots), seeds, steps, Notes.allocate(n_slots))
-        self._slots: Slots | None = Slots(env, env_args, self.arrays, self.seeds, self.steps, self.notes)
+        super().__init__(info, Arrays.allocate(info, n_slots), seeds, steps, InfoMetrics.allocate(n_slots))
+        self._slots: Slots | None = Slots(env, env_args, self.arrays, self.seeds, self.steps, self.info_metrics)
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         assert self._slots is not None, "closed"
@@ -184,7 +188,7 @@ class SerialVec(VecEnv):
 
 
 class NativeVec(VecEnv):
-    """An environment that steps its slots itself."""
+    """The `native` backend: an environment that steps its slots itself."""
 
     native = True
 
@@ -192,21 +196,21 @@ class NativeVec(VecEnv):
         super().__init__(env.info, Arrays.allocate(env.info, n_slots), *np.zeros((2, n_slots), np.int64))
         self._env: BatchedEnv | None = env
         self._process = os.getpid()
-        self._watch = Watch(env.info, self.arrays, self.seeds, self.steps)
+        self._checks = SlotChecks(env.info, self.arrays, self.seeds, self.steps)
 
     def _reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         assert self._env is not None, "closed"
-        self._watch.begin(slots, seeds)
+        self._checks.begin(slots, seeds)
         self._env.reset(slots, seeds, self.arrays)
         only_here(self._process)
-        self._watch.check()
+        self._checks.check()
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         assert self._env is not None, "closed"
         self._env.step(actions, active, self.arrays)
         only_here(self._process)
         self.steps += active
-        self._watch.check()
+        self._checks.check()
 
     def close(self) -> None:
         env, self._env = self._env, None

@@ -1,4 +1,4 @@
-"""What is written down while episodes are played: where each slot is, what its episodes ended with, their steps."""
+"""The store of played episodes: where each slot is, how its episodes ended, and their steps."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .memory import Layout
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be played.
+    """A request to play episodes: which ones, how actions are chosen, and what of them is recorded.
 
     | field | meaning |
     |---|---|
     | seed, purpose | of the run, and of the episodes: with slot and number they give an episode's seeds |
     | greedy | the most probable actions; otherwise sampled ones |
     | rewards | own: each agent's; sum, mean: the common one in every column |
-    | keep | fill the store |
+    | keep | record the steps in ``EpisodeStore.steps`` |
     | plan | the numbers of each slot's episodes; None: as many as it takes to make ``steps`` steps, in their order |
     | steps | of each slot, where there is no plan |
     """
@@ -37,48 +37,49 @@ class Job:
 
 
 @dataclass
-class Course:
-    """Arrays that whoever plays writes and the runner reads; slot by slot, but for ``store``.
+class EpisodeStore:
+    """The arrays in which played episodes are recorded: written by the player, read by the runner.
 
-    ``at`` is where slots are:
+    ``cursor`` [B, ...] is where each slot is:
 
     | array | shape | meaning |
     |---|---|---|
     | number, step | [B] int64 | number of its present episode (-1: none yet), steps made in it |
-    | fresh | [B] bool | its present episode is over or lost: the next one begins when playing goes on |
-    | row, column | [B] int64 | where in the store its next step goes |
+    | fresh | [B] bool | its present episode is over or lost: playing begins with the next one |
+    | row, column | [B] int64 | row and column of its next step in ``steps`` |
     | done, lost | [B] int64 | episodes that ended and that were lost, in this job |
     | returns | [B, N] float64 | of the episode so far, as learners see rewards |
     | last | [B, N] int64 | the last actions, -1 at an episode's first step |
     | hidden | [B, N, H] float32 | the policies' hidden state |
-    | played | [B, L, N] int64 | the episode's actions so far (L = 0 where nobody asks for them) |
-    | acting, playing | [B] float64 | seconds spent on choosing actions and on everything, by who plays from here on |
+    | played | [B, L, N] int64 | the episode's actions so far (L = 0 where they are not needed) |
+    | acting, playing | [B] float64 | seconds spent on choosing actions and on everything, at a player's first slot |
 
-    ``ends`` [B, K, ...] are a slot's episodes in the order of their ends, as far as ``done`` goes: return, length,
-    metrics, notes (see :class:`~.notes.Notes`), seed, row, column (of the last step) and, where segments are played,
-    the final obs, state and avail.
+    ``endings`` [B, K, ...] are how a slot's first ``done`` episodes ended, in order: return, length, metrics,
+    info_metrics (see :class:`~..info_metrics.InfoMetrics`), seed, row, column (of the last step) and, where segments
+    are played, the final obs, state and avail.
 
-    ``store`` [rows, T, ...] are the steps, with the names and shapes of :class:`components.batch.Batch`.
+    ``steps`` [rows, T, ...] are the steps of all slots, with the names and shapes of
+    :class:`components.batch.Batch`.
     """
 
-    at: dict[str, np.ndarray]
-    ends: dict[str, np.ndarray]
-    store: dict[str, np.ndarray] = field(default_factory=dict)
+    cursor: dict[str, np.ndarray]
+    endings: dict[str, np.ndarray]
+    steps: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def part(self, first: int, last: int) -> Course:
-        """Return the views of slots ``first`` to ``last - 1``."""
+    def part(self, first: int, last: int) -> EpisodeStore:
+        """Return the views of slots ``first`` to ``last - 1``; ``steps`` stays whole."""
         cut = slice(first, last)
-        at, ends = ({name: x[cut] for name, x in group.items()} for group in (self.at, self.ends))
-        return Course(at, ends, self.store)
+        cursor, endings = ({name: x[cut] for name, x in group.items()} for group in (self.cursor, self.endings))
+        return EpisodeStore(cursor, endings, self.steps)
 
-    def forget(self, row: int) -> None:
-        """Empty a row of the store."""
-        for array in self.store.values():
+    def clear_row(self, row: int) -> None:
+        """Zero a row of ``steps``."""
+        for array in self.steps.values():
             array[row] = 0
 
 
-def at_layout(info: EnvInfo, n_slots: int, hidden: int, played: bool) -> Layout:
-    """Return names, shapes and types of ``Course.at``."""
+def cursor_layout(info: EnvInfo, n_slots: int, hidden: int, played: bool) -> Layout:
+    """Return names, shapes and types of ``EpisodeStore.cursor``."""
     b, n = n_slots, info.n_agents
     return {
         **dict.fromkeys(("number", "step", "row", "column", "done", "lost"), ((b,), "int64")),
@@ -92,13 +93,13 @@ def at_layout(info: EnvInfo, n_slots: int, hidden: int, played: bool) -> Layout:
     }
 
 
-def ends_layout(info: EnvInfo, n_slots: int, most: int, notes: int, final: bool) -> Layout:
-    """Return the same of ``Course.ends``.
+def endings_layout(info: EnvInfo, n_slots: int, most: int, n_info_metrics: int, final: bool) -> Layout:
+    """Return names, shapes and types of ``EpisodeStore.endings``.
 
     Args:
-        most: episodes of a slot.
-        notes: numbers that an environment may tell at an episode's end.
-        final: with what was seen last.
+        most: episodes of a slot, K.
+        n_info_metrics: numbers of an episode that an environment may report in its infos.
+        final: with the final observation, state and legal actions.
     """
     lead, n = (n_slots, most), info.n_agents
     seen = {
@@ -110,13 +111,13 @@ def ends_layout(info: EnvInfo, n_slots: int, most: int, notes: int, final: bool)
         **dict.fromkeys(("length", "seed", "row", "column"), (lead, "int64")),
         "returns": ((*lead, n), "float64"),
         "metrics": ((*lead, len(info.metrics)), "float64"),
-        "notes": ((*lead, notes), "float64"),
+        "info_metrics": ((*lead, n_info_metrics), "float64"),
         **(seen if final else {}),
     }
 
 
-def store_layout(info: EnvInfo, rows: int, steps: int) -> Layout:
-    """Return the same of ``Course.store``."""
+def steps_layout(info: EnvInfo, rows: int, steps: int) -> Layout:
+    """Return names, shapes and types of ``EpisodeStore.steps``."""
     n = info.n_agents
     return {
         "obs": ((rows, steps + 1, n, info.obs_size), "float32"),
@@ -133,7 +134,7 @@ def store_layout(info: EnvInfo, rows: int, steps: int) -> Layout:
     }
 
 
-def common(rewards: str, reward: np.ndarray) -> np.ndarray:
+def learner_rewards(rewards: str, reward: np.ndarray) -> np.ndarray:
     """Return rewards [S, N] as learners see them (see ``Job.rewards``)."""
     if rewards == "own":
         return reward
@@ -141,37 +142,37 @@ def common(rewards: str, reward: np.ndarray) -> np.ndarray:
     return np.broadcast_to(team, reward.shape)
 
 
-#: what a slot shows before a step and what the step leads to
+#: fields of ``steps`` that are read before a step, and those that the step sets
 BEFORE, AFTER = ("obs", "state", "avail", "alive"), ("terminated", "truncated", "agent_terminated")
 FINAL = ("obs", "state", "avail")
 
 
-def what_is_left(job: Job, course: Course, slots: Iterable[int]) -> Job:
-    """Return the job that is left for ``slots``, whose present episodes were lost; in the place of each comes one more.
+def remaining_job(job: Job, store: EpisodeStore, slots: Iterable[int]) -> Job:
+    """Return what remains of ``job`` after the present episodes of ``slots`` were lost: each is replaced by one more.
 
-    The course is set to where the slots go on; their other arrays are left as they are.
+    The cursors of ``slots`` are set to where playing continues; their other arrays are left as they are.
     """
-    at, store = course.at, course.store
+    cursor, steps = store.cursor, store.steps
     plan = list(job.plan) if job.plan is not None else []
     for b in slots:
-        at["fresh"][b] = True
+        cursor["fresh"][b] = True
         if job.plan is not None:
-            whole = int(at["done"][b])
+            whole = int(cursor["done"][b])
             left = plan[b][whole:]
             if not left:
                 continue
-            at["lost"][b] += 1
-            at["column"][b] = 0
+            cursor["lost"][b] += 1
+            cursor["column"][b] = 0
             plan[b] = (*plan[b][:whole], *left[1:], plan[b][-1] + 1)
             if job.keep:
-                course.forget(int(at["row"][b]))
-        elif at["column"][b] < job.steps:
-            t = int(at["column"][b])
+                store.clear_row(int(cursor["row"][b]))
+        elif cursor["column"][b] < job.steps:
+            t = int(cursor["column"][b])
             # an end that was noted just before the process died is not one: its step was not finished
-            k = int(at["done"][b])
-            if k and course.ends["column"][b, k - 1] == t:
-                at["done"][b] -= 1
+            k = int(cursor["done"][b])
+            if k and store.endings["column"][b, k - 1] == t:
+                cursor["done"][b] -= 1
             for name in ("filled", "reward", *AFTER):
-                store[name][b, t] = 0
-            at["column"][b] += 1
+                steps[name][b, t] = 0
+            cursor["column"][b] += 1
     return replace(job, plan=tuple(plan)) if job.plan is not None else job

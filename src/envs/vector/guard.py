@@ -69,7 +69,7 @@ class Guard:
                 return
         except OSError:  # it was killed: the workers still see their pipes' ends
             return
-        # it hears nothing any more, and would kill later what it has not been told to forget
+        # it receives nothing any more, and would later kill groups that it was not asked to forget
         self._end()
         self._start()
         for group in self._groups:

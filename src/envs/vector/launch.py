@@ -1,4 +1,4 @@
-"""Worker processes seen from outside: start one, hear what it prints, read its stack, end it with all it has started.
+"""Start, observe and end worker processes: their output, their stacks, and the processes that they started.
 
 Every worker leads a session of its own: a terminal's Ctrl-C never reaches it, and a game that it starts ends with it.
 The guard (:mod:`guard`) ends them where the parent no longer can (it was killed).
@@ -57,7 +57,7 @@ importlib.import_module(worker).main(*descriptors)
 
 
 class Output:
-    """What a worker prints, line by line: passed on to stderr (so to the run's log), the last lines kept."""
+    """The output of a worker, line by line: passed on to stderr (so to the run's log), the last lines kept."""
 
     def __init__(self, descriptor: int, who: str) -> None:
         """Listen at ``descriptor``, in a thread, until its end; it is closed then."""
@@ -200,7 +200,7 @@ def put_away(w: Worker, guard: Guard) -> int:
 
 
 def end(workers: list[Worker], guard: Guard, memory: int) -> None:
-    """Let all workers go: closing their pipes ends them; those that are stuck are killed."""
+    """End all workers: closing their pipes ends them; those that are stuck are killed."""
     for w in workers:
         if w.commands in w.descriptors:
             w.descriptors.remove(w.commands)

@@ -1,4 +1,4 @@
-"""From an environment's name to B slots of it, on the backend that was asked for."""
+"""Build a vectorised environment from a name, on the chosen backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that processes share: a file without a name that lives while somebody has it open, and grows by groups."""
+"""Shared memory for arrays: a file without a name that lives while a process has it open, and grows by groups."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def nameless() -> int:
 
 @dataclass(frozen=True)
 class Group:
-    """Where in the file a group of arrays is: its first byte, its length, and name -> (offset in it, shape, dtype)."""
+    """A group of arrays in the file: its first byte, its length, and name -> (offset in it, shape, dtype)."""
 
     start: int
     length: int
@@ -48,14 +48,14 @@ class Group:
 
 
 class Memory:
-    """The file; whoever inherits ``descriptor`` sees the same arrays through :class:`Group`."""
+    """The shared file; a process that inherits ``descriptor`` sees the same arrays through :class:`Group`."""
 
     def __init__(self) -> None:
         self.descriptor = nameless()
         self._size = 0
 
     def add(self, layout: Layout) -> Group:
-        """Add a group of arrays, all zeros. Pages that nobody touches take no memory."""
+        """Add a group of arrays, all zeros. Untouched pages take no memory."""
         places, length = {}, 0
         for name, (shape, dtype) in layout.items():
             places[name] = (length, tuple(shape), dtype)

@@ -1,8 +1,8 @@
 """The `process` backend: spawned workers with consecutive slots, over shared memory.
 
 Parent and worker exchange a byte over pipes for each step or, where the workers choose the actions too, for each job
-of whole episodes; numbers travel through the shared memory. A worker that dies, hangs or raises is told with its slot,
-step, seed and stack, and ends the run or is started again.
+of whole episodes; numbers travel through the shared memory. A worker that dies, hangs or raises is reported with its
+slot, step, seed and stack, and ends the run or is started again.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import numpy as np
 
 from ...modules.kernels.numpy_policy import Inference
 from ...utils.errors import UserError
-from ...utils.said import Letters, report
+from ...utils.waiting import say as report
+from ...utils.warn_once import WarningBuffer
 from ..base import Arrays, EnvInfo
 from ..build import BUILDING, RESETTING, STEPPING, EnvError
-from ..notes import Notes, notes_layout
+from ..info_metrics import InfoMetrics, info_metrics_layout
 from . import launch
 from .base import VecEnv, usable_cores
-from .episode_store import Course, Job, what_is_left
+from .episode_store import EpisodeStore, Job, remaining_job
 from .launch import Worker
 from .memory import Group, Layout, Memory
 from .playing import Policies
@@ -42,13 +43,13 @@ MOST_RESTARTS = 10
 START_SECONDS = 300.0
 #: Waiting goes in slices (seconds): a machine that was suspended meanwhile does not look like a hang.
 _SLICE = 1.0
-_BUILD, _RESET, _STEP, _PLAY, _WANDER = b"B", b"R", b"S", b"P", b"W"  # what a worker is told; the first one once
+_BUILD, _RESET, _STEP, _PLAY, _MEASURE = b"B", b"R", b"S", b"P", b"M"  # commands to a worker; the first one once
 _HANGS = b"?"  # in place of an answer
 
 
 @dataclass
 class _Fault:
-    """What happened to a worker, for the user."""
+    """The failure of a worker, for the user."""
 
     text: str
     slot: int  # that it was busy with; -1: none
@@ -57,7 +58,7 @@ class _Fault:
 
 
 class ProcessVec(VecEnv):
-    """Slots stepped by worker processes; see the module's docstring."""
+    """The `process` backend: slots stepped by worker processes; see the module's docstring."""
 
     def __init__(
         self,
@@ -84,17 +85,17 @@ class ProcessVec(VecEnv):
             OSError: the system has no more processes, memory or file descriptors.
         """
         self._memory = Memory()
-        layouts = Arrays.layout(info, n_slots), orders_layout(info, n_slots), notes_layout(n_slots)
-        shown, orders, notes = (self._memory.add(layout) for layout in layouts)
+        layouts = Arrays.layout(info, n_slots), orders_layout(info, n_slots), info_metrics_layout(n_slots)
+        shown, orders, metrics = (self._memory.add(layout) for layout in layouts)
         arrays = Arrays(**shown.arrays(self._memory.descriptor))
         self._orders = orders.arrays(self._memory.descriptor)
-        told = Notes(**notes.arrays(self._memory.descriptor))
-        super().__init__(info, arrays, self._orders["seeds"], self._orders["steps"], told)
-        self._letters = Letters(self._orders["letters"])
+        info_metrics = InfoMetrics(**metrics.arrays(self._memory.descriptor))
+        super().__init__(info, arrays, self._orders["seeds"], self._orders["steps"], info_metrics)
+        self._warnings = WarningBuffer(self._orders["warnings"])
         self.workers = workers
         self._busy = self._orders["busy"]
         self._busy[:] = -1, 0, BUILDING
-        self._job = {"env": env, "env_args": dict(env_args), "arrays": shown, "orders": orders, "notes": notes}
+        self._job = {"env": env, "env_args": dict(env_args), "arrays": shown, "orders": orders, "info_metrics": metrics}
         reset = ("reset_timeout", reset_timeout)
         self._limits = {BUILDING: reset, RESETTING: reset, STEPPING: ("step_timeout", step_timeout)}
         self._rooms: list[tuple[dict[str, np.ndarray], Group]] = []
@@ -130,34 +131,34 @@ class ProcessVec(VecEnv):
         self._orders["reset"][:] = False
         self._orders["reset"][slots] = True
         self._orders["asked"][slots] = seeds
-        self._tell(_RESET, self._orders["reset"])
+        self._command(_RESET, self._orders["reset"])
 
     def _step(self, actions: np.ndarray, active: np.ndarray) -> None:
         self._orders["actions"][...] = actions
         self._orders["active"][...] = active
-        self._tell(_STEP, active)
+        self._command(_STEP, active)
         if self.worker_restarts:
             self._deaths[active & (self.arrays.terminated | self.arrays.truncated)] = 0
 
-    def _tell(self, what: bytes, concerned: np.ndarray) -> None:
-        """Have the workers of the ``concerned`` slots do something, and wait for them."""
+    def _command(self, what: bytes, concerned: np.ndarray) -> None:
+        """Send a command to the workers of the ``concerned`` slots, and wait until it is done."""
         with self._under_way():
             busy = [w for w in self._workers if concerned[w.first : w.last].any()]
             for w in busy:
                 _send(w, what)
             for w, fault in self._answers(busy):
-                self._put_in_its_place(w, fault, lambda w, slot: self._mark_lost(w, slot, concerned, what))
+                self._replace(w, fault, lambda w, slot: self._mark_lost(w, slot, concerned, what))
 
     @contextlib.contextmanager
     def _under_way(self) -> Iterator[None]:
         if self._broken is not None:
             raise EnvError(self._broken)
-        # until the last reply is in, an interruption leaves replies in the pipes that nobody would match to commands
+        # an interruption before the last reply leaves replies in the pipes, which later commands would take for theirs
         self._broken = "A step of the environment workers was interrupted: build the environments again."
         try:
             yield
         finally:
-            self._letters.read()
+            self._warnings.read()
         self._broken = None
 
     def room(self, layout: Layout) -> dict[str, np.ndarray]:
@@ -168,26 +169,26 @@ class ProcessVec(VecEnv):
     def _group(self, arrays: dict[str, np.ndarray]) -> Group | None:
         return next((group for known, group in self._rooms if known is arrays), None)
 
-    def play(self, course: Course, job: Job, act: Policies) -> None:
+    def play(self, store: EpisodeStore, job: Job, act: Policies) -> None:
         if not isinstance(act, Inference):
-            return super().play(course, job, act)
+            return super().play(store, job, act)
         self._share(act)
-        told = {
-            "course": [self._group(x) for x in (course.at, course.ends, course.store)],
+        request = {
+            "store": [self._group(x) for x in (store.cursor, store.endings, store.steps)],
             "form": act.form, "policies": self._group(self._policies),
         }  # fmt: skip
         finished = np.zeros(self.n_slots, np.int64)
 
         def send(w: Worker, job: Job) -> None:
             own = job if job.plan is None else replace(job, plan=job.plan[w.first : w.last])
-            _send(w, _PLAY + _message({**told, "job": own}))
+            _send(w, _PLAY + _message({**request, "job": own}))
 
-        def look(w: Worker, slot: int) -> None:
+        def recover(w: Worker, slot: int) -> None:
             nonlocal job
             own = slice(w.first, w.last)
-            self._deaths[own][course.at["done"][own] > finished[own]] = 0
-            finished[own] = course.at["done"][own]
-            job = what_is_left(job, course, range(w.first, w.last))
+            self._deaths[own][store.cursor["done"][own] > finished[own]] = 0
+            finished[own] = store.cursor["done"][own]
+            job = remaining_job(job, store, range(w.first, w.last))
 
         with self._under_way():
             busy = list(self._workers)
@@ -196,29 +197,29 @@ class ProcessVec(VecEnv):
             while busy:
                 failed = []
                 for w, fault in self._answers(busy):
-                    failed.append(self._put_in_its_place(w, fault, look))
+                    failed.append(self._replace(w, fault, recover))
                 busy = failed
                 for w in busy:
                     send(w, job)
         if self.worker_restarts:
-            self._deaths[course.at["done"] > finished] = 0
+            self._deaths[store.cursor["done"] > finished] = 0
         return None
 
     def _share(self, act: Inference) -> None:
-        """Show the policies' arrays to the workers."""
+        """Copy the policies' arrays into memory that the workers share."""
         layout = {name: (x.shape, str(x.dtype)) for name, x in act.arrays.items()}
         if {name: (x.shape, str(x.dtype)) for name, x in self._policies.items()} != layout:
             self._policies = self.room(layout)
         for name, x in act.arrays.items():
             self._policies[name][...] = x
 
-    def wander(self, seconds: float, seed: int) -> tuple[int, float]:
+    def random_throughput(self, seconds: float, seed: int) -> tuple[int, float]:
         with self._under_way():
             for w in self._workers:
-                _send(w, _WANDER + _message({"seconds": seconds, "seed": seed + w.number}))
+                _send(w, _MEASURE + _message({"seconds": seconds, "seed": seed + w.number}))
             for _, fault in self._answers(self._workers):
                 self._fail(fault)
-        steps, took = self._orders["wandered"][: self.workers].T
+        steps, took = self._orders["throughput"][: self.workers].T
         return round(float((steps / took).sum() * took.max())), float(took.max())
 
     # -- answers -------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ class ProcessVec(VecEnv):
             yield from self._late_answers(late)
 
     def _late_answers(self, late: list[Worker]) -> Iterator[tuple[Worker, _Fault]]:
-        """As :meth:`_answers`, with an eye on each worker's clock, which starts anew with each call that it makes."""
+        """As :meth:`_answers`, under the time limits: a worker's clock starts anew with each call that it makes."""
         piece = min(_SLICE, *(limit / 4 for _, limit in self._limits.values() if limit is not None), _SLICE)
         clocks = {w.number: (self._busy[w.number, :2].tolist(), 0.0) for w in late}
         while late:
@@ -263,7 +264,7 @@ class ProcessVec(VecEnv):
                     yield w, self._fault(w, reply)
 
     def _fault(self, w: Worker, reply: bytes) -> _Fault:
-        """Put a worker that did not answer "K" away and say what happened to it."""
+        """Put a worker that did not answer "K" away and describe its failure."""
         slot, _, kind = self._busy[w.number].tolist()
         error = _read_error(w) if reply == b"E" else None
         over = reply != _HANGS and launch.await_end(w, time.monotonic() + launch.CLOSE_SECONDS)
@@ -289,7 +290,7 @@ class ProcessVec(VecEnv):
         return _Fault(text, slot, final=error is not None and error["final"])
 
     def _limit(self, slot: int, kind: int) -> tuple[str, float | None]:
-        """Return the limit of what a worker is doing: how it is told, and seconds."""
+        """Return the limit of what a worker is doing: its words for messages, and seconds."""
         name, limit = self._limits[kind]
         if limit is not None and kind == BUILDING and slot < 0:
             limit = max(limit, START_SECONDS)
@@ -309,11 +310,11 @@ class ProcessVec(VecEnv):
         self._broken = fault.text
         raise (UserError if fault.user else EnvError)(fault.text)
 
-    def _put_in_its_place(self, w: Worker, fault: _Fault, look: Callable[[Worker, int], None]) -> Worker:
-        """Start a worker that failed again, after a ``look`` at what it has left, and return the new one; or raise."""
+    def _replace(self, w: Worker, fault: _Fault, recover: Callable[[Worker, int], None]) -> Worker:
+        """Start a new worker for one that failed, after ``recover`` has marked its lost episodes; or raise."""
         if fault.final or not self._restart:
             self._fail(fault)
-        look(w, fault.slot)
+        recover(w, fault.slot)
         return self._start_again(w, fault)
 
     # -- starting again ------------------------------------------------------------------------------------------
@@ -400,5 +401,5 @@ def _read_error(w: Worker) -> dict[str, Any] | None:
         parts.append(part)
         if not part or part.endswith(b"\n"):
             break
-    told = b"".join(parts)
-    return json.loads(told) if told.endswith(b"\n") else None
+    line = b"".join(parts)
+    return json.loads(line) if line.endswith(b"\n") else None

@@ -1,4 +1,4 @@
-"""Slots stepped one after another, one environment instance a slot."""
+"""Slots stepped one after another, one environment instance a slot, and the checks of what any slots show."""
 
 from __future__ import annotations
 
@@ -10,12 +10,136 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.said import CROWD, RENAMED, Say, say_once
-from ..base import Arrays, Env
-from ..build import BUILDING, RESETTING, STEPPING, EnvError, make_env
+from ...utils.warn_once import END_TAKEN_BACK, RENAMED, TOO_MANY, Warn, warn_once
+from ..base import Arrays, Env, EnvInfo
+from ..build import BUILDING, RESETTING, STEPPING, EnvError, Unsound, make_env
 from ..closing import close_all, only_here
-from ..notes import NOT_BACK, Notes, listen, numbers, renamed
-from .watch import Watch
+from ..info_metrics import NOT_BACK, InfoMetrics, attach, renaming, summarise
+
+#: the rule about ends
+FOR_GOOD = "an agent's end is for good"
+
+
+def beyond_limit(info: EnvInfo) -> str:
+    """Return what is wrong with an episode that is not over at its limit."""
+    return f"the episode goes on, and info.episode_limit={info.episode_limit}"
+
+
+class SlotChecks:
+    """Checks of S slots after each reset and step: episode limits, agents' ends, legal actions; keeps seeds and steps.
+
+    Args:
+        info: of the environment.
+        arrays: what the slots show.
+        seeds, steps: [S] int64, written here: each slot's episode seed (-1 before the first) and steps in it.
+        first: number of the first slot in the whole run.
+        warn: issues a warning, or passes it on to the process that does.
+    """
+
+    def __init__(
+        self,
+        info: EnvInfo,
+        arrays: Arrays,
+        seeds: np.ndarray,
+        steps: np.ndarray,
+        first: int = 0,
+        warn: Warn = warn_once,
+    ) -> None:
+        self.info, self.arrays, self.seeds, self.steps, self.first, self._warn = info, arrays, seeds, steps, first, warn
+        self._legal = b""  # the newest avail in which every agent had a legal action
+        self._flags = b""  # the newest flags of agents
+        self._began = np.zeros(len(seeds), bool)
+        # agents of the present episodes that have ended, and those among them that were not alive then
+        self._ended, self._down = np.zeros((2, *arrays.alive.shape), bool)
+        self._calls = 0  # that may come before a slot can be at its limit
+        self._warned: set[str] = set()
+
+    def begin(self, slots: np.ndarray, seeds: np.ndarray) -> None:
+        """Record that episodes begin in ``slots`` [k] from ``seeds`` [k], and zero their rewards, flags, metrics."""
+        out = self.arrays
+        for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics):
+            field[slots] = 0
+        self.seeds[slots], self.steps[slots] = seeds, 0
+        self._ended[slots] = self._down[slots] = False
+        self._began[slots] = True
+
+    def check(self) -> None:
+        """Check the arrays after a reset or a step.
+
+        Raises:
+            UserError: an agent has no legal action.
+            Unsound: an episode is not over at the environment's limit.
+        """
+        self._calls -= 1
+        if self._calls <= 0:
+            self._check_limit()
+        self._check_ends()
+        self._check_actions()
+
+    def _where(self, slot: int) -> str:
+        return f"after step {self.steps[slot]} (slot {self.first + slot}, episode seed {self.seeds[slot]})"
+
+    def _check_limit(self) -> None:
+        """Raise where an episode is longer than the environment's limit: arrays have its length."""
+        out, limit = self.arrays, self.info.episode_limit
+        going = self._began & ~(out.terminated | out.truncated)
+        late = np.flatnonzero(going & (self.steps >= limit)).tolist()
+        if late:
+            where = self._where(late[0])
+            raise Unsound(f"The environment '{self.info.name}' outlives its limit: {where} {beyond_limit(self.info)}.")
+        # no slot makes more than one step a call
+        self._calls = limit - int(self.steps[going].max(initial=0))
+
+    def _check_ends(self) -> None:
+        """Warn where an agent that had ended is alive, or no longer terminated."""
+        out = self.arrays
+        flags = out.agent_terminated.tobytes() + out.alive.tobytes()
+        if flags == self._flags:
+            return
+        self._flags = flags
+        over = out.terminated | out.truncated
+        back = (self._ended & ~out.agent_terminated) | (self._down & out.alive & ~over[:, None])
+        if back.any():
+            slot, agent = np.argwhere(back)[0].tolist()
+            self.end_taken_back(
+                slot, agent, "is alive again" if out.agent_terminated[slot, agent] else "is no longer terminated"
+            )
+        self._ended = out.agent_terminated.copy()
+        self._down = self._ended & ~out.alive
+
+    def end_taken_back(self, slot: int, agent: Any, how: str) -> None:
+        """Warn that an agent's end was taken back."""
+        if END_TAKEN_BACK not in self._warned:
+            self.warn(
+                END_TAKEN_BACK,
+                f"The environment '{self.info.name}' takes an agent's end back: {self._where(slot)} agent {agent} "
+                f"{how}: {FOR_GOOD}.",
+            )
+
+    def warn(self, kind: str, text: str) -> None:
+        """Issue a warning, one of each kind."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warn(kind, text)
+
+    def _check_actions(self) -> None:
+        """Raise for the first agent without a legal action; slots without an episode, or at its very end, need none."""
+        avail = self.arrays.avail
+        shown = avail.tobytes()
+        if shown == self._legal:  # ten times as quick as a check, and most environments' actions are always legal
+            return
+        if avail.any(-1).all():
+            self._legal = shown
+            return
+        playing = (self.seeds >= 0) & ~self.arrays.terminated
+        stuck = np.argwhere(~avail.any(-1) & playing[:, None])
+        if len(stuck):
+            slot, agent = stuck[0].tolist()
+            raise UserError(
+                f"The environment '{self.info.name}' leaves agent {agent} without a legal action after step "
+                f"{self.steps[slot]} (slot {self.first + slot}, episode seed {self.seeds[slot]}): also an agent that "
+                "has ended needs one."
+            )
 
 
 class Slots:
@@ -23,7 +147,7 @@ class Slots:
 
     Attributes:
         arrays: what they show.
-        notes: what their environments tell at an episode's end.
+        info_metrics: numbers that their environments report at an episode's end.
         seeds, steps: [S] int64, of each slot's episode.
         lost: [S] bool, never: where this process fails, it fails.
     """
@@ -35,22 +159,22 @@ class Slots:
         arrays: Arrays,
         seeds: np.ndarray,
         steps: np.ndarray,
-        notes: Notes,
+        info_metrics: InfoMetrics,
         first: int = 0,
         busy: np.ndarray | None = None,
-        say: Say = say_once,
+        warn: Warn = warn_once,
     ) -> None:
         """Build an environment for each row of ``arrays``; slots are counted from 0 here.
 
         Args:
             seeds, steps: [S] int64 to be kept up to date.
-            notes: takes the numbers that environments tell in their infos.
+            info_metrics: where the numbers are written that environments report in their infos.
             first: number of the first slot in the whole run.
             busy: [3] int64 that always holds the slot that is being built, reset or stepped (its number in the whole
                 run, -1 for none), how many such calls there were, and which of them it is.
-            say: takes warnings.
+            warn: issues a warning, or passes it on.
         """
-        self.arrays, self.seeds, self.steps, self.notes, self.first = arrays, seeds, steps, notes, first
+        self.arrays, self.seeds, self.steps, self.info_metrics, self.first = arrays, seeds, steps, info_metrics, first
         self.process = os.getpid()
         self.lost = np.zeros(len(seeds), bool)
         self.busy = np.array([-1, 0, 0]) if busy is None else busy
@@ -61,9 +185,9 @@ class Slots:
             self.envs.append(make_env(env, env_args))
         self.busy[0] = -1
         self.rows = [arrays.slot(i) for i in range(len(seeds))]
-        self.watch = Watch(self.envs[0].info, arrays, seeds, steps, first, say)
+        self.checks = SlotChecks(self.envs[0].info, arrays, seeds, steps, first, warn)
         for i, built in enumerate(self.envs):
-            listen(built, Ear(self.watch, notes, i))
+            attach(built, InfoRecorder(self.checks, info_metrics, i))
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Start episodes in ``slots`` [k] from ``seeds`` [k].
@@ -72,13 +196,13 @@ class Slots:
             UserError: an agent has no legal action.
             EnvError: an environment failed (the cause is chained).
         """
-        self.watch.begin(slots, seeds)
-        self.notes.begin(slots)
+        self.checks.begin(slots, seeds)
+        self.info_metrics.begin(slots)
         self.busy[2] = RESETTING
         for i, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
             self._call("reset", i, self.envs[i].reset, seed)
         self.busy[0] = -1
-        self.watch.check()
+        self.checks.check()
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> None:
         """Apply ``actions`` [S, N] in the slots where ``active`` [S].
@@ -92,7 +216,7 @@ class Slots:
         for i in np.flatnonzero(active).tolist():
             self._call("step", i, self.envs[i].step, actions[i])
         self.busy[0] = -1
-        self.watch.check()
+        self.checks.check()
 
     def _call(self, what: str, i: int, call: Callable[[Any, Arrays], None], given: Any) -> None:
         self.busy[0] = self.first + i
@@ -115,32 +239,32 @@ class Slots:
 
     def close(self) -> None:
         """Close every environment."""
-        close_all([env.close for env in self.envs], self.watch.info.name)
+        close_all([env.close for env in self.envs], self.checks.info.name)
 
 
-class Ear:
-    """Takes what an environment tells beside its arrays: numbers go to the notes, and warnings to the watch.
+class InfoRecorder:
+    """Records what an environment reports beside its arrays: info metrics, and warnings about them.
 
     Args:
-        watch, notes: of the slots.
+        checks, metrics: of the slots.
         slot: which of them it is.
     """
 
-    def __init__(self, watch: Watch, notes: Notes, slot: int) -> None:
-        self._watch, self._notes, self._slot = watch, notes, slot
+    def __init__(self, checks: SlotChecks, metrics: InfoMetrics, slot: int) -> None:
+        self._checks, self._metrics, self._slot = checks, metrics, slot
 
-    def told(self, infos: Sequence[Any]) -> None:
-        """Note the numbers of the episode that ends."""
-        told, name = numbers(infos), self._watch.info.name
-        for key, other in told.renamed.items():
-            self._watch.say(RENAMED, f"The environment '{name}' tells '{key}' in its info: {renamed(key, other)}.")
-        if not self._notes.write(self._slot, told.values):
-            self._watch.say(
-                CROWD,
-                f"The environment '{name}' tells more numbers in its info than can be logged: {self._notes.width} of "
+    def infos(self, infos: Sequence[Any]) -> None:
+        """Record the numbers of the episode that ends."""
+        summary, name = summarise(infos), self._checks.info.name
+        for key, other in summary.renamed.items():
+            self._checks.warn(RENAMED, f"The environment '{name}' tells '{key}' in its info: {renaming(key, other)}.")
+        if not self._metrics.write(self._slot, summary.values):
+            self._checks.warn(
+                TOO_MANY,
+                f"The environment '{name}' tells more numbers in its info than can be logged: {self._metrics.width} of "
                 "them are, those that came first.",
             )
 
-    def back(self, agent: Any) -> None:
+    def end_taken_back(self, agent: Any) -> None:
         """Warn of an agent whose end is taken back."""
-        self._watch.back(self._slot, agent, NOT_BACK)
+        self._checks.end_taken_back(self._slot, agent, NOT_BACK)

@@ -1,4 +1,4 @@
-"""Random stepping: the most that an environment can give."""
+"""Throughput of an environment under random play: the upper bound of any runner's steps a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .playing import Stepper
 _DRAWS = 64
 
 
-def wander(stepper: Stepper, seconds: float, seed: int) -> tuple[int, float]:
+def random_throughput(stepper: Stepper, seconds: float, seed: int) -> tuple[int, float]:
     """Step every slot with uniformly drawn legal actions; an ended episode is followed by another.
 
     Returns:

@@ -1,9 +1,9 @@
-"""One environment worker: reads a byte, does that with its slots in the shared memory, answers a byte.
+"""An environment worker process: reads a command byte, applies it to its slots in shared memory, answers a byte.
 
 | byte | direction | meaning |
 |---|---|---|
 | R, S | to the worker | reset the marked slots, step the active slots |
-| P, W | to the worker | play a job, wander for some seconds; a pickled message follows |
+| P, M | to the worker | play a job, measure random-play throughput; a pickled message follows |
 | K | from the worker | done |
 | E | from the worker | failed; a JSON object and a line's end follow, then the end of the pipe |
 
@@ -26,27 +26,27 @@ import numpy as np
 
 from ...modules.kernels.numpy_policy import Inference
 from ...utils.errors import UserError
-from ...utils.said import Letters
+from ...utils.warn_once import WarningBuffer
 from .. import build
 from ..base import Arrays, EnvInfo
 from ..build import EnvError, Unsound
-from ..notes import Notes
-from .episode_store import Course
+from ..info_metrics import InfoMetrics
+from .episode_store import EpisodeStore
 from .memory import Group, Layout
 from .playing import Player
 from .slots import Slots
-from .throughput import wander
+from .throughput import random_throughput
 
-#: A signal that nobody else sends: showing the stack of a process that runs on may crash it.
+#: A signal that nothing else sends: showing the stack of a process that runs on may crash it.
 SHOW_STACK = signal.SIGVTALRM
 
 
 def orders_layout(info: EnvInfo, n_slots: int) -> Layout:
-    """Return names, shapes and types of what parent and workers tell one another.
+    """Return names, shapes and types of the arrays by which parent and workers communicate.
 
     The parent writes ``actions``, ``active``, ``reset`` and ``asked`` (seeds of episodes to begin), the workers
-    ``seeds`` and ``steps`` (of the episodes under way); ``busy`` (see :class:`~.slots.Slots`), ``wandered`` (steps,
-    seconds) and ``letters`` (see :class:`~.said.Letters`) are rows for each worker.
+    ``seeds`` and ``steps`` (of the episodes under way); ``busy`` (see :class:`~.slots.Slots`), ``throughput`` (steps,
+    seconds) and ``warnings`` (see :class:`~oamarl.utils.warn_once.WarningBuffer`) are rows for each worker.
     """
     return {
         "actions": ((n_slots, info.n_agents), "int64"),
@@ -56,8 +56,8 @@ def orders_layout(info: EnvInfo, n_slots: int) -> Layout:
         "seeds": ((n_slots,), "int64"),
         "steps": ((n_slots,), "int64"),
         "busy": ((n_slots, 3), "int64"),
-        "wandered": ((n_slots, 2), "float64"),
-        "letters": ((n_slots, *Letters.SHAPE), "uint8"),
+        "throughput": ((n_slots, 2), "float64"),
+        "warnings": ((n_slots, *WarningBuffer.SHAPE), "uint8"),
     }
 
 
@@ -77,7 +77,7 @@ def _read_message(descriptor: int) -> Any:
 
 
 class _Work:
-    """A worker's slots, and what it has been told about the memory."""
+    """A worker's slots, and the groups of shared arrays that it has opened."""
 
     def __init__(self, job: dict[str, Any], memory: int) -> None:
         self.memory, self.number = memory, job["number"]
@@ -85,13 +85,14 @@ class _Work:
         self.groups: dict[int, dict[str, np.ndarray]] = {}
         self.orders = self.group(job["orders"])
         shown, mine = Arrays(**self.group(job["arrays"])), slice(self.first, self.last)
+        metrics = InfoMetrics(**self.group(job["info_metrics"]))
         self.slots = Slots(
             job["env"], job["env_args"], shown.part(self.first, self.last), self.orders["seeds"][mine],
-            self.orders["steps"][mine], Notes(**self.group(job["notes"])).part(self.first, self.last), self.first,
-            self.orders["busy"][self.number], Letters(self.orders["letters"]).writer(self.number),
+            self.orders["steps"][mine], metrics.part(self.first, self.last), self.first,
+            self.orders["busy"][self.number], WarningBuffer(self.orders["warnings"]).writer(self.number),
         )  # fmt: skip
         self.player: Player | None = None
-        self._course: list[Group | None] | None = None
+        self._store: list[Group | None] | None = None
 
     def group(self, group: Group) -> dict[str, np.ndarray]:
         """Return the arrays of a group, always the same ones."""
@@ -104,20 +105,20 @@ class _Work:
         return self.orders[order][self.first : self.last]
 
     def do(self, command: bytes, message: Any) -> None:
-        """Carry a command out."""
+        """Carry out a command."""
         if command == b"S":
             self.slots.step(self.mine("actions"), self.mine("active"))
         elif command == b"R":
             which = np.flatnonzero(self.mine("reset"))
             self.slots.reset(which, self.mine("asked")[which])
         elif command == b"P":
-            if self.player is None or self._course != message["course"]:
-                self._course = message["course"]
-                course = Course(*(self.group(g) if g is not None else {} for g in self._course))
-                self.player = Player(self.slots, course.part(self.first, self.last), self.first)
+            if self.player is None or self._store != message["store"]:
+                self._store = message["store"]
+                store = EpisodeStore(*(self.group(g) if g is not None else {} for g in self._store))
+                self.player = Player(self.slots, store.part(self.first, self.last), self.first)
             self.player.play(message["job"], Inference(message["form"], self.group(message["policies"])))
         else:
-            self.orders["wandered"][self.number] = wander(self.slots, message["seconds"], message["seed"])
+            self.orders["throughput"][self.number] = random_throughput(self.slots, message["seconds"], message["seed"])
 
 
 def main(commands: int, replies: int, memory: int, stack: int) -> None:
@@ -138,8 +139,8 @@ def main(commands: int, replies: int, memory: int, stack: int) -> None:
         work = _Work(job, memory)
         os.write(replies, b"K")
         while command := os.read(commands, 1):
-            message = _read_message(commands) if command in (b"P", b"W") else None
-            if command in (b"P", b"W") and message is None:
+            message = _read_message(commands) if command in (b"P", b"M") else None
+            if command in (b"P", b"M") and message is None:
                 break  # the parent is gone
             work.do(command, message)
             os.write(replies, b"K")

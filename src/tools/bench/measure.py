@@ -122,7 +122,7 @@ class Bench:
         """Return steps and seconds of a measure other than training."""
         if measure == "collection":
             return self.collect(seconds)
-        return self.limits[measure].wander(seconds, self.settings.values["seed"])
+        return self.limits[measure].random_throughput(seconds, self.settings.values["seed"])
 
 
 def measure(
@@ -159,7 +159,7 @@ def measure(
                 memory = _memory(bench.runner.vec.workers)  # before there are environments that no run would have
                 bench.build_limits()
                 for name in ("random_one_core", "random_all"):
-                    bench.limits[name].wander(0.1, 0)
+                    bench.limits[name].random_throughput(0.1, 0)
             for name, share in list(MEASURES.items())[1:]:
                 if name == "random_all" and not bench.runner.vec.workers:  # the same measure
                     speeds[name].append(speeds["random_one_core"][-1])

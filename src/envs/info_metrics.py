@@ -1,4 +1,4 @@
-"""Numbers that an environment tells in its info at an episode's end, under names that are not known before.
+"""Info metrics: numbers that an environment reports in its info at an episode's end, under names not known before.
 
 Their names and values lie in arrays of fixed size, slot by slot, so that workers can share them with the process that
 logs them: a slot's names in the order in which they came, and for the episode that ended last a value for each of
@@ -18,43 +18,43 @@ import numpy as np
 from .own_random import OwnRandom
 from .vector.memory import Layout
 
-#: numbers of a slot that have a place, and the bytes of their names
-MOST, _ROOM = 128, 8192
+#: most numbers of a slot that are recorded, and the bytes of their names
+MAX_METRICS, _NAME_BYTES = 128, 8192
 _LONGEST_NAME = 100
-#: how an agent is taken whose end an environment of another package takes back
+#: how an agent is treated whose end an environment of another package takes back
 NOT_BACK = "is no longer terminated, and is taken for ended until the episode is over"
-#: in place of a number that an episode did not tell
+#: in place of a number that an episode did not report
 ABSENT = -math.inf
 #: ``<name>_mean`` is a metric of the program's own
-_OWN = re.compile(r"(agent_\d+_|total_)?return|ep_length|ratio|target|value|reuse_distance|test_.*")
+_RESERVED = re.compile(r"(agent_\d+_|total_)?return|ep_length|ratio|target|value|reuse_distance|test_.*")
 
 
 class Listener(Protocol):
-    """What an environment of another package tells beside its arrays, while it is reset and stepped."""
+    """Receives what an environment of another package reports beside its arrays while it is reset and stepped."""
 
-    def told(self, infos: Sequence[Any]) -> None:
-        """Take the infos at an episode's end: one, or each agent's last one."""
+    def infos(self, infos: Sequence[Any]) -> None:
+        """Receive the infos at an episode's end: one, or each agent's last one."""
 
-    def back(self, agent: Any) -> None:
-        """Hear that ``agent``, which has ended, is said not to have."""
+    def end_taken_back(self, agent: Any) -> None:
+        """Receive that ``agent``, which had ended, is reported as not ended."""
 
 
-class Teller:
-    """An environment that has more to tell than its arrays hold, to whom listens."""
+class InfoSource:
+    """An environment that reports infos to a :class:`Listener`, if one is attached."""
 
     listener: Listener | None = None
 
 
-def listen(env: Any, listener: Listener) -> None:
-    """Have ``env`` tell ``listener``, if it is a :class:`Teller`, perhaps within generators of its own."""
+def attach(env: Any, listener: Listener) -> None:
+    """Attach ``listener`` to an :class:`InfoSource`, also to one inside an :class:`OwnRandom`; to others nothing."""
     inner = env.env if isinstance(env, OwnRandom) else env
-    if isinstance(inner, Teller):
+    if isinstance(inner, InfoSource):
         inner.listener = listener
 
 
 @dataclass
-class Told:
-    """What infos hold at an episode's end.
+class InfoSummary:
+    """The contents of an episode's final infos, sorted into metrics and the rest.
 
     | field | meaning |
     |---|---|
@@ -68,54 +68,54 @@ class Told:
     rest: dict[str, str] = field(default_factory=dict)
 
 
-def numbers(infos: Iterable[Any]) -> Told:
-    """Return the numbers in infos; one that several of them hold (agents' infos) is their mean.
+def summarise(infos: Iterable[Any]) -> InfoSummary:
+    """Summarise infos; a number that several of them hold (agents' infos) becomes their mean.
 
     Booleans count 0 and 1. Arrays, texts and what is nested are left out, as is a key whose name in the log an earlier
     key has.
     """
-    told, found = Told(), dict[str, list[float]]()
+    summary, found = InfoSummary(), dict[str, list[float]]()
     for info in infos:
         mine: set[str] = set()
         for key, value in info.items() if isinstance(info, Mapping) else ():
             number, name = _number(value), _name(key)
             if number is None or name in mine or not name:
-                told.rest.setdefault(str(key), type(value).__name__)
+                summary.rest.setdefault(str(key), type(value).__name__)
                 continue
-            if is_own(name):
-                name = told.renamed[str(key)] = f"info_{name}"
+            if is_reserved(name):
+                name = summary.renamed[str(key)] = f"info_{name}"
             mine.add(name)
             found.setdefault(name, []).append(number if math.isfinite(number) else math.nan)
-    told.values = {name: math.fsum(x) / len(x) for name, x in sorted(found.items())}
-    return told
+    summary.values = {name: math.fsum(x) / len(x) for name, x in sorted(found.items())}
+    return summary
 
 
-def renamed(key: str, name: str) -> str:
-    """Say what becomes of a key whose own name in the log is taken."""
+def renaming(key: str, name: str) -> str:
+    """Return how a key is logged whose own name in the log is taken."""
     return f"it is logged as {name}_mean, for {key}_mean is a metric of the program's own"
 
 
-def about(told: Told) -> list[str]:
+def logging_notices(summary: InfoSummary) -> list[str]:
     """Return sentences: which numbers of infos are logged, and what else is in them."""
-    said, at = [], "info at an episode's end"
-    if told.values:
-        said.append(f"{at}: {', '.join(f'{name}_mean' for name in told.values)} will be logged.")
-    if told.rest:
-        kinds = ", ".join(f"{key} ({kind})" for key, kind in told.rest.items())
-        said.append(f"{at}: {kinds} will not be logged, for only single numbers under names of their own are.")
-    return said
+    sentences, at = [], "info at an episode's end"
+    if summary.values:
+        sentences.append(f"{at}: {', '.join(f'{name}_mean' for name in summary.values)} will be logged.")
+    if summary.rest:
+        kinds = ", ".join(f"{key} ({kind})" for key, kind in summary.rest.items())
+        sentences.append(f"{at}: {kinds} will not be logged, for only single numbers under names of their own are.")
+    return sentences
 
 
-def doubts(told: Told) -> list[str]:
-    """Return sentences about numbers of infos that are logged otherwise than one may think."""
-    said = [f"info['{key}']: {renamed(key, name)}." for key, name in told.renamed.items()]
-    odd = [name for name, value in told.values.items() if not math.isfinite(value)]
-    return said + [f"info tells {name} as a number that is not finite: a mean with it is none." for name in odd]
+def naming_warnings(summary: InfoSummary) -> list[str]:
+    """Return sentences about numbers of infos that are logged under another name, or are not finite."""
+    sentences = [f"info['{key}']: {renaming(key, name)}." for key, name in summary.renamed.items()]
+    odd = [name for name, value in summary.values.items() if not math.isfinite(value)]
+    return sentences + [f"info tells {name} as a number that is not finite: a mean with it is none." for name in odd]
 
 
-def is_own(name: str) -> bool:
+def is_reserved(name: str) -> bool:
     """Whether ``<name>_mean`` is a metric of the program's own."""
-    return bool(_OWN.fullmatch(name))
+    return bool(_RESERVED.fullmatch(name))
 
 
 def _number(value: Any) -> float | None:
@@ -137,41 +137,41 @@ def _name(key: Any) -> str:
     return re.sub(r"[^\w/-]+", "_", str(key)).strip("_/-")[:_LONGEST_NAME]
 
 
-def notes_layout(n_slots: int) -> Layout:
-    """Return names, shapes and types of the arrays of :class:`Notes`."""
-    return {"values": ((n_slots, MOST), "float64"), "names": ((n_slots, _ROOM), "uint8")}
+def info_metrics_layout(n_slots: int) -> Layout:
+    """Return names, shapes and types of the arrays of :class:`InfoMetrics`."""
+    return {"values": ((n_slots, MAX_METRICS), "float64"), "names": ((n_slots, _NAME_BYTES), "uint8")}
 
 
-class Notes:
-    """The numbers of S slots.
+class InfoMetrics:
+    """Info metrics of S slots.
 
     Attributes:
-        values: [S, W] float64, of each slot's episode, ABSENT where it has told nothing (yet); W is 0 where
-            environments have nothing to tell.
+        values: [S, W] float64, of each slot's episode, ABSENT where it has reported nothing (yet); W is 0
+            where environments report nothing.
     """
 
     def __init__(self, values: np.ndarray, names: np.ndarray) -> None:
-        """Use the arrays of :func:`notes_layout`, with what is in them."""
+        """Use the arrays of :func:`info_metrics_layout`, with what is in them."""
         self.values, self._names = values, names
         self._places: list[dict[str, int] | None] = [None] * len(values)
 
     @classmethod
-    def none(cls, n_slots: int) -> Notes:
-        """Return those of slots that never tell anything."""
+    def none(cls, n_slots: int) -> InfoMetrics:
+        """Return those of slots whose environments report none."""
         return cls(np.zeros((n_slots, 0)), np.zeros((n_slots, 0), np.uint8))
 
     @classmethod
-    def allocate(cls, n_slots: int) -> Notes:
+    def allocate(cls, n_slots: int) -> InfoMetrics:
         """Return empty ones in this process's memory."""
-        return cls(**{k: np.zeros(shape, dtype) for k, (shape, dtype) in notes_layout(n_slots).items()})
+        return cls(**{k: np.zeros(shape, dtype) for k, (shape, dtype) in info_metrics_layout(n_slots).items()})
 
-    def part(self, first: int, last: int) -> Notes:
+    def part(self, first: int, last: int) -> InfoMetrics:
         """Return a view of slots ``first`` to ``last - 1``."""
-        return Notes(self.values[first:last], self._names[first:last])
+        return InfoMetrics(self.values[first:last], self._names[first:last])
 
     @property
     def width(self) -> int:
-        """W."""
+        """Numbers of a slot that can be recorded, W."""
         return int(self.values.shape[1])
 
     def begin(self, slots: np.ndarray) -> None:
@@ -179,7 +179,7 @@ class Notes:
         self.values[slots] = ABSENT
 
     def write(self, slot: int, values: Mapping[str, float]) -> bool:
-        """Note an episode's numbers; returns whether all of them had a place."""
+        """Write an episode's numbers; returns whether all of them had a place."""
         places = self._places[slot]
         if places is None:  # what a worker before this one has written stays
             places = self._places[slot] = {name: k for k, name in enumerate(self._read_names(slot))}
@@ -209,8 +209,8 @@ class Notes:
     def read(self, slot: int, row: np.ndarray | None = None) -> dict[str, float]:
         """Return the numbers of a slot's episode, by name; of ``row`` [W], a copy of its values made earlier."""
         row = self.values[slot] if row is None else row
-        told = np.flatnonzero(row != ABSENT).tolist()
-        if not told:
+        reported = np.flatnonzero(row != ABSENT).tolist()
+        if not reported:
             return {}
         names = self._read_names(slot)
-        return dict(sorted((names[k], float(row[k])) for k in told))
+        return dict(sorted((names[k], float(row[k])) for k in reported))

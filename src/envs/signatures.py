@@ -1,4 +1,4 @@
-"""Which arguments a constructor takes and of which types, also where it passes its ``**kwargs`` on to another one.
+"""Signatures of constructors: arguments, types and defaults, also of those that ``**kwargs`` are passed on to.
 
 Nothing is called: signatures are read, and of functions with ``**kwargs`` the source, to see where these go.
 """
@@ -28,8 +28,8 @@ _DEEPEST = 12
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument: its type (Any: none is declared, or none that can be known here), its default (or EMPTY), and
-    whether it must be given."""
+    """An argument of a constructor: its type (Any: none is declared, or none that can be known here), its default (or
+    EMPTY), and whether it must be given."""
 
     hint: Any = Any
     default: Any = EMPTY
@@ -37,17 +37,17 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Constructor:
-    """What a constructor takes by name; ``open``: also other names, which cannot be seen here."""
+class Signature:
+    """The arguments that a constructor takes by name; ``open``: it takes other names too, which cannot be seen here."""
 
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     open: bool = False
 
-    def without(self, names: set[str]) -> Constructor:
+    def without(self, names: set[str]) -> Signature:
         """Return the same without some of the names."""
         return replace(self, parameters={n: p for n, p in self.parameters.items() if n not in names})
 
-    def beside(self, other: Constructor) -> Constructor:
+    def beside(self, other: Signature) -> Signature:
         """Return the arguments of both; where both have one, what this one says of it holds."""
         both = {**other.parameters, **self.parameters}
         for name in self.parameters.keys() & other.parameters.keys():
@@ -55,13 +55,13 @@ class Constructor:
             hint = there.hint if here.hint is Any else here.hint
             default = there.default if here.default is EMPTY else here.default
             both[name] = Parameter(hint, default, here.required and there.required)
-        return Constructor(both, self.open or other.open)
+        return Signature(both, self.open or other.open)
 
 
 @dataclass(frozen=True)
 class _Code:
-    """A function; how many of its first arguments are given already; the class that is built, and the one of its
-    bases that the function is written in."""
+    """A function to read: how many of its first arguments are given already; the class that is built, and the one of
+    its bases that the function is written in."""
 
     function: Callable[..., Any]
     given: int = 0
@@ -69,8 +69,8 @@ class _Code:
     owner: type | None = None
 
 
-def constructor(make: Any, follow: bool = True) -> Constructor:
-    """Return what ``make`` takes by name.
+def constructor_signature(make: Any, follow: bool = True) -> Signature:
+    """Return the arguments that ``make`` takes by name.
 
     Args:
         make: a class or a function.
@@ -88,11 +88,11 @@ def constructor(make: Any, follow: bool = True) -> Constructor:
 
 
 @functools.lru_cache(maxsize=256)
-def _cached(make: Any, follow: bool) -> Constructor:
+def _cached(make: Any, follow: bool) -> Signature:
     return _read(make, follow, _DEEPEST)
 
 
-def _read(make: Any, follow: bool, depth: int) -> Constructor:
+def _read(make: Any, follow: bool, depth: int) -> Signature:
     if isinstance(make, functools.partial):
         inner = _read(make.func, follow, depth)
         taken = set(list(inner.parameters)[: len(make.args)])
@@ -100,7 +100,7 @@ def _read(make: Any, follow: bool, depth: int) -> Constructor:
             n: replace(inner.parameters.get(n, Parameter()), default=v, required=False)
             for n, v in make.keywords.items()
         }
-        return Constructor({**inner.parameters, **bound}, inner.open).without(taken)
+        return Signature({**inner.parameters, **bound}, inner.open).without(taken)
     return _arguments(_code(make), follow, depth)
 
 
@@ -130,7 +130,7 @@ def _in_bases(cls: type, name: str, after: type | None = None) -> _Code | None:
     return None
 
 
-def _arguments(code: _Code, follow: bool, depth: int) -> Constructor:
+def _arguments(code: _Code, follow: bool, depth: int) -> Signature:
     function = inspect.unwrap(code.function)
     signature = inspect.signature(function)
     found: dict[str, Parameter] = {}
@@ -140,10 +140,10 @@ def _arguments(code: _Code, follow: bool, depth: int) -> Constructor:
             rest = name
         elif i >= code.given and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
             found[name] = Parameter(_hint(p.annotation, function, code), p.default, p.default is EMPTY)
-    own = Constructor(found)
+    own = Signature(found)
     if rest is None:
         return own
-    beyond = _beyond(code, function, rest, depth) if follow and depth else Constructor(open=True)
+    beyond = _beyond(code, function, rest, depth) if follow and depth else Signature(open=True)
     return own.beside(beyond.without(set(signature.parameters)))
 
 
@@ -162,16 +162,16 @@ def _hint(annotation: Any, function: Any, code: _Code) -> Any:
 # -- where **kwargs go -----------------------------------------------------------------------------------------------
 
 
-def _beyond(code: _Code, function: Any, rest: str, depth: int) -> Constructor:
-    """Return what a function takes by its ``**rest``."""
+def _beyond(code: _Code, function: Any, rest: str, depth: int) -> Signature:
+    """Return the arguments that a function takes by its ``**rest``."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # no source, or a lambda in the middle of something
-        return Constructor(open=True)
+        return Signature(open=True)
     uses = {id(n) for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == rest}
     if not uses:
-        return Constructor(open=True)  # it takes what it does not use
-    found = Constructor()
+        return Signature(open=True)  # it takes what it does not use
+    found = Signature()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (passed := [k for k in node.keywords if _is(k.value, rest) and not k.arg]):
             uses -= {id(k.value) for k in passed}
@@ -179,7 +179,7 @@ def _beyond(code: _Code, function: Any, rest: str, depth: int) -> Constructor:
         elif (picked := _picked(node, rest)) is not None:
             name, default, use = picked
             uses.discard(id(use))
-            found = Constructor({name: Parameter(default=default)}).beside(found)
+            found = Signature({name: Parameter(default=default)}).beside(found)
     return replace(found, open=found.open or bool(uses))
 
 
@@ -207,23 +207,23 @@ def _picked(node: ast.AST, rest: str) -> tuple[str, Any, ast.AST] | None:
     return name.value, default, use
 
 
-def _target(call: ast.Call, code: _Code, function: Any, tree: ast.AST, depth: int) -> Constructor:
-    """Return what the function or class takes that a call passes ``**kwargs`` on to, beside what the call gives it."""
+def _target(call: ast.Call, code: _Code, function: Any, tree: ast.AST, depth: int) -> Signature:
+    """Return the arguments of the callable that ``**kwargs`` are passed on to, without those that the call gives."""
     try:
         to = _called(call.func, code, function, tree)
         home = to.owner if isinstance(to, _Code) else to
         if to is None or (isinstance(home, type) and home.__name__ in _KEEPERS):
-            return Constructor()
+            return Signature()
         found = _arguments(to, True, depth - 1) if isinstance(to, _Code) else _read(to, True, depth - 1)
     except Exception:  # a local variable, an import that fails, a function without a signature
-        return Constructor(open=True)
+        return Signature(open=True)
     starred = any(isinstance(a, ast.Starred) for a in call.args)
     first = set() if starred else set(list(found.parameters)[: len(call.args)])
     return found.without(first | {k.arg for k in call.keywords if k.arg})
 
 
 def _called(node: ast.AST, code: _Code, function: Any, tree: ast.AST) -> Any:
-    """Return what an expression names; None: a base that takes nothing.
+    """Return the function or class that an expression names; None: a base that takes nothing.
 
     Raises:
         LookupError: it cannot be known without running the code.

@@ -1,4 +1,4 @@
-"""env_args as a constructor wants them: plain YAML values checked against the types that it declares, and converted.
+"""Convert env_args for a constructor: plain YAML values, checked against its declared types.
 
 What a run stores are the plain values; what an environment is made with are the converted ones (members of
 enumerations, tuples, arrays). Every process makes them anew from the plain ones.
@@ -19,31 +19,33 @@ import numpy as np
 from ..utils.errors import UserError, nearest
 from ..utils.schema.keys import check_value
 from .annotations import kind_of
-from .constructors import EMPTY, Constructor, Parameter
+from .signatures import EMPTY, Parameter, Signature
 
 _BARE = (dict, dict[str, Any])
 
 
 @dataclass
-class Fitted:
-    """Arguments as they are stored (``plain``) and as constructors get them (``objects``), and what to say of them."""
+class ConvertedArgs:
+    """Arguments as they are stored (``plain``) and as constructors get them (``objects``), with notices."""
 
     plain: dict[str, Any] = field(default_factory=dict)
     objects: dict[str, Any] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
     def take(self, name: str, value: Any, converted: Any) -> None:
-        """Take one argument in."""
+        """Add an argument."""
         self.objects[name] = converted
         self.plain[name] = converted if _is_plain(converted) else value
 
 
-def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None) -> Fitted:
-    """Return the arguments ``given``, converted.
+def convert_args(
+    takes: Signature, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None
+) -> ConvertedArgs:
+    """Check the arguments ``given`` against a constructor's signature and convert them.
 
     A declared type holds. Where none is declared, the types of the default and of what an id is ``registered`` with
     tell what is surely wrong: text for a number, a boolean, a member or a list. What they leave open (a fraction where
-    the default is whole, a list for a number, null) is passed on, and said; so is what nothing tells a type of.
+    the default is whole, a list for a number, null) is passed on with a notice; so is a value of no known type.
 
     Args:
         takes: the constructor; a name that it does not have is passed on.
@@ -54,7 +56,7 @@ def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mappi
     Raises:
         UserError: a value of a wrong type.
     """
-    fitted = Fitted()
+    result = ConvertedArgs()
     for name, value in given.items():
         parameter = takes.parameters.get(name)
         shown, hint = f"env_args.{name}", parameter.hint if parameter else Any
@@ -63,18 +65,18 @@ def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mappi
         telling = any(kind_of(v) is not None for v in evidence)
         # what a mapping holds only the default's entries can tell
         if telling and (hint is Any or (hint in _BARE and isinstance(value, Mapping))):
-            converted = _as_default(shown, value, evidence, to, fitted.notices)
+            converted = _as_default(shown, value, evidence, to, result.notices)
         elif hint is not Any:
             converted = check_value(shown, value, _declared(hint, evidence), {})
         else:
             converted = value
             if value is not None or not any(v is None for v in evidence):
-                fitted.notices.append(_untold(shown, name, value, to, takes, parameter))
-        fitted.take(name, value, converted)
-    return fitted
+                result.notices.append(_untold(shown, name, value, to, takes, parameter))
+        result.take(name, value, converted)
+    return result
 
 
-def _untold(shown: str, name: str, value: Any, to: str, takes: Constructor, parameter: Parameter | None) -> str:
+def _untold(shown: str, name: str, value: Any, to: str, takes: Signature, parameter: Parameter | None) -> str:
     passed = f"{shown} is passed to {to} as it is, {_described(value)}"
     if parameter is not None:
         return f"{passed}: its constructor declares no type for it."
@@ -90,7 +92,7 @@ def _described(value: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether YAML and JSON have this very kind of value."""
+    """Return whether YAML and JSON can hold the value as it is."""
     if type(value) is list:
         return all(map(_is_plain, value))
     if type(value) is dict:
@@ -99,7 +101,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _declared(hint: Any, evidence: list[Any]) -> Any:
-    """Return a declared type, with what the constructor's own default shows beyond it."""
+    """Return a declared type, widened by the type of the constructor's own default."""
     for value in evidence:
         kind = kind_of(value)
         if value is None:
@@ -128,16 +130,16 @@ def _allows(hint: Any, value: Any, kind: Any) -> bool:
 
 
 def _entries(hint: Any, kind: Any) -> Any:
-    """Return a declared ``list`` with the kind of its default's entries, where that tells one."""
+    """Return a declared ``list`` with the kind of its default's entries, where that implies one."""
     kinds = [kind if typing.get_origin(kind) is m and m in (list, tuple, set, frozenset) else m for m in _members(hint)]
     return typing.Union[tuple(kinds)]  # noqa: UP007
 
 
-# -- what only a default tells ---------------------------------------------------------------------------------------
+# -- types implied by defaults ---------------------------------------------------------------------------------------
 
 
 def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: list[str]) -> Any:
-    """Return ``value`` as what a constructor without declared types has in its place.
+    """Return ``value`` converted to the type of the default, of a constructor that declares no types.
 
     Raises:
         UserError: what cannot be meant.
@@ -169,7 +171,7 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
 
 
 def _surely_wrong(value: Any, default: Any) -> bool:
-    """Return whether a value that is not of its default's kind cannot be meant."""
+    """Return whether a value that is not of its default's type must be a mistake."""
     if isinstance(value, (str, bool)) or isinstance(default, Enum):
         return True
     if isinstance(default, (bool, np.bool_)):

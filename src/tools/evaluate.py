@@ -6,13 +6,14 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ..utils.errors import UserError, nearest
+from ..utils.errors import UserError
 from ..utils.schema import yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.keys import read
 from ..utils.schema.layers import CONFIGS
+from .arguments import Arguments, at_least
 
 if TYPE_CHECKING:
     from ..evaluation.play import Plan
@@ -40,36 +41,12 @@ RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a chec
 COLUMNS = ("", "mean", "95 % interval", "std", "min", "median", "max")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Mistakes in one sentence."""
-
-    flags: tuple[str, ...] = ()
-
-    def error(self, message: str) -> NoReturn:
-        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        if message.startswith("unrecognized") and wrong.startswith("-"):
-            raise UserError(f"`oamarl evaluate` has no flag '{wrong}'{nearest(wrong, self.flags) or '; see --help.'}")
-        if message.startswith("unrecognized"):
-            raise UserError(f"`oamarl evaluate` takes one run, and '{wrong}' is one word too many.")
-        raise UserError(f"`oamarl evaluate`: {message}; see --help.")
-
-
-def _number(low: int) -> Any:
-    def read(text: str) -> int:
-        value = int(text) if text.lstrip("+-").isdecimal() else low - 1
-        if not low <= value < 2**31:
-            raise argparse.ArgumentTypeError(f"'{text}' is not allowed: a whole number from {low} on is expected")
-        return value
-
-    return read
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser; mistakes are UserErrors."""
-    p = _Parser(add_help=False, allow_abbrev=False)
+def parser() -> Arguments:
+    """Return the command line's parser."""
+    p = Arguments("evaluate", "one run")
     p.add_argument("run", metavar="RUN")
-    p.add_argument("--episodes", type=_number(1), default=100)
-    p.add_argument("--seed", type=_number(0), default=0)
+    p.add_argument("--episodes", type=at_least(1), default=100)
+    p.add_argument("--seed", type=at_least(0), default=0)
     how = p.add_mutually_exclusive_group()
     how.add_argument("--greedy", action="store_true")
     how.add_argument("--sample", action="store_true")
@@ -77,13 +54,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--env-args", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     p.add_argument("--video", type=Path)
     p.add_argument("--render", action="store_true")
-    p.add_argument("--video-episodes", type=_number(1))
+    p.add_argument("--video-episodes", type=at_least(1))
     p.add_argument("--json")
-    p.add_argument("--slots", type=_number(1))
+    p.add_argument("--slots", type=at_least(1))
     p.add_argument("--backend")
-    p.add_argument("--workers", type=_number(1))
+    p.add_argument("--workers", type=at_least(1))
     p.add_argument("--trust", action="store_true")
-    p.flags = tuple(flag for action in p._actions for flag in action.option_strings)
     return p
 
 
@@ -192,9 +168,6 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: a mistake on the command line, or a run that cannot be played.
     """
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     options = parser().parse_args(argv)
     path = checkpoint_of(options.run, options.checkpoint)
 

@@ -180,7 +180,6 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Command: python src/main.py --config=oappo" in out
     assert "No routes are drawn: There is no checkpoint" in err
     assert (folder / "showcase.png").is_file()
-    assert showcase.main(["--help"]) == 0
     for wrong in (["--x"], ["a", "b"]):
         with pytest.raises(UserError, match="takes one run's folder or `latest`"):
             showcase.main(wrong)

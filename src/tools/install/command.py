@@ -16,8 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import UserError
-from .arguments import AGREED, GAMES, LICENCE, TARGETS, USAGE, USUAL, What, is_url, read
+from .arguments import AGREED, GAMES, LICENCE, TARGETS, USUAL, What, is_url, read
 from .downloads import download, move_into, sha256_of, unpack
+
+USAGE = """\
+usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game-version 4.10|4.6.2]
+                      [--only game|maps|package] [--from URL|DIR] [--sha256 FILE=HEX ...]
+
+  sc2                 StarCraft II for Linux (4 GB to fetch), SMAC's maps and the package `smac`
+  sc2v2               the same for SMACv2
+  smaclite            the package `smaclite`, which needs no game
+  --accept-licence    you have read and accept Blizzard's AI and Machine Learning licence (asked otherwise)
+  --path DIR          where the game lies (SC2PATH, otherwise ~/StarCraftII)
+  --game-version      4.10; 4.6.2 is what the SMAC paper used: win rates of the two differ
+  --only              one of the three things
+  --from URL|DIR      a mirror, or a folder of archives, in place of the publishers' addresses
+  --sha256 FILE=HEX   what an archive must have (SC2.4.10.zip=...)
+
+What is there already is left as it is; what broke off is gone on with."""
 
 #: Below the game's folder: archives while they are needed, and the record of those that came. Nobody publishes
 #: checksums of them: they are recorded when an archive held what it should, and compared if it comes again.
@@ -26,9 +42,6 @@ FOLDER, RECORD = ".oamarl-install", "archives.json"
 
 def main(argv: list[str]) -> int:
     """Install; return the exit status."""
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     given = read(argv)
     what = TARGETS[given.what]
     game = (given.path or Path(os.environ.get("SC2PATH") or "~/StarCraftII")).expanduser().absolute()

@@ -46,9 +46,6 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: a mistake on the command line, nothing to report, or a file that cannot be written.
     """
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     options = parser().parse_args(argv)
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out takes a file that ends in .html, and not '{options.out}'.")

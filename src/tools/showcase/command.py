@@ -112,9 +112,6 @@ def main(argv: list[str]) -> int:
     from ...settings import results_folder
     from .picture import draw
 
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     if len(argv) > 1 or any(word.startswith("-") for word in argv):
         raise UserError(f"`oamarl showcase` takes one run's folder or `latest`, not '{' '.join(argv)}'.")
     folder = find_run(argv[0] if argv else "latest", Path(results_folder(None)))

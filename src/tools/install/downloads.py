@@ -29,6 +29,7 @@ _TRIES = 4
 _PAUSE = 2.0  # seconds between them
 _TIMEOUT = 60.0  # seconds without a byte
 
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _SCHEMES = ("http", "https", "ftp")
 
 Say = Callable[[str], None]
@@ -52,13 +53,10 @@ def check_url(url: str, where: str = "The address", also: str = "") -> None:
             raise UserError(f"{where} {url} has {char!r} in it: write it as {urllib.parse.quote(char)}.")
 
 
-def download(url: str, target: Path, sha256: str | None = None, why: str = "", say: Say = print) -> dict[str, Any]:
+def download(url: str, target: Path, sha256: str | None = None, say: Say = print) -> dict[str, Any]:
     """Bring ``url`` to ``target``; what an earlier call left behind (``target``.part) is gone on with.
 
     The server must vouch for the rest to be of the same file (If-Range); otherwise it begins anew.
-
-    Args:
-        why: what the message about another checksum than ``sha256`` ends with.
 
     Returns:
         url, size in bytes, sha256.
@@ -79,12 +77,7 @@ def download(url: str, target: Path, sha256: str | None = None, why: str = "", s
             except (urllib.error.HTTPError, UserError):
                 raise
             except (OSError, http.client.HTTPException) as error:
-                if isinstance(error, OSError) and error.errno in (
-                    errno.ENOSPC,
-                    errno.EDQUOT,
-                    errno.EACCES,
-                    errno.EROFS,
-                ):
+                if getattr(error, "errno", None) in _DISK_ERRORS:
                     raise
                 have = part.stat().st_size if part.exists() else 0
                 tries = 1 if have > before else tries + 1
@@ -96,9 +89,7 @@ def download(url: str, target: Path, sha256: str | None = None, why: str = "", s
         if sha256 is not None and found != sha256.lower():
             part.unlink()
             facts.unlink(missing_ok=True)
-            raise UserError(
-                f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}{why}."
-            )
+            raise UserError(f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}.")
         os.replace(part, target)
         facts.unlink(missing_ok=True)
     return {"url": url, "size": size, "sha256": found}

@@ -14,6 +14,7 @@ from ..utils.schema.command_line import parse
 from ..utils.schema.keys import read
 from ..utils.schema.layers import CONFIGS
 from .arguments import Arguments, at_least
+from .tables import table
 
 if TYPE_CHECKING:
     from ..evaluation.play import Plan
@@ -120,10 +121,8 @@ def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dic
     )  # fmt: skip
 
 
-def table(found: Mapping[str, Any]) -> Any:
-    """Return a report's statistics as a rich table."""
-    from rich.table import Table
-
+def statistics(found: Mapping[str, Any]) -> str:
+    """Return a report's statistics as a table."""
     from ..utils.console import number
 
     def text(value: float | None, size: float) -> str:
@@ -135,29 +134,22 @@ def table(found: Mapping[str, Any]) -> Any:
     rows = {"team return" if said["agents"] else "return": said["return"]}
     rows |= {f"agent {i}": one for i, one in enumerate(said["agents"])}
     rows |= {"episode length": said["length"], **said["metrics"]}
-    grid = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in COLUMNS:
-        grid.add_column(name, justify="right" if name else "left", no_wrap=True)
+    lines: list[tuple[str, ...]] = [COLUMNS]
     for name, one in rows.items():
         size = max(abs(one[k] or 0.0) for k in ("min", "max"))
         interval = " .. ".join(text(bound, size) for bound in one["ci95"] or (None,))
-        grid.add_row(name, text(one["mean"], size), interval, *(text(one[k], size) for k in COLUMNS[3:]))
-    return grid
+        lines.append((name, text(one["mean"], size), interval, *(text(one[k], size) for k in COLUMNS[3:])))
+    return table(lines, " rrrrrr")
 
 
 def show(found: Mapping[str, Any]) -> None:
     """Print a report."""
-    from rich.console import Console
-
     how = "greedy" if found["greedy"] else "sampled"
     task = found["env_args"].get("map_name") or found["env_args"].get("key")
     print(f"Checkpoint {found['checkpoint']}, step {found['step']:,}")
     count = f"{found['n_episodes']:,} {how} episode{'s' * (found['n_episodes'] > 1)}"
     print(f"{count} of {found['algorithm']} on {found['env']}{f' ({task})' if task else ''}, seed {found['seed']}")
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=120)
-    console.print(table(found))
+    print(statistics(found))
     if found["video"]:
         print(f"Video: {found['video']}")
 

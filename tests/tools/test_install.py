@@ -93,7 +93,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def fetch(server: Server, folder: Path, sha256: str | None = None) -> dict[str, Any]:
-    return downloads.download(f"{server.url}/a.bin", folder / "a.bin", sha256, say=lambda _: None)
+    return downloads.download(f"{server.url}/a.bin", folder / "a.bin", sha256)
 
 
 # -- downloads ---------------------------------------------------------------------------------------------------
@@ -227,12 +227,12 @@ def test_unpacking(program: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.skip("unzip is not installed")
     archive = tmp_path / "a.zip"
     archive.write_bytes(zipped({"in/run": b"#!", "in/data": b"1"}))
-    downloads.unpack(archive, tmp_path / "out", "secret", say=lambda _: None)
+    downloads.unpack(archive, tmp_path / "out", "secret")
     assert (tmp_path / "out/in/data").read_bytes() == b"1"
     assert os.access(tmp_path / "out/in/run", os.X_OK)
     archive.write_bytes(archive.read_bytes().replace(b"#!", b"##"))
     with pytest.raises(UserError, match=r"cannot be unpacked .*: delete it and try again"):
-        downloads.unpack(archive, tmp_path / "out2", say=lambda _: None)
+        downloads.unpack(archive, tmp_path / "out2")
 
 
 @pytest.mark.skipif(shutil.which("zip") is None, reason="zip is not installed")
@@ -242,10 +242,10 @@ def test_unpacking_what_is_encrypted(program: bool, tmp_path: Path, monkeypatch:
         without_unzip(monkeypatch)
     (tmp_path / "f").write_bytes(CONTENT)
     subprocess.run(["zip", "-q", "-P", install.AGREED, "a.zip", "f"], cwd=tmp_path, check=True)
-    downloads.unpack(tmp_path / "a.zip", tmp_path / "out", install.AGREED, say=lambda _: None)
+    downloads.unpack(tmp_path / "a.zip", tmp_path / "out", install.AGREED)
     assert (tmp_path / "out/f").read_bytes() == CONTENT
     with pytest.raises(UserError, match="cannot be unpacked"):
-        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", "wrong", say=lambda _: None)
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", "wrong")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil"])
@@ -420,7 +420,7 @@ def test_a_disk_that_is_full_is_not_the_archives_fault(tmp_path: Path, monkeypat
     full = subprocess.CompletedProcess([], 50, "", "write error (disk full?)")
     monkeypatch.setattr(downloads.subprocess, "run", lambda *_, **__: full)
     with pytest.raises(UserError, match=r"Cannot write into .*: No space left on device\.$"):
-        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", say=lambda _: None)
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
 def test_a_folder_of_archives(

@@ -12,6 +12,7 @@ from typing import Any
 from ...utils.errors import RunError
 from ...utils.schema.command_line import Request, parse
 from ..arguments import Arguments, at_least
+from ..tables import table
 from .request import Options, name_of, settings_of, words_of
 
 USAGE = """\
@@ -92,11 +93,11 @@ def show(content: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
 
     (case,) = content["cases"]
     print(case["name"], end="\n\n")
-    r.show(r.speed_row(case))
-    r.show(r.time_row(case))
+    _print(r.speed_row(case))
+    _print(r.time_row(case))
     if earlier is not None:
         if (old := r.counterpart(case, earlier)) is not None:
-            r.show(r.compare_row(case, old))
+            _print(r.compare_row(case, old))
             print("~: within the spread of the rounds; per limit: each divided by its random stepping on one core.")
         else:
             print(f"Nothing to compare: the earlier result has {', '.join(c['name'] for c in earlier['cases'])}.")
@@ -106,6 +107,10 @@ def show(content: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
     print(f"Machine: {r.machine_line(content['machine'])}")
     if load := r.load_line(content["machine"]):
         print(load)
+
+
+def _print(row: Mapping[str, str]) -> None:
+    print(table([list(row), list(row.values())], " " + "r" * len(row)), end="\n\n")
 
 
 def main(argv: list[str]) -> int:

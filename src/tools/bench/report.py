@@ -140,18 +140,3 @@ def load_line(found: Mapping[str, Any]) -> str:
         f"The load was {load:.1f} on {cores} cores before anything was measured: other programs slow all of this down, "
         "and only ratios between columns mean much."
     )
-
-
-def show(row: Row) -> None:
-    """Print a table of one row, and an empty line."""
-    from rich.console import Console
-    from rich.table import Table
-
-    grid = Table(box=None, padding=(0, 1), header_style="bold")
-    for k, name in enumerate(row):
-        grid.add_column(name, justify="right" if k else "left", no_wrap=bool(k))
-    grid.add_row(*row.values())
-    # a wide table is worth more with its lines folded by the terminal than with its cells cut off
-    console = Console(highlight=False, markup=False, width=300)
-    console.print(grid)
-    console.print()

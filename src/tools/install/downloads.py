@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,6 @@ _TIMEOUT = 60.0  # seconds without a byte
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _SCHEMES = ("http", "https", "ftp")
-
-Say = Callable[[str], None]
 
 
 def check_url(url: str, where: str = "The address", also: str = "") -> None:
@@ -53,7 +51,7 @@ def check_url(url: str, where: str = "The address", also: str = "") -> None:
             raise UserError(f"{where} {url} has {char!r} in it: write it as {urllib.parse.quote(char)}.")
 
 
-def download(url: str, target: Path, sha256: str | None = None, say: Say = print) -> dict[str, Any]:
+def download(url: str, target: Path, sha256: str | None = None) -> dict[str, Any]:
     """Bring ``url`` to ``target``; what an earlier call left behind (``target``.part) is gone on with.
 
     The server must vouch for the rest to be of the same file (If-Range); otherwise it begins anew.
@@ -72,7 +70,7 @@ def download(url: str, target: Path, sha256: str | None = None, say: Say = print
         while True:
             before = part.stat().st_size if part.exists() else 0
             try:
-                size = _fetch(url, part, facts, say)
+                size = _fetch(url, part, facts)
                 break
             except (urllib.error.HTTPError, UserError):
                 raise
@@ -95,7 +93,7 @@ def download(url: str, target: Path, sha256: str | None = None, say: Say = print
     return {"url": url, "size": size, "sha256": found}
 
 
-def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
+def _fetch(url: str, part: Path, facts: Path) -> int:
     """Bring what is missing of ``part`` in one request; returns the whole size.
 
     Raises:
@@ -117,7 +115,7 @@ def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
             return have
         if error.code == 416:
             part.unlink()
-            return _fetch(url, part, facts, say)
+            return _fetch(url, part, facts)
         if error.code >= 500:
             raise ConnectionError(f"the server answers {error.code} {error.reason}") from error
         raise UserError(f"{url} cannot be fetched: the server answers {error.code} {error.reason}.") from error
@@ -133,10 +131,10 @@ def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
         if size is not None:
             check_space(part.parent, size - have, f"{url} ({size / 1e9:.2f} GB)")
         if resumed:
-            say(f"{part.name.removesuffix('.part')}: going on at {have:,} of {size:,} bytes")
+            print(f"{part.name.removesuffix('.part')}: going on at {have:,} of {size:,} bytes")
         with part.open("ab" if resumed else "wb") as file:
             for at in _pieces(reply, file, have):
-                say(
+                print(
                     f"{part.name.removesuffix('.part')}: {at / 1e6:,.0f} MB"
                     + (f" of {size / 1e6:,.0f} MB" if size else "")
                 )
@@ -196,7 +194,7 @@ def sha256_of(path: Path) -> str:
 # -- archives ----------------------------------------------------------------------------------------------------
 
 
-def unpack(archive: Path, folder: Path, password: str | None = None, say: Say = print) -> None:
+def unpack(archive: Path, folder: Path, password: str | None = None) -> None:
     """Unpack a zip file into ``folder``: by `unzip` where it is there, since Python decrypts slowly.
 
     Raises:
@@ -214,7 +212,7 @@ def unpack(archive: Path, folder: Path, password: str | None = None, say: Say = 
             with _disk(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 check_space(folder, sum(m.file_size for m in members), f"What is in {archive}")
-                say(f"Unpacking {archive.name} ({len(members)} files)")
+                print(f"Unpacking {archive.name} ({len(members)} files)")
                 if not _unzip(archive, folder, password):
                     _extract(opened, members, folder, password)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:

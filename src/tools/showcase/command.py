@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from ...envs.maze.maze import Maze
 from ...storage.tested_actions import SAMPLED
 from ...utils.console import duration, number
 from ...utils.errors import UserError
+from ..tables import table
 from .story import Story, read_story, tenths
 
 USAGE = """\
@@ -117,9 +119,7 @@ def main(argv: list[str]) -> int:
     folder = find_run(argv[0] if argv else "latest", Path(results_folder(None)))
     story = read_story(folder)
     picture = draw(story, learned_routes(story), folder / PICTURE)
-    table = rows(story)
-    width = max(len(name) for name, _ in table)
-    print("\n".join([f"Run {folder}", *(f"  {name:<{width}}  {text}" for name, text in table)]))
+    print(f"Run {folder}\n{textwrap.indent(table(rows(story)), '  ')}")
     print(f"Picture: {picture}")
     print(f"Command: {story.facts.get('command_line', '?')}")
     return 0

@@ -148,24 +148,20 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         UserError: it is at work already, or its folder cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
+    from filelock import FileLock, Timeout
+
+    held = FileLock(folder / "lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "a")  # noqa: SIM115
+        held.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"This sweep is at work already ({folder}): stop it first, or give it another name.") from None
     except OSError as error:
         raise UserError(f"The sweep's folder {folder} cannot be written: {error.strerror or error}.") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"This sweep is at work already ({folder}): stop it first, or give it another name."
-            ) from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def run(sweep: Sweep, how: How, jobs: int, asked: Asked) -> int:

@@ -110,7 +110,7 @@ def show(content: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
 
 
 def _print(row: Mapping[str, str]) -> None:
-    print(table([list(row), list(row.values())], " " + "r" * len(row)), end="\n\n")
+    print(table([list(row), list(row.values())], " " + "r" * (len(row) - 1)), end="\n\n")
 
 
 def main(argv: list[str]) -> int:

@@ -157,4 +157,4 @@ def summary(states: Sequence[State]) -> list[str]:
         rows.append(row)
     if len(rows) == 1:
         return []
-    return [f"Mean return in training, {SAMPLED}:", table(rows, " rrrr")]
+    return [f"Mean return in training, {SAMPLED}:", *table(rows, " rrrr").splitlines()]

@@ -42,6 +42,7 @@ setup(
         "matplotlib>=3.8",
         "pillow>=10.1",
         "rich>=13.0",
+        "filelock>=3.12",  # torch brings it
     ],
     extras_require={
         "pettingzoo": ["pettingzoo>=1.25", "mpe2>=1.1"],

@@ -1,9 +1,10 @@
-"""Commands: a file, or a folder with ``command.py``, with ``main(argv) -> int``; imported when called."""
+"""Commands: a file, or a folder with ``command.py``, with ``USAGE`` and ``main(argv) -> int``; imported when called."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 
 #: command -> (module of this package, one line for the help)
 COMMANDS = {
@@ -25,6 +26,15 @@ COMMANDS = {
 
 
 def load(name: str) -> Callable[[list[str]], int]:
-    """Return the ``main`` of a command."""
-    main: Callable[[list[str]], int] = importlib.import_module(f".{COMMANDS[name][0]}", __package__).main
-    return main
+    """Return what runs a command, given its words."""
+    module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
+    # `runs` has subcommands with usages of their own
+    return module.main if name == "runs" else lambda argv: with_help(module, argv)
+
+
+def with_help(module: ModuleType, argv: list[str]) -> int:
+    """Run a command, or print its usage where that is asked for; return the exit status."""
+    if "-h" in argv or "--help" in argv:
+        print(module.USAGE)
+        return 0
+    return int(module.main(argv))

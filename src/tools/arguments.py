@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..utils.errors import UserError, nearest
@@ -29,6 +30,7 @@ class Arguments(argparse.ArgumentParser):
             raise UserError(f"`oamarl {self.command}` has no flag '{name}'{nearest(name, flags) or '; see --help.'}")
         if message.startswith("unrecognized"):
             raise UserError(f"`oamarl {self.command}` takes {self.most}, and '{wrong}' is one word too many.")
+        message = message.removeprefix("argument ").replace(": expected one argument", " needs a value")
         raise UserError(f"`oamarl {self.command}`: {message}; see --help.")
 
     def choice(self, flag: str, choices: tuple[str, ...], default: str | None) -> None:
@@ -64,6 +66,22 @@ def number(text: str) -> float:
     if not abs(value) < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not allowed: a number is expected")
     return value
+
+
+def at_least(low: float, kind: Callable[[str], float] = int) -> Callable[[str], Any]:
+    """Return an argparse type: a whole number from ``low`` on, or with ``kind=float`` any number."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value < 2**31:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"'{text}' is not allowed: {what} from {low:g} on is expected")
+        return value
+
+    return read
 
 
 def listed(text: str) -> list[str]:

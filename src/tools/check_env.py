@@ -25,6 +25,7 @@ from ..utils.schema.command_line import parse
 from ..utils.schema.layers import environment
 from ..utils.waiting import within
 from ..utils.warn_once import KINDS, begin_run
+from .arguments import Arguments, at_least
 
 USAGE = """usage: oamarl check-env ENVIRONMENT [--episodes=N] [--seed=N] [with env_args.KEY=VALUE ...]
 Plays an environment at random and prints what is wrong with it, a sentence each. ENVIRONMENT is a name (see
@@ -251,18 +252,13 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
     Raises:
         UserError: a mistake on the command line.
     """
-    numbers, words, names = {"episodes": 3, "seed": 0}, [], []
-    for i, word in enumerate(argv):
-        flag, _, text = word.partition("=")
-        if flag in ("--episodes", "--seed"):
-            if not text.isdecimal():
-                raise UserError(f"{flag} needs a whole number, as {flag}={numbers[flag[2:]]}.")
-            numbers[flag[2:]] = int(text)
-        elif "with" in argv[:i] or word == "with" or word.startswith("-"):
-            words.append(word)
-        else:
-            names.append(word)
-    request, _ = parse(words)
+    p = Arguments("check-env")
+    p.add_argument("--episodes", type=at_least(0), default=3)
+    p.add_argument("--seed", type=at_least(0), default=0)
+    numbers, words = p.parse_known_args(argv)
+    at = words.index("with") if "with" in words else len(words)
+    names = [word for word in words[:at] if not word.startswith("-")]
+    request, _ = parse([word for word in words[:at] if word.startswith("-")] + words[at:])
     names += [request.env_config] if request.env_config else []
     if len(names) != 1:
         raise UserError(f"`oamarl check-env` takes one environment, {'none' if not names else ', '.join(names)} given.")
@@ -275,12 +271,12 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
     args = {**(layer.values.get("env_args") or {}), **request.overrides.get("env_args", {})}
     for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.") and n[9:] in args]:
         vocabulary.refuse(name, args.pop(name[9:]), "command line", {})
-    return str(layer.values["env"]), check_env_args(str(layer.values["env"]), args), numbers
+    return str(layer.values["env"]), check_env_args(str(layer.values["env"]), args), vars(numbers)
 
 
 def main(argv: list[str]) -> int:
     """Check an environment; return the exit status."""
-    if "-h" in argv or "--help" in argv or not argv:
+    if not argv:
         print(USAGE)
         return 0
     env, args, numbers = asked(argv)

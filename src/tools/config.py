@@ -26,9 +26,6 @@ def table(settings: Settings) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """Print the configuration; return the exit status."""
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     request, switches = parse(argv, switches=("--yaml",))
     settings = resolve(request)
     for notice in settings.notices:

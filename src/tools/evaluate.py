@@ -6,13 +6,15 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ..utils.errors import UserError, nearest
+from ..utils.errors import UserError
 from ..utils.schema import yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.keys import read
 from ..utils.schema.layers import CONFIGS
+from .arguments import Arguments, at_least
+from .tables import table
 
 if TYPE_CHECKING:
     from ..evaluation.play import Plan
@@ -40,36 +42,12 @@ RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a chec
 COLUMNS = ("", "mean", "95 % interval", "std", "min", "median", "max")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Mistakes in one sentence."""
-
-    flags: tuple[str, ...] = ()
-
-    def error(self, message: str) -> NoReturn:
-        wrong = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        if message.startswith("unrecognized") and wrong.startswith("-"):
-            raise UserError(f"`oamarl evaluate` has no flag '{wrong}'{nearest(wrong, self.flags) or '; see --help.'}")
-        if message.startswith("unrecognized"):
-            raise UserError(f"`oamarl evaluate` takes one run, and '{wrong}' is one word too many.")
-        raise UserError(f"`oamarl evaluate`: {message}; see --help.")
-
-
-def _number(low: int) -> Any:
-    def read(text: str) -> int:
-        value = int(text) if text.lstrip("+-").isdecimal() else low - 1
-        if not low <= value < 2**31:
-            raise argparse.ArgumentTypeError(f"'{text}' is not allowed: a whole number from {low} on is expected")
-        return value
-
-    return read
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser; mistakes are UserErrors."""
-    p = _Parser(add_help=False, allow_abbrev=False)
+def parser() -> Arguments:
+    """Return the command line's parser."""
+    p = Arguments("evaluate", "one run")
     p.add_argument("run", metavar="RUN")
-    p.add_argument("--episodes", type=_number(1), default=100)
-    p.add_argument("--seed", type=_number(0), default=0)
+    p.add_argument("--episodes", type=at_least(1), default=100)
+    p.add_argument("--seed", type=at_least(0), default=0)
     how = p.add_mutually_exclusive_group()
     how.add_argument("--greedy", action="store_true")
     how.add_argument("--sample", action="store_true")
@@ -77,13 +55,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--env-args", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     p.add_argument("--video", type=Path)
     p.add_argument("--render", action="store_true")
-    p.add_argument("--video-episodes", type=_number(1))
+    p.add_argument("--video-episodes", type=at_least(1))
     p.add_argument("--json")
-    p.add_argument("--slots", type=_number(1))
+    p.add_argument("--slots", type=at_least(1))
     p.add_argument("--backend")
-    p.add_argument("--workers", type=_number(1))
+    p.add_argument("--workers", type=at_least(1))
     p.add_argument("--trust", action="store_true")
-    p.flags = tuple(flag for action in p._actions for flag in action.option_strings)
     return p
 
 
@@ -144,10 +121,8 @@ def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dic
     )  # fmt: skip
 
 
-def table(found: Mapping[str, Any]) -> Any:
-    """Return a report's statistics as a rich table."""
-    from rich.table import Table
-
+def statistics(found: Mapping[str, Any]) -> str:
+    """Return a report's statistics as a table."""
     from ..utils.console import number
 
     def text(value: float | None, size: float) -> str:
@@ -159,29 +134,22 @@ def table(found: Mapping[str, Any]) -> Any:
     rows = {"team return" if said["agents"] else "return": said["return"]}
     rows |= {f"agent {i}": one for i, one in enumerate(said["agents"])}
     rows |= {"episode length": said["length"], **said["metrics"]}
-    grid = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in COLUMNS:
-        grid.add_column(name, justify="right" if name else "left", no_wrap=True)
+    lines: list[tuple[str, ...]] = [COLUMNS]
     for name, one in rows.items():
         size = max(abs(one[k] or 0.0) for k in ("min", "max"))
         interval = " .. ".join(text(bound, size) for bound in one["ci95"] or (None,))
-        grid.add_row(name, text(one["mean"], size), interval, *(text(one[k], size) for k in COLUMNS[3:]))
-    return grid
+        lines.append((name, text(one["mean"], size), interval, *(text(one[k], size) for k in COLUMNS[3:])))
+    return table(lines, " rrrrrr")
 
 
 def show(found: Mapping[str, Any]) -> None:
     """Print a report."""
-    from rich.console import Console
-
     how = "greedy" if found["greedy"] else "sampled"
     task = found["env_args"].get("map_name") or found["env_args"].get("key")
     print(f"Checkpoint {found['checkpoint']}, step {found['step']:,}")
     count = f"{found['n_episodes']:,} {how} episode{'s' * (found['n_episodes'] > 1)}"
     print(f"{count} of {found['algorithm']} on {found['env']}{f' ({task})' if task else ''}, seed {found['seed']}")
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=120)
-    console.print(table(found))
+    print(statistics(found))
     if found["video"]:
         print(f"Video: {found['video']}")
 
@@ -192,9 +160,6 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: a mistake on the command line, or a run that cannot be played.
     """
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     options = parser().parse_args(argv)
     path = checkpoint_of(options.run, options.checkpoint)
 

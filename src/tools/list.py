@@ -11,6 +11,7 @@ from ..utils.schema.layers import shipped, tuned
 
 #: section -> (folder of the shipped YAMLs, kind of entry point, flag)
 SECTIONS = {"algorithms": ("algs", "algorithm", "--config"), "environments": ("envs", "environment", "--env-config")}
+USAGE = f"usage: oamarl list [{'|'.join(SECTIONS)}]"
 
 
 def _missing(names: list[str]) -> list[str]:
@@ -44,9 +45,6 @@ def _offered(entries: tuple[plugins.Plugin, ...], ours: Mapping[str, object]) ->
 
 def main(argv: list[str]) -> int:
     """Print both lists, or one (``algorithms``, ``environments``); return the exit status."""
-    if "-h" in argv or "--help" in argv:
-        print(f"usage: oamarl list [{'|'.join(SECTIONS)}]")
-        return 0
     for word in argv:
         if word not in SECTIONS:
             raise UserError(

@@ -885,7 +885,7 @@ def test_names_in_a_database_lead_nowhere_else(tmp_path: Path, server: MongoServ
         (["export", "one", "--to", "files", "x"], "'one' is not the number of a run in"),
         (["export", "7", "--to", "files", "x"], "There is no run 7 in the database 'mine'"),
         (["export", "nowhere/at/all"], "There is no run at 'nowhere/at/all'"),
-        (["export", "--form", "x"], r"does not know '--form'"),
+        (["export", "--form", "x"], r"has no flag '--form'"),
     ],
 )
 def test_mistakes_on_the_command_line(server: MongoServer, words: list[str], sentence: str) -> None:

@@ -174,7 +174,7 @@ def test_what_lies_outside_a_declared_space(capsys: pytest.CaptureFixture[str], 
     [
         (("mze",), "did you mean 'maze'"),
         (("maze", "matrix"), "takes one environment, maze, matrix given"),
-        (("maze", "--episodes=many"), "--episodes needs a whole number"),
+        (("maze", "--episodes=many"), "--episodes: 'many' is not allowed: a whole number"),
         (("maze", "--sed=1"), "Unknown flag '--sed'"),
         (("maze", "with", "lr=3"), "'lr' is not an argument of an environment"),
         (("maze", "with", "env_args.map_nam=x"), "did you mean 'map_name'"),

@@ -93,7 +93,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def fetch(server: Server, folder: Path, sha256: str | None = None) -> dict[str, Any]:
-    return downloads.download(f"{server.url}/a.bin", folder / "a.bin", sha256, say=lambda _: None)
+    return downloads.download(f"{server.url}/a.bin", folder / "a.bin", sha256)
 
 
 # -- downloads ---------------------------------------------------------------------------------------------------
@@ -227,12 +227,12 @@ def test_unpacking(program: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.skip("unzip is not installed")
     archive = tmp_path / "a.zip"
     archive.write_bytes(zipped({"in/run": b"#!", "in/data": b"1"}))
-    downloads.unpack(archive, tmp_path / "out", "secret", say=lambda _: None)
+    downloads.unpack(archive, tmp_path / "out", "secret")
     assert (tmp_path / "out/in/data").read_bytes() == b"1"
     assert os.access(tmp_path / "out/in/run", os.X_OK)
     archive.write_bytes(archive.read_bytes().replace(b"#!", b"##"))
     with pytest.raises(UserError, match=r"cannot be unpacked .*: delete it and try again"):
-        downloads.unpack(archive, tmp_path / "out2", say=lambda _: None)
+        downloads.unpack(archive, tmp_path / "out2")
 
 
 @pytest.mark.skipif(shutil.which("zip") is None, reason="zip is not installed")
@@ -242,10 +242,10 @@ def test_unpacking_what_is_encrypted(program: bool, tmp_path: Path, monkeypatch:
         without_unzip(monkeypatch)
     (tmp_path / "f").write_bytes(CONTENT)
     subprocess.run(["zip", "-q", "-P", install.AGREED, "a.zip", "f"], cwd=tmp_path, check=True)
-    downloads.unpack(tmp_path / "a.zip", tmp_path / "out", install.AGREED, say=lambda _: None)
+    downloads.unpack(tmp_path / "a.zip", tmp_path / "out", install.AGREED)
     assert (tmp_path / "out/f").read_bytes() == CONTENT
     with pytest.raises(UserError, match="cannot be unpacked"):
-        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", "wrong", say=lambda _: None)
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", "wrong")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil"])
@@ -290,20 +290,18 @@ def test_the_whole_game(
         "Melee/a.SC2Map", "SMAC_Maps/3m.SC2Map", "SMAC_Maps/8m.SC2Map",
     ]  # fmt: skip
     assert (game / "Maps/SMAC_Maps/3m.SC2Map").read_bytes() == b"3m"
-    assert os.listdir(game / install.FOLDER) == [install.RECORD]  # archives are gone, what came is on record
-    record = json.loads((game / install.FOLDER / install.RECORD).read_text())
-    assert record[f"{mirror.url}/SC2.4.10.zip"]["sha256"] == hashlib.sha256(zipped(GAME)).hexdigest()
-    assert "(recorded, not compared)" in said
+    assert os.listdir(game / install.FOLDER) == []  # archives are gone
+    assert f"sha256 {hashlib.sha256(zipped(GAME)).hexdigest()} (not compared)" in said
     assert f"export SC2PATH={game}" in said
     assert pipped[0][:2] == ("install", "absl-py")
     assert pipped[1][:2] == ("install", "--no-deps")
     assert pipped[1][-1].endswith(f"/{PACKAGE}")
     assert not Path(pipped[1][-1]).exists()
-    # again: the game stays as it is, and maps that have become others are refused
+    # again: the game stays as it is, and so does what is named by a checksum that is not the archive's
     asked = len(mirror.asked)
     mirror.files["smac-SMAC_Maps.zip"] = zipped({"SMAC_Maps/3m.SC2Map": b"other"})
-    assert main(words) == 2
-    assert f"(as it came last time: delete {game / install.FOLDER / install.RECORD} if" in capsys.readouterr().err
+    assert main([*words, "--sha256", f"smac-SMAC_Maps.zip={hashlib.sha256(zipped(MAPS)).hexdigest()}"]) == 2
+    assert "smac-SMAC_Maps.zip is not the file that was expected" in capsys.readouterr().err
     assert [name for name, _ in mirror.asked[asked:]] == ["smac-SMAC_Maps.zip"]
     assert (game / "Maps/SMAC_Maps/3m.SC2Map").read_bytes() == b"3m"
 
@@ -327,20 +325,18 @@ def test_a_damaged_archive_does_not_stand_in_the_way_of_a_good_one(
     assert main(words) == 2
     assert f"{archive} cannot be unpacked" in capsys.readouterr().err
     mirror.files["SC2.4.10.zip"] = good
-    if not deleted:  # it is known to be what the server had: the sentence stands until it is deleted
+    if not deleted:  # it came whole: the sentence stands until it is deleted
         assert main(words) == 2
         assert len(mirror.asked) == 1
     archive.unlink()
     assert main(words) == 0
-    record = json.loads((tmp_path / install.FOLDER / install.RECORD).read_text())
-    assert record[f"{mirror.url}/SC2.4.10.zip"]["sha256"] == hashlib.sha256(good).hexdigest()
 
 
 def test_an_archive_of_something_else(mirror: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, mirror.files["SC2.4.10.zip"] = mirror.files["SC2.4.10.zip"], zipped({"other": b"1"})
     words = game_words(mirror, tmp_path)
     assert main(words) == 2
-    assert f"{mirror.url}/SC2.4.10.zip has no Versions/Base*/SC2_x64 in it." in capsys.readouterr().err
+    assert "SC2.4.10.zip has no Versions/Base*/SC2_x64 in it." in capsys.readouterr().err
     mirror.files["SC2.4.10.zip"] = good
     assert main(words) == 0
 
@@ -377,7 +373,7 @@ def test_checksums_of_packages(
 def test_a_checksum_of_the_publishers_package(pipped: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None]] = []
 
-    def fetched(url: str, target: Path, sha256: str | None, _: str) -> dict[str, Any]:
+    def fetched(url: str, target: Path, sha256: str | None) -> dict[str, Any]:
         asked.append((url, sha256))
         target.write_bytes(b"")
         return {"url": url, "size": 0, "sha256": sha256}
@@ -406,17 +402,16 @@ def test_an_archive_that_came_whole_is_not_fetched_again(
     assert main(words) == 0
     assert len(mirror.asked) == 1
     assert "came whole before: it is not fetched again" in capsys.readouterr().out
-    assert os.listdir(tmp_path / install.FOLDER) == [install.RECORD]
+    assert os.listdir(tmp_path / install.FOLDER) == []
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_an_archive_that_nobody_vouches_for_is_fetched(told: bool, mirror: Server, tmp_path: Path) -> None:
+def test_an_archive_that_is_not_the_one_of_the_checksum_is_fetched(mirror: Server, tmp_path: Path) -> None:
     data = mirror.files["SC2.4.10.zip"]
     (tmp_path / install.FOLDER).mkdir()
-    (tmp_path / install.FOLDER / "SC2.4.10.zip").write_bytes(data)
-    sums = [f"--sha256=SC2.4.10.zip={hashlib.sha256(data).hexdigest().upper()}"] if told else []
-    assert main([*game_words(mirror, tmp_path), *sums]) == 0
-    assert len(mirror.asked) == (0 if told else 1)
+    (tmp_path / install.FOLDER / "SC2.4.10.zip").write_bytes(b"other")
+    sums = f"--sha256=SC2.4.10.zip={hashlib.sha256(data).hexdigest().upper()}"
+    assert main([*game_words(mirror, tmp_path), sums]) == 0
+    assert len(mirror.asked) == 1
 
 
 def test_a_disk_that_is_full_is_not_the_archives_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +420,7 @@ def test_a_disk_that_is_full_is_not_the_archives_fault(tmp_path: Path, monkeypat
     full = subprocess.CompletedProcess([], 50, "", "write error (disk full?)")
     monkeypatch.setattr(downloads.subprocess, "run", lambda *_, **__: full)
     with pytest.raises(UserError, match=r"Cannot write into .*: No space left on device\.$"):
-        downloads.unpack(tmp_path / "a.zip", tmp_path / "out", say=lambda _: None)
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
 def test_a_folder_of_archives(

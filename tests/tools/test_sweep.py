@@ -134,7 +134,8 @@ def test_mistakes_are_one_sentence(
 @pytest.mark.parametrize(
     ("words", "said"),
     [([], "one sweep file, not 0"), (["a", "b"], "not 2"), (["a", "--job=2"], "did you mean '--jobs'"),
-     (["a", "--jobs=0"], "--jobs=0"), (["a", "--jobs"], "--jobs needs a value"), (["no.yaml"], "cannot be read")],
+     (["a", "--jobs=0"], "--jobs: '0' is not"), (["a", "--jobs"], "--jobs needs a value"),
+     (["no.yaml"], "cannot be read")],
 )  # fmt: skip
 def test_mistakes_on_the_command_line(words: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):

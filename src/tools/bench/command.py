@@ -7,24 +7,21 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...utils.errors import RunError, UserError
+from ...utils.errors import RunError
 from ...utils.schema.command_line import Request, parse
+from ..arguments import Arguments, at_least
+from ..tables import table
 from .request import Options, name_of, settings_of, words_of
-
-if TYPE_CHECKING:
-    pass
 
 USAGE = """\
 usage: oamarl bench --config=ALGORITHM --env-config=ENVIRONMENT [options] [with KEY=VALUE ...]
-       oamarl bench --standard [options] [with KEY=VALUE ...]
 
 Measures training end to end, collection without learning, and the same environment stepped at random (in one process,
 and with the configured workers), in turn, several times; shows medians, what the time goes into, memory and the
 machine. The words are those of `oamarl train`; tests are off, and nothing is kept but FILE.
 
-  --standard       the maze, and what is installed of LBF and RWARE, one after another, each in a process of its own
   --seconds S      of training, after a warm-up (20); the other measures together take about as long again
   --rounds N       the time is divided into so many rounds (5)
   --json FILE      write everything, round by round; `-` prints it in place of the tables
@@ -33,41 +30,19 @@ machine. The words are those of `oamarl train`; tests are off, and nothing is ke
 FLAGS = ("--seconds", "--rounds", "--json", "--compare")
 
 
-def _number(flag: str, text: str, kind: type, low: float) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = low - 1
-    if not low <= value <= 1e6:
-        what = "a whole number" if kind is int else "a number"
-        raise UserError(f"{flag} {text} is not allowed: {what} from {low:g} on is expected.")
-    return value
-
-
 def options_of(argv: Sequence[str]) -> tuple[Options, list[str]]:
     """Take this command's own flags out of ``argv``; returns them and the other words.
 
     Raises:
         UserError: a flag without its value, or with a wrong one.
     """
-    given: dict[str, str] = {}
-    rest: list[str] = []
-    words = iter(argv)
-    for word in words:
-        name, equals, text = word.partition("=")
-        if name not in FLAGS:
-            rest.append(word)
-            continue
-        value = text if equals else next(words, "")
-        if not value or value == "with":
-            raise UserError(f"{name} needs a value; see `oamarl bench --help`.")
-        given[name] = value
-    return Options(
-        _number("--seconds", given.get("--seconds", "20"), float, 0.1),
-        _number("--rounds", given.get("--rounds", "5"), int, 1),
-        given.get("--json"),
-        Path(given["--compare"]) if "--compare" in given else None,
-    ), rest
+    p = Arguments("bench")
+    p.add_argument("--seconds", type=at_least(0.1, float), default=Options.seconds)
+    p.add_argument("--rounds", type=at_least(1), default=Options.rounds)
+    p.add_argument("--json")
+    p.add_argument("--compare", type=Path)
+    given, rest = p.parse_known_args(argv)
+    return Options(**vars(given)), rest
 
 
 def measure_one(request: Request, options: Options, folder: Path) -> dict[str, Any]:
@@ -100,16 +75,15 @@ def machine_now() -> dict[str, Any]:
     return machine.facts(usable_cpus())
 
 
-def report(cases: list[dict[str, Any]], missing: list[str], found: dict[str, Any], options: Options) -> dict[str, Any]:
-    """Return the content of the JSON file."""
+def report(case: dict[str, Any], found: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Return the content of the JSON file; ``found`` is the machine."""
     from ... import __version__
     from ...storage.provenance import commit
     from .report import FORMAT
 
-    found["gpu"] = next((case["gpu"] for case in cases if case["gpu"]), None)
     return {
-        "bench": FORMAT, "oamarl": __version__, "commit": commit(), "machine": found,
-        "seconds": options.seconds, "rounds": options.rounds, "cases": cases, "missing": missing,
+        "bench": FORMAT, "oamarl": __version__, "commit": commit(), "machine": {**found, "gpu": case["gpu"]},
+        "seconds": options.seconds, "rounds": options.rounds, "cases": [case],
     }  # fmt: skip
 
 
@@ -117,27 +91,26 @@ def show(content: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
     """Print a report, and how it compares with an earlier one."""
     from . import report as r
 
-    cases = content["cases"]
-    if len(cases) == 1:
-        print(cases[0]["name"], end="\n\n")
-    r.show(r.speed_rows(cases))
-    r.show(r.time_rows(cases))
+    (case,) = content["cases"]
+    print(case["name"], end="\n\n")
+    _print(r.speed_row(case))
+    _print(r.time_row(case))
     if earlier is not None:
-        if r.pairs(cases, earlier):
-            r.show(r.compare_rows(cases, earlier))
+        if (old := r.counterpart(case, earlier)) is not None:
+            _print(r.compare_row(case, old))
             print("~: within the spread of the rounds; per limit: each divided by its random stepping on one core.")
         else:
             print(f"Nothing to compare: the earlier result has {', '.join(c['name'] for c in earlier['cases'])}.")
         print(r.differences(content["machine"], earlier["machine"]) or "The same machine and software.", end="\n\n")
-    for case in cases:
-        whose = f" ({case['name']})" if len(cases) > 1 else ""
-        for hint in case["hints"]:
-            print(f"Hint{whose}: {hint}")
-    for sentence in content["missing"]:
-        print(f"Left out: {sentence}")
+    for hint in case["hints"]:
+        print(f"Hint: {hint}")
     print(f"Machine: {r.machine_line(content['machine'])}")
     if load := r.load_line(content["machine"]):
         print(load)
+
+
+def _print(row: Mapping[str, str]) -> None:
+    print(table([list(row), list(row.values())], " " + "r" * (len(row) - 1)), end="\n\n")
 
 
 def main(argv: list[str]) -> int:
@@ -146,13 +119,8 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: a mistake on the command line, or something missing that the configuration needs.
     """
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     options, words = options_of(argv)
-    request, switches = parse(words, switches=("--standard", *FLAGS))
-    if "--standard" in switches and (request.config or request.env_config):
-        raise UserError("--standard has its own algorithms and environments: leave --config and --env-config out.")
+    request, _ = parse(words, switches=FLAGS)
 
     from ...envs.build import EnvError
     from ...utils.signals import Stop
@@ -164,20 +132,14 @@ def main(argv: list[str]) -> int:
     if target is not None:
         check_file(target, "file")
     found = machine_now()
-    missing: list[str] = []
     try:
         # a signal ends it by way of everything that is to be closed and taken away
         with Stop().listening(), tempfile.TemporaryDirectory(prefix="oamarl-bench-") as folder:
-            if "--standard" in switches:
-                from .standard import standard
-
-                cases, missing = standard(request.overrides, options, Path(folder))
-            else:
-                cases = [measure_one(request, options, Path(folder))]
+            case = measure_one(request, options, Path(folder))
     except (RunError, EnvError) as error:
         print(error, file=sys.stderr)
         return 1
-    content = report(cases, missing, found, options)
+    content = report(case, found, options)
     if options.json == "-":
         print(json.dumps(content, indent=1))
         return 0

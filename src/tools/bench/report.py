@@ -1,9 +1,9 @@
-"""What ``oamarl bench`` shows: tables of results, and how they compare with earlier ones."""
+"""What ``oamarl bench`` shows: tables of a result, and how it compares with an earlier one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,67 +29,56 @@ def memory(found: Mapping[str, Any]) -> str:
     return f"{found['main']:,.0f}" + (f" + {len(workers)} x {max(workers):,.0f}" if workers else "")
 
 
-def speed_rows(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Return headings and rows: steps a second, with the lowest and highest round, and the share of the limit."""
-    rows = [("steps a second", "end to end", "lowest .. highest", *list(SPEEDS.values())[1:], "collection / random")]
-    for case in cases:
-        found = case["speed"]
-        medians = [found[name]["median"] for name in SPEEDS]
-        span = f"{speed(found['training']['low'])} .. {speed(found['training']['high'])}"
-        of_limit = f"{medians[1] / medians[3]:.2f}"
-        rows.append((case["name"], speed(medians[0]), span, *map(speed, medians[1:]), of_limit))
-    return rows
+#: What a table says of one case: heading -> figure.
+Row = dict[str, str]
 
 
-def time_rows(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Return headings and rows: what the time goes into, what a step and a processed sample cost, and memory."""
+def speed_row(case: Mapping[str, Any]) -> Row:
+    """Return steps a second, with the lowest and highest round, and the share of the limit."""
+    found = case["speed"]
+    medians = {shown: speed(found[name]["median"]) for name, shown in SPEEDS.items()}
+    span = f"{speed(found['training']['low'])} .. {speed(found['training']['high'])}"
+    of_limit = found["collection"]["median"] / found["random_all"]["median"]
+    return {
+        "steps a second": "", "end to end": medians["end to end"], "lowest .. highest": span, **medians,
+        "collection / random": f"{of_limit:.2f}",
+    }  # fmt: skip
+
+
+def time_row(case: Mapping[str, Any]) -> Row:
+    """Return what the time goes into, what a step and a processed sample cost, and memory."""
     parts = ("environment", "inference", "learning", "logging", "other")
-    rows: list[tuple[str, ...]] = [("time", *parts, "us/step", "us/sample", "memory, MB")]
-    for case in cases:
-        each = case["microseconds"]
-        rows.append(
-            (
-                case["name"], *(f"{100 * case['split'][part]:.1f} %" for part in parts),
-                f"{each['step']:,.1f}", f"{each['learning_per_sample']:.3g}", memory(case["memory_mb"]),
-            )
-        )  # fmt: skip
-    return rows
+    each = case["microseconds"]
+    return {
+        "time": "", **{part: f"{100 * case['split'][part]:.1f} %" for part in parts},
+        "us/step": f"{each['step']:,.1f}", "us/sample": f"{each['learning_per_sample']:.3g}",
+        "memory, MB": memory(case["memory_mb"]),
+    }  # fmt: skip
 
 
-def compare_rows(cases: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return headings and rows: new / earlier, for each case that both have.
+def compare_row(case: Mapping[str, Any], old: Mapping[str, Any]) -> Row:
+    """Return new / earlier.
 
     ``per limit`` is the ratio of end-to-end speeds, each divided by its own random stepping on one core: what the
     machine did meanwhile has met both. ``~`` marks ratios within the rounds' spread.
     """
-    rows = [("new / earlier", *SPEEDS.values(), "per limit", "us/sample", "memory")]
-    for case, old in pairs(cases, earlier):
-        ratios = {name: case["speed"][name]["median"] / old["speed"][name]["median"] for name in SPEEDS}
-        shown = [
-            f"{ratio:.2f}{'~' if _overlap(case['speed'][name], old['speed'][name]) else ''}"
-            for name, ratio in ratios.items()
-        ]
-        costs = [c["microseconds"]["learning_per_sample"] for c in (case, old)]
-        sizes = [_all_memory(c["memory_mb"]) for c in (case, old)]
-        rows.append(
-            (
-                case["name"], *shown, f"{ratios['training'] / ratios['random_one_core']:.2f}",
-                f"{costs[0] / costs[1]:.2f}" if costs[1] else "-",
-                f"{sizes[0] / sizes[1]:.2f}" if all(sizes) else "-",
-            )
-        )  # fmt: skip
-    return rows
+    ratios = {name: case["speed"][name]["median"] / old["speed"][name]["median"] for name in SPEEDS}
+    costs = [c["microseconds"]["learning_per_sample"] for c in (case, old)]
+    sizes = [_all_memory(c["memory_mb"]) for c in (case, old)]
+    return {
+        "new / earlier": "",
+        **{shown: f"{ratios[name]:.2f}{'~' if _overlap(case['speed'][name], old['speed'][name]) else ''}"
+           for name, shown in SPEEDS.items()},
+        "per limit": f"{ratios['training'] / ratios['random_one_core']:.2f}",
+        "us/sample": f"{costs[0] / costs[1]:.2f}" if costs[1] else "-",
+        "memory": f"{sizes[0] / sizes[1]:.2f}" if all(sizes) else "-",
+    }  # fmt: skip
 
 
-def pairs(
-    cases: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]
-) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Return the cases that can be compared with their earlier ones: of equal name, or the only one on both sides."""
-    old = {case["name"]: case for case in earlier["cases"]}
-    found = [(case, old[case["name"]]) for case in cases if case["name"] in old]
-    if not found and len(cases) == len(old) == 1:
-        return [(cases[0], next(iter(old.values())))]
-    return found
+def counterpart(case: Mapping[str, Any], earlier: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the earlier case that a case is compared with: of equal name, or the only one; None: there is none."""
+    old = {each["name"]: each for each in earlier["cases"]}
+    return old.get(case["name"], next(iter(old.values())) if len(old) == 1 else None)
 
 
 def _overlap(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
@@ -134,7 +123,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if found["bench"] != FORMAT or not found["cases"]:
             raise ValueError
-        compare_rows(found["cases"], found)
+        for case in found["cases"]:
+            compare_row(case, case)
         differences(found["machine"], found["machine"])
     except (LookupError, TypeError, ValueError, ZeroDivisionError, AttributeError):
         raise UserError(f"--compare {path} is not a result of `oamarl bench --json` of this version.") from None
@@ -150,19 +140,3 @@ def load_line(found: Mapping[str, Any]) -> str:
         f"The load was {load:.1f} on {cores} cores before anything was measured: other programs slow all of this down, "
         "and only ratios between columns mean much."
     )
-
-
-def show(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print headings and rows as a table, and an empty line; a single row has no name (it stands above all tables)."""
-    from rich.console import Console
-    from rich.table import Table
-
-    grid = Table(box=None, padding=(0, 1), header_style="bold")
-    for k, name in enumerate(rows[0]):
-        grid.add_column(name, justify="right" if k else "left", no_wrap=bool(k))
-    for row in rows[1:]:
-        grid.add_row("" if len(rows) == 2 else row[0], *row[1:])
-    # a wide table is worth more with its lines folded by the terminal than with its cells cut off
-    console = Console(highlight=False, markup=False, width=300)
-    console.print(grid)
-    console.print()

@@ -1,4 +1,4 @@
-"""What ``oamarl install`` can install, and its command line."""
+"""What ``oamarl install`` can install, and the values of its command line."""
 
 from __future__ import annotations
 
@@ -10,22 +10,6 @@ from typing import Any
 from ...utils.errors import UserError, nearest, one_of
 from ..arguments import Arguments
 from .downloads import check_url
-
-USAGE = """\
-usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game-version 4.10|4.6.2]
-                      [--only game|maps|package] [--from URL|DIR] [--sha256 FILE=HEX ...]
-
-  sc2                 StarCraft II for Linux (4 GB to fetch), SMAC's maps and the package `smac`
-  sc2v2               the same for SMACv2
-  smaclite            the package `smaclite`, which needs no game
-  --accept-licence    you have read and accept Blizzard's AI and Machine Learning licence (asked otherwise)
-  --path DIR          where the game lies (SC2PATH, otherwise ~/StarCraftII)
-  --game-version      4.10; 4.6.2 is what the SMAC paper used: win rates of the two differ
-  --only              one of the three things
-  --from URL|DIR      a mirror, or a folder of archives, in place of the publishers' addresses
-  --sha256 FILE=HEX   what an archive must have (SC2.4.10.zip=...)
-
-What is there already is left as it is; what broke off is gone on with."""
 
 LICENCE = "http://blzdistsc2-a.akamaihd.net/AI_AND_MACHINE_LEARNING_LICENSE.html"
 #: what Blizzard makes one type to accept it, and the password of its archives

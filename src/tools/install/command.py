@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...utils.errors import UserError
-from .arguments import AGREED, GAMES, LICENCE, TARGETS, USAGE, USUAL, What, is_url, read
+from .arguments import AGREED, GAMES, LICENCE, TARGETS, USUAL, What, is_url, read
 from .downloads import download, move_into, sha256_of, unpack
 
-#: Below the game's folder: archives while they are needed, and the record of those that came. Nobody publishes
-#: checksums of them: they are recorded when an archive held what it should, and compared if it comes again.
-FOLDER, RECORD = ".oamarl-install", "archives.json"
+USAGE = """\
+usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game-version 4.10|4.6.2]
+                      [--only game|maps|package] [--from URL|DIR] [--sha256 FILE=HEX ...]
+
+  sc2                 StarCraft II for Linux (4 GB to fetch), SMAC's maps and the package `smac`
+  sc2v2               the same for SMACv2
+  smaclite            the package `smaclite`, which needs no game
+  --accept-licence    you have read and accept Blizzard's AI and Machine Learning licence (asked otherwise)
+  --path DIR          where the game lies (SC2PATH, otherwise ~/StarCraftII)
+  --game-version      4.10; 4.6.2 is what the SMAC paper used: win rates of the two differ
+  --only              one of the three things
+  --from URL|DIR      a mirror, or a folder of archives, in place of the publishers' addresses
+  --sha256 FILE=HEX   what an archive must have (SC2.4.10.zip=...)
+
+What is there already is left as it is; what broke off is gone on with."""
+
+#: Below the game's folder: archives while they are needed.
+FOLDER = ".oamarl-install"
 
 
 def main(argv: list[str]) -> int:
     """Install; return the exit status."""
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     given = read(argv)
     what = TARGETS[given.what]
     game = (given.path or Path(os.environ.get("SC2PATH") or "~/StarCraftII")).expanduser().absolute()
@@ -143,37 +153,21 @@ def _bring(
     Returns:
         what ``look`` finds: ``wanted``, in words.
     """
-    archive = _archive(url, game / FOLDER, given, name)
-    unpack(archive.path, folder, password)
+    archive, ours = _archive(url, game / FOLDER, given, name)
+    unpack(archive, folder, password)
     found = look()
-    archive.drop(good=bool(found))
+    if ours:
+        archive.unlink()
     if not found:
-        raise UserError(f"The archive {archive.facts.get('url', archive.path)} has no {wanted} in it.")
+        raise UserError(f"The archive {archive} has no {wanted} in it.")
     return found
 
 
-@dataclass(frozen=True)
-class Archive:
-    """An archive on the disk; ``record`` and ``facts`` of one that was fetched, which is ours to delete."""
-
-    path: Path
-    record: Path | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def drop(self, good: bool) -> None:
-        """Delete it if it is ours; where it was ``good``, what comes from its address again must be the same."""
-        if self.record is None:
-            return
-        if good:
-            _note(self.record, {**self.facts, "unpacked": True})
-        self.path.unlink()
-
-
-def _archive(url: str, folder: Path, given: Any, name: str = "") -> Archive:
-    """Return an archive: the user's own, one that came whole and was not unpacked then, or one fetched now.
+def _archive(url: str, folder: Path, given: Any, name: str = "") -> tuple[Path, bool]:
+    """Return an archive, and whether it is ours to delete: the user's own, or one that was fetched, now or before.
 
     Raises:
-        UserError: it cannot be had, or is another file than was told or came last time.
+        UserError: it cannot be had, or is another file than ``--sha256`` says.
     """
     name = name or url.rpartition("/")[2]
     wanted = given.sums.get(name)
@@ -183,41 +177,17 @@ def _archive(url: str, folder: Path, given: Any, name: str = "") -> Archive:
             raise UserError(f"--from {given.mirror} has no {name}.")
         if wanted and sha256_of(path) != wanted.lower():
             raise UserError(f"{path} is not the file that was expected: its sha256 is not {wanted}.")
-        return Archive(path)
+        return path, False
     if given.mirror:
         url = f"{given.mirror.rstrip('/')}/{name}"
-    record, target = folder / RECORD, folder / name
-    last = _record(record).get(url, {})
-    # the checksum of what could not be unpacked says only that it came whole: a damaged archive is not to come again
-    same = last.get("sha256") if last.get("unpacked", True) else None
-    expected = wanted or same
-    whole = (expected or last.get("sha256") or "").lower()
-    if whole and target.is_file() and sha256_of(target) == whole:
+    target = folder / name
+    if target.is_file() and (not wanted or sha256_of(target) == wanted.lower()):
         print(f"{target} came whole before: it is not fetched again.")
-        return Archive(target, record, {"url": url, "size": target.stat().st_size, "sha256": whole})
+        return target, True
     print(f"Fetching {url}")
-    why = "" if wanted else f" (as it came last time: delete {record} if its publisher has replaced it)"
-    facts = {**download(url, target, expected, why), "unpacked": False}
-    if same is None:
-        _note(record, facts)
-    print(f"{name}: {facts['size']:,} bytes, sha256 {facts['sha256']}{'' if expected else ' (recorded, not compared)'}")
-    return Archive(target, record, facts)
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """Return URL -> url, size, sha256 and whether it could be unpacked (records of old do not say so: it could)."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
-
-
-def _note(record: Path, facts: dict[str, Any]) -> None:
-    try:
-        record.write_text(json.dumps({**_record(record), facts["url"]: facts}, indent=1))
-    except OSError as error:
-        raise UserError(f"Cannot write {record}: {error.strerror or error}.") from error
+    facts = download(url, target, wanted)
+    print(f"{name}: {facts['size']:,} bytes, sha256 {facts['sha256']}{'' if wanted else ' (not compared)'}")
+    return target, True
 
 
 # -- the package -------------------------------------------------------------------------------------------------
@@ -232,7 +202,7 @@ def install_package(what: What, given: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = what.url
         if given.mirror or what.archive in given.sums:  # pip compares no checksums of addresses
-            source = str(_archive(what.url, Path(folder), given, what.archive).path)
+            source = str(_archive(what.url, Path(folder), given, what.archive)[0])
         pip("install", *what.needs)
         pip("install", "--no-deps", *what.alone, source)
     print(f"The package {what.package} ({what.repository}, commit {what.commit[:8]}) is installed.")

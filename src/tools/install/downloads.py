@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,8 @@ _TRIES = 4
 _PAUSE = 2.0  # seconds between them
 _TIMEOUT = 60.0  # seconds without a byte
 
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _SCHEMES = ("http", "https", "ftp")
-
-Say = Callable[[str], None]
 
 
 def check_url(url: str, where: str = "The address", also: str = "") -> None:
@@ -52,13 +51,10 @@ def check_url(url: str, where: str = "The address", also: str = "") -> None:
             raise UserError(f"{where} {url} has {char!r} in it: write it as {urllib.parse.quote(char)}.")
 
 
-def download(url: str, target: Path, sha256: str | None = None, why: str = "", say: Say = print) -> dict[str, Any]:
+def download(url: str, target: Path, sha256: str | None = None) -> dict[str, Any]:
     """Bring ``url`` to ``target``; what an earlier call left behind (``target``.part) is gone on with.
 
     The server must vouch for the rest to be of the same file (If-Range); otherwise it begins anew.
-
-    Args:
-        why: what the message about another checksum than ``sha256`` ends with.
 
     Returns:
         url, size in bytes, sha256.
@@ -74,17 +70,12 @@ def download(url: str, target: Path, sha256: str | None = None, why: str = "", s
         while True:
             before = part.stat().st_size if part.exists() else 0
             try:
-                size = _fetch(url, part, facts, say)
+                size = _fetch(url, part, facts)
                 break
             except (urllib.error.HTTPError, UserError):
                 raise
             except (OSError, http.client.HTTPException) as error:
-                if isinstance(error, OSError) and error.errno in (
-                    errno.ENOSPC,
-                    errno.EDQUOT,
-                    errno.EACCES,
-                    errno.EROFS,
-                ):
+                if getattr(error, "errno", None) in _DISK_ERRORS:
                     raise
                 have = part.stat().st_size if part.exists() else 0
                 tries = 1 if have > before else tries + 1
@@ -96,15 +87,13 @@ def download(url: str, target: Path, sha256: str | None = None, why: str = "", s
         if sha256 is not None and found != sha256.lower():
             part.unlink()
             facts.unlink(missing_ok=True)
-            raise UserError(
-                f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}{why}."
-            )
+            raise UserError(f"{url} is not the file that was expected: its sha256 is {found}, not {sha256.lower()}.")
         os.replace(part, target)
         facts.unlink(missing_ok=True)
     return {"url": url, "size": size, "sha256": found}
 
 
-def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
+def _fetch(url: str, part: Path, facts: Path) -> int:
     """Bring what is missing of ``part`` in one request; returns the whole size.
 
     Raises:
@@ -126,7 +115,7 @@ def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
             return have
         if error.code == 416:
             part.unlink()
-            return _fetch(url, part, facts, say)
+            return _fetch(url, part, facts)
         if error.code >= 500:
             raise ConnectionError(f"the server answers {error.code} {error.reason}") from error
         raise UserError(f"{url} cannot be fetched: the server answers {error.code} {error.reason}.") from error
@@ -142,10 +131,10 @@ def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
         if size is not None:
             check_space(part.parent, size - have, f"{url} ({size / 1e9:.2f} GB)")
         if resumed:
-            say(f"{part.name.removesuffix('.part')}: going on at {have:,} of {size:,} bytes")
+            print(f"{part.name.removesuffix('.part')}: going on at {have:,} of {size:,} bytes")
         with part.open("ab" if resumed else "wb") as file:
             for at in _pieces(reply, file, have):
-                say(
+                print(
                     f"{part.name.removesuffix('.part')}: {at / 1e6:,.0f} MB"
                     + (f" of {size / 1e6:,.0f} MB" if size else "")
                 )
@@ -205,7 +194,7 @@ def sha256_of(path: Path) -> str:
 # -- archives ----------------------------------------------------------------------------------------------------
 
 
-def unpack(archive: Path, folder: Path, password: str | None = None, say: Say = print) -> None:
+def unpack(archive: Path, folder: Path, password: str | None = None) -> None:
     """Unpack a zip file into ``folder``: by `unzip` where it is there, since Python decrypts slowly.
 
     Raises:
@@ -223,7 +212,7 @@ def unpack(archive: Path, folder: Path, password: str | None = None, say: Say = 
             with _disk(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 check_space(folder, sum(m.file_size for m in members), f"What is in {archive}")
-                say(f"Unpacking {archive.name} ({len(members)} files)")
+                print(f"Unpacking {archive.name} ({len(members)} files)")
                 if not _unzip(archive, folder, password):
                     _extract(opened, members, folder, password)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:

@@ -87,9 +87,6 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: a mistake on the command line, nothing to draw, or a file that cannot be written.
     """
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     options = parser().parse_args(argv)
     from .style import look, save
 

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from ...analysis.runs import Run
 from ...storage.records import ARRAYS_SUFFIX, read_arrays
-from ..showcase.picture import moments
 from .style import count, new_figure
 
 
@@ -86,7 +85,7 @@ def reuse_figure(reuse: Reuse) -> Figure:
         image: Any = None
         for column in range(k):
             axes = grid[row, column]
-            image = _map(axes, values[column], high, with_numbers=n <= 5)
+            image = heat_map(axes, values[column], high, [str(i) for i in range(n)])
             if row == 0:
                 axes.set_title(f"step {count(float(reuse.steps[column]))}", fontsize=8.5)
             if column == 0:
@@ -108,16 +107,22 @@ def reuse_figure(reuse: Reuse) -> Figure:
     return figure
 
 
-def _map(axes: Any, values: np.ndarray, high: float, with_numbers: bool) -> Any:
+def moments(count: int, shown: int = 5) -> list[int]:
+    """Return up to ``shown`` numbers from 0 to ``count`` - 1, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(shown, count)).round().astype(int)).tolist()
+
+
+def heat_map(axes: Any, values: np.ndarray, high: float, names: Sequence[str]) -> Any:
+    """Draw values [N, N] from 0 to ``high``, darker for more, between agents of these ``names``; returns the image."""
     image = axes.imshow(np.ma.masked_invalid(values), cmap="Greys", vmin=0.0, vmax=high)
     n = len(values)
-    for (i, j), value in np.ndenumerate(values) if with_numbers else ():
+    for (i, j), value in np.ndenumerate(values) if n <= 5 else ():  # a number in a smaller cell would not be readable
         if np.isfinite(value):
             colour = "white" if value > 0.55 * high else "black"
             axes.text(j, i, short(float(value)), ha="center", va="center", fontsize=6.5, color=colour)
     ticks = range(n) if n <= 6 else range(0, n, max(1, round(n / 5)))
-    axes.set_xticks(list(ticks), [str(i) for i in ticks], fontsize=7.5)
-    axes.set_yticks(list(ticks), [str(i) for i in ticks], fontsize=7.5)
+    axes.set_xticks(list(ticks), [names[i] for i in ticks], fontsize=7.5)
+    axes.set_yticks(list(ticks), [names[i] for i in ticks], fontsize=7.5)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(True)

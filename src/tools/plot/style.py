@@ -99,7 +99,7 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> Non
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.2)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, dpi: int = DPI) -> Path:
     """Write a figure in the format that the file's ending names; returns the path.
 
     Raises:
@@ -109,7 +109,7 @@ def save(figure: Figure, path: Path) -> Path:
     metadata = {"Date": None} if path.suffix == ".svg" else None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=DPI, format=path.suffix[1:], metadata=metadata)
+        figure.savefig(temporary, dpi=dpi, format=path.suffix[1:], metadata=metadata)
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"Cannot write the picture {path}: {error.strerror or error}.") from None

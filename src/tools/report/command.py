@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shlex
 from pathlib import Path
 from typing import Any
 
+from ...storage.run_files import write_whole
 from ...utils.errors import UserError
 from ..arguments import Arguments, add_selection
 from ..plot import data as plot_data
@@ -46,19 +46,14 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: a mistake on the command line, nothing to report, or a file that cannot be written.
     """
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     options = parser().parse_args(argv)
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out takes a file that ends in .html, and not '{options.out}'.")
     content, runs = build(options, argv)
     path = options.out.expanduser()
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content, encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, content.encode())
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
     print(f"Wrote {path} ({runs} runs, {len(content) / 1e6:.1f} MB)")
@@ -73,7 +68,7 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
     """
     from ... import __version__
     from ..plot.style import look, metric_name
-    from .html import Html, folded, notes, page, paragraph, section
+    from .html import Html, folded, notes, page, paragraph, section, text
 
     selection = plot_data.select(options.paths, options.filter, options.by, options.metric)
     told: list[str] = []
@@ -94,7 +89,7 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
         f"{len(runs)} runs of {'; '.join(groups)} on {', '.join(selection.tasks)}; {metric}",
         f"Made by oamarl {__version__} on {dt.datetime.now():%Y-%m-%d %H:%M}",
     ]
-    command = paragraph(Html(f"<code>{_escaped(shlex.join(['oamarl', 'report', *argv]))}</code>"))
+    command = paragraph(Html(f"<code>{text(shlex.join(['oamarl', 'report', *argv]))}</code>"))
     body = notes(told + list(dict.fromkeys(selection.notices)))
     body = Html(
         folded("Command of this page", command)
@@ -106,12 +101,6 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
 
 def _names(paths: list[str]) -> str:
     return ", ".join(Path(p).stem for p in paths[:3]) + (" ..." if len(paths) > 3 else "")
-
-
-def _escaped(words: str) -> str:
-    from .html import text
-
-    return text(words)
 
 
 def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:

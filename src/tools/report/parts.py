@@ -53,17 +53,7 @@ def results_table(task: str, finals: Scores, bests: Scores, groups: Groups) -> H
         same = reliable.overlap(first, _interval(mean))
         mark = "highest" if k == 0 else "one run" if n < 2 else "overlaps" if same else "lower"
         rows.append((label, n, _shown(mean), mark, *rest))
-    head = (
-        "",
-        "runs",
-        "final: mean",
-        "to the highest",
-        "final: IQM",
-        "best: mean",
-        "steps",
-        "samples",
-        "time a run",
-    )
+    head = ("", "runs", "final: mean", "to the highest", "final: IQM", "best: mean", "steps", "samples", "time a run")
     return table(head, rows, kinds="knnknnnnn", best=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from ...utils.errors import UserError, nearest
+from .. import with_help
 
 #: subcommand -> one line for the help; its module has ``USAGE`` and ``main(argv) -> int``
 SUBCOMMANDS = {
@@ -37,7 +38,4 @@ def main(argv: list[str]) -> int:
         known = list(SUBCOMMANDS)
         raise UserError(f"`oamarl runs` does not know '{argv[0]}': use {', '.join(known)}{nearest(argv[0], known)}")
     module = importlib.import_module(f".{argv[0]}", __package__)
-    if "-h" in argv[1:] or "--help" in argv[1:]:
-        print(module.USAGE)
-        return 0
-    return int(module.main(argv[1:]))
+    return with_help(module, argv[1:])

@@ -10,6 +10,7 @@ from ...analysis.runs import Run
 from ...analysis.select import differing, flat
 from ...utils.errors import UserError
 from ..arguments import Arguments
+from ..tables import table
 
 USAGE = """\
 usage: oamarl runs compare RUN RUN ... [--all]
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: fewer than two runs, or one that is not there.
     """
-    from .list import one, print_table, shown
+    from .list import one, shown
 
     p = Arguments("runs compare")
     p.add_argument("runs", nargs="*")
@@ -84,15 +85,14 @@ def main(argv: list[str]) -> int:
         ("environment steps", *(f"{run.steps:,}" for run in runs)),
     ]
     differ, metrics = difference_rows(runs), metric_rows(runs, options.all)
-    print_table(head, about)
-    print()
+    print(table([head, *about]), end="\n\n")
     if differ:
-        print_table(("what differs", *[""] * len(runs)), differ)
+        print(table([("what differs", *[""] * len(runs)), *differ]))
     else:
         print("Nothing differs in configuration and versions.")
     print()
     if metrics:
-        print_table(("metrics", *[""] * len(runs)), metrics, " " + "r" * len(runs))
+        print(table([("metrics", *[""] * len(runs)), *metrics], " " + "r" * len(runs)))
     else:
         print("Nothing is logged.")
     for sentence in [s for run in runs for s in run.troubles]:

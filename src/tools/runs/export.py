@@ -9,6 +9,7 @@ from typing import Any
 
 from ...storage.mongo import connection as mongo
 from ...utils.errors import UserError, nearest
+from ..arguments import Arguments
 
 USAGE = """\
 usage: oamarl runs export RUN ... [--to mongo]
@@ -25,25 +26,18 @@ def parse(argv: list[str]) -> tuple[list[str], Path | None]:
     Raises:
         UserError: a word that is not understood.
     """
-    words, target = list(argv), None
-    for i, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == "--to":
-            given = ([value] if equals else []) + words[i + 1 :]
-            target, words = given, words[:i]
-            break
-    for word in words + (target or []):
-        if word.startswith("-"):
-            raise UserError(f"`oamarl runs export` does not know '{word}': use --to{nearest(word, ['--to'])}")
-    kind = target.pop(0) if target else "mongo" if target is None else ""
+    p = Arguments("runs export")
+    p.add_argument("runs", nargs="*")
+    p.add_argument("--to", nargs="+", default=["mongo"])
+    # DIR follows `--to files` and `--to=files` alike
+    given = p.parse_args([part for word in argv for part in (word.split("=") if word[:5] == "--to=" else [word])])
+    kind, *rest = given.to
     if kind not in ("mongo", "files"):
         raise UserError(f"--to needs mongo or files DIR, not '{kind}'{nearest(kind, ['mongo', 'files'])}")
-    folder = None
-    if kind == "files":
-        if not target:
-            raise UserError("--to files needs the folder to write to: --to files DIR.")
-        folder = Path(target.pop(0)).expanduser()
-    words += target or []
+    if kind == "files" and not rest:
+        raise UserError("--to files needs the folder to write to: --to files DIR.")
+    folder = Path(rest.pop(0)).expanduser() if kind == "files" else None
+    words = given.runs + rest
     if not words:
         raise UserError("`oamarl runs export` needs a run: a folder or `latest`; with --to files, a number.")
     return words, folder

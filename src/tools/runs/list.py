@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ...analysis.runs import Run, find, moment
@@ -12,6 +11,7 @@ from ...analysis.select import chosen
 from ...storage.tested_actions import GREEDILY, GREEDY, TEST
 from ...utils.errors import UserError
 from ..arguments import Arguments
+from ..tables import table
 
 USAGE = """\
 usage: oamarl runs [list] [PATH ...] [--filter CONDITION ...]
@@ -73,15 +73,6 @@ def returns(run: Run) -> tuple[float, float, float]:
     return newest(""), test, greedy
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
-    """Print a table as wide as it needs; columns with an ``r`` in ``right`` end at the right."""
-    right = right.ljust(len(head))
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-    for row in [head, *rows]:
-        cells = [cell.rjust(w) if r == "r" else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
-        print("  ".join(cells).rstrip())
-
-
 def main(argv: list[str]) -> int:
     """List runs; return the exit status.
 
@@ -112,7 +103,7 @@ def main(argv: list[str]) -> int:
         ))  # fmt: skip
     if rows:
         head = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
-        print_table(head, rows, "  rrrrrr ")
+        print(table([head, *rows], "  rrrrrr "))
     print(f"{len(wanted)} of {len(runs)} runs" if options.filter else f"{len(runs)} runs")
     for sentence in dict.fromkeys(troubles + [s for run in wanted for s in run.troubles]):
         print(f"Note: {sentence}", file=sys.stderr)

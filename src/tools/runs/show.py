@@ -10,6 +10,7 @@ from ...analysis.curves import best, final, metric_of
 from ...analysis.runs import Run, moment
 from ...storage.tested_actions import TEST, is_plain
 from ..arguments import Arguments
+from ..tables import table
 
 USAGE = """\
 usage: oamarl runs show RUN [--config]
@@ -80,9 +81,7 @@ def main(argv: list[str]) -> int:
     p.add_argument("--config", action="store_true")
     options = p.parse_args(argv)
     run = one(options.run)
-    table = facts(run)
-    width = max(len(name) for name, _ in table)
-    print("\n".join(f"{name:<{width}}  {text}" for name, text in table))
+    print(table(facts(run)))
     steps, newest = run.newest
     if newest:
         title = f"Newest values, step {steps:,}"

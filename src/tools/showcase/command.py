@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from ...envs.maze.maze import Maze
 from ...storage.tested_actions import SAMPLED
 from ...utils.console import duration, number
 from ...utils.errors import UserError
+from ..tables import table
 from .story import Story, read_story, tenths
 
 USAGE = """\
@@ -112,17 +114,12 @@ def main(argv: list[str]) -> int:
     from ...settings import results_folder
     from .picture import draw
 
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     if len(argv) > 1 or any(word.startswith("-") for word in argv):
         raise UserError(f"`oamarl showcase` takes one run's folder or `latest`, not '{' '.join(argv)}'.")
     folder = find_run(argv[0] if argv else "latest", Path(results_folder(None)))
     story = read_story(folder)
     picture = draw(story, learned_routes(story), folder / PICTURE)
-    table = rows(story)
-    width = max(len(name) for name, _ in table)
-    print("\n".join([f"Run {folder}", *(f"  {name:<{width}}  {text}" for name, text in table)]))
+    print(f"Run {folder}\n{textwrap.indent(table(rows(story)), '  ')}")
     print(f"Picture: {picture}")
     print(f"Command: {story.facts.get('command_line', '?')}")
     return 0

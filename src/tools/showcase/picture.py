@@ -6,22 +6,19 @@ or a number.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from ...storage.tested_actions import GREEDILY, SAMPLED
-from ...utils.errors import UserError
+from ..plot.reuse import heat_map, moments
+from ..plot.style import count, new_figure, save
 
 if TYPE_CHECKING:
     from ...envs.maze.maze import Maze
     from .story import Story
 
-MOMENTS = 5
 #: the agents' own colours, dark enough on white; told apart without colour by style and label
 _INK = {"red": "#c62020", "black": "#101010", "blue": "#1c5ac8"}
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
@@ -41,8 +38,7 @@ def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    figure = Figure(figsize=(12.0 if routes is not None else 7.5, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12.0 if routes is not None else 7.5, 5.6)
     right: Any = figure  # a figure or a part of one, which share no type that has both subfigures and subplots
     if routes is not None:
         parts: Any = figure.subfigures(1, 2, width_ratios=[1.0, 1.25])
@@ -57,13 +53,7 @@ def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
     env_args = story.config.get("env_args") or {}
     task = env_args.get("map_name") or env_args.get("key") or story.config.get("env")
     figure.suptitle(f"{story.config.get('name', '?')} on {task}, seed {story.config.get('seed', '?')}")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(temporary, dpi=150, format="png")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"Cannot write the picture {path}: {error.strerror or error}.") from None
-    return path
+    return save(figure, path, dpi=150)
 
 
 def agent_names(story: Story) -> list[str]:
@@ -102,30 +92,17 @@ def draw_routes(axes: Any, env: Maze, routes: np.ndarray) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False, fontsize=9, handlelength=2.8)
 
 
-def moments(count: int, shown: int = MOMENTS) -> list[int]:
-    """Return up to ``shown`` numbers from 0 to ``count`` - 1, evenly spread, first and last among them."""
-    return np.unique(np.linspace(0, count - 1, min(shown, count)).round().astype(int)).tolist()
-
-
 def draw_reuse(figure: Any, reuse: list[tuple[int, np.ndarray]], names: list[str]) -> None:
     """Draw the reuse mapping at some moments: row = learner, column = source, darker = more."""
     chosen = [reuse[k] for k in moments(len(reuse))]
     strip = np.atleast_1d(figure.subplots(1, len(chosen)))
-    n = len(names)
     for k, (axes, (t, m)) in enumerate(zip(strip, chosen, strict=True)):
-        image = axes.imshow(m, cmap="Greys", vmin=0.0, vmax=1.0)
-        if n <= 5:  # the number says it exactly; with more agents it would not be readable
-            for (i, j), share in np.ndenumerate(m):
-                text = "0" if share == 0 else f"{share:.2f}".lstrip("0").rstrip("0").rstrip(".")
-                axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if share > 0.55 else "black")
-        axes.set_title(f"step {_short(t)}", fontsize=9)
-        ticks = range(n) if n <= 12 else range(0, n, 5)
-        labels = [names[i] for i in ticks]
-        axes.set_xticks(list(ticks), labels, fontsize=8)
-        axes.set_yticks(list(ticks), labels if k == 0 else [], fontsize=8)
-        axes.tick_params(length=0)
+        image = heat_map(axes, m, 1.0, names)
+        axes.set_title(f"step {count(t)}", fontsize=9)
         if k == 0:
             axes.set_ylabel("learner")
+        else:
+            axes.set_yticklabels([])
     strip[len(strip) // 2].set_xlabel("source")
     figure.suptitle("Reuse: whose experience each agent learned from", fontsize=11)
     bar = figure.colorbar(image, ax=list(strip), shrink=0.7, pad=0.02)
@@ -144,16 +121,8 @@ def draw_curve(axes: Any, story: Story) -> None:
         axes.axhline(story.optimum, color="black", linestyle="--", linewidth=1.2, label=f"optimum {story.optimum:g}")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("mean team return")
-    axes.xaxis.set_major_formatter(lambda t, _: _short(t))
+    axes.xaxis.set_major_formatter(count)
     axes.grid(color="0.9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     # above the axes, where it hides no point
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False, fontsize=9)
-
-
-def _short(t: float) -> str:
-    """Return a count as people write it on an axis: 800, 20k, 1.5M."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(t) >= size:
-            return f"{t / size:.3g}{letter}"
-    return f"{t:.3g}"

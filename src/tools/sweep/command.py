@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...utils.errors import UserError, nearest
+from ...utils.errors import UserError
+from ..arguments import Arguments, at_least
 
 if TYPE_CHECKING:
     from .drive import How
@@ -29,9 +30,6 @@ keeps a small curve file of each finished run. What is done is not done again; w
   --results DIR    folder of the runs (default: as for any run), and of curve files unless FILE says where
   --replace        replace curve files of other configurations
   --dry-run        check everything, and show what would run"""
-
-SWITCHES = ("--replace", "--dry-run")
-VALUES = ("--jobs", "--ray", "--results")
 
 
 @dataclass(frozen=True)
@@ -53,37 +51,20 @@ def parse(argv: list[str]) -> Asked:
     Raises:
         UserError: an unknown flag, a missing value, not exactly one file.
     """
-    given: dict[str, Any] = {}
-    files = []
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if word in SWITCHES:
-            given[word] = True
-        elif name in VALUES:
-            if not equals and name == "--ray":
-                # an address has a colon; the file's name may follow too
-                value = words.pop(0) if words and (":" in words[0] or words[0] == "auto") else ""
-            elif not equals:
-                value = words.pop(0) if words else ""
-            if not value and name != "--ray":
-                raise UserError(f"{name} needs a value: {name}={'2' if name == '--jobs' else 'DIR'}")
-            given[name] = value
-        elif word.startswith("-"):
-            known = [*VALUES, *SWITCHES, "--help"]
-            raise UserError(f"Unknown flag '{name}': use {', '.join(known)}{nearest(name, known)}")
-        else:
-            files.append(word)
+    p = Arguments("sweep", "one sweep file")
+    p.add_argument("files", nargs="*")
+    p.add_argument("--jobs", type=at_least(1))
+    p.add_argument("--ray", nargs="?", const="")
+    p.add_argument("--results")
+    p.add_argument("--replace", action="store_true")
+    p.add_argument("--dry-run", action="store_true")
+    given = p.parse_args(argv)
+    files, ray, address = given.files, given.ray is not None, given.ray or None
+    if address in argv and ":" not in address and address != "auto":  # the word after --ray is the file
+        files, address = [*files, address], None
     if len(files) != 1:
         raise UserError(f"`oamarl sweep` takes one sweep file, not {len(files)}: oamarl sweep experiments/maze.yaml")
-    jobs = given.get("--jobs")
-    if jobs is not None and (not jobs.isdecimal() or not 1 <= int(jobs) <= 10**6):
-        raise UserError(f"--jobs={jobs} is not allowed: a whole number from 1 on.")
-    return Asked(
-        Path(files[0]), int(jobs) if jobs else None, "--ray" in given, given.get("--ray") or None,
-        given.get("--results"), "--replace" in given, "--dry-run" in given,
-    )  # fmt: skip
+    return Asked(Path(files[0]), given.jobs, ray, address, given.results, given.replace, given.dry_run)
 
 
 def main(argv: list[str]) -> int:
@@ -92,9 +73,6 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: a mistake in the command line, the file or a cell, found before anything runs.
     """
-    if "-h" in argv or "--help" in argv:
-        print(USAGE)
-        return 0
     asked = parse(argv)
     from ...settings import results_folder
     from .drive import refuse_other
@@ -170,24 +148,20 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         UserError: it is at work already, or its folder cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
+    from filelock import FileLock, Timeout
+
+    held = FileLock(folder / "lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "a")  # noqa: SIM115
+        held.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"This sweep is at work already ({folder}): stop it first, or give it another name.") from None
     except OSError as error:
         raise UserError(f"The sweep's folder {folder} cannot be written: {error.strerror or error}.") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"This sweep is at work already ({folder}): stop it first, or give it another name."
-            ) from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def run(sweep: Sweep, how: How, jobs: int, asked: Asked) -> int:

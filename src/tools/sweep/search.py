@@ -112,7 +112,6 @@ class Study:
 
     def _recall(self, stored: list[dict[str, Any]]) -> None:
         """Take over the trials of the record; those that were running are the first to be run."""
-        states = self.optuna.trial.TrialState
         for old in stored:
             params = {name: old["params"][name] for name in self.space}
             trial = Trial(old["number"], params, state=old["state"], value=old["value"], stages=old["stages"])
@@ -123,14 +122,21 @@ class Study:
             if trial.state == "running":
                 self._again.append(trial)
                 continue
-            state = {"complete": states.COMPLETE, "pruned": states.PRUNED}.get(trial.state, states.FAIL)
-            self.study.add_trial(
-                self.optuna.trial.create_trial(
-                    params=self._encoded(trial.params), distributions=self.space, state=state,
-                    value=trial.value if state == states.COMPLETE else None,
-                    intermediate_values=dict(enumerate(trial.stages)),
-                )
-            )  # fmt: skip
+            self._add(trial)
+
+    def _add(self, trial: Trial) -> None:
+        """Tell Optuna of a trial that is over and that it did not hand out in this process."""
+        self.study.add_trial(
+            self.optuna.trial.create_trial(
+                params=self._encoded(trial.params), distributions=self.space, state=self._state(trial),
+                value=trial.value if trial.state == "complete" else None,
+                intermediate_values=dict(enumerate(trial.stages)),
+            )
+        )  # fmt: skip
+
+    def _state(self, trial: Trial) -> Any:
+        states = self.optuna.trial.TrialState
+        return {"complete": states.COMPLETE, "pruned": states.PRUNED}.get(trial.state, states.FAIL)
 
     def _encoded(self, params: dict[str, Any]) -> dict[str, Any]:
         """Optuna's choices are numbers: it takes no lists as options."""
@@ -199,19 +205,12 @@ class Study:
     def _tell(self, trial: Trial, state: str) -> None:
         trial.state = state
         self._waiting = [c for c in self._waiting if c not in trial.cells]
-        states = self.optuna.trial.TrialState
-        to_tell = {"complete": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[state]
         if trial.told is None:  # it was begun before this sweep was
-            self.study.add_trial(
-                self.optuna.trial.create_trial(
-                    params=self._encoded(trial.params), distributions=self.space, state=to_tell, value=trial.value,
-                    intermediate_values=dict(enumerate(trial.stages)),
-                )
-            )  # fmt: skip
+            self._add(trial)
         elif state == "complete":
             self.study.tell(trial.told, trial.value)
         else:
-            self.study.tell(trial.told, state=to_tell)
+            self.study.tell(trial.told, state=self._state(trial))
 
     def unpromising(self, trial: Trial, state: State) -> bool:
         """Return whether a run at work belongs to a trial that should be, or has been, given up."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...storage.tested_actions import SAMPLED
 from ...utils.console import duration, is_live, number
+from ..tables import table
 from .file import Cell
 
 #: seconds between plain lines that say what is running
@@ -156,11 +157,4 @@ def summary(states: Sequence[State]) -> list[str]:
         rows.append(row)
     if len(rows) == 1:
         return []
-    wide = [max(len(row[i]) for row in rows) for i in range(5)]
-    return [
-        f"Mean return in training, {SAMPLED}:",
-        *(
-            f"{row[0]:<{wide[0]}}  " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True))
-            for row in rows
-        ),
-    ]
+    return [f"Mean return in training, {SAMPLED}:", *table(rows, " rrrr").splitlines()]

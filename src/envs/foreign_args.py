@@ -149,6 +149,7 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
         return value
     main = next(v for v in evidence if kind_of(v) is not None)
     if isinstance(value, Mapping) and isinstance(main, dict) and main:
+        notices += [_beside(shown, key, to, main) for key in value if key not in main]
         return {
             key: _as_default(f"{shown}.{key}", inner, [main[key]], to, notices)
             if kind_of(main.get(key)) is not None
@@ -168,6 +169,12 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
     return value
 
 
+def _beside(shown: str, key: Any, to: str, default: Mapping[Any, Any]) -> str:
+    """Say that an entry of a mapping is one that its default does not have."""
+    near = nearest(str(key), [str(known) for known in default]) or "."
+    return f"{shown}.{key} is passed to {to} as it is: the default of {shown} has no such entry{near}"
+
+
 def _surely_wrong(value: Any, default: Any) -> bool:
     """Return whether a value that is not of its default's kind cannot be meant."""
     if isinstance(value, (str, bool)) or isinstance(default, Enum):
@@ -176,5 +183,11 @@ def _surely_wrong(value: Any, default: Any) -> bool:
         return value not in (0, 1)
     if isinstance(default, (str, Path)):
         return isinstance(value, (int, float))
-    # a list in the place of one: an entry of it is wrong
-    return isinstance(value, (list, tuple)) and isinstance(default, (list, tuple, set, frozenset))
+    if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple, set, frozenset)):
+        # an entry of it is wrong, unless it is one that a number's place leaves open
+        return any(_surely_wrong(v, d) or _is_list(v) != _is_list(d) for v in value for d in default)
+    return False
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset))

@@ -163,7 +163,8 @@ def test_what_is_declared_and_is_not_given(name: str, typed: str, says: str) -> 
         ("array", "[1, 2]", np.array([1.0, 2.0]), False), ("open", "null", None, False),
         # what a default leaves open
         ("flag", "1", 1, True), ("count", "2.5", 2.5, True), ("count", "[1, 2]", [1, 2], True),
-        ("count", "null", None, True), ("pair", "3", 3, True), ("pair", "[null, 1]", [None, 1], True), ("open", "no", "no", True), ("open", "3", 3, True),
+        ("count", "null", None, True), ("pair", "3", 3, True), ("open", "no", "no", True), ("open", "3", 3, True),
+        ("pair", "[null, 1]", [None, 1], True),
     ],
 )  # fmt: skip
 def test_what_a_default_tells(name: str, typed: str, value: Any, said: bool) -> None:
@@ -179,8 +180,8 @@ def test_what_a_default_tells(name: str, typed: str, value: Any, said: bool) -> 
         ("count", "x", "int is expected"), ("count", "True", "int is expected"), ("ratio", "no", "float is expected"),
         ("mode", "globl", "did you mean 'GLOBAL'"), ("mode", "null", "use GLOBAL or LOCAL"), ("text", "3", "str is"),
         ("pair", "x", "list of int or float is"), ("flags", "[no]", "list of bool"),
-        ("pair", "[1, no]", "list of int or float"), ("pair", "[True, 2]", "list of int"), ("pairs", "[[1, x]]", "list of"),
-        ("pairs", "[1, 2]", "list of list of"), ("array", "x", "list of numbers"),
+        ("pair", "[1, no]", "list of int or float"), ("pair", "[True, 2]", "list of int"),
+        ("pairs", "[[1, x]]", "list of"), ("pairs", "[1, 2]", "list of list of"), ("array", "x", "list of numbers"),
         ("config", "{noisy: no}", "env_args.config.noisy='no' has the wrong type: bool"), ("config", "x", "mapping is"),
     ],
 )  # fmt: skip

@@ -79,8 +79,8 @@ class Undeclared(OneAgent):
     """Nothing but defaults, as in most packages."""
 
     def __init__(  # type: ignore[no-untyped-def]
-        self, flag=False, count=3, ratio=1.5, mode=Mode.LOCAL, text="plain", pair=(1, 2), flags=(True,), pairs=[(1, 2)],
-        config={"noisy": False, "n": 1}, open=None, array=np.zeros(2),  # noqa: B006, B008
+        self, flag=False, count=3, ratio=1.5, mode=Mode.LOCAL, text="plain", pair=(1, 2), flags=(True,),
+        config={"noisy": False, "n": 1}, open=None, array=np.zeros(2), pairs=[(1, 2)],  # noqa: B006, B008
     ):  # fmt: skip
         self.got = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
 

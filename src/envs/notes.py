@@ -90,9 +90,12 @@ def numbers(infos: Iterable[Any]) -> Told:
     return told
 
 
-def renamed(key: str, name: str) -> str:
-    """Say what becomes of a key whose own name in the log is taken."""
-    return f"it is logged as {name}_mean, for {key}_mean is a metric of the program's own"
+def renamed(names: Mapping[str, str]) -> str:
+    """Say what becomes of keys whose own names in the log are taken: key -> its name."""
+    logged, own = ", ".join(f"{name}_mean" for name in names.values()), ", ".join(f"{key}_mean" for key in names)
+    if len(names) == 1:
+        return f"it is logged as {logged}, for {own} is a metric of the program's own"
+    return f"they are logged as {logged}, for {own} are metrics of the program's own"
 
 
 def about(told: Told) -> list[str]:
@@ -108,7 +111,7 @@ def about(told: Told) -> list[str]:
 
 def doubts(told: Told) -> list[str]:
     """Return sentences about numbers of infos that are logged otherwise than one may think."""
-    said = [f"info['{key}']: {renamed(key, name)}." for key, name in told.renamed.items()]
+    said = [f"info['{key}']: {renamed({key: name})}." for key, name in told.renamed.items()]
     odd = [name for name, value in told.values.items() if not math.isfinite(value)]
     return said + [f"info tells {name} as a number that is not finite: a mean with it is none." for name in odd]
 

@@ -132,8 +132,9 @@ class Ear:
     def told(self, infos: Sequence[Any]) -> None:
         """Note the numbers of the episode that ends."""
         told, name = numbers(infos), self._watch.info.name
-        for key, other in told.renamed.items():
-            self._watch.say(RENAMED, f"The environment '{name}' tells '{key}' in its info: {renamed(key, other)}.")
+        if told.renamed:
+            keys = ", ".join(f"'{key}'" for key in told.renamed)
+            self._watch.say(RENAMED, f"The environment '{name}' tells {keys} in its info: {renamed(told.renamed)}.")
         if not self._notes.write(self._slot, told.values):
             self._watch.say(
                 CROWD,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import UserError, nearest
-from ..utils.schema.keys import check_value
+from ..utils.schema.keys import boolean_word, check_value
 from .annotations import kind_of
 from .constructors import EMPTY, Constructor, Parameter
 
@@ -66,6 +66,11 @@ def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mappi
             converted = _as_default(shown, value, evidence, to, fitted.notices)
         elif hint is not Any:
             converted = check_value(shown, value, _declared(hint, evidence), {})
+            if type(converted) is str and {bool, str} <= {*_members(hint)} and (meant := boolean_word(converted)) is not None:
+                fitted.notices.append(
+                    f"{shown} is passed to {to} as the text {converted!r}: its constructor takes text and booleans; "
+                    f"{meant} is the boolean."
+                )
         else:
             converted = value
             if value is not None or not any(v is None for v in evidence):

@@ -197,9 +197,19 @@ def test_entries_that_the_default_of_a_mapping_lacks_are_said() -> None:
     assert said[0].startswith("env_args.config.m is passed to 'toy_args:Undeclared' as it is: the default of")
 
 
+def test_a_boolean_word_where_text_is_allowed_too_is_said() -> None:
+    assert got("toy_args:picking", wind="gusts") == ({"where": None, "mode": Mode.LOCAL, "wind": "gusts"}, [])
+    found, said = got("toy_args:picking", wind="no")
+    assert found["wind"] == "no"
+    assert said == [
+        "env_args.wind is passed to 'toy_args:picking' as the text 'no': its constructor takes text and booleans; "
+        "False is the boolean."
+    ]
+
+
 def test_paths_of_any_class_and_members_out_of_kwargs() -> None:
     found, said = got("toy_args:picking", where="/a/b", mode="global")
-    assert (found, said) == ({"where": Path("/a/b"), "mode": Mode.GLOBAL}, [])
+    assert (found, said) == ({"where": Path("/a/b"), "mode": Mode.GLOBAL, "wind": True}, [])
     with pytest.raises(UserError, match="did you mean 'GLOBAL'"):
         got("toy_args:picking", mode="globl")
 

@@ -101,8 +101,8 @@ class _Picked(OneAgent):
         self.got = got
 
 
-def picking(where: pathlib.PurePath | None = None, **rest: Any) -> Any:
-    return _Picked({"where": where, "mode": rest.get("mode", Mode.LOCAL)})
+def picking(where: pathlib.PurePath | None = None, wind: bool | str = True, **rest: Any) -> Any:
+    return _Picked({"where": where, "wind": wind, "mode": rest.get("mode", Mode.LOCAL)})
 
 
 def wrapped(inner: Any) -> Any:

@@ -66,17 +66,21 @@ def fit(takes: Constructor, given: Mapping[str, Any], to: str, registered: Mappi
             converted = _as_default(shown, value, evidence, to, fitted.notices)
         elif hint is not Any:
             converted = check_value(shown, value, _declared(hint, evidence), {})
-            if type(converted) is str and {bool, str} <= {*_members(hint)} and (meant := boolean_word(converted)) is not None:
-                fitted.notices.append(
-                    f"{shown} is passed to {to} as the text {converted!r}: its constructor takes text and booleans; "
-                    f"{meant} is the boolean."
-                )
+            fitted.notices += _a_word(shown, converted, hint, to)
         else:
             converted = value
             if value is not None or not any(v is None for v in evidence):
                 fitted.notices.append(_untold(shown, name, value, to, takes, parameter))
         fitted.take(name, value, converted)
     return fitted
+
+
+def _a_word(shown: str, value: Any, hint: Any, to: str) -> list[str]:
+    """Return a sentence about text that may be meant for a boolean, where both are declared."""
+    if type(value) is not str or not {bool, str} <= {*_members(hint)} or (meant := boolean_word(value)) is None:
+        return []
+    passed = f"{shown} is passed to {to} as the text {value!r}"
+    return [f"{passed}: its constructor takes text and booleans; {meant} is the boolean."]
 
 
 def _untold(shown: str, name: str, value: Any, to: str, takes: Constructor, parameter: Parameter | None) -> str:

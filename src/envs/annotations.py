@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as abc
 import numbers
 import os
+import pathlib
 import types
 import typing
 from enum import Enum
@@ -17,7 +18,7 @@ import numpy as np
 _SAME: dict[Any, Any] = {
     object: Any, numbers.Number: int | float, numbers.Complex: int | float, numbers.Real: int | float,
     numbers.Rational: int, numbers.Integral: int, typing.SupportsFloat: int | float, typing.SupportsInt: int | float,
-    typing.SupportsIndex: int, os.PathLike: Path, bytes: Any,
+    typing.SupportsIndex: int, os.PathLike: Path, pathlib.PurePath: Path, bytes: Any, complex: int | float,
 }  # fmt: skip
 _LISTS = (abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection, abc.Container, abc.Reversible)
 _SETS = (abc.Set, abc.MutableSet)
@@ -104,10 +105,8 @@ def _of(kind: Any, entries: Any) -> Any:
 
 
 def _inner(values: Any) -> Any:
-    """Return the common type of a list's entries, where it is one that text cannot replace."""
-    kinds = [kind_of(v) for v in values]
+    """Return the kind of all entries of a list, None where they are of several. Of whole numbers the next one need not
+    be whole."""
+    kinds = [int | float if kind in (int, float) else kind for kind in map(kind_of, values)]
     first = kinds[0] if kinds else None
-    if any(k != first for k in kinds):
-        return None
-    telling = first is bool or (isinstance(first, type) and issubclass(first, (Enum, tuple)))
-    return first if telling or typing.get_origin(first) is tuple else None
+    return first if all(k == first for k in kinds) else None

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import UserError, nearest
-from ..utils.schema.keys import check_value
+from ..utils.schema.keys import boolean_word, check_value
 from .annotations import kind_of
 from .signatures import EMPTY, Parameter, Signature
 
@@ -68,12 +68,21 @@ def convert_args(
             converted = _as_default(shown, value, evidence, to, result.notices)
         elif hint is not Any:
             converted = check_value(shown, value, _declared(hint, evidence), {})
+            result.notices += _a_word(shown, converted, hint, to)
         else:
             converted = value
             if value is not None or not any(v is None for v in evidence):
                 result.notices.append(_untold(shown, name, value, to, takes, parameter))
         result.take(name, value, converted)
     return result
+
+
+def _a_word(shown: str, value: Any, hint: Any, to: str) -> list[str]:
+    """Return a sentence about text that may be meant for a boolean, where both are declared."""
+    if type(value) is not str or not {bool, str} <= {*_members(hint)} or (meant := boolean_word(value)) is None:
+        return []
+    passed = f"{shown} is passed to {to} as the text {value!r}"
+    return [f"{passed}: its constructor takes text and booleans; {meant} is the boolean."]
 
 
 def _untold(shown: str, name: str, value: Any, to: str, takes: Signature, parameter: Parameter | None) -> str:
@@ -151,6 +160,7 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
         return value
     main = next(v for v in evidence if kind_of(v) is not None)
     if isinstance(value, Mapping) and isinstance(main, dict) and main:
+        notices += [_beside(shown, key, to, main) for key in value if key not in main]
         return {
             key: _as_default(f"{shown}.{key}", inner, [main[key]], to, notices)
             if kind_of(main.get(key)) is not None
@@ -170,6 +180,12 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
     return value
 
 
+def _beside(shown: str, key: Any, to: str, default: Mapping[Any, Any]) -> str:
+    """Say that an entry of a mapping is one that its default does not have."""
+    near = nearest(str(key), [str(known) for known in default]) or "."
+    return f"{shown}.{key} is passed to {to} as it is: the default of {shown} has no such entry{near}"
+
+
 def _surely_wrong(value: Any, default: Any) -> bool:
     """Return whether a value that is not of its default's type must be a mistake."""
     if isinstance(value, (str, bool)) or isinstance(default, Enum):
@@ -178,5 +194,11 @@ def _surely_wrong(value: Any, default: Any) -> bool:
         return value not in (0, 1)
     if isinstance(default, (str, Path)):
         return isinstance(value, (int, float))
-    # a list in the place of one: an entry of it is wrong
-    return isinstance(value, (list, tuple)) and isinstance(default, (list, tuple, set, frozenset))
+    if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple, set, frozenset)):
+        # an entry of it is wrong, unless it is one that a number's place leaves open
+        return any(_surely_wrong(v, d) or _is_list(v) != _is_list(d) for v in value for d in default)
+    return False
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset))

@@ -90,9 +90,12 @@ def summarise(infos: Iterable[Any]) -> InfoSummary:
     return summary
 
 
-def renaming(key: str, name: str) -> str:
-    """Return how a key is logged whose own name in the log is taken."""
-    return f"it is logged as {name}_mean, for {key}_mean is a metric of the program's own"
+def renaming(names: Mapping[str, str]) -> str:
+    """Return how keys are logged whose own names in the log are taken: key -> its name."""
+    logged, own = ", ".join(f"{name}_mean" for name in names.values()), ", ".join(f"{key}_mean" for key in names)
+    if len(names) == 1:
+        return f"it is logged as {logged}, for {own} is a metric of the program's own"
+    return f"they are logged as {logged}, for {own} are metrics of the program's own"
 
 
 def logging_notices(summary: InfoSummary) -> list[str]:
@@ -108,7 +111,7 @@ def logging_notices(summary: InfoSummary) -> list[str]:
 
 def naming_warnings(summary: InfoSummary) -> list[str]:
     """Return sentences about numbers of infos that are logged under another name, or are not finite."""
-    sentences = [f"info['{key}']: {renaming(key, name)}." for key, name in summary.renamed.items()]
+    sentences = [f"info['{key}']: {renaming({key: name})}." for key, name in summary.renamed.items()]
     odd = [name for name, value in summary.values.items() if not math.isfinite(value)]
     return sentences + [f"info tells {name} as a number that is not finite: a mean with it is none." for name in odd]
 

@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 from .annotations import plain_hint
@@ -176,7 +177,7 @@ def _beyond(code: _Code, function: Any, rest: str, depth: int) -> Signature:
         if isinstance(node, ast.Call) and (passed := [k for k in node.keywords if _is(k.value, rest) and not k.arg]):
             uses -= {id(k.value) for k in passed}
             found = found.beside(_target(node, code, function, tree, depth))
-        elif (picked := _picked(node, rest)) is not None:
+        elif (picked := _picked(node, rest, lambda n: _value(n, code, function, tree))) is not None:
             name, default, use = picked
             uses.discard(id(use))
             found = Signature({name: Parameter(default=default)}).beside(found)
@@ -187,17 +188,28 @@ def _is(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
-def _picked(node: ast.AST, rest: str) -> tuple[str, Any, ast.AST] | None:
-    """Return (name, default, the use) where ``rest`` is asked for one name: ``rest.get("x", 1)``, ``rest["x"]``."""
+def _value(node: ast.expr, code: _Code, function: Any, tree: ast.AST) -> Any:
+    """Return what a default stands for: a literal, or a member of an enumeration; EMPTY where it is not known."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        pass
+    try:
+        found = _called(node, code, function, tree)
+    except Exception:  # what only running the code can tell
+        return EMPTY
+    return found if isinstance(found, Enum) else EMPTY
+
+
+def _picked(node: ast.AST, rest: str, value: Callable[[ast.expr], Any]) -> tuple[str, Any, ast.AST] | None:
+    """Return (name, default, the use) where ``rest`` is asked for one name: ``rest.get("x", 1)``, ``rest["x"]``;
+    ``value`` knows what the default's expression stands for."""
     name: ast.AST | None = None
     default, use = EMPTY, None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is(node.func.value, rest):
         if node.func.attr in ("get", "pop", "setdefault") and node.args:
             name, use = node.args[0], node.func.value
-            try:
-                default = ast.literal_eval(node.args[1]) if len(node.args) > 1 else EMPTY
-            except ValueError:
-                default = EMPTY
+            default = value(node.args[1]) if len(node.args) > 1 else EMPTY
     elif isinstance(node, ast.Subscript) and _is(node.value, rest):
         name, use = node.slice, node.value
     elif isinstance(node, ast.Compare) and len(node.comparators) == 1 and _is(node.comparators[0], rest):

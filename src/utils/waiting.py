@@ -24,6 +24,8 @@ FORK_SECONDS = 5.0
 _AGAIN = 0.05
 #: Seconds that a call which was told to end may take to do so.
 _LAST_SECONDS = 2.0
+#: Seconds that Python may take to take the program apart: on a machine with much else to do, many times the usual one.
+_APART_SECONDS = 60.0
 _PROC = Path("/proc")
 
 
@@ -140,7 +142,7 @@ def leave(status: int) -> int:
         # what hangs when no thread runs any more, such as an object's __del__ at the very end
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS + 2 * _LAST_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS + _APART_SECONDS)
     return status
 
 

@@ -79,7 +79,7 @@ def test_rware_pays_by_the_reward_type_that_was_named(quick: bool, given: Any, p
         ({"key": LBF, "force_coop": "off"}, "env_args.force_coop='off'.*bool is expected; did you mean False"),
         ({"key": LBF, "players": "many"}, "env_args.players='many' has the wrong type: int is expected"),
         ({"key": LBF, "penalty": "high"}, "float is expected"),
-        ({"key": LBF, "field_size": "8x8"}, "list is expected"),
+        ({"key": LBF, "field_size": "8x8"}, "list of int or float is expected"),
         ({"key": SPREAD, "continuous_actions": "no"}, "bool is expected; did you mean False"),
         ({"key": SPREAD, "continuous_actions": 0}, "bool is expected; did you mean False"),
         ({"key": SPREAD, "n": 4}, "env_args.n is not an argument of gymma or of 'pz-mpe-simple-spread-v3'"),
@@ -158,11 +158,13 @@ def test_what_is_declared_and_is_not_given(name: str, typed: str, says: str) -> 
         ("flag", "True", True, False), ("count", "2.0", 2, False), ("ratio", "2", 2.0, False),
         ("mode", "global", Mode.GLOBAL, False), ("pair", "[3, 4]", (3, 4), False),
         ("flags", "[False]", (False,), False),
-        ("config", "{noisy: True, more: no}", {"noisy": True, "more": "no"}, False), ("text", "no", "no", False),
+        ("config", "{noisy: True}", {"noisy": True}, False), ("text", "no", "no", False),
+        ("pair", "[3, 4.5, 5]", (3, 4.5, 5), False), ("pairs", "[[3, 4]]", [(3, 4)], False),
         ("array", "[1, 2]", np.array([1.0, 2.0]), False), ("open", "null", None, False),
         # what a default leaves open
         ("flag", "1", 1, True), ("count", "2.5", 2.5, True), ("count", "[1, 2]", [1, 2], True),
         ("count", "null", None, True), ("pair", "3", 3, True), ("open", "no", "no", True), ("open", "3", 3, True),
+        ("pair", "[null, 1]", [None, 1], True),
     ],
 )  # fmt: skip
 def test_what_a_default_tells(name: str, typed: str, value: Any, said: bool) -> None:
@@ -177,13 +179,39 @@ def test_what_a_default_tells(name: str, typed: str, value: Any, said: bool) -> 
         ("flag", "no", "did you mean False"), ("flag", "2", "bool is expected"), ("flag", "null", "bool is expected"),
         ("count", "x", "int is expected"), ("count", "True", "int is expected"), ("ratio", "no", "float is expected"),
         ("mode", "globl", "did you mean 'GLOBAL'"), ("mode", "null", "use GLOBAL or LOCAL"), ("text", "3", "str is"),
-        ("pair", "x", "list is expected"), ("flags", "[no]", "list of bool"), ("array", "x", "list of numbers"),
+        ("pair", "x", "list of int or float is"), ("flags", "[no]", "list of bool"),
+        ("pair", "[1, no]", "list of int or float"), ("pair", "[True, 2]", "list of int"),
+        ("pairs", "[[1, x]]", "list of"), ("pairs", "[1, 2]", "list of list of"), ("array", "x", "list of numbers"),
         ("config", "{noisy: no}", "env_args.config.noisy='no' has the wrong type: bool"), ("config", "x", "mapping is"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_beside_a_default(name: str, typed: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         got("toy_args:Undeclared", **{name: typed})
+
+
+def test_entries_that_the_default_of_a_mapping_lacks_are_said() -> None:
+    found, said = got("toy_args:Undeclared", config="{noisy: True, m: 2}")
+    assert found["config"] == {"noisy": True, "m": 2}
+    assert len(said) == 1
+    assert said[0].startswith("env_args.config.m is passed to 'toy_args:Undeclared' as it is: the default of")
+
+
+def test_a_boolean_word_where_text_is_allowed_too_is_said() -> None:
+    assert got("toy_args:picking", wind="gusts") == ({"where": None, "mode": Mode.LOCAL, "wind": "gusts"}, [])
+    found, said = got("toy_args:picking", wind="no")
+    assert found["wind"] == "no"
+    assert said == [
+        "env_args.wind is passed to 'toy_args:picking' as the text 'no': its constructor takes text and booleans; "
+        "False is the boolean."
+    ]
+
+
+def test_paths_of_any_class_and_members_out_of_kwargs() -> None:
+    found, said = got("toy_args:picking", where="/a/b", mode="global")
+    assert (found, said) == ({"where": Path("/a/b"), "mode": Mode.GLOBAL, "wind": True}, [])
+    with pytest.raises(UserError, match="did you mean 'GLOBAL'"):
+        got("toy_args:picking", mode="globl")
 
 
 @pytest.mark.parametrize("make", ["Passing", "twice", "shorthand", "imported", "partial"])

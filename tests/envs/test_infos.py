@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from oamarl.components.seeding import episode_seed
-from oamarl.envs.info_metrics import MAX_METRICS, InfoMetrics, summarise
+from oamarl.envs.info_metrics import MAX_METRICS, InfoMetrics, renaming, summarise
 from oamarl.envs.vector.make import make_vec
 from oamarl.evaluation.play import Plan, evaluate, logged_metrics, report
 from oamarl.run import RunConfig, Training, build
@@ -68,6 +68,9 @@ def test_names_are_made_fit_and_never_the_programs_own() -> None:
     assert set(summary.values) == others | {f"info_{name}" for name in own}
     assert set(summary.renamed) == own
     assert list(summary.rest) == ["__"]
+    assert renaming({"return": "info_return", "x": "info_x"}) == (
+        "they are logged as info_return_mean, info_x_mean, for return_mean, x_mean are metrics of the program's own"
+    )
     # of two keys that would have one name the first is taken
     assert summarise([{"a b": 1.0, "a_b": 2.0}]).values == {"a_b": 1.0}
 

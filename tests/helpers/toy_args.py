@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import pathlib
 import typing
 from collections.abc import Sequence
 from typing import Any, Literal, Optional, Union
@@ -79,7 +80,7 @@ class Undeclared(OneAgent):
 
     def __init__(  # type: ignore[no-untyped-def]
         self, flag=False, count=3, ratio=1.5, mode=Mode.LOCAL, text="plain", pair=(1, 2), flags=(True,),
-        config={"noisy": False, "n": 1}, open=None, array=np.zeros(2),  # noqa: B006, B008
+        config={"noisy": False, "n": 1}, open=None, array=np.zeros(2), pairs=[(1, 2)],  # noqa: B006, B008
     ):  # fmt: skip
         self.got = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
 
@@ -93,6 +94,15 @@ class Passing(Base):
     def __init__(self, mode: Mode = Mode.LOCAL, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.got["mode"] = mode
+
+
+class _Picked(OneAgent):
+    def __init__(self, got: dict[str, Any]) -> None:
+        self.got = got
+
+
+def picking(where: pathlib.PurePath | None = None, wind: bool | str = True, **rest: Any) -> Any:
+    return _Picked({"where": where, "wind": wind, "mode": rest.get("mode", Mode.LOCAL)})
 
 
 def wrapped(inner: Any) -> Any:

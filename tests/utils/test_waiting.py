@@ -365,9 +365,17 @@ def test_a_sweep_begins_whatever_an_environment_leaves(monkeypatch: pytest.Monke
             time.sleep(0.02)
 
 
+def test_a_slow_end_keeps_its_status() -> None:
+    """A loaded machine takes long to take a program apart that has finished."""
+    slow = "waiting._LAST_SECONDS = 0.1; Deaf.__del__ = lambda self, s=time.sleep: s(2); sys.modules['x'] = Deaf()"
+    code = _END.format(path=[str(HELPERS), *sys.path], then=slow)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 3, done.stderr
+
+
 @needs_proc
 def test_what_hangs_after_everything_else_is_ended_by_the_system() -> None:
-    code = _END.format(path=[str(HELPERS), *sys.path], then="waiting._LAST_SECONDS = 0.5; sys.modules['x'] = Deaf()")
+    code = _END.format(path=[str(HELPERS), *sys.path], then="waiting._APART_SECONDS = 1.0; sys.modules['x'] = Deaf()")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
     assert done.returncode in (3, -signal.SIGALRM)
 

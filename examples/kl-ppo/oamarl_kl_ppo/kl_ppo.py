@@ -44,4 +44,4 @@ class KLPPOLearner(PolicyLearner):
         self.updates += 1
         self.processed += int(samples.valid.sum()) * self.config.epochs
         scalars = self.value.update(batch, targets, scale)
-        return scalars | {"kl": float(kl[valid].mean()), "lr": self.config.lr * scale}, {}
+        return scalars | {"kl": kl[valid].mean().item(), "lr": self.config.lr * scale}, {}

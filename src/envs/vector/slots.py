@@ -256,8 +256,9 @@ class InfoRecorder:
     def infos(self, infos: Sequence[Any]) -> None:
         """Record the numbers of the episode that ends."""
         summary, name = summarise(infos), self._checks.info.name
-        for key, other in summary.renamed.items():
-            self._checks.warn(RENAMED, f"The environment '{name}' tells '{key}' in its info: {renaming(key, other)}.")
+        if summary.renamed:
+            keys, how = ", ".join(f"'{key}'" for key in summary.renamed), renaming(summary.renamed)
+            self._checks.warn(RENAMED, f"The environment '{name}' tells {keys} in its info: {how}.")
         if not self._metrics.write(self._slot, summary.values):
             self._checks.warn(
                 TOO_MANY,

@@ -66,7 +66,8 @@ def type_name(hint: Any) -> str:
     if hint is type(None):
         return "null"
     if origin is dict or hint is dict:
-        return f"mapping to {type_name(args[1])}" if args and _choices(args[1]) else "mapping"
+        of = f" of {type_name(args[0])}" if args and _choices(args[0]) else ""
+        return f"mapping{of}{f' to {type_name(args[1])}' if args and _choices(args[1]) else ''}"
     if _is_named(hint):
         return one_of(_shown(hint))
     return str(getattr(hint, "__name__", hint))
@@ -218,7 +219,7 @@ def _convert(value: Any, hint: Any) -> Any:
 
 def _wrong(name: str, value: Any, hint: Any) -> UserError:
     """Return the sentence about a value that is not of its type: what is allowed, and the nearest of it."""
-    inside = list(value.values()) if isinstance(value, Mapping) else value
+    inside = [*value, *value.values()] if isinstance(value, Mapping) else value
     names, texts = _choices(hint), [str(v) for v in _leaves(inside)]
     if names:
         near = ""
@@ -228,9 +229,14 @@ def _wrong(name: str, value: Any, hint: Any) -> UserError:
                 near = f"; did you mean '{folded[close]}'?"
                 break
         return UserError(f"{name}={value!r} is not allowed: use {type_name(hint)}{near}")
-    word = _WORDS.get(str(value).casefold()) if "bool" in type_name(hint) else None
+    word = boolean_word(value) if "bool" in type_name(hint) else None
     near = "." if word is None else f"; did you mean {word}?"
     return UserError(f"{name}={value!r} has the wrong type: {type_name(hint)} is expected{near}")
+
+
+def boolean_word(value: Any) -> bool | None:
+    """Return the boolean that a word of YAML 1.1 (``yes``, ``off``) or a number means, None where it means none."""
+    return _WORDS.get(str(value).casefold())
 
 
 def _leaves(value: Any) -> list[Any]:

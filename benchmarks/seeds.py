@@ -65,7 +65,7 @@ def table(environment: str, optimum: float | None) -> str:
     groups = of_methods(environment)
     best = Maze(n_slots=1).optimum().team_return if optimum is None else optimum
     head = (
-        "| method | last tenth / optimum | not collapsed | at the optimum | area under the curve "
+        "| method | normalised final return (last 10 %) | not collapsed | at the optimum | area under the curve "
         "| steps to 0.9 (seeds) | processed samples |\n|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *(row(name, curves, best) for name, curves in groups.items())])
@@ -78,7 +78,7 @@ def battles(environment: str) -> str:
         return ", ".join(values) or "-"
 
     lines = [
-        "| method | highest greedy test | mean of the last five greedy tests | last tenth of training, sampled actions "
+        "| method | highest greedy test | mean of the last five greedy tests | last 10 % of training, sampled actions "
         "| first greedy test at 0.9 |",
         "|---|---|---|---|---|",
     ]

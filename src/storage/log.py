@@ -215,7 +215,7 @@ class RunLog:
                 self.folder, what, ours = self._place.now()
                 self.foreign = not ours
                 text = f"The run's folder {folder} {what}" if what else f"{file.path} {trouble}"
-                raise UserError(f"{text} while the run was at work.")
+                raise UserError(f"{text} while the run was running.")
 
     def begin_again(self) -> None:
         """Begin ``run.log`` anew if it is gone, so that the run's last words are somewhere."""

@@ -1,4 +1,4 @@
-"""``oamarl bench``: how fast a configuration runs here, where its time goes, and what the limit is."""
+"""``oamarl bench``: the speed of a configuration on this machine, the time of each phase, and the limit."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ USAGE = """\
 usage: oamarl bench --config=ALGORITHM --env-config=ENVIRONMENT [options] [with KEY=VALUE ...]
        oamarl bench --standard [options] [with KEY=VALUE ...]
 
-Measures training end to end, collection without learning, and the same environment stepped at random (in one process,
-and with the configured workers), in turn, several times; shows medians, what the time goes into, memory and the
-machine. The words are those of `oamarl train`; tests are off, and nothing is kept but FILE.
+Measures training end to end, collection without learning, and random stepping of the same environment (in one process,
+and with the configured workers), in turn, several times; shows medians, the time of each phase, memory and the machine.
+The arguments are those of `oamarl train`; tests are off, and only FILE is stored.
 
-  --standard       the maze, and what is installed of LBF and RWARE, one after another, each in a process of its own
-  --seconds S      of training, after a warm-up (20); the other measures together take about as long again
-  --rounds N       the time is divided into so many rounds (5)
-  --json FILE      write everything, round by round; `-` prints it in place of the tables
+  --standard       the maze, and LBF and RWARE if installed, one after another, each in a process of its own
+  --seconds S      seconds of training, after a warm-up (20); the other measures together take about as long again
+  --rounds N       number of rounds into which the time is divided (5)
+  --json FILE      write all results, round by round; `-` prints them instead of the tables
   --compare FILE   ratios to an earlier result of --json"""
 
 FLAGS = ("--seconds", "--rounds", "--json", "--compare")
@@ -74,7 +74,7 @@ def measure_one(request: Request, options: Options, folder: Path) -> dict[str, A
     """Measure one configuration in this process.
 
     Raises:
-        UserError: a mistake in the configuration, or something missing that it needs.
+        UserError: an invalid configuration, or a missing package.
     """
     settings = settings_of(request)
     from rich.console import Console
@@ -93,7 +93,7 @@ def measure_one(request: Request, options: Options, folder: Path) -> dict[str, A
 
 
 def machine_now() -> dict[str, Any]:
-    """Return what this machine is."""
+    """Return the description of this machine."""
     from ...envs.vector.base import usable_cpus
     from ...utils import machine
 
@@ -114,7 +114,7 @@ def report(cases: list[dict[str, Any]], missing: list[str], found: dict[str, Any
 
 
 def show(content: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
-    """Print a report, and how it compares with an earlier one."""
+    """Print a result, and its ratios to an earlier one."""
     from . import report as r
 
     cases = content["cases"]
@@ -144,7 +144,7 @@ def main(argv: list[str]) -> int:
     """Measure and show; return the exit status.
 
     Raises:
-        UserError: a mistake on the command line, or something missing that the configuration needs.
+        UserError: an invalid command line, or a package missing that the configuration needs.
     """
     if "-h" in argv or "--help" in argv:
         print(USAGE)
@@ -166,7 +166,7 @@ def main(argv: list[str]) -> int:
     found = machine_now()
     missing: list[str] = []
     try:
-        # a signal ends it by way of everything that is to be closed and taken away
+        # a signal ends the command after everything has been closed and removed
         with Stop().listening(), tempfile.TemporaryDirectory(prefix="oamarl-bench-") as folder:
             if "--standard" in switches:
                 from .standard import standard

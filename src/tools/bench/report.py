@@ -1,4 +1,4 @@
-"""What ``oamarl bench`` shows: tables of results, and how they compare with earlier ones."""
+"""The output of ``oamarl bench``: tables of results, and their ratios to earlier ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPEEDS = {"training": "end to end", "collection": "collection", "random_one_core
 
 
 def speed(value: float) -> str:
-    """Return steps a second for a table."""
+    """Return steps per second as text for a table."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
@@ -42,7 +42,7 @@ def speed_rows(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def time_rows(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Return headings and rows: what the time goes into, what a step and a processed sample cost, and memory."""
+    """Return headings and rows: time of each phase, cost of a step and of a processed sample, and memory."""
     parts = ("environment", "inference", "learning", "logging", "other")
     rows: list[tuple[str, ...]] = [("time", *parts, "us/step", "us/sample", "memory, MB")]
     for case in cases:
@@ -59,8 +59,8 @@ def time_rows(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 def compare_rows(cases: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return headings and rows: new / earlier, for each case that both have.
 
-    ``per limit`` is the ratio of end-to-end speeds, each divided by its own random stepping on one core: what the
-    machine did meanwhile has met both. ``~`` marks ratios within the rounds' spread.
+    ``per limit`` is the ratio of end-to-end speeds, each divided by its own random stepping on one core, since other
+    load on the machine affects both. ``~`` marks ratios within the rounds' spread.
     """
     rows = [("new / earlier", *SPEEDS.values(), "per limit", "us/sample", "memory")]
     for case, old in pairs(cases, earlier):
@@ -101,7 +101,7 @@ def _all_memory(found: Mapping[str, Any]) -> float:
 
 
 def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
-    """Return a sentence about what differs between two machines, or nothing."""
+    """Return a sentence with the differences between two machines, or nothing."""
     names = ("cpu", "cores", "python", "torch", "numpy", "omp_num_threads")
     differ = [f"{n} {then.get(n)} -> {now.get(n)}" for n in names if then.get(n) != now.get(n)]
     return f"The earlier result is of another machine or software: {', '.join(differ)}." if differ else ""
@@ -142,7 +142,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load_line(found: Mapping[str, Any]) -> str:
-    """Return a sentence where other programs had a good part of the machine, or nothing."""
+    """Return a sentence if other programs used much of the machine, or nothing."""
     load, cores = found["load"], found["cores_all"] or found["cores"]
     if load is None or load <= 0.5 * cores:
         return ""

@@ -22,7 +22,7 @@ _RWARE = {
     "env_args": {"key": "rware:rware-tiny-4ag-v2", "time_limit": 500},
     "hidden_dim": 128, "epochs": 4, "batch_size_run": 10,
 }  # fmt: skip
-#: The standard set: name -> what it asks for.
+#: The standard set: name -> its request.
 STANDARD = {
     "maze oappo": Request("oappo", "maze"),
     "maze mappo": Request("mappo", "maze"),
@@ -68,7 +68,7 @@ def standard(overrides: dict[str, Any], options: Options, folder: Path) -> tuple
 
     more = words_of(Request(overrides=overrides))[1:]  # what comes later replaces what came before
     asked = {name: parse([*words_of(r), *more])[0] for name, r in STANDARD.items()}
-    settings_of(next(iter(asked.values())))  # a mistake in the words is told before anything is measured
+    settings_of(next(iter(asked.values())))  # a user error in the arguments is reported before anything is measured
     cases, missing = [], []
     err = Console(stderr=True)
     for number, (name, request) in enumerate(asked.items(), 1):

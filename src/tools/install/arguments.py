@@ -1,4 +1,4 @@
-"""What ``oamarl install`` can install, and its command line."""
+"""The targets of ``oamarl install``, and its command line."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game
   sc2v2               the same for SMACv2
   smaclite            the package `smaclite`, which needs no game
   --accept-licence    you have read and accept Blizzard's AI and Machine Learning licence (asked otherwise)
-  --path DIR          where the game lies (SC2PATH, otherwise ~/StarCraftII)
-  --game-version      4.10; 4.6.2 is what the SMAC paper used: win rates of the two differ
-  --only              one of the three things
-  --from URL|DIR      a mirror, or a folder of archives, in place of the publishers' addresses
-  --sha256 FILE=HEX   what an archive must have (SC2.4.10.zip=...)
+  --path DIR          folder of the game (SC2PATH, otherwise ~/StarCraftII)
+  --game-version      4.10; 4.6.2 is the SMAC paper's version: win rates of the two differ
+  --only              install one of the three parts
+  --from URL|DIR      a mirror, or a folder of archives, instead of the publishers' addresses
+  --sha256 FILE=HEX   checksum that an archive must have (SC2.4.10.zip=...)
 
-What is there already is left as it is; what broke off is gone on with."""
+Existing files are not changed; an interrupted download is resumed."""
 
 LICENCE = "http://blzdistsc2-a.akamaihd.net/AI_AND_MACHINE_LEARNING_LICENSE.html"
-#: what Blizzard makes one type to accept it, and the password of its archives
+#: the phrase that has to be typed to accept Blizzard's licence, and the password of its archives
 AGREED = "iagreetotheeula"
 #: version -> its archive, and its folder below Versions
 GAMES = {
@@ -36,7 +36,7 @@ GAMES = {
     "4.6.2": ("http://blzdistsc2-a.akamaihd.net/Linux/SC2.4.6.2.69232.zip", "Base69232"),
 }
 USUAL = "4.10"
-#: StarCraft's Python packages list more than they import, some of it harmful (enum34): they go in without it.
+#: StarCraft's Python packages require more than they import, some of it harmful (enum34): installed without it.
 _TALK = ("absl-py", "numpy", "portpicker", "protobuf", "s2clientprotocol", "websocket-client")
 
 
@@ -87,10 +87,10 @@ PARTS = ("game", "maps", "package")
 def read(argv: list[str]) -> Any:
     """Return the command line's values: ``wanted`` are the parts to install, ``sums`` archive -> sha256.
 
-    ``game_version`` is None where none is asked for.
+    ``game_version`` is None where none is given.
 
     Raises:
-        UserError: a mistake in them.
+        UserError: an invalid command line.
     """
     parser = Arguments("install", "one thing to install")
     parser.add_argument("what", nargs="?")
@@ -131,7 +131,7 @@ def is_url(mirror: str) -> bool:
 
 
 def _archives(what: What, given: Any) -> list[str]:
-    """The names of what is fetched where nothing is there yet."""
+    """The names of the archives that a first installation downloads."""
     game = GAMES[given.game_version or USUAL][0].rpartition("/")[2]
     names = {"game": game, "maps": what.maps_archive, "package": what.archive}
     return [names[part] for part in given.wanted]

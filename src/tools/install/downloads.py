@@ -1,4 +1,4 @@
-"""Files from the network: resumed where they broke off, checked, unpacked into place."""
+"""Downloads: interrupted ones are resumed, files are checked and unpacked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from typing import Any
 from ...utils.errors import UserError, first_line, nearest
 
 _PIECE = 1 << 20  # bytes
-#: connections that break off before one has brought anything
+#: connections in a row that break off without data
 _TRIES = 4
 _PAUSE = 2.0  # seconds between them
 _TIMEOUT = 60.0  # seconds without a byte
@@ -53,7 +53,7 @@ def check_url(url: str, where: str = "The address", also: str = "") -> None:
 
 
 def download(url: str, target: Path, sha256: str | None = None, why: str = "", say: Say = print) -> dict[str, Any]:
-    """Bring ``url`` to ``target``; what an earlier call left behind (``target``.part) is gone on with.
+    """Download ``url`` to ``target``; an incomplete download of an earlier call (``target``.part) is resumed.
 
     The server must vouch for the rest to be of the same file (If-Range); otherwise it begins anew.
 
@@ -64,7 +64,7 @@ def download(url: str, target: Path, sha256: str | None = None, why: str = "", s
         url, size in bytes, sha256.
 
     Raises:
-        UserError: not an address, no network, no such file, no space, a file of another size or checksum than was told.
+        UserError: not an address, no network, no such file, no space, a file of another size or checksum than expected.
     """
     check_url(url)
     part, facts = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
@@ -105,7 +105,7 @@ def download(url: str, target: Path, sha256: str | None = None, why: str = "", s
 
 
 def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
-    """Bring what is missing of ``part`` in one request; returns the whole size.
+    """Download what is missing of ``part`` in one request; returns the whole size.
 
     Raises:
         UserError: the server has no such file, or it does not fit on the disk.
@@ -177,7 +177,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Tell what a disk refuses in one sentence."""
+    """Report a refusal of the disk in one sentence."""
     try:
         yield
     except urllib.error.URLError:
@@ -236,7 +236,7 @@ def _unzip(archive: Path, folder: Path, password: str | None) -> bool:
         return False
     words = [program, "-q", "-o", *(["-P", password] if password else []), str(archive), "-d", str(folder)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode == 50:  # the archive is not to blame, and shall not be fetched again
+    if done.returncode == 50:  # the archive is intact, and should not be downloaded again
         raise UserError(f"Cannot write into {folder}: {os.strerror(errno.ENOSPC)}.")
     if done.returncode > 1:  # 1: warnings
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]

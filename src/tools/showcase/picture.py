@@ -1,7 +1,6 @@
 """The picture of ``oamarl showcase``: learned routes, the reuse mapping over training, the curve.
 
-Made for print and for colour-blind readers: everything that a colour says is also said by a line's style, a label
-or a number.
+Made for print and for colour-blind readers: lines differ in style, label or number as well as in colour.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from .story import Story
 
 MOMENTS = 5
-#: the agents' own colours, dark enough on white; told apart without colour by style and label
+#: the agents' own colours, dark enough on white; style and label distinguish them without colour
 _INK = {"red": "#c62020", "black": "#101010", "blue": "#1c5ac8"}
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 _TRAINING = "#0072b2"  # Okabe and Ito's blue
@@ -152,7 +151,7 @@ def draw_curve(axes: Any, story: Story) -> None:
 
 
 def _short(t: float) -> str:
-    """Return a count as people write it on an axis: 800, 20k, 1.5M."""
+    """Return a count in the short form of an axis: 800, 20k, 1.5M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(t) >= size:
             return f"{t / size:.3g}{letter}"

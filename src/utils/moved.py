@@ -1,4 +1,4 @@
-"""Modules under the names that they had in 0.1: they work until 0.3, with a warning."""
+"""Old module names of version 0.1: they can be imported until 0.3, with a warning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOVED = {
 
 
 class _Finder:
-    """Finds what other finders do not: modules by their old names, with the names of the module that has them now."""
+    """An import finder for old module names, which gives the contents of the module's present place."""
 
     @staticmethod
     def find_spec(

@@ -1,4 +1,4 @@
-"""What environments give cause to say while they are played: each kind of thing once in a run, whoever steps them."""
+"""Warnings about environments during play: each kind of warning once per run, with every backend."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _said: set[str] = set()
 
 
 def begin_run(known: Iterable[str] = ()) -> None:
-    """Begin anew: everything may be said once more, but for the kinds ``known`` already."""
+    """Start a new run: every kind may be reported once more, except for the kinds ``known`` already."""
     _said.clear()
     _said.update(known)
 
 
 def say_once(kind: str, text: str) -> None:
-    """Warn, unless this kind of thing was said in this run."""
+    """Warn, unless this kind of warning was given in this run."""
     if kind not in _said:
         _said.add(kind)
         report(f"Warning: {text}")
 
 
 class Letters:
-    """Warnings from workers to the process that has the log, in memory that they share: one of each kind a row.
+    """Warnings from workers to the process with the log, in shared memory: one row per worker, one of each kind.
 
     Args:
         memory: [S, kinds, bytes] uint8.
@@ -58,7 +58,7 @@ class Letters:
         return say
 
     def read(self) -> None:
-        """Say what has come, the first row's of each kind."""
+        """Give the warnings that have arrived; of each kind that of the first row."""
         if not self._memory[:, :, 0].any():
             return
         for k, kind in enumerate(KINDS):

@@ -45,7 +45,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "algorithm": run.name,
         "task": run.task,
         "seed": "-" if run.seed is None else str(run.seed),
-        "status": run.status + (": its status is RUNNING, but its process no longer exists" if run.status == "DEAD" else ""),
+        "status": run.status
+        + (": its status is RUNNING, but its process no longer exists" if run.status == "DEAD" else ""),
         "label": str(run.config.get("label") or ""),
         "started": f"{start:%Y-%m-%d %H:%M:%S} UTC" if start else "",
         "ended": f"{stop:%Y-%m-%d %H:%M:%S} UTC" if stop else "",

@@ -22,9 +22,9 @@ from .view import State, View
 
 #: seconds between two looks into the runs' records
 LOOK_EVERY = 1.0
-#: attempts that may go away with their machines: that is not the run's fault
+#: attempts that may be lost with their machines, which is no failure of the run
 LOST = 20
-#: exit statuses that another attempt cannot change: a mistake of the user's, max_seconds
+#: exit statuses that another attempt cannot change: a user error, max_seconds
 HOPELESS = (2, 124)
 
 

@@ -73,8 +73,8 @@ def kinds(runs: Iterable[Run], metric: str) -> list[str]:
 def on_axis(run: Run, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Return positions [K] and values [K] of a metric along an axis of :data:`AXES` (time in seconds).
 
-    None where the run did not record the axis. Between two recorded points, a counter is assumed to grow evenly with the
-    steps; with the total alone (a curve file), evenly from 0.
+    None where the run did not record the axis. Between two recorded points, a counter is assumed to grow evenly with
+    the steps; with the total alone (a curve file), evenly from 0.
     """
     name = metric_of(run, metric)
     if name is None:

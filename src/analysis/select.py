@@ -188,8 +188,8 @@ def variants(runs: Sequence[Run], learned: Learned) -> list[list[Run]]:
 def once(runs: Sequence[Run], learned: Learned) -> tuple[list[Run], list[Run]]:
     """Return the runs without repetitions, and what was left out.
 
-    A run that was resumed by another one is part of that one. Of runs with the same name, task, seed and configuration (one
-    whose curve file is there too) the one that got furthest counts; of equals the folder, and the newest.
+    A run that was resumed by another one is part of that one. Of runs with the same name, task, seed and configuration
+    (one whose curve file is there too) the one that got furthest counts; of equals the folder, and the newest.
     """
     resumed = {path.parent.parent.absolute() for run in runs if (path := _resumed_from(run))}
     dropped = [run for run in runs if run.path.absolute() in resumed]

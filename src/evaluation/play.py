@@ -271,8 +271,8 @@ def write_report(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def logged_metrics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, float]:
-    """Return the metrics that a run's tests log for such episodes: ``test_return_mean``, ``test_ep_length_mean`` ... of sampled
-    ones, ``test_greedy_return_mean`` ... of greedy ones.
+    """Return the metrics that a run's tests log for such episodes: ``test_return_mean``, ``test_ep_length_mean`` ...
+    of sampled ones, ``test_greedy_return_mean`` ... of greedy ones.
     """
     returns = [e.returns for e in episodes]
     if plan.common_reward:

@@ -58,8 +58,8 @@ def listed(folder: Path) -> list[Path]:
 def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: int | None = 2) -> Path:
     """Write ``payload`` as the checkpoint of step ``t_env`` and return its path.
 
-    It is written under a temporary name and renamed when it is on the disk, so that neither a reader nor a crash or a full
-    disk can give an incomplete checkpoint.
+    It is written under a temporary name and renamed when it is on the disk, so that neither a reader nor a crash or a
+    full disk can give an incomplete checkpoint.
 
     Args:
         folder: made where missing.

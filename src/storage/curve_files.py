@@ -10,7 +10,7 @@
 | best_tenth | the largest mean over any consecutive tenth of the points |
 | return_mean | [[steps, mean team return], ...], at most 60 points, each a bin average |
 | metrics | {name: [[steps, value], ...]}: other metrics in the same bins (counters: the last value of each bin) |
-| test_actions | `sampled`: the actions of `test_*` metrics (`test_greedy_*`: greedy); without it they are greedy tests |
+| test_actions | `sampled`: actions of `test_*` metrics (`test_greedy_*`: greedy); without it they are greedy tests |
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .run_files import INFO_FILE, RUN_FILE, read_json
 from .tested_actions import MARK, greedy_name, named, run_records
 
 POINTS = 60
-#: metrics that only grow: of a stretch of the curve the last value is kept, so that curves can be drawn against them
+#: counters: of each bin the last value is kept, so that curves can be drawn against them
 COUNTERS = ("wall_clock", "processed_samples", "updates")
 #: other metrics that are kept where a run has them, beside those whose name tells of winning
 _TESTS = ("test_return_mean", "test_total_return_mean")

@@ -1,7 +1,7 @@
 """A run's folder in sacred's file layout, written so that no reader sees an incomplete file and heartbeats are cheap.
 
-:class:`RunFiles` is an observer in sacred's terms. It writes the files of sacred's own file observer, but reads curves and
-text from the run's own records (:mod:`log`, :mod:`records`), which are authoritative.
+:class:`RunFiles` is an observer in sacred's terms. It writes the files of sacred's own file observer, but reads curves
+and text from the run's own records (:mod:`log`, :mod:`records`), which are authoritative.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tests' metrics by how their actions were chosen.
 
 Sampled tests have EPyMARL's names (``test_return_mean``), greedy ones their own (``test_greedy_return_mean``). Older
-runs, and some of EPyMARL's, have greedy tests under the plain names: they are renamed when they are read, here alone, so
-that all readers of runs see one vocabulary.
+runs, and some of EPyMARL's, have greedy tests under the plain names: they are renamed when they are read, here alone,
+so that all readers of runs see one vocabulary.
 """
 
 from __future__ import annotations

@@ -150,8 +150,8 @@ def text() -> str:
             "`by algorithm`: each YAML of `config/algs` that needs the key sets it.\n",
             _table(("key", "type", "default", "allowed", "meaning", "read by"), keys),
             "\n## EPyMARL's keys\n",
-            "EPyMARL's YAML files run here as they are. **read**: the same meaning as there. **alias**: another name of\n"
-            "the key beside it. **inert**: accepted, without effect, with one notice. **refused**: any value other\n"
+            "EPyMARL's YAML files run here as they are. **read**: the same meaning as there. **alias**: another name\n"
+            "of the key beside it. **inert**: accepted, without effect, with one notice. **refused**: any value other\n"
             "than those named is an error. **other**: belongs to another method, and is treated like every key that\n"
             "the chosen algorithm does not read.\n",
             _table(("key", "status", "here"), _epymarl(read)),

@@ -1,7 +1,7 @@
 """Early ends of a run: signals, and a limit of wall-clock time.
 
-A part that can end cleanly (the training loop) checks :meth:`Stop.why` between its steps. The first signal only sets that
-reason; after ``grace`` seconds, or at a second signal, the run is ended at once.
+A part that can end cleanly (the training loop) checks :meth:`Stop.why` between its steps. The first signal only sets
+that reason; after ``grace`` seconds, or at a second signal, the run is ended at once.
 """
 
 from __future__ import annotations

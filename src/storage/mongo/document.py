@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 
 def storable(value: Any) -> Any:
-    """Return ``value`` in the form that MongoDB and its tools accept: as in sacred, '.' in a key becomes ',' and '$' '@'."""
+    """Return ``value`` in the form that MongoDB accepts: as in sacred, '.' in a key becomes ',' and '$' '@'."""
     if isinstance(value, Mapping):
         return {_key(str(name)): storable(v) for name, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -15,8 +15,8 @@ USAGE = """\
 usage: oamarl runs delete RUN ... [--yes] [--force]
        oamarl runs delete [PATH ...] --filter CONDITION ... [--yes] [--force]
 
-Deletes the folders of these runs, checkpoints included, after a confirmation. With --filter (as for `oamarl runs list`),
-all runs in PATH (all of results/sacred) for which the conditions hold.
+Deletes the folders of these runs, checkpoints included, after a confirmation. With --filter (as for `oamarl runs
+list`), all runs in PATH (all of results/sacred) for which the conditions hold.
 
   --yes    do not ask
   --force  also runs that are running"""

@@ -10,8 +10,8 @@ from typing import Any
 def member(kind: type[Enum], value: Any) -> Enum | None:
     """Return the member of ``kind`` that ``value`` names, or None.
 
-    A name takes precedence, then a value, then a name or a value in other case (``global`` for ``GLOBAL``) where that is
-    unambiguous. Members of a Flag may be combined: ``RED|BLUE``, or a list of them.
+    A name takes precedence, then a value, then a name or a value in other case (``global`` for ``GLOBAL``) where that
+    is unambiguous. Members of a Flag may be combined: ``RED|BLUE``, or a list of them.
     """
     if isinstance(value, kind):
         return value

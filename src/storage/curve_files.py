@@ -30,7 +30,7 @@ from .tested_actions import MARK, greedy_name, named, run_records
 POINTS = 60
 #: counters: of each bin the last value is kept, so that curves can be drawn against them
 COUNTERS = ("wall_clock", "processed_samples", "updates")
-#: other metrics that are kept where a run has them, beside those whose name tells of winning
+#: other metrics that are kept where a run has them, beside win rates (found by their names)
 _TESTS = ("test_return_mean", "test_total_return_mean")
 ALSO = (*_TESTS, *map(greedy_name, _TESTS), "ep_length_mean", "entropy")
 

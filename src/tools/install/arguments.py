@@ -145,7 +145,7 @@ def _sums(words: list[str], archives: list[str]) -> dict[str, str]:
             raise UserError(f"--sha256 {word} is not of the form FILE=HEX, with 64 hexadecimal digits.")
         if name not in archives:
             raise UserError(
-                f"--sha256 is told of '{name}', which this command does not fetch: it fetches {one_of(archives)}"
+                f"--sha256 names '{name}', which this command does not fetch: it fetches {one_of(archives)}"
                 f"{nearest(name, archives)}"
             )
         found[name] = value

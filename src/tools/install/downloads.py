@@ -89,7 +89,7 @@ def download(url: str, target: Path, sha256: str | None = None, why: str = "", s
                 have = part.stat().st_size if part.exists() else 0
                 tries = 1 if have > before else tries + 1
                 if tries >= _TRIES:
-                    kept = f"; what has come ({have:,} bytes) is kept, and the same command goes on from there"
+                    kept = f"; what has come ({have:,} bytes) is kept, and the same command resumes the download"
                     raise UserError(f"{url} cannot be fetched ({_reason(error)}){kept if have else ''}.") from error
                 time.sleep(_PAUSE)
         found = sha256_of(part)
@@ -142,7 +142,7 @@ def _fetch(url: str, part: Path, facts: Path, say: Say) -> int:
         if size is not None:
             check_space(part.parent, size - have, f"{url} ({size / 1e9:.2f} GB)")
         if resumed:
-            say(f"{part.name.removesuffix('.part')}: going on at {have:,} of {size:,} bytes")
+            say(f"{part.name.removesuffix('.part')}: resuming at {have:,} of {size:,} bytes")
         with part.open("ab" if resumed else "wb") as file:
             for at in _pieces(reply, file, have):
                 say(

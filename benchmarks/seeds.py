@@ -3,12 +3,12 @@
     oamarl sweep experiments/trust-region.yaml    # trains what is missing
     .venv/bin/python benchmarks/seeds.py          # prints a table for each environment
 
-Columns: the mean return of the last tenth of training as a share of the optimum, mean and standard deviation over
-seeds; seeds whose last tenth is at least 0.95 of their best tenth; seeds that end within 1 % of the optimum; the area
+Columns: the mean return of the last 10 % of training divided by the optimum, mean and standard deviation over
+seeds; seeds whose last 10 % are at least 0.95 of their best 10 %; seeds that end within 1 % of the optimum; the area
 under the curve; environment steps until 0.9 of the optimum was first reached (median over the seeds that did).
 
 Of battles (docs/smax.md), seed by seed: the highest win rate of a greedy test and the mean of the last five tests; the
-share of battles won in the last tenth of training, by sampled actions; the first test that won at least 0.9.
+share of battles won in the last 10 % of training, by sampled actions; the first test that won at least 0.9.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def table(environment: str, optimum: float | None) -> str:
     groups = of_methods(environment)
     best = Maze(n_slots=1).optimum().team_return if optimum is None else optimum
     head = (
-        "| method | last tenth / optimum | not collapsed | at the optimum | area under the curve "
+        "| method | normalised final return (last 10 %) | not collapsed | at the optimum | area under the curve "
         "| steps to 0.9 (seeds) | processed samples |\n|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *(row(name, curves, best) for name, curves in groups.items())])
@@ -78,7 +78,7 @@ def battles(environment: str) -> str:
         return ", ".join(values) or "-"
 
     lines = [
-        "| method | highest greedy test | mean of the last five greedy tests | last tenth of training, sampled actions "
+        "| method | highest greedy test | mean of the last five greedy tests | last 10 % of training, sampled actions "
         "| first greedy test at 0.9 |",
         "|---|---|---|---|---|",
     ]

@@ -48,7 +48,7 @@ usage: oamarl [train] --config=ALGORITHM --env-config=ENVIRONMENT [with KEY=VALU
 (`python src/main.py` and `python -m oamarl` are the same program.)
 
 ALGORITHM and ENVIRONMENT are names (see `oamarl list`) or paths of your own YAML files (./mine.yaml).
-After `with` come settings: seed=3 lr=1e-3 env_args.map_name=black_red reuse_groups='[[0, 2], [1]]'
+Settings follow `with`: seed=3 lr=1e-3 env_args.map_name=black_red reuse_groups='[[0, 2], [1]]'
 
 commands:
   train      train (may be left out)
@@ -59,7 +59,7 @@ example:
 
 
 def train(argv: Sequence[str]) -> int:
-    """Train as the words of ``argv`` say; return the exit status."""
+    """Train the run that ``argv`` requests; return the exit status."""
     from .parts import resolve
     from .utils.schema.command_line import parse
 
@@ -97,7 +97,7 @@ def dispatch(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit status: 0 done, 1 failed, 2 a mistake of the user's, 130 interrupted.
+    """Run the program; return its exit status: 0 done, 1 failed, 2 a user error, 130 interrupted.
 
     Args:
         argv: the words of the command line; None: this process's own, which then ends soon after this.
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _status(argv: Sequence[str]) -> int:
-    """Do what ``argv`` says, and return the exit status."""
+    """Run the command of ``argv``, and return the exit status."""
     from .utils.errors import RunError, UserError
 
     try:
@@ -119,14 +119,14 @@ def _status(argv: Sequence[str]) -> int:
     except UserError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    except RunError as error:  # before a run was begun: it tells later ones itself
+    except RunError as error:  # raised before a run has begun: later ones are reported by the run itself
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt as error:  # or another signal, which says so
+    except KeyboardInterrupt as error:  # or another signal, which its message names
         print(str(error) or "Interrupted.", file=sys.stderr)
         return int(getattr(error, "exit_code", 130))
     except BrokenPipeError:
-        # `oamarl list | head`: the reader has gone; without this, the interpreter's last flush would complain
+        # `oamarl list | head`: the reader has ended; without this, the interpreter's last flush would print an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -1,4 +1,4 @@
-"""The dataclasses that every run reads, handed to :mod:`oamarl.settings`: the way from a request to its settings."""
+"""The table of configuration dataclasses that every run reads, and the resolution of a request to its settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITH_VALUE = {("sharing", "selective"): ".controllers.seps:SelectiveConfig"}
 
 
 def resolve(request: Request) -> settings.Settings:
-    """Return the settings of a request: see :func:`oamarl.parts.resolve`.
+    """Return the settings of a request: see :func:`oamarl.settings.resolve`.
 
     Raises:
         UserError: whatever is wrong with the request, in one sentence.

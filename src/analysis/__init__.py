@@ -1,1 +1,1 @@
-"""What many runs say together: reading them, picking among them, curves, statistics. No torch, no pictures."""
+"""Analysis of stored runs: reading and selecting them, curves, statistics. No torch, no pictures."""

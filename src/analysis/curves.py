@@ -1,4 +1,4 @@
-"""From runs to lines: a metric against an axis, a run's score, and runs of one kind as one line with an interval."""
+"""Curves of runs: a metric against an axis, a run's score, and several runs as one line with an interval."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TENTH = 0.1
 
 
 def metric_of(run: Run, metric: str) -> str | None:
-    """Return the name under which a run has a metric, None where it has not.
+    """Return the name under which a run has a metric, None where it lacks it.
 
     Runs whose agents have rewards of their own log the team's return as ``total_return_mean``.
     """
@@ -73,8 +73,8 @@ def kinds(runs: Iterable[Run], metric: str) -> list[str]:
 def on_axis(run: Run, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Return positions [K] and values [K] of a metric along an axis of :data:`AXES` (time in seconds).
 
-    None where the run does not say where it was. Between two points that it tells, a counter is taken to grow
-    evenly with the steps; a curve file that tells the total alone, from 0.
+    None where the run did not record the axis. Between two recorded points, a counter is assumed to grow evenly with
+    the steps; with the total alone (a curve file), evenly from 0.
     """
     name = metric_of(run, metric)
     if name is None:
@@ -102,13 +102,13 @@ def _began(run: Run) -> float:
 
 
 def final(run: Run, metric: str) -> float:
-    """Return the mean of a metric's points in the last tenth of the steps that it was logged over."""
+    """Return the mean of a metric's points in the last 10 % of the steps over which it was logged."""
     steps, values, _ = run.curves[metric_of(run, metric) or metric]
     return float(values[steps > (1 - TENTH) * steps[-1]].mean()) if steps[-1] > 0 else float(values[-1])
 
 
 def best(run: Run, metric: str) -> float:
-    """Return the largest mean of a metric over a tenth of its points in a row, wherever that begins."""
+    """Return the largest mean of a metric over any consecutive 10 % of its points."""
     values = run.curves[metric_of(run, metric) or metric][1]
     k = max(1, len(values) // 10)
     return float(np.convolve(values, np.ones(k) / k, "valid").max())
@@ -131,7 +131,7 @@ def smoothed(values: np.ndarray, share: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Line:
-    """Runs of one kind together.
+    """Several runs of one label and task as one line.
 
     | field | shape | meaning |
     |---|---|---|
@@ -159,7 +159,7 @@ def line(
     Args:
         groups: task -> (positions, values) of each run.
         statistic: of :mod:`reliable`.
-        smooth: see :func:`smoothed`; each run by itself, before anything is taken together.
+        smooth: see :func:`smoothed`; applied to each run before runs are combined.
     """
     pieces = [piece for runs in groups.values() for piece in runs]
     start, end = max(x[0] for x, _ in pieces), min(x[-1] for x, _ in pieces)

@@ -1,4 +1,4 @@
-"""Which stored run a word on the command line means."""
+"""The search for the stored run that a word on the command line selects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..utils.errors import UserError, nearest
 
 
 def find_run(word: str, results: Path) -> Path:
-    """Return the run folder that ``word`` means.
+    """Return the run folder that ``word`` selects.
 
     Args:
         word: a folder, a path below ``results/sacred``, or ``latest``, which is the newest that trained.

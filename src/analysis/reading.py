@@ -1,6 +1,6 @@
-"""Metrics as files hold them: our own lines, sacred's JSON, and the lists of curve files.
+"""Readers of stored metrics: metrics.jsonl, sacred's JSON, and the lists of curve files.
 
-What is damaged is left out, and told in a sentence.
+Damaged parts are left out, and reported in one sentence.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TAIL = 1 << 18
 
 
 def tail(path: Path) -> tuple[int, dict[str, float]] | None:
-    """Return the newest step and values of a ``metrics.jsonl``; None where that cannot be told from its end."""
+    """Return the newest step and values of a ``metrics.jsonl``; None where its end does not hold them."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)

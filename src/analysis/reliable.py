@@ -51,7 +51,7 @@ def optimality_gap(target: float) -> Statistic:
 def interval(
     tasks: Tasks, statistic: Statistic, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the percentile bootstrap bounds [G], [G] of a statistic, runs drawn anew within each task.
+    """Return the percentile bootstrap bounds [G], [G] of a statistic, with runs resampled within each task.
 
     None where no task has two runs. The same numbers give the same bounds.
     """

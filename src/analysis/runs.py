@@ -1,6 +1,6 @@
-"""Runs as their files tell them: folders of ours, sacred folders of EPyMARL, and curve files.
+"""Stored runs, read from run folders, sacred folders of EPyMARL, and curve files.
 
-Nothing here fails because of a damaged file: what can be read is read, and ``Run.troubles`` says what could not.
+Nothing here fails because of a damaged file: readable parts are read, and ``Run.troubles`` reports the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..storage.tested_actions import actions, named
 from ..utils.errors import UserError, nearest
 from .reading import Points, mapping, pairs, read_folder, tail
 
-#: a run that says RUNNING, and whose process is no more
+#: shown status of a run with the status RUNNING whose process no longer exists
 DEAD = "DEAD"
 #: endings of files that `oamarl sweep` reads
 SWEEP_SUFFIXES = (".yaml", ".yml")
@@ -81,7 +81,7 @@ class Run:
 
     @cached_property
     def status(self) -> str:
-        """Status of run.json; DEAD for a run that was killed; ? where nothing says it."""
+        """Status of run.json; DEAD for a run that was killed; ? where unknown."""
         status = str(self.entry.get("status") or ("COMPLETED" if not self.is_folder else "?"))
         if status != "RUNNING":
             return status
@@ -102,9 +102,9 @@ class Run:
 
     @cached_property
     def newest(self) -> tuple[int, dict[str, float]]:
-        """The last environment step that anything is known of, and the newest value of every metric.
+        """The last recorded environment step, and the newest value of every metric.
 
-        Of a folder of ours only the end of the metrics is read: a list of many runs stays quick.
+        Of a run folder only the end of the metrics is read, so that a list of many runs is fast.
         """
         if self.is_folder and "curves" not in self.__dict__ and (found := tail(self.path / METRICS_FILE)):
             return found[0], named(found[1], self.config, self.facts)
@@ -114,12 +114,12 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """The last environment step that anything is known of."""
+        """The last recorded environment step."""
         return self.newest[0]
 
     @property
     def seconds(self) -> float:
-        """Seconds that the run has taken, nan where nothing says it."""
+        """Seconds that the run has taken, nan where unknown."""
         if "wall_clock" in self.newest[1]:
             return self.newest[1]["wall_clock"]
         start, end = moment(self.entry.get("start_time")), moment(self.entry.get("stop_time"))
@@ -149,7 +149,7 @@ def is_run(folder: Path) -> bool:
 
 
 def open_folder(folder: Path) -> Run:
-    """Return the run of a folder; its curves are read when they are asked for."""
+    """Return the run of a folder; its curves are read when they are first used."""
     troubles: list[str] = []
     config, entry = (mapping(folder / name, troubles) for name in (CONFIG_FILE, RUN_FILE))
     facts = mapping(folder / INFO_FILE, troubles) if (folder / INFO_FILE).exists() else {}
@@ -160,7 +160,7 @@ def open_folder(folder: Path) -> Run:
 
 
 def curve_file(path: Path, content: Mapping[str, Any]) -> Run | None:
-    """Return the run of a curve file (:mod:`components.curve_files`); None: the content is no curve file's.
+    """Return the run of a curve file (:mod:`oamarl.storage.curve_files`); None: the content is no curve file's.
 
     Any list of [step, value] at the top or under ``metrics`` is a metric's curve.
     """
@@ -184,16 +184,16 @@ def curve_file(path: Path, content: Mapping[str, Any]) -> Run | None:
 def find(
     words: Iterable[str], results: Path, sweep: Callable[[Path], Iterable[Path]] | None = None
 ) -> tuple[list[Run], list[str]]:
-    """Return the runs that ``words`` mean, each once, and sentences about files that could not be read.
+    """Return the runs that ``words`` select, each once, and sentences about files that could not be read.
 
     Args:
-        words: run folders, folders with runs or curve files somewhere in them, curve files, paths below
+        words: run folders, folders with runs or curve files at any depth, curve files, paths below
             ``results/sacred``, sweep files.
         results: the results folder.
         sweep: returns the folders and files in which a sweep's runs lie.
 
     Raises:
-        UserError: a word means nothing that is there.
+        UserError: there is nothing at one of the words.
     """
     runs: dict[Path, Run] = {}
     troubles: list[str] = []

@@ -1,4 +1,4 @@
-"""Picking among runs: conditions, labels, configurations that differ, the best of them, runs that are there twice."""
+"""The selection of runs: conditions, labels, configurations that differ, repeated runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..utils.errors import UserError, nearest
 from ..utils.schema import yamls
 from .runs import Run
 
-#: what a run is asked beside its configuration
+#: names that a condition may use beside the configuration's keys
 FIELDS: dict[str, Callable[[Run], Any]] = {
     "name": lambda run: run.name,
     "task": lambda run: run.task,
@@ -43,7 +43,7 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def value_of(run: Run, name: str) -> Any:
-    """Return what a run says of ``name``: a field, ``config.KEY``, ``metrics.NAME`` (newest), or a key; else _NONE."""
+    """Return a run's value of ``name``: a field, ``config.KEY``, ``metrics.NAME`` (newest), or a key; else _NONE."""
     if name in FIELDS:
         return FIELDS[name](run)
     if name.startswith("metrics."):
@@ -53,10 +53,10 @@ def value_of(run: Run, name: str) -> Any:
 
 
 def check_key(name: str, runs: Iterable[Run], what: str) -> None:
-    """See that some run knows ``name``.
+    """Check that some run has ``name``.
 
     Raises:
-        UserError: none does.
+        UserError: none has.
     """
     runs = list(runs)
     if all(value_of(run, name) is _NONE for run in runs):
@@ -78,7 +78,7 @@ class Condition:
     value: Any
 
     def holds(self, run: Run) -> bool:
-        """Whether a run meets it; one that does not know the name does not."""
+        """Whether a run meets it; a run without the name does not."""
         found = value_of(run, self.name)
         if found is _NONE:
             return False
@@ -110,7 +110,7 @@ def chosen(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
     """Return the runs that meet all conditions.
 
     Raises:
-        UserError: a condition of another form, or about something that no run knows.
+        UserError: a condition of another form, or with a name that no run has.
     """
     wanted = conditions(words)
     for condition in wanted if runs else ():
@@ -119,7 +119,7 @@ def chosen(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
 
 
 def label(run: Run, keys: Sequence[str]) -> str:
-    """Return what a run is called: the values of ``keys``, those other than the name with their key."""
+    """Return the label of a run: the values of ``keys``, those other than the name with their key."""
     parts = []
     for key in keys:
         value = value_of(run, key)
@@ -139,16 +139,16 @@ def grouped(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, dict[str, lis
 
 # -- configurations ---------------------------------------------------------------------------------------------
 
-#: EPyMARL's keys, and what else tells one repetition from another: they are no part of a method's configuration
+#: keys (EPyMARL's among them) that differ between repetitions: they are no part of a method's configuration
 _REPETITION = frozenset({"seed", "env_args.seed", "run_id", "unique_token", "repeat_id", "hypergroup"})
 
 
-#: takes the keys out of a configuration that say nothing about what is learned
+#: removes the keys from a configuration that do not affect learning
 Learned = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def configuration(run: Run, learned: Learned) -> dict[str, Any]:
-    """Return what a run was told to learn with, in dotted keys, without its seed and its task."""
+    """Return a run's learning configuration in dotted keys, without its seed and its task."""
     left_out = _REPETITION | {"env"}
     return {k: v for k, v in flat(learned(run.config)).items() if k not in left_out and not k.startswith("env_args.")}
 
@@ -188,14 +188,14 @@ def variants(runs: Sequence[Run], learned: Learned) -> list[list[Run]]:
 def once(runs: Sequence[Run], learned: Learned) -> tuple[list[Run], list[Run]]:
     """Return the runs without repetitions, and what was left out.
 
-    A run that another one went on with is part of that. Of runs with the same name, task, seed and configuration (one
-    whose curve file is there too) the one that got furthest counts; of equals the folder, and the newest.
+    A run that was resumed by another one is part of that one. Of runs with the same name, task, seed and configuration
+    (one whose curve file is there too) the one that got furthest counts; of equals the folder, and the newest.
     """
     resumed = {path.parent.parent.absolute() for run in runs if (path := _resumed_from(run))}
     dropped = [run for run in runs if run.path.absolute() in resumed]
     alike: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        if run not in dropped and run.seed is not None:  # without a seed nobody knows whether two are the same
+        if run not in dropped and run.seed is not None:  # without a seed it is unknown whether two are the same
             alike.setdefault((run.name, run.task, repr(run.seed)), []).append(run)
     for members in alike.values():
         for same in _same_game(members, learned):

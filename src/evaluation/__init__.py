@@ -1,1 +1,1 @@
-"""A trained team: loading it, playing evaluation episodes, their statistics, and runs with evaluate=True."""
+"""Evaluation of a trained team: loading it, playing episodes, their statistics, and runs with evaluate=True."""

@@ -31,23 +31,23 @@ RESULT_FILE, GREEDY_FILE, VIDEO_FILE = "evaluation.json", "evaluation-greedy.jso
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What decides whether a run trains or evaluates."""
+    """The keys of a run that evaluates instead of training."""
 
     evaluate: bool = key(
         "Play a test of test_nepisode episodes (sampled ones and, with test_greedy, greedy ones) with the policies of "
-        "checkpoint_path, log what a test logs, and train nothing."
+        "checkpoint_path, log the metrics of a test, and train nothing."
     )
     render: bool = key("With evaluate: record the first episodes as a video in the run's folder.")
     save_replay: bool = key(
-        "With evaluate: keep StarCraft II's replays, one an episode, in the run's folder, replays/."
+        "With evaluate: keep StarCraft II's replays, one per episode, in the run's folder, replays/."
     )
 
 
 def asked(settings: Settings) -> bool:
-    """Return whether ``settings`` ask for an evaluation in place of training.
+    """Return whether ``settings`` request an evaluation instead of training.
 
     Raises:
-        UserError: keys that contradict it.
+        UserError: keys that contradict an evaluation.
     """
     config, values = settings.part(EvaluationConfig), settings.values
     if config.save_replay and "save_replay" not in inspect.signature(factory(values["env"])).parameters:
@@ -84,7 +84,7 @@ def run(settings: Settings) -> int:
     asked = snapshots.at_step(values["checkpoint_path"], values["load_step"], notices.append)
     path = checkpoints.find(asked, notices.append)
     saved = checkpoints.load(path)
-    # the command line names the classes: nothing is taken from the checkpoint that could be called
+    # the command line names the classes: no class named by the checkpoint is imported
     check_same_policies(settings, saved, path)
     team = Team(saved, path, info=make_info(values["env"], values["env_args"]), trust=True)
     if settings.source.get("seed") == "worked out" and isinstance(team.config.get("seed"), int):
@@ -94,7 +94,7 @@ def run(settings: Settings) -> int:
 
     def body(log: RunLog) -> dict[str, Any]:
         found: dict[str, float] = {}
-        # pictures and replays are of the greedy ones where there are any: they show best what was learned
+        # videos and replays are of the greedy episodes where there are any: they show the learned behaviour best
         for greedy, file in ((False, RESULT_FILE), *([(True, GREEDY_FILE)] if values["test_greedy"] else [])):
             shown = greedy == values["test_greedy"]
             plan = Plan(
@@ -117,7 +117,7 @@ def run(settings: Settings) -> int:
 
 
 def with_replays(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the environment's arguments; replays that are asked for go to ``folder`` unless a place is given."""
+    """Return the environment's arguments; requested replays go to ``folder`` unless another folder is given."""
     args = dict(values["env_args"])
     if values["save_replay"]:
         args |= {"save_replay": True, "replay_dir": args.get("replay_dir") or str(folder / "replays")}

@@ -1,7 +1,7 @@
-"""Evaluation of a trained team: exactly the episodes asked for, the same numbers for the same seed.
+"""Evaluation of a trained team: exactly the requested episodes, the same numbers for the same seed.
 
-Episode k's start and its action noise come from (seed, k) alone, and the networks are called for one episode at a
-time: slots, backends, workers and a video change no number. Nothing is learned and no checkpoint is touched.
+Episode k's start and its action noise depend on (seed, k) alone, and the networks are called for one episode at a
+time: slots, backends, workers and a video change no number. Nothing is learned and no checkpoint is changed.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from ..utils.video import Video, check_target
 from .statistics import describe
 from .team import Memory, Team
 
-#: Episodes that a video shows unless told otherwise.
+#: Episodes that a video shows by default.
 VIDEO_EPISODES = 3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to play.
+    """The plan of an evaluation.
 
     | field | meaning |
     |---|---|
     | env, env_args | the environment |
-    | episodes | how many, exactly |
+    | episodes | exact number of episodes |
     | seed | of the episodes and of sampled actions |
-    | greedy | most probable actions; otherwise sampled ones |
-    | slots, stepping | how many environments side by side, and who steps them (no number depends on it) |
-    | common_reward, reward_scalarisation | how agents' rewards make the team's return |
+    | greedy | greedy (argmax) actions; otherwise sampled ones |
+    | slots, stepping | environments side by side, and the backend that steps them (no number depends on it) |
+    | common_reward, reward_scalarisation | how the team's return is computed from the agents' rewards |
     | video, video_episodes | file to record the first episodes in; None for no video |
     """
 
@@ -63,7 +63,7 @@ class Plan:
     video_episodes: int = VIDEO_EPISODES
 
     def team_return(self, returns: np.ndarray, info: EnvInfo) -> float:
-        """Return the team's return as the run's curves count it, of the agents' own ``returns`` [N]."""
+        """Return the team's return, defined as in the run's curves, from the agents' own ``returns`` [N]."""
         if info.team_reward:
             return float(returns[0])
         mean = self.common_reward and self.reward_scalarisation == "mean"
@@ -73,7 +73,7 @@ class Plan:
 @dataclass(frozen=True)
 class Episode:
     """One played episode: its number, its seed, the agents' own returns [N], length, how it ended, its extras [M], and
-    the numbers that its info told at the end."""
+    the numbers in its last info."""
 
     number: int
     seed: int
@@ -85,7 +85,7 @@ class Episode:
 
 
 class _Slot:
-    """An episode under way."""
+    """An unfinished episode."""
 
     def __init__(self, team: Team, number: int, plan: Plan) -> None:
         self.number = number
@@ -99,7 +99,7 @@ class _Slot:
         uniform = None
         if self.noise is not None:
             uniform = torch.rand(1, *avail.shape, generator=self.noise)
-        # a row of its own: in a larger product its last bits would depend on who else is in it
+        # one row at a time: in a larger product its last bits would depend on the other rows
         chosen = team.decide(torch.from_numpy(obs[None]), torch.from_numpy(avail[None]), self.memory, uniform)
         return chosen[0].numpy()
 
@@ -112,7 +112,7 @@ def play(
     seen: Callable[[_Slot, bool], None] | None = None,
     done: Callable[[], None] | None = None,
 ) -> list[Episode]:
-    """Play the episodes ``numbers``, each slot taking the next one that nobody has begun; returns them in order.
+    """Play the episodes ``numbers``, each slot taking the next unstarted one; returns them in order.
 
     Args:
         seen: called at every moment of every episode (slot, whether it is over), for pictures.
@@ -157,7 +157,7 @@ def play(
 
 
 def evaluate(team: Team, plan: Plan, done: Callable[[], None] | None = None) -> list[Episode]:
-    """Play all episodes of ``plan``, the first ones before a camera if it asks for a video.
+    """Play all episodes of ``plan``, and record the first ones if it has a video.
 
     Args:
         done: called at the end of every episode.
@@ -202,7 +202,7 @@ def _film(team: Team, plan: Plan, count: int, done: Callable[[], None] | None) -
 
 def statistics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, Any]:
     """Return descriptions (see :func:`components.statistics.describe`) of the team's return, each agent's, lengths,
-    the environment's extras and what its infos told.
+    the environment's extras and the numbers in its infos.
 
     ``agents`` is empty where each agent's reward already is the team's.
     """
@@ -218,7 +218,7 @@ def statistics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[s
 
 
 def report(team: Team, plan: Plan, episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Return everything about an evaluation, as JSON holds it (docs/evaluation.md)."""
+    """Return the report of an evaluation in the layout of its JSON file (docs/evaluation.md)."""
     info = team.info
     return _finite(
         {
@@ -250,7 +250,7 @@ def report(team: Team, plan: Plan, episodes: Sequence[Episode]) -> dict[str, Any
 
 
 def _finite(value: Any) -> Any:
-    """Return ``value`` with null for numbers that JSON has no word for."""
+    """Return ``value`` with null for numbers that are not finite, which JSON lacks."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -272,8 +272,8 @@ def write_report(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def logged_metrics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, float]:
-    """Return what a run's tests log of such episodes: ``test_return_mean``, ``test_ep_length_mean`` ... of sampled
-    ones, ``test_greedy_return_mean`` ... of greedy ones.
+    """Return the metrics that a run's tests log for such episodes: ``test_return_mean``, ``test_ep_length_mean`` ...
+    of sampled ones, ``test_greedy_return_mean`` ... of greedy ones.
     """
     returns = [e.returns for e in episodes]
     if plan.common_reward:

@@ -37,10 +37,10 @@ def load(
     Args:
         run: a run's folder, a folder of checkpoints or a checkpoint file.
         checkpoint: which of the run's: ``latest``, ``best`` (by test return) or a file.
-        greedy: what ``act`` does unless told otherwise: the most probable actions, or sampled ones.
+        greedy: the default of ``act``: greedy (argmax) actions, or sampled ones.
         seed: of the sampled actions.
-        trust: import classes of others that the checkpoint names (``package.module:Class``). Never needed for what
-            comes with this package or is registered by an installed one.
+        trust: import the classes that the checkpoint names as ``package.module:Class``. Never needed for classes that
+            come with this package or are registered by an installed one.
 
     Raises:
         UserError: there is no such checkpoint, or it cannot be used.
@@ -50,7 +50,7 @@ def load(
 
 
 def find_checkpoint(run: str | Path, which: str | Path = "latest") -> Path:
-    """Return the intact checkpoint file that is meant; arguments as for :func:`load`.
+    """Return the selected intact checkpoint file; arguments as for :func:`load`.
 
     Raises:
         UserError: there is none.
@@ -75,7 +75,7 @@ def find_checkpoint(run: str | Path, which: str | Path = "latest") -> Path:
 
 @dataclass
 class Memory:
-    """What policies remember of the episodes under way."""
+    """The policies' memory of the unfinished episodes."""
 
     hidden: Tensor  # [B, N, H]
     last: Tensor  # [B, N], -1 before the first action
@@ -129,15 +129,15 @@ class Team:
     # -- playing ---------------------------------------------------------------------------------------------
 
     def act(self, obs: np.ndarray, avail: np.ndarray | None = None, *, greedy: bool | None = None) -> np.ndarray:
-        """Choose actions at the next step of the episodes under way.
+        """Choose actions at the next step of the unfinished episodes.
 
-        What the policies remember (a GRU's hidden state, the last actions) is kept between calls: call
+        The policies' memory (a GRU's hidden state, the last actions) is kept between calls: call
         :meth:`reset` where an episode begins.
 
         Args:
             obs: [N, O], or [B, N, O] for B episodes side by side.
             avail: legal actions, [N, A] or [B, N, A] bool; None: all that the agent has.
-            greedy: most probable or sampled actions; None: as told to :func:`load`.
+            greedy: greedy (argmax) or sampled actions; None: as given to :func:`load`.
 
         Returns:
             [N] or [B, N] int64.
@@ -163,7 +163,7 @@ class Team:
         """Begin new episodes.
 
         Args:
-            rows: [B] bool: in these rows alone; None: in all, and their number B may be another one from here on.
+            rows: [B] bool: in these rows alone; None: in all, and their number B may change.
 
         Raises:
             ValueError: ``rows`` has another shape.
@@ -178,7 +178,7 @@ class Team:
         self._memory.hidden[where], self._memory.last[where] = 0.0, -1
 
     def seed(self, seed: int) -> None:
-        """Begin the stream of sampled actions anew."""
+        """Restart the random stream of sampled actions."""
         self._generator = generator(seed, "team")
 
     def begin(self, n: int) -> Memory:
@@ -186,13 +186,13 @@ class Team:
         return Memory(self.mac.initial_hidden(n), torch.full((n, self.info.n_agents), -1))
 
     def decide(self, obs: Tensor, avail: Tensor, memory: Memory, uniform: Tensor | None) -> Tensor:
-        """Return actions [B, N] and move ``memory`` on; unchecked.
+        """Return actions [B, N] and update ``memory``; arguments are not checked.
 
         Args:
             obs: [B, N, O] float32.
             avail: [B, N, A] bool.
             memory: of these B episodes.
-            uniform: [B, N, A] noise in [0, 1), or None for the most probable actions.
+            uniform: [B, N, A] noise in [0, 1), or None for greedy (argmax) actions.
         """
         memory.last, _, memory.hidden = self.mac.act(obs, avail, memory.last, memory.hidden, uniform, self._actor)
         return memory.last
@@ -222,7 +222,7 @@ class Team:
 
 
 def config_of(saved: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the configuration that a checkpoint's run had; ``env_args`` is a mapping in any case.
+    """Return the configuration of a checkpoint's run; ``env_args`` is always a mapping.
 
     Raises:
         UserError: it holds none.
@@ -235,12 +235,12 @@ def config_of(saved: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def check_names(config: Mapping[str, Any], names: tuple[str, ...], path: Path, trust: bool) -> None:
-    """Refuse to import what a checkpoint names as ``package.module:Class``, unless its user trusts it.
+    """Refuse to import classes that a checkpoint names as ``package.module:Class``, unless its user trusts it.
 
-    A checkpoint is data, and often somebody else's: with such a name (and arguments) it could call anything.
+    A checkpoint is data, often from other people: with such a name (and arguments) it could call any function.
 
     Args:
-        names: keys to look at; with ``env`` its arguments too.
+        names: keys to check; with ``env`` its arguments too.
 
     Raises:
         UserError: naming the key.

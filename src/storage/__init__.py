@@ -1,1 +1,1 @@
-"""What a run leaves behind: its log, records, checkpoints, curve files; sacred's layout and MongoDB."""
+"""Storage of a run: its log, records, checkpoints, curve files; sacred's layout and MongoDB."""

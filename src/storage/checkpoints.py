@@ -4,7 +4,7 @@ A file is one text line, the SHA-256 of what follows, and a ``torch.save`` of pl
 
     oamarl-checkpoint 2 <sha256 in hex>\\n<bytes of torch.save>
 
-The checksum finds accidents; what is inside is read as if a stranger had made it (:mod:`payloads`).
+The checksum detects accidental damage; the content is read as untrusted data (:mod:`payloads`).
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def listed(folder: Path) -> list[Path]:
 def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: int | None = 2) -> Path:
     """Write ``payload`` as the checkpoint of step ``t_env`` and return its path.
 
-    It is written beside its place and moved there when the disk has it, so a reader, a crash or a full disk never
-    meets half a checkpoint.
+    It is written under a temporary name and renamed when it is on the disk, so that neither a reader nor a crash or a
+    full disk can give an incomplete checkpoint.
 
     Args:
         folder: made where missing.
@@ -93,7 +93,7 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
 
 
 def copy(source: Path, folder: Path) -> bool:
-    """Put a copy of an intact checkpoint into ``folder``; returns whether that went well."""
+    """Put a copy of an intact checkpoint into ``folder``; returns whether that succeeded."""
     temporary = folder / f".{source.name}.{os.getpid()}.tmp"
     try:
         content = _content(source)
@@ -132,7 +132,7 @@ def _content(path: Path) -> memoryview:
         Damaged: they cannot be read, or are not what was written.
     """
     try:
-        # a pipe under a checkpoint's name would be waited for; a device has no end
+        # reading a pipe under a checkpoint's name would block; a device has no end
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -190,15 +190,15 @@ def load(path: str | Path) -> dict[str, Any]:
 def load_newest(
     path: str | Path, say: Callable[[str], None] = _say, fits: Callable[[dict[str, Any]], str] = lambda payload: ""
 ) -> tuple[Path, dict[str, Any]]:
-    """Return the newest checkpoint that ``path`` means and its payload.
+    """Return the newest valid checkpoint at ``path`` and its payload.
 
     Args:
         path: a checkpoint file, a folder of them, or a run's folder (which has ``checkpoints/`` inside).
-        say: called with one sentence for each newer file that is skipped because it is of no use.
+        say: called with one sentence for each newer file that is skipped because it is invalid.
         fits: returns what is wrong with a payload, as the end of a sentence that begins with the file's name.
 
     Raises:
-        UserError: nothing is there, or nothing of use.
+        UserError: nothing is there, or no valid file.
     """
 
     def whole(file: Path) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def load_newest(
 
 
 def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
-    """Return the newest intact checkpoint that ``path`` means.
+    """Return the newest intact checkpoint at ``path``.
 
     Args:
         path: a checkpoint file, a folder of them, or a run's folder (which has ``checkpoints/`` inside).
@@ -225,7 +225,7 @@ def find(path: str | Path, say: Callable[[str], None] = _say) -> Path:
 
 
 def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path], T]) -> tuple[Path, T]:
-    """Return the newest file that ``path`` means which can be opened, and what opening gave."""
+    """Return the newest file at ``path`` that can be opened, and the result of opening it."""
     path = Path(path)
     if path.is_file():
         try:
@@ -248,7 +248,7 @@ def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path
             problems.append(f"{file.name} {problem}")
             continue
         for text in problems:
-            say(f"Skipped a checkpoint: {text}; going on from {file.name}.")
+            say(f"Skipped a checkpoint: {text}; continuing from {file.name}.")
         return file, found
     raise UserError(f"There is no intact checkpoint in {folder}: {'; '.join(problems)}.")
 

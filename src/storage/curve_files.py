@@ -1,16 +1,16 @@
-"""Curve files: a finished run in a few kB of JSON, small enough to be kept with the code.
+"""Curve files: a finished run in a few kB of JSON, small enough for a git repository.
 
 | field | what |
 |---|---|
 | command | the run's command line, `oamarl --config=... with seed=1 ...` |
-| config | what decides its numbers (`settings.learned`) |
-| commit, versions, machine | where they come from: git commit, package versions, processor and system |
-| wall_clock, processed_samples, updates, t_env | last values: seconds, rows updates went through, updates, steps |
-| tenths | mean team return of each tenth of the points, in order |
-| best_tenth | the largest mean over a tenth of the points, wherever it begins |
-| return_mean | [[steps, mean team return], ...], at most 60 points, each the mean of its stretch of the curve |
-| metrics | {name: [[steps, value], ...]}: other metrics, thinned alike (counters: the last value of the stretch) |
-| test_actions | `sampled`: what `test_*` metrics are of (`test_greedy_*`: greedy); without it they are greedy tests |
+| config | the keys that determine its numbers (`settings.learned`) |
+| commit, versions, machine | git commit, package versions, processor and system |
+| wall_clock, processed_samples, updates, t_env | last values: seconds, rows evaluated in updates, updates, steps |
+| tenths | bin averages of the team return over each tenth of the points, in order |
+| best_tenth | the largest mean over any consecutive tenth of the points |
+| return_mean | [[steps, mean team return], ...], at most 60 points, each a bin average |
+| metrics | {name: [[steps, value], ...]}: other metrics in the same bins (counters: the last value of each bin) |
+| test_actions | `sampled`: actions of `test_*` metrics (`test_greedy_*`: greedy); without it they are greedy tests |
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from .run_files import INFO_FILE, RUN_FILE, read_json
 from .tested_actions import MARK, greedy_name, named, run_records
 
 POINTS = 60
-#: metrics that only grow: of a stretch of the curve the last value is kept, so that curves can be drawn against them
+#: counters: of each bin the last value is kept, so that curves can be drawn against them
 COUNTERS = ("wall_clock", "processed_samples", "updates")
-#: other metrics that are kept where a run has them, beside those whose name tells of winning
+#: other metrics that are kept where a run has them, beside win rates (found by their names)
 _TESTS = ("test_return_mean", "test_total_return_mean")
 ALSO = (*_TESTS, *map(greedy_name, _TESTS), "ep_length_mean", "entropy")
 
 
 def thinned(steps: np.ndarray, values: np.ndarray, last: bool = False) -> list[list[float]]:
-    """Return at most POINTS points [step, value], each the mean of its stretch of the curve (``last``: its end)."""
+    """Return at most POINTS points [step, value], each a bin average (``last``: the bin's last value)."""
     parts = np.array_split(np.arange(len(steps)), min(POINTS, max(len(steps), 1)))
     return [[int(steps[p[-1]]), _short(values[p[-1]] if last else values[p].mean())] for p in parts if len(p)]
 
@@ -46,12 +46,12 @@ def _short(value: float) -> float:
 
 
 def tenths(values: np.ndarray) -> list[float]:
-    """Return the mean of each tenth of a curve's points (fewer parts where there are fewer points)."""
+    """Return bin averages over each tenth of a curve's points (fewer bins where there are fewer points)."""
     return [_short(p.mean()) for p in np.array_split(values, min(10, max(len(values), 1))) if len(p)]
 
 
 def best_tenth(values: np.ndarray) -> float:
-    """Return the largest mean over a tenth of the points, wherever it begins."""
+    """Return the largest mean over any consecutive tenth of the points."""
     k = max(1, len(values) // 10)
     return _short(np.convolve(values, np.ones(k) / k, "valid").max())
 
@@ -92,7 +92,7 @@ def content(folder: Path, command: str, config: Mapping[str, Any], metrics: Sequ
 
 
 def final(curves: Mapping[str, Any], metric: str) -> float | None:
-    """Return the mean of a metric over the last tenth of the steps, None where the file does not have it."""
+    """Return the mean of a metric over the last 10 % of the steps, None where the file does not have it."""
     points = curves["return_mean"] if metric == "return_mean" else curves.get("metrics", {}).get(metric)
     if not points:
         return None
@@ -116,7 +116,7 @@ def write(path: Path, curves: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return a curve file's content, metrics under the names they have now; None: there is none that is whole."""
+    """Return a curve file's content, metrics under the names they have now; None: there is no complete one."""
     found = read_json(path)
     if not isinstance(found.get("config"), dict) or not found.get("return_mean"):
         return None

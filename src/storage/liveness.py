@@ -1,4 +1,4 @@
-"""Whether a run that says RUNNING still runs: a process that was killed could not write anything else."""
+"""The check whether a run with the status RUNNING still runs: a killed run keeps that status."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def this_process() -> dict[str, Any]:
-    """Return what identifies this process for ever: host, pid, and when it was started (None where nobody tells)."""
+    """Return what identifies this process uniquely: host, pid, and start time (None where unknown)."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
 def _started(pid: int) -> str | None:
-    """Return a text that no other process with this number has; None where the system does not tell or it is dead."""
+    """Return a text that identifies the process with this number; None where unavailable or where it has ended."""
     with contextlib.suppress(OSError, IndexError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        if fields[0] not in "ZX":  # a zombie runs no more
+        if fields[0] not in "ZX":  # a zombie no longer runs
             return f"{_BOOT.read_text().strip()} {fields[19]}"
     return None
 
 
 def alive(process: Mapping[str, Any] | None, heartbeat: dt.datetime | None, beat_interval: float) -> bool | None:
-    """Return whether the process of a run still runs; None: one cannot know.
+    """Return whether the process of a run still runs; None: unknown.
 
     Args:
         process: what :func:`this_process` returned in it (``process`` in info.json); None for older runs.
@@ -47,5 +47,5 @@ def alive(process: Mapping[str, Any] | None, heartbeat: dt.datetime | None, beat
     if heartbeat is None:
         return None
     age = (dt.datetime.now(dt.timezone.utc).replace(tzinfo=None) - heartbeat).total_seconds()
-    # a machine that is busy or asleep may be late, and clocks differ: only a long silence tells
+    # a busy or suspended machine may be late, and clocks differ: only a long silence is conclusive
     return age < max(120.0, 10 * beat_interval)

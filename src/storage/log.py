@@ -1,4 +1,4 @@
-"""The log of one run: scalars, arrays and text, to its folder, to a sink outside (sacred) and to the terminal."""
+"""The log of one run: scalars, arrays and text, to its folder, to an external sink (sacred) and to the terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REDRAW_EVERY = 0.1
 
 @dataclass(frozen=True)
 class LoggingConfig:
-    """Where a run is stored, and how often its JSON files are brought up to date."""
+    """The keys of a run's storage: its name, its folder, the interval of its JSON files."""
 
     name: str = key("Name of the algorithm in the results folder and in tables.")
     label: str = key("Free text stored with the run, to find it again.")
@@ -138,7 +138,7 @@ class RunLog:
         self.screen.line(f"Warning: {text}", error=True, style="yellow")
 
     def error(self, text: str) -> None:
-        """Show what went wrong (on stderr where lines are plain), and keep it in ``run.log``."""
+        """Show an error (on stderr where lines are plain), and keep it in ``run.log``."""
         self.note(text)
         self.screen.line(text, error=True, style="red")
 
@@ -148,7 +148,7 @@ class RunLog:
             return
         clock = time.strftime("%Y-%m-%d %H:%M:%S")
         lines = "".join(f"{clock}  {without_controls(line)}\n" for line in text.split("\n"))
-        # the log is the last thing to fail a run for: metrics and checkpoints speak up for a full disk
+        # a failing log does not end the run: metrics and checkpoints report a full disk
         with contextlib.suppress(UserError, ValueError):
             self._log.append(lines.encode("utf-8", "backslashreplace"))
 
@@ -166,9 +166,9 @@ class RunLog:
         self.note("\n".join(plain_table(title, columns(rows_of(metrics), PLAIN_WIDTH))))
 
     def progress(self, t: int, t_max: int, steps_per_second: float, return_mean: float | None) -> None:
-        """Show how far the run is; call it as often as you like.
+        """Show the run's progress; may be called at any rate.
 
-        On a terminal it is the live line; otherwise a line with each table, and one a minute between tables.
+        On a terminal it is the live line; otherwise a line with each table, and one per minute between tables.
 
         Args:
             t, t_max: environment steps done and in all.
@@ -200,10 +200,10 @@ class RunLog:
     # ---- files that are taken away
 
     def check(self) -> None:
-        """See that the run's growing files still lie where they were opened, with all that was written to them.
+        """Check that the run's append-only files are still at their paths, with everything that was written to them.
 
-        It costs two questions to the system for each file. Where the whole folder was moved, ``folder`` is its new
-        place from here on, as far as the system tells; ``foreign`` says that it is another folder's now.
+        It costs two system calls for each file. Where the whole folder was moved, ``folder`` becomes its new path, if
+        the system provides it; ``foreign`` is set if the old path belongs to another folder now.
 
         Raises:
             UserError: one of them was deleted, renamed, replaced or cut; the sentence says which and how.
@@ -215,10 +215,10 @@ class RunLog:
                 self.folder, what, ours = self._place.now()
                 self.foreign = not ours
                 text = f"The run's folder {folder} {what}" if what else f"{file.path} {trouble}"
-                raise UserError(f"{text} while the run was at work.")
+                raise UserError(f"{text} while the run was running.")
 
     def begin_again(self) -> None:
-        """Begin ``run.log`` anew if it is gone, so that the run's last words are somewhere."""
+        """Create ``run.log`` again if it is gone, for the run's last messages."""
         path = self.folder / LOG_FILE
         if self._log is not None and not self.foreign and not os.path.lexists(path):
             with contextlib.suppress(UserError):
@@ -238,11 +238,11 @@ class RunLog:
     ) -> None:
         """Begin this run's records with those of an earlier run, up to a checkpoint's ``position`` and no further.
 
-        Call it before anything is logged. Scalars also go to the sink. What is missing is told in a warning for each
-        file; what is there is taken.
+        Call it before anything is logged. Scalars also go to the sink. Missing records are reported in one warning for
+        each file; the others are used.
 
         Args:
-            rewrite: makes the lines of scalars what they are called now; None: they stay as they are.
+            rewrite: renames the metrics in lines of scalars to their present names; None: lines stay as they are.
 
         Raises:
             RuntimeError: this run has logged something already.
@@ -277,7 +277,7 @@ class RunLog:
                 self.warning(f"{lacks}: the earlier curve is incomplete.")
 
     def close(self) -> None:
-        """Close the files and take the live line away, leaving its last state as a line."""
+        """Close the files and remove the live line, leaving its last state as a line."""
         self.screen.close()
         self._print_progress()
         self._metrics.close()
@@ -291,7 +291,7 @@ class RunLog:
 
 
 def _rank(name: str) -> int:
-    """Return where a metric stands in a table: training returns, test results, then all others as they came."""
+    """Return the position of a metric in a table: training returns, test results, then all others in order."""
     if name.startswith("test_"):
         return 1
     return 0 if "return_" in name or name.startswith("ep_length") else 2

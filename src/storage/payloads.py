@@ -1,6 +1,6 @@
-"""What checkpoints hold, as bytes and back: plain containers and tensors, from strangers too.
+"""The conversion of checkpoint contents to bytes and back: plain containers and tensors, also from untrusted files.
 
-Reading never executes code and never takes more memory than a few times the bytes that are there.
+Reading never executes code and never takes more memory than a few times the size of the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 
 class Damaged(Exception):
-    """Why a file is no intact checkpoint, as the end of a sentence that begins with its name."""
+    """The reason why a file is no intact checkpoint, as the end of a sentence that begins with its name."""
 
 
 def plain(value: Any, where: str = "payload") -> Any:

@@ -1,4 +1,4 @@
-"""Where a run's numbers came from (versions, commit, command line), in the form that JSON and databases store."""
+"""The provenance of a run's numbers (versions, commit, command line), in a form that JSON and databases can store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def storable(value: Any, where: str = "") -> Any:
-    """Return ``value`` as what JSON and databases hold: dicts, lists, strings, plain numbers, booleans, None.
+    """Return ``value`` in types that JSON and databases can hold: dicts, lists, strings, plain numbers, booleans, None.
 
     Raises:
         UserError: a key that sacred refuses (with '.', '=' or a leading '$'), or a value of another kind.
@@ -82,7 +82,9 @@ def commit() -> str | None:
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy inside somebody else's checkout
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # an installed copy inside the checkout of another project
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
@@ -96,16 +98,16 @@ def _words() -> list[str]:
 
 
 def command_line() -> str:
-    """Return the command line of this process, as one could type it again."""
+    """Return the command line of this process, quoted for a shell."""
     return shlex.join(_words())
 
 
 def resume_command(folder: str | Path, *more: str) -> str:
-    """Return the command line that goes on with the run in ``folder``, where this process is that run.
+    """Return the command line that resumes the run in ``folder``, where this process is that run.
 
     Args:
         folder: of the run, or its checkpoint.
-        more: words that must stand behind it.
+        more: words to append.
     """
     words = [word for word in _words() if not word.startswith(("checkpoint_path=", "load_step="))]
     return shlex.join([*words, *([] if "with" in words else ["with"]), f"checkpoint_path={folder}", *more])

@@ -1,7 +1,7 @@
 """Append-only files of a run: scalars (``metrics.jsonl``) and arrays (``<name>.arrays``), with their readers.
 
-Nothing in them is ever rewritten, so a run that is killed loses at most the record it was writing, and a byte
-offset is enough to say how far a file had got when a checkpoint was made.
+Nothing in them is ever rewritten, so a killed run loses at most the record it was writing, and a byte offset is enough
+to store the position of a file at a checkpoint.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class AppendFile:
         try:
             # unbuffered: one record is one write, and a killed process leaves all earlier ones in the file
             self._file: BinaryIO = open(path, "ab", buffering=0)  # noqa: SIM115
-            self._size = os.fstat(self._file.fileno()).st_size  # what is there if nobody takes anything away
+            self._size = os.fstat(self._file.fileno()).st_size  # the length of the file if it is not truncated
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
         self._lock = threading.Lock()
@@ -63,9 +63,9 @@ class AppendFile:
             self._size += len(data)
 
     def trouble(self) -> str:
-        """Return what has been done to the file since it was opened that lost its content, as the end of a sentence.
+        """Return what has happened to the file since it was opened that lost its content, as the end of a sentence.
 
-        Nothing (``""``) where what was written is at its path. Reading, copying and hard links are nothing.
+        ``""`` where the written content is at its path. Reading, copying and hard links do not count.
         """
         try:
             own = os.fstat(self._file.fileno())
@@ -93,7 +93,7 @@ class AppendFile:
 
 
 class Place:
-    """Where a run's folder is: held open, so that it is known again wherever it is moved to.
+    """The location of a run's folder, which is held open so that it is recognised wherever it is moved to.
 
     Raises:
         OSError: it is not there.
@@ -112,8 +112,8 @@ class Place:
     def now(self) -> tuple[Path, str, bool]:
         """Return where the folder is, what has happened to it, and whether files can be put there.
 
-        It is its new path where it was moved and the system tells, otherwise its old one, which may be something else
-        now: nothing is to be put there. What has happened is the end of a sentence, "" for nothing.
+        It is its new path where it was moved and the system provides that, otherwise its old one, which may be another
+        folder now: nothing is written there. What has happened is the end of a sentence, "" for nothing.
         """
         if self.own():
             return self.folder, "", True
@@ -126,7 +126,7 @@ class Place:
         return self.folder, "was deleted, moved or renamed", True
 
     def close(self) -> None:
-        """Hold it no more."""
+        """Close the folder."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -252,7 +252,9 @@ def _bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
 def whole_arrays(data: bytes) -> tuple[int, int | None]:
     """Return the bytes of an array file's whole records, and the step of the newest one (None: there is none)."""
     end, t = 0, None
-    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError, struct.error):  # a stranger's file
+    with contextlib.suppress(
+        ValueError, LookupError, TypeError, RecursionError, struct.error
+    ):  # a file of another program
         for at, body in _bodies(data):
             size = _INNER.unpack_from(body)[0]
             end, t = at, int(json.loads(body[_INNER.size : _INNER.size + size])["t"])
@@ -282,14 +284,14 @@ def beginning(path: Path, size: int) -> bytes:
     """Return the first ``size`` bytes of a file, or as many as there are."""
     try:
         with open(path, "rb") as file:
-            # what a checkpoint says of another file's size is no reason to ask for that much memory
+            # the size in a checkpoint is untrusted: not that much memory is allocated
             return file.read(min(size, os.fstat(file.fileno()).st_size))
     except OSError:
         return b""
 
 
 def lacking(path: Path, short: bool, cut: bool, torn: int, last: int | None) -> str:
-    """Return what an earlier run's record file lacks of what it had at the checkpoint; "" where it has everything.
+    """Return which records of the checkpoint's time an earlier run's file lacks; "" where it has all of them.
 
     Args:
         short: it is shorter than it was then.

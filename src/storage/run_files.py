@@ -1,7 +1,7 @@
-"""A run's folder in sacred's file layout, written so that no reader meets half a file and no beat costs much.
+"""A run's folder in sacred's file layout, written so that no reader sees an incomplete file and heartbeats are cheap.
 
-:class:`RunFiles` is what sacred calls an observer. It writes what sacred's own file observer writes, but reads curves
-and text from the run's own records (:mod:`logging`, :mod:`records`): they are the truth, and are not kept twice.
+:class:`RunFiles` is an observer in sacred's terms. It writes the files of sacred's own file observer, but reads curves
+and text from the run's own records (:mod:`log`, :mod:`records`), which are authoritative.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .series import Curves
 CONFIG_FILE, RUN_FILE, INFO_FILE, CURVES_FILE, OUT_FILE = (
     *("config.json", "run.json", "info.json", "metrics.json", "cout.txt"),
 )
-#: metrics.json is written whole, so at most one part in this many of a run's time goes into it.
+#: metrics.json is rewritten as a whole; at most one part in this many of a run's time goes into it.
 _CURVES_SHARE = 100
 
 
@@ -60,7 +60,7 @@ def folder_name(text: str) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Make ``folder`` and see that files can be made in it.
+    """Create ``folder`` and check that files can be created in it.
 
     Raises:
         UserError: they cannot.
@@ -93,8 +93,8 @@ def store_source(content: bytes, name: str, folder: Path) -> Path:
 class RunFiles:
     """The observer: ``run.json``, ``config.json``, ``info.json``, ``metrics.json`` and ``cout.txt`` of one run.
 
-    ``cout.txt`` and ``metrics.json`` follow ``run.log`` and ``metrics.jsonl``. Nothing that goes wrong at a beat is
-    lost (the next one writes all of it); what goes wrong at the end is told through ``say``.
+    ``cout.txt`` and ``metrics.json`` follow ``run.log`` and ``metrics.jsonl``. An error at a heartbeat loses nothing
+    (the next one writes everything); an error at the end is reported through ``say``.
 
     Args:
         parent: the folder in which runs are numbered.
@@ -149,25 +149,25 @@ class RunFiles:
             "artifacts": [],
             "heartbeat": None,
         }
-        # whoever sees run.json finds the others as well
+        # a reader that sees run.json finds the other files as well
         self._once = {CONFIG_FILE: config, INFO_FILE: self.facts}
         self._write_once()
         (self.folder / OUT_FILE).touch()
         self._write_run()
 
     def heartbeat_event(self, info: Any, captured_out: str, beat_time: dt.datetime, result: Any) -> None:
-        """Bring all files up to date."""
+        """Update all files."""
         with self._lock:
             self.entry["heartbeat"] = beat_time.isoformat()
             self.entry["result"] = result
             if self._place is None or not self._place.own():
-                return  # whatever lies there now is not this run's
+                return  # the folder at this path is not this run's
             for write in (self._write_once, self._write_run, self._write_out, self._write_curves):
                 with contextlib.suppress(OSError):
                     write()
 
     def settle(self, folder: Path, foreign: bool) -> None:
-        """Write what is left in ``folder``, where the run's was moved to or made anew; nowhere if it is ``foreign``."""
+        """Write the remaining content to ``folder``, the run's moved or new folder; nowhere if it is ``foreign``."""
         with self._lock:
             self.folder = self._curves.folder = folder
             if self._place is not None:
@@ -232,7 +232,7 @@ class RunFiles:
             self._not_before, self._unwritten = 0.0, self._unwritten or bool(self._curves.series)
             there = self._place is not None and self._place.own()
             problem = "" if there else "the folder is gone"
-            # each of them whatever has become of the others
+            # each of them even if others fail
             for write in (self._write_once, self._write_run, self._write_out, self._write_curves) if there else ():
                 try:
                     write()
@@ -253,7 +253,7 @@ class RunFiles:
         write_json(self.folder / RUN_FILE, self.entry, indent=2)
 
     def _write_out(self) -> None:
-        """Append to cout.txt what run.log has more."""
+        """Append the new part of run.log to cout.txt."""
         if (self.folder / LOG_FILE).exists():  # not where the run ended before it said anything
             with open(self.folder / LOG_FILE, "rb") as log, open(self.folder / OUT_FILE, "ab") as out:
                 log.seek(out.tell())

@@ -1,4 +1,4 @@
-"""Curves in bounded memory: what ``metrics.json`` and MongoDB are given of a run's ``metrics.jsonl``."""
+"""Thinned curves in bounded memory, from a run's ``metrics.jsonl`` to ``metrics.json`` and MongoDB."""
 
 from __future__ import annotations
 

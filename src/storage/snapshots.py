@@ -1,4 +1,4 @@
-"""Which of the checkpoints that a run has kept is meant: EPyMARL's ``load_step``."""
+"""The selection of one of a run's checkpoints by its step: EPyMARL's ``load_step``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def kept(path: Path) -> list[Path]:
 def at_step(path: str | Path, step: int, say: Callable[[str], None]) -> Path:
     """Return the checkpoint of ``path`` whose step is closest to ``step``; of two equally close ones the later.
 
-    Nothing is opened here but files of one step, of which an intact one is taken: a damaged file is reported by
-    whatever loads it.
+    Only files of one step are opened here, of which an intact one is taken: a damaged file is reported when it is
+    loaded.
 
     Args:
         path: a checkpoint file, a folder of them, or a run's folder.
-        step: environment steps; 0 leaves ``path`` as it is, which means the newest.
+        step: environment steps; 0 leaves ``path`` as it is, which selects the newest.
         say: called with one sentence if no checkpoint has exactly this step.
 
     Raises:

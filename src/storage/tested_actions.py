@@ -1,8 +1,8 @@
 """Tests' metrics by how their actions were chosen.
 
-Sampled tests bear EPyMARL's names (``test_return_mean``), greedy ones their own (``test_greedy_return_mean``). Runs of
-before, and some of EPyMARL's, have greedy tests under the plain names: they are renamed when they are read, here alone,
-so that whatever looks at runs meets one vocabulary.
+Sampled tests have EPyMARL's names (``test_return_mean``), greedy ones their own (``test_greedy_return_mean``). Older
+runs, and some of EPyMARL's, have greedy tests under the plain names: they are renamed when they are read, here alone,
+so that all readers of runs see one vocabulary.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .run_files import CONFIG_FILE, INFO_FILE, read_json
 
 T = TypeVar("T")
 
-#: what names of tests begin with
+#: prefixes of the names of test metrics
 TEST, GREEDY = "test_", "test_greedy_"
-#: how people are told of a metric's actions
+#: descriptions of a metric's actions in messages
 GREEDILY, SAMPLED = "greedy (argmax) actions", "sampled actions"
-#: what info.json, curve files and checkpoints say since plain names are of sampled actions
+#: the entry of info.json, curve files and checkpoints since plain names are of sampled actions
 MARK = {"test_actions": "sampled"}
-#: what is counted in episodes, so that it matters how their actions were chosen
+#: metrics of episodes, which depend on how actions were chosen
 _PLAYED = ("return_", "ep_length", "won")
 #: EPyMARL's selectors of policies that are distributions
 _OF_POLICIES = (None, "soft_policies", "multinomial")
@@ -39,7 +39,7 @@ def is_plain(name: str) -> bool:
 
 
 def greedy_name(name: str) -> str:
-    """Return what the same metric of greedy tests is called; metrics of training keep their name."""
+    """Return the name of the same metric of greedy tests; metrics of training keep their name."""
     return GREEDY + name.removeprefix(TEST) if is_plain(name) else name
 
 
@@ -98,11 +98,11 @@ def actions(name: str, config: Mapping[str, Any]) -> str:
     return SAMPLED if selector in _OF_POLICIES else f"actions of action_selector={selector}"
 
 
-# -- runs that are gone on with ----------------------------------------------------------------------------------
+# -- resumed runs ------------------------------------------------------------------------------------------------
 
 
 def carried_misnamed(saved: Mapping[str, Any]) -> bool:
-    """Return whether the tests that a checkpoint brings along, in files or still pending, are greedy ones' misnamed."""
+    """Return whether a checkpoint's tests, in files or still pending, are greedy ones under the plain names."""
     if MARK.items() <= saved.items():
         return False
     path, size = Path(saved["folder"]) / METRICS_FILE, int(saved["position"].get(METRICS_FILE, 0))

@@ -1,7 +1,7 @@
 """A run's scalars to TensorBoard and Weights & Biases, beside the run's own files.
 
-Both are optional packages, imported when they are asked for. What goes wrong there after the start never stops a run:
-one warning, and the tracker is left alone from then on.
+Both are optional packages, imported when they are used. An error there after the start never stops a run: it gives one
+warning, and the tracker is not used from then on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHOWN = {"tensorboard": "TensorBoard", "wandb": "Weights & Biases"}
 
 @dataclass(frozen=True)
 class TrackersConfig:
-    """Where a run's scalars go beside its own files."""
+    """The keys of a run's trackers."""
 
     use_tensorboard: bool = key("Write the metrics for TensorBoard too, in the run's folder tensorboard/.")
     use_wandb: bool = key("Log the metrics to Weights & Biases too.")
@@ -41,10 +41,10 @@ class TrackersConfig:
 
 
 def check(config: TrackersConfig) -> None:
-    """See that what is asked for is installed.
+    """Check that the requested packages are installed.
 
     Raises:
-        UserError: it is not.
+        UserError: one is not.
     """
     for name, asked in (("tensorboard", config.use_tensorboard), ("wandb", config.use_wandb)):
         if asked and importlib.util.find_spec(name) is None:
@@ -119,7 +119,7 @@ class Trackers:
             self._start("wandb", lambda: _Wandb(config, values, folder))
 
     def __call__(self, name: str, value: float, t: int) -> None:
-        """Take a scalar of step ``t``; those of one step go on together."""
+        """Take a scalar of step ``t``; those of one step are passed on together."""
         if not self._trackers:
             return
         if t != self._step:
@@ -128,7 +128,7 @@ class Trackers:
         self._values[name] = value
 
     def close(self) -> None:
-        """Pass on what is left, and close."""
+        """Pass on the remaining scalars, and close."""
         self._flush()
         for name, tracker in list(self._trackers.items()):
             self._guarded(name, lambda tracker=tracker, name=name: self._close(tracker, name))  # type: ignore[misc]

@@ -10,9 +10,9 @@ from types import ModuleType
 COMMANDS = {
     "list": ("list", "algorithms and environments"),
     "config": ("config", "the merged configuration with where each value came from, without running"),
-    "bench": ("bench.command", "steps a second, where the time goes, and the limit of this machine"),
-    "check-env": ("check_env", "what is wrong with an environment: masks, seeds, NaN, ends, workers ..."),
-    "evaluate": ("evaluate", "exactly so many episodes of a trained team: statistics, JSON, video"),
+    "bench": ("bench.command", "steps per second, time of each phase, and the limit of this machine"),
+    "check-env": ("check_env", "check an environment and report errors: masks, seeds, NaN, ends, workers ..."),
+    "evaluate": ("evaluate", "play N episodes with a trained team: statistics, JSON, video"),
     "showcase": ("showcase.command", "results, learned routes and reuse of a finished run (a folder, or `latest`)"),
     "plot": ("plot.command", "pictures of many runs: curves, profiles, comparisons, reuse"),
     "report": ("report.command", "one HTML page about a sweep or any runs"),

@@ -1,4 +1,4 @@
-"""Command lines of tools: a mistake is one sentence with the nearest flag."""
+"""Parsers for the command lines of tools, whose errors are one sentence with the nearest flag."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..utils.errors import UserError, nearest
 
 
 class Arguments(argparse.ArgumentParser):
-    """A parser for ``oamarl COMMAND``; mistakes are UserErrors.
+    """A parser for ``oamarl COMMAND``; user errors are raised as UserError.
 
     Args:
         command: the words after ``oamarl``, for messages.
-        most: how the surplus of words is called, such as ``one run``.
+        most: the most that the command takes, in words, such as ``one run``.
     """
 
     def __init__(self, command: str, most: str = "nothing more") -> None:
@@ -34,7 +34,7 @@ class Arguments(argparse.ArgumentParser):
         raise UserError(f"`oamarl {self.command}`: {message}; see --help.")
 
     def choice(self, flag: str, choices: tuple[str, ...], default: str | None) -> None:
-        """Add a flag that takes one of some words."""
+        """Add a flag that takes one of ``choices``."""
 
         def read(text: str) -> str:
             if text not in choices:
@@ -47,7 +47,7 @@ class Arguments(argparse.ArgumentParser):
 
 
 def share(text: str) -> float:
-    """Read a share of 1 (an argparse type)."""
+    """Read a share, at least 0 and less than 1 (an argparse type)."""
     try:
         value = float(text)
     except ValueError:
@@ -85,12 +85,12 @@ def at_least(low: float, kind: Callable[[str], float] = int) -> Callable[[str], 
 
 
 def listed(text: str) -> list[str]:
-    """Read words with commas between (an argparse type)."""
+    """Read words separated by commas (an argparse type)."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def add_selection(parser: Any) -> None:
-    """Add what all commands about many runs take: paths, --filter, --by, --metric."""
+    """Add the arguments common to all commands about many runs: paths, --filter, --by, --metric."""
     parser.add_argument("paths", nargs="*", metavar="PATH")
     parser.add_argument("--filter", nargs="+", action="extend", default=[], metavar="CONDITION")
     parser.add_argument("--by", type=listed, action="extend", default=[])

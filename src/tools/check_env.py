@@ -1,4 +1,4 @@
-"""``oamarl check-env ENV``: play an environment at random and name everything that is wrong with it."""
+"""``oamarl check-env ENV``: play random actions in an environment and report everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from ..utils.warn_once import KINDS, begin_run
 from .arguments import Arguments, at_least
 
 USAGE = """usage: oamarl check-env ENVIRONMENT [--episodes=N] [--seed=N] [with env_args.KEY=VALUE ...]
-Plays an environment at random and prints what is wrong with it, a sentence each. ENVIRONMENT is a name (see
-`oamarl list`), a YAML file, or package.module:Factory. Exit status: 0 nothing is wrong, 1 something is, 2 a mistake
-on the command line. Warnings (worth knowing, maybe meant) do not change it."""
+Plays random actions in an environment and prints each error as one sentence. ENVIRONMENT is a name (see `oamarl list`),
+a YAML file, or package.module:Factory. Exit status: 0 nothing is wrong, 1 something is, 2 a user error on the command
+line. Warnings (properties that may be intended) do not change it."""
 
 #: steps of the episodes that are played again through each backend
 _BACKEND_STEPS = 200
@@ -38,7 +38,7 @@ _SPEED_SECONDS = 1.0
 
 
 class Checks:
-    """The checks of one environment, in order; each goes on from what the ones before it have played."""
+    """The checks of one environment, in order; each uses the episodes that the earlier ones have played."""
 
     def __init__(self, env: str, args: Mapping[str, Any], seed: int, episodes: int, report: Report) -> None:
         self.env, self.args, self.report = env, dict(args), report
@@ -53,7 +53,7 @@ class Checks:
         return self._players[-1]
 
     def run(self) -> Player:
-        """Make every check that the ones before it allow; returns the first instance.
+        """Run every check that the results of the earlier ones allow; returns the first instance.
 
         Raises:
             Stop: the environment cannot be built or played at all.
@@ -61,7 +61,7 @@ class Checks:
         outer = global_state()
         try:
             first = self._episodes()
-            begin_run(known=KINDS)  # what there is to say is a finding here, or a note
+            begin_run(known=KINDS)  # each warning is a finding here, or a note
             for check in (self._again, self._seeds_matter, self._two_at_once, self._backends):
                 try:
                     check(first)
@@ -75,14 +75,14 @@ class Checks:
             self._leave()
 
     def _leave(self) -> None:
-        """Close what a check that was broken off has left open: games would go on."""
+        """Close what an aborted check has left open: games would keep running."""
         for player in self._players:
             if not player.closed:
                 with contextlib.suppress(Exception):
                     within(CLOSE_SECONDS, player.env.close, "close() of the environment")
 
     def _episodes(self) -> Player:
-        """Whole episodes, looked at step by step."""
+        """Whole episodes, checked step by step."""
         report = self.report
         seed_global(1)
         before = pickle.dumps(global_state())
@@ -159,7 +159,7 @@ class Checks:
             self.report.warn("same", "different seeds give the same episode: nothing in it is random.")
 
     def _two_at_once(self, first: Player) -> None:
-        """Two instances in turn, as in one process: neither may see the other."""
+        """Two instances stepped in turn in one process: neither may affect the other."""
         if self.report.kinds & {"seed", "leftover"}:
             return  # they would differ for that reason
         players, seeds = [self.player(), self.player()], self.seeds[:2]
@@ -201,7 +201,7 @@ class Checks:
     def _play_backend(self, vec: VecEnv, backend: str) -> None:
         seeds, a = self.seeds[:3], vec.arrays
         rngs = [np.random.default_rng(s) for s in seeds]
-        # slots are reset one after another, so that rows that are not concerned can be seen to stay as they are
+        # slots are reset one after another, which shows whether the rows of other slots stay unchanged
         for b, s in enumerate(seeds):
             before = {n: np.array(getattr(a, n)) for n in FIELDS}
             vec.reset(np.array([b]), np.array([s]))
@@ -228,7 +228,7 @@ class Checks:
             vec.step(actions, active)
 
     def _speed(self, first: Player) -> None:
-        """Steps a second at random, resets included, the check's own work left out as far as it goes."""
+        """Steps per second with random actions, resets included, without most of the check's own work."""
         rng, steps, began, seed = np.random.default_rng(0), 0, time.perf_counter(), self.seeds[0]
         with self.report.during("playing on"):
             while (spent := time.perf_counter() - began) < _SPEED_SECONDS or not steps:
@@ -250,7 +250,7 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
     """Return the environment, its arguments (checked), and the numbers of the flags.
 
     Raises:
-        UserError: a mistake on the command line.
+        UserError: an invalid command line.
     """
     p = Arguments("check-env")
     p.add_argument("--episodes", type=at_least(0), default=3)

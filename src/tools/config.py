@@ -11,15 +11,15 @@ from ..utils.schema.command_line import parse
 from ..utils.schema.layers import leaves
 
 USAGE = """usage: oamarl config --config=ALGORITHM --env-config=ENVIRONMENT [--yaml] [with KEY=VALUE ...]
-Prints the configuration that `oamarl train` would run with the same words, one key a line with its value and
-where that came from; --yaml prints plain YAML, which --config=FILE reads back."""
+Prints the configuration that `oamarl train` would run with the same arguments, one line per key with its value and
+source; --yaml prints plain YAML, which --config=FILE reads back."""
 
 
 def table(settings: Settings) -> list[str]:
     """Return aligned lines ``key  value  source``, in alphabetical order."""
     rows = [(k, yamls.inline(v), settings.source[k]) for k, v in sorted(leaves(settings.values))]
     wide = max(len(k) for k, _, _ in rows)
-    # one long value must not push every source off the screen
+    # one long value must not move every source off the screen
     value_wide = min(40, max(len(v) for _, v, _ in rows))
     return [f"{k:<{wide}}  {v:<{value_wide}}  {source}" for k, v, source in rows]
 

@@ -1,4 +1,4 @@
-"""``oamarl evaluate``: play exactly so many episodes with a trained team, and say what came out."""
+"""``oamarl evaluate``: play a given number of episodes with a trained team, and report their statistics."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ usage: oamarl evaluate RUN [--episodes N] [--seed S] [--greedy | --sample] [--ch
 
 RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a checkpoint, or `latest`.
 
-  --episodes N        how many, exactly (100)
-  --seed S            of the episodes and of sampled actions (0): the same seed gives the same numbers
-  --greedy, --sample  most probable actions (as if nothing is said), or sampled ones
+  --episodes N        exact number of episodes (100)
+  --seed S            seed of the episodes and of sampled actions (0): the same seed gives the same numbers
+  --greedy, --sample  greedy (argmax) actions (default), or sampled ones
   --checkpoint        the run's latest checkpoint, its best by test return, or a file
   --env-args          play in a changed environment of the same sizes: --env-args time_limit=100
   --video FILE        record the first episodes; --render: in the run's folder, videos/
-  --video-episodes N  how many of them (3)
-  --json FILE         write everything, episode by episode; `-` prints it in place of the table
-  --slots, --backend, --workers   who steps the environments (as in the run); no number depends on it
+  --video-episodes N  number of recorded episodes (3)
+  --json FILE         write all results, episode by episode; `-` prints them instead of the table
+  --slots, --backend, --workers   backend used to step environments (as in the run); no number depends on it
   --trust             import the classes (package.module:Class) that the checkpoint names"""
 
 
@@ -65,7 +65,7 @@ def parser() -> Arguments:
 
 
 def checkpoint_of(word: str, which: str) -> Path:
-    """Return the checkpoint file that RUN and ``--checkpoint`` mean.
+    """Return the checkpoint file that RUN and ``--checkpoint`` select.
 
     Raises:
         UserError: there is none.
@@ -81,7 +81,7 @@ def checkpoint_of(word: str, which: str) -> Path:
 
 
 def changed(env_args: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
-    """Return ``env_args`` with the ``KEY=VALUE`` of ``words`` put in.
+    """Return ``env_args`` updated by the ``KEY=VALUE`` of ``words``.
 
     Raises:
         UserError: a word of another form.
@@ -95,7 +95,7 @@ def changed(env_args: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
 
 
 def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dict[str, Any]) -> Plan:
-    """Return what to play; rewards are added up as the run did."""
+    """Return what to play; rewards are combined as in the run."""
     from ..envs.vector.base import VecConfig
     from ..evaluation.play import VIDEO_EPISODES, Plan
     from ..utils.video import check_target
@@ -105,10 +105,10 @@ def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dic
         how = "sampled" if options.sample else "greedy"
         video = folder / "videos" / f"step{team.step}-{how}-seed{options.seed}.gif"
     if video is None and options.video_episodes is not None:
-        raise UserError("--video-episodes says how long a video is: give --video FILE or --render too.")
+        raise UserError("--video-episodes sets the length of a video: give --video FILE or --render too.")
     config, shipped = team.config, yamls.load(CONFIGS / "default.yaml", "default.yaml")
     usual = config.get("batch_size_run")
-    # games in processes of their own, as the run had them, end with it however it ends
+    # games in worker processes, as in the run, end with the program however it ends
     backend = {"backend": options.backend} if options.backend else {}
     return Plan(
         env=config["env"], env_args=env_args, episodes=options.episodes, seed=options.seed,
@@ -128,7 +128,7 @@ def statistics(found: Mapping[str, Any]) -> str:
     def text(value: float | None, size: float) -> str:
         if value is None:
             return "-"
-        return number(0.0 if abs(value) < 1e-6 * size else value)  # what rounding left of a sum of rewards
+        return number(0.0 if abs(value) < 1e-6 * size else value)  # a rounding error in a sum of rewards
 
     said = found["statistics"]
     rows = {"team return" if said["agents"] else "return": said["return"]}
@@ -158,24 +158,24 @@ def main(argv: list[str]) -> int:
     """Evaluate; return the exit status.
 
     Raises:
-        UserError: a mistake on the command line, or a run that cannot be played.
+        UserError: an invalid command line, or a run that cannot be evaluated.
     """
     options = parser().parse_args(argv)
     path = checkpoint_of(options.run, options.checkpoint)
 
     from ..utils.signals import Stop
 
-    with Stop().listening():  # a signal ends it by way of everything that is to be closed
+    with Stop().listening():  # a signal ends the command after everything has been closed
         play_and_show(options, path)
     return 0
 
 
 def play_and_show(options: argparse.Namespace, path: Path) -> None:
-    """Play with the team of the checkpoint ``path`` as the command line says, and print what came out.
+    """Play with the team of the checkpoint ``path`` as the command line says, and print the results.
 
     Raises:
-        UserError: a run that cannot be played, or not so.
-        Terminated: a signal came.
+        UserError: a run that cannot be evaluated, or not with these options.
+        Terminated: a signal arrived.
     """
     import torch
     from rich.console import Console

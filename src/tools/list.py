@@ -1,4 +1,4 @@
-"""``oamarl list``: the algorithms and environments that are there, with a line on each."""
+"""``oamarl list``: the available algorithms and environments, with one line on each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _installed(names: list[str], command: str) -> str:
 
 
 def _offered(entries: tuple[plugins.Plugin, ...], ours: Mapping[str, object]) -> str:
-    """Describe what other packages offer under one name; a damaged YAML is theirs, and no reason to stop."""
+    """Describe what other packages offer under one name; a damaged YAML of theirs does not stop the list."""
     file, whose = plugins.yaml_of(entries[0]), " and ".join(e.package for e in entries)
     try:
         line = yamls.description(file) if file else entries[0].target

@@ -1,1 +1,1 @@
-"""What every part may use: errors, the terminal, the machine, signals, hints, video; in schema/, configuration."""
+"""Utilities of all parts: errors, the terminal, the machine, signals, hints, video; in schema/, configuration."""

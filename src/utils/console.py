@@ -53,7 +53,7 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``0:42``, ``12:05``, ``3 h 20 min``, ``2 d 4 h``; ``?`` where unknown."""
+    """Return seconds in a readable form: ``0:42``, ``12:05``, ``3 h 20 min``, ``2 d 4 h``; ``?`` where unknown."""
     if not math.isfinite(seconds) or seconds < 0:
         return "?"
     s = round(seconds)
@@ -92,9 +92,9 @@ def columns(rows: Sequence[tuple[str, str]], width: int) -> list[list[tuple[str,
 
 
 class Screen:
-    """What a run shows. All methods may be called from any thread.
+    """The terminal output of a run. All methods may be called from any thread.
 
-    Output that cannot be delivered (the reader of a pipe went away) is dropped: a run does not die of it.
+    Output that cannot be delivered (the reader of a pipe has ended) is dropped and does not end the run.
     """
 
     def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, live: bool | None = None) -> None:
@@ -166,7 +166,7 @@ class Screen:
         self._status.update(shown, refresh=True)
 
     def close(self) -> None:
-        """Take the live line away and give the cursor back."""
+        """Remove the live line and show the cursor again."""
         with self._lock:
             if self._status is not None:
                 status, self._status = self._status, None
@@ -199,7 +199,7 @@ class Screen:
 
     def _lost(self, stream: TextIO) -> None:
         self._gone.add(id(stream))
-        # the interpreter flushes the stream once more at its end: let that go nowhere instead of complaining
+        # the interpreter flushes the stream once more at its end: this must not print an error
         with contextlib.suppress(OSError, ValueError, AttributeError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
@@ -207,7 +207,7 @@ class Screen:
 
     @contextlib.contextmanager
     def capture(self, seen: Callable[[str], None]) -> Iterator[None]:
-        """Send what others print to ``sys.stdout`` and ``sys.stderr`` through this screen, line by line.
+        """Redirect output to ``sys.stdout`` and ``sys.stderr`` through this screen, line by line.
 
         Args:
             seen: called with each whole line, without escape sequences (for the run's own log).

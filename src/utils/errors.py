@@ -1,4 +1,4 @@
-"""The exceptions that are told in one sentence, and the search for the name that a user meant."""
+"""Exceptions that are reported in one sentence, and the search for the nearest valid name."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in the configuration, the files or the installation, told in one sentence.
+    """A user error in the configuration, the files or the installation, reported in one sentence.
 
     The command line prints the sentence alone (no traceback) and exits with status 2.
     """
 
 
 class RunError(Exception):
-    """What a run cannot go on from (numbers that are not finite, a full disk), told in one sentence.
+    """An error that ends a run (numbers that are not finite, a full disk), reported in one sentence.
 
-    The run is FAILED and the exit status 1; there is no traceback, since no line of the program is to blame.
+    The run is FAILED and the exit status 1; there is no traceback, since the error is not in the program.
     """
 
 
@@ -28,7 +28,7 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, without what follows its first line; its kind where it says nothing."""
+    """The first line of an exception's message; its type where the message is empty."""
     return str(error).split("\n")[0].rstrip(".") or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Settings that plainly waste the machine, found in a run's time split: one sentence each, with the key to set."""
+"""Hints on settings that waste the machine, from a run's time split: one sentence each, with the key to set."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: What a run that is shorter than this (seconds) spends its time on says nothing about a longer one.
+#: The time split of a run shorter than this (seconds) is not representative.
 SHORTEST = 5.0
-#: At most so many hints, those that promise most.
+#: The largest number of hints, those with the largest savings.
 MOST = 2
 
-#: What the time of a run goes into.
+#: Phases of a run whose time is measured.
 PARTS = ("environment", "inference", "learning", "logging", "testing", "other")
 
 #: Shares of the time above which something is worth a sentence.
@@ -25,13 +25,13 @@ _WAITING = 0.35
 
 @dataclass(frozen=True)
 class Use:
-    """What a run has of the machine, and what it does with it.
+    """The use of the machine by a run.
 
     | field | meaning |
     |---|---|
     | cores | processor cores that this process may use |
     | busy | share of the machine's cores in use lately, 0 to 1 (with this run) |
-    | workers | processes that step the environments; 0: the run's own process does it |
+    | workers | processes that step the environments; 0: the main process does |
     | native | the environment steps all its slots itself, in one call |
     | gpu, device | torch finds a GPU; where the networks are, ``cpu`` or ``cuda`` |
     | compiled | networks are evaluated by compiled code, or could be |
@@ -58,7 +58,7 @@ _Found = tuple[float, str] | None
 
 
 def hints(seconds: Mapping[str, float], values: Mapping[str, Any], use: Use) -> list[str]:
-    """Return at most :data:`MOST` hints, what promises most first; none for a run of less than :data:`SHORTEST`.
+    """Return at most :data:`MOST` hints, largest savings first; none for a run of less than :data:`SHORTEST`.
 
     Args:
         seconds: the time split, by :data:`PARTS` (one that is missing took none).
@@ -162,7 +162,7 @@ def _compiler(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -
 
 
 def _logging(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -> _Found:
-    """Points, tables and checkpoints that come too often."""
+    """Points, tables and checkpoints at too short intervals."""
     time = share["logging"]
     if time <= _LOGGING:
         return None
@@ -176,7 +176,7 @@ def _logging(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
 
 
 def _testing(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -> _Found:
-    """Tests that take more than they tell."""
+    """Tests that take too much of the time."""
     time = share["testing"]
     if time <= _TESTING:
         return None
@@ -194,10 +194,10 @@ def _waiting(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
     if values["runner"] != "parallel" or use.waiting <= _WAITING or time <= _INFERENCE:
         return None
     batch = " batch_size=null" if values["batch_size"] is not None else ""
-    # workers and the network call go on for the others: about half of the waiting is lost
+    # workers and the network call continue for the other slots: about half of the waiting is lost
     return time * use.waiting / 2, (
         f"Environments wait for the longest episode of their batch for {_percent(use.waiting)} of the steps: set "
-        f"runner=rollout{batch} (segments, nobody waits)."
+        f"runner=rollout{batch} (segments, without waiting)."
     )
 
 

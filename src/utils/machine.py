@@ -1,4 +1,4 @@
-"""The machine: its processor, memory and versions, how much memory processes have taken at most, where caches go."""
+"""The machine: its processor, memory and versions, the peak memory of processes, the folder of caches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_GLIBC = {"GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_
 
 
 def facts(cores: int) -> dict[str, Any]:
-    """Return what a result depends on; what the system does not tell is None.
+    """Return the properties of the machine that affect a result; None where the system does not provide them.
 
     | key | meaning |
     |---|---|
@@ -44,7 +44,7 @@ def cpu_name() -> str | None:
 
 
 def cache_home() -> Path:
-    """Return the folder for what can be made again.
+    """Return the folder for caches.
 
     Raises:
         RuntimeError: the user has no home.
@@ -55,8 +55,8 @@ def cache_home() -> Path:
 def keep_freed_memory() -> bool:
     """Have freed memory (up to 512 MB of it) kept for the next batch's arrays, which are as large as the last one's.
 
-    Glibc gives large blocks back to the system at once, and each page that is asked for again is a fault. Whoever has
-    set glibc's own variables is left with them. Returns whether it was done.
+    Glibc returns large blocks to the system at once, and each page that is requested again causes a page fault. If the
+    user has set glibc's own variables, nothing is changed. Returns whether it was done.
     """
     if sys.platform != "linux" or not _OF_GLIBC.isdisjoint(os.environ):
         return False
@@ -82,7 +82,7 @@ def in_use() -> float:
 
 
 def peak_memory(pid: int) -> int:
-    """Return the most memory (bytes, resident) that a process has had; 0 where nobody tells."""
+    """Return the peak resident memory of a process in bytes; 0 where unknown."""
     for name, value in _pairs(_PROC / str(pid) / "status"):
         if name == "VmHWM":
             return 1024 * int(value.split()[0])
@@ -96,7 +96,7 @@ def peak_memory(pid: int) -> int:
 
 
 def peak_memory_below(pid: int) -> list[int]:
-    """Return for each child of a process the most memory (bytes) that it and its own children have had, largest first.
+    """Return for each child of a process the peak memory (bytes) of it and its own children, largest first.
 
     Memory that processes share counts in each of them. Empty where the system has no /proc.
     """

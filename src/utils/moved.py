@@ -20,7 +20,7 @@ MOVED = {
 
 
 class _Finder:
-    """Finds what other finders do not: modules by their old names, with the names of the module that has them now."""
+    """An import finder for old module names, which gives the contents of the module's present place."""
 
     @staticmethod
     def find_spec(

@@ -1,7 +1,7 @@
-"""Reasons to end a run before its time: signals, and a limit of wall-clock time.
+"""Early ends of a run: signals, and a limit of wall-clock time.
 
-A part that can end in good order (the training loop) looks at :meth:`Stop.why` between its steps. The first signal
-only makes that say why; after ``grace`` seconds, or at a second signal, the run is ended wherever it is.
+A part that can end cleanly (the training loop) checks :meth:`Stop.why` between its steps. The first signal only sets
+that reason; after ``grace`` seconds, or at a second signal, the run is ended at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 #: Exit status of a run that reached its `max_seconds`: what `timeout` uses.
 OUT_OF_TIME = 124
-#: Seconds before somebody who waits is told what the run is doing.
+#: Seconds before a message tells the waiting user what the run is doing.
 _SAY_AFTER = 0.5
 #: Interrupts from the keyboard after which also the clean end is given up.
 _INSISTS = 3
@@ -29,7 +29,7 @@ _WAKE_AGAIN = 0.05
 #: Seconds that the thread which hears signals may take to end.
 _LISTENER_SECONDS = 1.0
 
-#: What undoes each context that is open, for a copy of this process that something forks: signals are none of its.
+#: Functions that undo the open contexts in a forked copy of this process, which must not handle the run's signals.
 _undo: list[Callable[[], None]] = []
 
 
@@ -48,9 +48,9 @@ def name_of(number: int) -> str:
 
 @contextlib.contextmanager
 def handling(handler: Callable[[int, Any], Any], names: Iterable[str]) -> Iterator[None]:
-    """Have ``handler`` take the signals ``names`` as long as the context lasts (main thread only).
+    """Handle the signals ``names`` by ``handler`` within the context (main thread only).
 
-    What is ignored stays so: nohup has SIGHUP ignored, a script SIGINT by its background jobs.
+    Ignored signals stay ignored: nohup ignores SIGHUP, a script's background jobs SIGINT.
     """
     numbers = []
     if threading.current_thread() is threading.main_thread():
@@ -73,9 +73,9 @@ def handling(handler: Callable[[int, Any], Any], names: Iterable[str]) -> Iterat
 
 @contextlib.contextmanager
 def _undone_in_forks(undo: Callable[[], None]) -> Iterator[None]:
-    """Have ``undo`` called in each process that is forked meanwhile.
+    """Call ``undo`` in each process that is forked within the context.
 
-    A helper that an environment forks would otherwise take a SIGTERM for a wish that the run should end, and live on.
+    A process that an environment forks would otherwise treat SIGTERM as a request to end the run, and stay alive.
     """
     _undo.append(undo)
     try:
@@ -97,12 +97,12 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def _noticed(numbers: Collection[int]) -> Iterator[None]:
-    """Have the main thread, which enters this context, notice the signals ``numbers`` wherever it waits.
+    """Make the main thread, which enters this context, notice the signals ``numbers`` wherever it waits.
 
     Python's handlers run in the main thread, between two of its own steps. A system call that it waits in is only
     interrupted by a signal that comes to this very thread, and after the call has begun; the system may as well give
     it to another thread (one that starts a thread is likely to get it: glibc has it hold signals back meanwhile). So a
-    thread hears of every signal and wakes the main thread, until that has looked. SIGURG does nothing by itself.
+    thread receives every signal and wakes the main thread, until that has handled it. SIGURG has no other effect.
     """
     wake = getattr(signal, "SIGURG", None)
     if not numbers or wake is None:
@@ -157,7 +157,7 @@ class Stop:
     """Why a run should end now, if it should.
 
     Args:
-        grace: seconds between the first signal and the end of patience; 0: a signal ends the run wherever it is.
+        grace: seconds from the first signal until the run is ended at once; 0: a signal ends it at once.
         max_seconds: seconds from now on after which the run should end; None: no limit.
     """
 
@@ -165,12 +165,12 @@ class Stop:
         self.grace, self.max_seconds = grace, max_seconds
         self.began = time.monotonic()
         self.received: list[int] = []
-        #: how somebody who waits is told; called from a thread of its own
+        #: shows a message to the waiting user; called from a thread of its own
         self.say: Callable[[str], None] = lambda text: None
         self._since_raised: list[int] | None = None
         self._settled = threading.Event()
 
-    # -- for the part that ends in good order ------------------------------------------------------------------
+    # -- for the part that ends cleanly ------------------------------------------------------------------------
 
     def why(self) -> str:
         """Return the reason to end now (``SIGTERM``, ``max_seconds=60``), or nothing."""
@@ -186,11 +186,11 @@ class Stop:
         return 128 + self.received[0] if self.received else OUT_OF_TIME
 
     def settle(self) -> None:
-        """The end is under way, or nothing is left to end: patience has no limit from here on."""
+        """The run is ending, or has nothing left to end: ``grace`` no longer applies."""
         self._settled.set()
 
     def over(self) -> None:
-        """The work is done: what arrives now must not disturb the clean end."""
+        """Training is over: signals that arrive now must not disturb the clean end."""
         self.settle()
         if self._since_raised is None:
             self._since_raised = []
@@ -200,7 +200,7 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         self.received.append(number)
-        if self._since_raised is not None:  # the run is ending: only somebody who insists can disturb that
+        if self._since_raised is not None:  # the run is ending: only repeated interrupts from the keyboard disturb that
             self._since_raised.append(number)
             if self._since_raised.count(signal.SIGINT) >= _INSISTS - 1:
                 raise KeyboardInterrupt
@@ -225,7 +225,7 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle signals as long as the context lasts (main thread only: elsewhere Python has none)."""
+        """Handle signals within the context (main thread only: Python handles none elsewhere)."""
         with handling(self, SIGNALS):
             try:
                 yield

@@ -21,7 +21,7 @@ _LEAST_WIDTH = 240
 
 
 def check_target(path: str | Path) -> Path:
-    """See that a video can be written at ``path``, before anything is played for it.
+    """Check that a video can be written at ``path``, before anything is played for it.
 
     Raises:
         UserError: another suffix than .gif or .mp4, a missing package, or a folder that cannot be written.
@@ -36,7 +36,7 @@ def check_target(path: str | Path) -> Path:
 
 
 def check_file(path: Path, what: str) -> None:
-    """See that a file can be made at ``path`` (folders that are missing are made), before the work for it is done.
+    """Check that a file can be created at ``path`` (missing folders are created), before the work for it is done.
 
     Args:
         what: what the file is, for the message.
@@ -84,7 +84,7 @@ def captioned(picture: np.ndarray, text: str) -> np.ndarray:
 
 
 class Video:
-    """Pictures on their way into a file; nothing is there under its name before :meth:`close`.
+    """A video file in the making; the file appears under its name at :meth:`close`.
 
     Args:
         path: as :func:`check_target` returned it.
@@ -150,7 +150,7 @@ class Video:
         return self.path
 
     def discard(self) -> None:
-        """Give up: nothing is left of the file."""
+        """Abort: no part of the file is left."""
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.close()

@@ -1,7 +1,7 @@
-"""Waits that have an end: for what an environment or a package does when it is closed, and for the program's own exit.
+"""Waits with a time limit: for the close() of environments and packages, and for the program's own exit.
 
-Environments start threads and processes, and packages do; some of them never end. The program waits for each of them
-for a limited time only, and says in one sentence what it has not waited for.
+Environments and packages start threads and processes, some of which never end. The program waits for each of them for a
+limited time only, and reports in one sentence what it has not waited for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAVE_SECONDS = 10.0
 FORK_SECONDS = 5.0
 #: Seconds between two calls to a main thread that has not heard the first.
 _AGAIN = 0.05
-#: Seconds that a call which was told to end may take to do so.
+#: Seconds that an interrupted call may take to end.
 _LAST_SECONDS = 2.0
 #: Seconds that Python may take to take the program apart: on a machine with much else to do, many times the usual one.
 _APART_SECONDS = 60.0
@@ -41,26 +41,26 @@ class _Program:
 
 
 def begin() -> None:
-    """Say that this process is the program: it may be ended where nothing else would end it."""
+    """Mark this process as the program: it may be ended where nothing else would end it."""
     _Program.ours = True
 
 
 def will_exit(status: int) -> None:
-    """Say what the program's exit status will be, now that everything that decides about it is over."""
+    """Set the program's exit status, once it can no longer change."""
     _Program.status = status
 
 
 def say(text: str) -> None:
-    """Tell the user something in whole lines; during a run they also go to its log, above the live line."""
-    with contextlib.suppress(Exception):  # a closed stream: nobody is listening
+    """Show the user whole lines; during a run they also go to its log, above the live line."""
+    with contextlib.suppress(Exception):  # a closed stream has no reader
         sys.stderr.write(f"{text}\n")
 
 
 def within(seconds: float, act: Callable[[], Any], what: str) -> bool:
     """Call ``act`` and return whether it came back in time; what it raises passes through.
 
-    In the main thread it is called right here, since what it closes may belong to this thread, and is interrupted by
-    an exception when its time is up. Where it does not hear that (a wait in C code), the program is ended.
+    In the main thread it is called directly, since the resources that it closes may belong to this thread, and is
+    interrupted by an exception when its time is up. If that has no effect (a wait in C code), the program is ended.
 
     Args:
         what: what did not come back, for the sentence that is said then: ``The environment's close()``.
@@ -131,7 +131,7 @@ def _beside(seconds: float, act: Callable[[], Any]) -> bool:
 
 
 def leave(status: int) -> int:
-    """See to it that the process ends with ``status`` soon after this, and return it.
+    """Make the process end with ``status`` soon after this call, and return it.
 
     Python waits at its end for threads and processes that were left, without a limit. A daemon thread keeps the time.
     """

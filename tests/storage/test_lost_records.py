@@ -118,7 +118,7 @@ def test_a_growing_file_that_is_not_what_was_written_ends_the_run(
     folder = run_folder(tmp_path / "r")
     assert err.count("\n") == 1, err
     assert f"{folder / name} {says}" in err
-    assert "while the run was at work. The run cannot go on without its records." in err
+    assert "while the run was running. The run cannot go on without its records." in err
     assert status(folder) == "FAILED"
     path = checkpoints.listed(folder / "checkpoints")[0]
     assert f"The newest checkpoint is {path}" in err
@@ -144,7 +144,7 @@ def test_a_folder_that_is_moved_has_everything_at_its_new_place(
     err = disturbed(tmp_path / "r", lambda folder: folder.rename(moved), capsys)
     if not Path("/proc/self/fd").exists():
         pytest.skip("the system does not tell where it is")
-    assert f"was moved to {moved} while the run was at work" in err
+    assert f"was moved to {moved} while the run was running" in err
     assert str(moved / "checkpoints") in err
     assert err.count("\n") == 1
     assert status(moved) == "FAILED"
@@ -158,7 +158,7 @@ def test_a_folder_that_is_deleted(whole: Path, tmp_path: Path, capsys: pytest.Ca
     """A checkpoint can still be written, with what a run needs to be known by; the curve is gone, and that is said."""
     err = disturbed(tmp_path / "r", shutil.rmtree, capsys)
     folder = run_folder(tmp_path / "r")
-    assert f"The run's folder {folder} was deleted, moved or renamed while the run was at work" in err
+    assert f"The run's folder {folder} was deleted, moved or renamed while the run was running" in err
     assert err.count("\n") == 1
     assert status(folder) == "FAILED"
     assert "was deleted" in (folder / "run.log").read_text()

@@ -348,7 +348,7 @@ def test_down_at_the_start_and_there_later(tmp_path: Path, server: MongoServer) 
     result = experiment.execute(values(tmp_path), [], body)
     assert result.status == "COMPLETED"
     run = assert_complete(server, result.folder)
-    assert run["captured_out"].count("does not answer. The run goes on with its files") == 1
+    assert run["captured_out"].count("does not answer. The run continues with its files") == 1
     assert stored(server)["steps"] == list(range(5))
 
 

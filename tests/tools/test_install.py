@@ -449,7 +449,7 @@ def test_a_folder_of_archives(
         (["sc2", "--only=map"], "did you mean 'maps'?"),
         (["smaclite", "--only=maps"], "smaclite is a package alone"),
         (["sc2", "--sha256", "SC2.4.10.zip=12"], "64 hexadecimal digits"),
-        (["sc2", "--sha256", f"SC3.zip={'0' * 64}"], "told of 'SC3.zip', which this command does not fetch"),
+        (["sc2", "--sha256", f"SC3.zip={'0' * 64}"], "names 'SC3.zip', which this command does not fetch"),
         (["sc2", "--sha256", f"SC2.4.1.zip={'0' * 64}"], "did you mean 'SC2.4.10.zip'?"),
         (["sc2", "--only=maps", "--sha256", f"SC2.4.10.zip={'0' * 64}"], "it fetches smac-SMAC_Maps.zip"),
         (["sc2", "--only=maps", "--game-version=4.10"], "`oamarl install sc2 --only maps` leaves it as it is."),

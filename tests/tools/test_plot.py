@@ -309,7 +309,7 @@ def test_the_best_configuration(results: Path, capsys: pytest.CaptureFixture[str
     for seed in (1, 2, 3):
         make_run(results, "oappo", seed, lambda t: 9.0, number=10 + seed, lr=0.01)
     plot(results, "--filter", "task=black_red", "--out", results / "m.csv")
-    assert "runs with different lr are taken together" in capsys.readouterr().err
+    assert "runs with different lr are combined" in capsys.readouterr().err
     plot(results, "--filter", "task=black_red", "--best", "--out", results / "b.csv")
     told = capsys.readouterr()
     assert "oappo on black_red: lr=0.01 (9, 3 runs) is the best of 2; lr=0.001" in told.out

@@ -52,7 +52,7 @@ def test_show(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for part in (
         "oamarl --config=oappo with seed=2",
         "COMPLETED",
-        "2 (last tenth), 2 (best tenth)",
+        "2 (last 10 %), 2 (best 10 %)",
         "lr: 0.0001",
         "0:20",
     ):

@@ -104,7 +104,7 @@ def test_table_by_hand(tmp_path: Path) -> None:
     assert table["updates"] == "20"
     assert table["wall-clock"] == "0:40"
     assert table["steps a second"] == "50"
-    assert table["training return, sampled actions, last tenth"] == "18.500  (711.5% of the optimum)"
+    assert table["training return, sampled actions, last 10 %"] == "18.500  (711.5% of the optimum)"
     assert table["final test return, greedy (argmax) actions"] == "1.300  (50.0% of the optimum)"
     assert not any("sampled" in name and "test" in name for name in table), "a run of before has greedy tests alone"
     assert table["optimum"] == "2.600"

@@ -329,7 +329,7 @@ def test_failures_are_tried_again_and_then_reported(
     assert {n: s.status for n, s in made.states.items()} == {a: "done", b: "failed", c: "failed", d: "done"}
     assert made.states[b].reason == "ended by SIGSEGV"
     said = capsys.readouterr().out
-    assert f"{a}: failed: ended by SIGSEGV; it goes on from its last checkpoint (retry 1 of 2)" in said
+    assert f"{a}: failed: ended by SIGSEGV; it continues from its last checkpoint (retry 1 of 2)" in said
     assert f"{c}: failed: a sentence\n" in said
 
 
@@ -396,7 +396,7 @@ def test_a_damaged_curve_file_is_made_again(tmp_path: Path, cells: list[Cell]) -
 def test_two_sweeps_of_one_name_do_not_run_at_once(tmp_path: Path) -> None:
     with (
         command.lock(tmp_path / "x"),
-        pytest.raises(UserError, match="at work already"),
+        pytest.raises(UserError, match="running already"),
         command.lock(tmp_path / "x"),
     ):
         pass

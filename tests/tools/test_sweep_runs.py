@@ -39,7 +39,7 @@ def test_a_crash_is_gone_on_from_and_an_error_is_reported(tmp_path: Path) -> Non
     process = sweep(tmp_path)
     out = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 1, out
-    assert "tiny-ours-seed1: failed: ended by SIGKILL (out of memory?); it goes on from its last checkpoint" in out
+    assert "tiny-ours-seed1: failed: ended by SIGKILL (out of memory?); it continues from its last checkpoint" in out
     assert "failed: tiny-ours-seed2: ZeroDivisionError: no way on" in out
     record = read_json(tmp_path / "results/sweeps/two/sweep.json")["runs"]
     assert [a["status"] for a in record["tiny-ours-seed1"]["attempts"]] == ["failed", "done"]

@@ -172,8 +172,8 @@ def test_every_reader_has_the_names_of_now(tmp_path: Path, capsys: pytest.Captur
     assert [row.split()[5:7] for row in rows[:3]] == [["-", "0.25"], ["0.5", "1"], ["0.75", "-"]]
     assert main(["runs", "show", str(new)]) == 0
     said = capsys.readouterr().out
-    assert "0.5 (best tenth), sampled actions" in said
-    assert "1 (best tenth), greedy (argmax) actions" in said
+    assert "0.5 (best 10 %), sampled actions" in said
+    assert "1 (best 10 %), greedy (argmax) actions" in said
     assert "test_*: sampled actions" in said
     assert main(["runs", "compare", str(old), str(new)]) == 0
     said = capsys.readouterr().out

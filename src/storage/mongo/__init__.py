@@ -1,1 +1,1 @@
-"""Runs in MongoDB: the connection, the document of a run, its delivery while the run goes, and fetching it back."""
+"""Runs in MongoDB: the connection, the document of a run, its delivery during the run, and fetching it back."""

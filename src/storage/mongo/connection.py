@@ -1,5 +1,5 @@
-"""The MongoDB that ``MONGO_URL`` names: its address without secrets, connections with short time-outs, and what to
-say when something goes wrong there. Only this module and those beside it named ``mongo_*`` know pymongo."""
+"""The MongoDB that ``MONGO_URL`` names: its address without secrets, connections with short time-outs, and messages
+for errors there. Only this package imports pymongo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brings one run of a database up to what the run's folder holds: the whole of it, or what is new.
+"""The delivery of one run's folder to a database: all of its content, or new content.
 
 Nothing is assumed about what happened to an operation that got no answer: the next :meth:`Delivery.send` looks at
 what the database has. Points are appended on the condition that as many are there as were sent, so none is stored
@@ -33,7 +33,7 @@ _CHUNK = 255 * 1024  # bytes; GridFS's own size
 
 
 class Moved(Exception):
-    """The database does not hold what was sent to it: somebody else wrote there."""
+    """The database does not hold what was sent to it: another process wrote there."""
 
 
 @dataclass
@@ -66,15 +66,15 @@ class Delivery:
         self._sources: list[list[Any]] | None = None
 
     def send(self, final: bool, attempts: int = 2) -> None:
-        """Send what is new, and at once again where a connection broke or somebody else wrote there.
+        """Send what is new, and again at once where a connection broke or another process wrote there.
 
         Args:
             final: nothing follows: thinned curves end with their newest point.
             attempts: how often at most (connections of before a server was started anew are of no use, new ones are).
 
         Raises:
-            PyMongoError: no answer, or a refusal; call again to go on from what has arrived.
-            Moved: somebody else wrote there at every attempt.
+            PyMongoError: no answer, or a refusal; call again to continue from what has arrived.
+            Moved: another process wrote there at every attempt.
             OSError: the folder cannot be read.
         """
         for left in reversed(range(attempts)):
@@ -172,7 +172,7 @@ class Delivery:
             elif _continues(metric, series):
                 points = series.points(metric.size, final)
                 push = {"$push": {column: {"$each": entries} for column, entries in _columns(points).items()}}
-                # on condition, since this metric may have been sent by somebody else too
+                # on condition, since another process may have sent this metric too
                 condition = {"_id": metric.id, "steps": {"$size": metric.size}}
                 if points[0]:
                     updates.append(UpdateOne(condition, push))

@@ -1,4 +1,4 @@
-"""A run's folder as the document that sacred's own observer would have stored, and back."""
+"""The conversion of a run's folder to the document that sacred's own observer would have stored, and back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 
 def storable(value: Any) -> Any:
-    """Return ``value`` as MongoDB and its tools take it: as sacred does, '.' in a key becomes ',' and '$' '@'."""
+    """Return ``value`` in the form that MongoDB accepts: as in sacred, '.' in a key becomes ',' and '$' '@'."""
     if isinstance(value, Mapping):
         return {_key(str(name)): storable(v) for name, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -81,7 +81,7 @@ def _time(value: Any) -> dt.datetime | None:
 
 
 def output(folder: Path) -> str:
-    """Return what the run said, the end of it where that is much."""
+    """Return the run's output, or its end where it is long."""
     for name in (LOG_FILE, OUT_FILE):
         try:
             with open(folder / name, "rb") as file:

@@ -1,4 +1,4 @@
-"""Writes the folder of a run from what a database holds of it; any run that sacred observed will do."""
+"""The export of a run from a database to a folder, for any run that sacred observed."""
 
 from __future__ import annotations
 

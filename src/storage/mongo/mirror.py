@@ -1,7 +1,7 @@
-"""Keeps the database that ``MONGO_URL`` names up to date with a run, without the run ever waiting for it.
+"""The mirror of a run in the database that ``MONGO_URL`` names, updated without delaying the run.
 
-One thread of its own does all that touches the network. It reads the run's folder, so nothing piles up in memory
-while the server is away, and nothing that the folder has can be lost: when the server answers again, or at the next
+One thread does all network communication. It reads the run's folder, so nothing accumulates in memory while the server
+is unavailable, and nothing in the folder can be lost: when the server answers again, or at the next
 ``oamarl runs export``, what is missing is sent.
 """
 
@@ -16,11 +16,11 @@ from typing import Any
 
 from . import connection as mongo
 
-#: Seconds that the end of a run may wait for its last points to arrive (a server that is gone is found out sooner).
+#: Seconds that the end of a run may wait for its last points to arrive (a missing server is detected sooner).
 END_WAIT = 20.0
-#: The same where the run was asked to end: whoever asked may not wait long.
+#: The same where the run was interrupted: the job may be killed soon.
 END_WAIT_INTERRUPTED = 5.0
-#: Changes between answering and not that are told; a server that comes and goes for days would fill the log.
+#: Reported changes between answering and not; an unstable server would fill the log otherwise.
 _TELL = 6
 
 
@@ -31,7 +31,7 @@ class Mirror:
         where: the database.
         folder: the run's folder, with its run.json.
         interval: seconds between two updates.
-        info, warn: how the user is told.
+        info, warn: show the user a message.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Mirror:
 
                     self._delivery = Delivery(client[self.where.database], self.folder)
                 self._delivery.send(final=ended)
-            except Exception as error:  # whatever a server or a URL can think of: it must not end the run
+            except Exception as error:  # no error of the server or the URL may end the run
                 self._failed(mongo.reason(error, self.where))
             else:
                 self._arrived()
@@ -78,7 +78,7 @@ class Mirror:
         if not self._problem or self._told == 0:
             self._tell(
                 self._warn,
-                f"MongoDB at {self.where.shown} {why}. The run goes on with its files; "
+                f"MongoDB at {self.where.shown} {why}. The run continues with its files; "
                 "what is missing there is sent as soon as possible.",
             )
         self._problem = why

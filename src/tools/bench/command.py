@@ -1,4 +1,4 @@
-"""``oamarl bench``: how fast a configuration runs here, where its time goes, and what the limit is."""
+"""``oamarl bench``: the speed of a configuration on this machine, the time of each phase, and the limit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .request import Options, name_of, settings_of, words_of
 USAGE = """\
 usage: oamarl bench --config=ALGORITHM --env-config=ENVIRONMENT [options] [with KEY=VALUE ...]
 
-Measures training end to end, collection without learning, and the same environment stepped at random (in one process,
-and with the configured workers), in turn, several times; shows medians, what the time goes into, memory and the
-machine. The words are those of `oamarl train`; tests are off, and nothing is kept but FILE.
+Measures training end to end, collection without learning, and random stepping of the same environment (in one process,
+and with the configured workers), in turn, several times; shows medians, the time of each phase, memory and the machine.
+The arguments are those of `oamarl train`; tests are off, and only FILE is stored.
 
   --seconds S      of training, after a warm-up (20); the other measures together take about as long again
   --rounds N       the time is divided into so many rounds (5)
@@ -49,7 +49,7 @@ def measure_one(request: Request, options: Options, folder: Path) -> dict[str, A
     """Measure one configuration in this process.
 
     Raises:
-        UserError: a mistake in the configuration, or something missing that it needs.
+        UserError: an invalid configuration, or a missing package.
     """
     settings = settings_of(request)
     from rich.console import Console
@@ -68,7 +68,7 @@ def measure_one(request: Request, options: Options, folder: Path) -> dict[str, A
 
 
 def machine_now() -> dict[str, Any]:
-    """Return what this machine is."""
+    """Return the description of this machine."""
     from ...envs.vector.base import usable_cpus
     from ...utils import machine
 
@@ -88,7 +88,7 @@ def report(case: dict[str, Any], found: dict[str, Any], options: Options) -> dic
 
 
 def show(content: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
-    """Print a report, and how it compares with an earlier one."""
+    """Print a result, and its ratios to an earlier one."""
     from . import report as r
 
     (case,) = content["cases"]
@@ -117,7 +117,7 @@ def main(argv: list[str]) -> int:
     """Measure and show; return the exit status.
 
     Raises:
-        UserError: a mistake on the command line, or something missing that the configuration needs.
+        UserError: an invalid command line, or a package missing that the configuration needs.
     """
     options, words = options_of(argv)
     request, _ = parse(words, switches=FLAGS)
@@ -133,7 +133,7 @@ def main(argv: list[str]) -> int:
         check_file(target, "file")
     found = machine_now()
     try:
-        # a signal ends it by way of everything that is to be closed and taken away
+        # a signal ends the command after everything has been closed and removed
         with Stop().listening(), tempfile.TemporaryDirectory(prefix="oamarl-bench-") as folder:
             case = measure_one(request, options, Path(folder))
     except (RunError, EnvError) as error:

@@ -1,7 +1,7 @@
-"""The measurement behind ``oamarl bench``: one training run that is stopped and gone on with, between other clocks.
+"""The measurement behind ``oamarl bench``: one training run, interrupted by the other measures.
 
 A round is some seconds of the training loop, of collection without learning, and of random stepping (in this process,
-and with the configured workers). Rounds follow one another, so that what else the machine does meets all of them.
+and with the configured workers). Measures are interleaved, so that other load on the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ...utils.signals import Stop, Terminated
 
 #: Measures, in the order of a round, with their share of the time of the first one.
 MEASURES = {"training": 1.0, "collection": 0.25, "random_one_core": 0.25, "random_all": 0.25}
-#: What the time of training goes into.
+#: Phases of training whose time is measured.
 PARTS = ("environment", "inference", "learning", "logging", "other")
 
 
@@ -51,7 +51,7 @@ class Slice(Stop):
 
 
 class Bench:
-    """The parts of one run, and the clocks around them.
+    """The parts of one run, with timers around them.
 
     Args:
         settings: the run. Tests are off, and it never reaches t_max.
@@ -64,14 +64,14 @@ class Bench:
         self.settings, self.stack, config = settings, stack, settings.part(RunConfig)
         self.runner, mac, self.learner = build(settings, set_up(config))
         stack.callback(self.runner.close)
-        # as a run writes them, but for what is on the terminal
+        # as a run writes them, without output on the terminal
         self.log = RunLog(folder, screen=Screen(io.StringIO(), io.StringIO(), live=False))
         stack.callback(self.log.close)
         self.loop = Training(config, settings.values, self.runner, mac, self.learner)
         self.limits: dict[str, VecEnv] = {}
 
     def build_limits(self) -> None:
-        """Build the environments of random stepping; one set where the run's own process steps them anyway."""
+        """Build the environments of random stepping; one set where the main process steps them anyway."""
         values, vec = self.settings.values, self.runner.vec
 
         def random_steps(backend: str) -> VecEnv:
@@ -85,7 +85,7 @@ class Bench:
         self.limits = {"random_one_core": one, "random_all": random_steps("process") if vec.workers else one}
 
     def train(self, seconds: float) -> dict[str, float]:
-        """Go on with the training loop; returns its steps, samples, seconds, and the seconds of :data:`PARTS`."""
+        """Continue the training loop; returns its steps, samples, seconds, and the seconds of :data:`PARTS`."""
         loop, runner = self.loop, self.runner
 
         def counters() -> dict[str, float]:
@@ -105,7 +105,7 @@ class Bench:
         return {**found, "seconds": took, "other": max(0.0, took - sum(found[p] for p in PARTS[:-1]))}
 
     def collect(self, seconds: float) -> tuple[int, float]:
-        """Return the steps of whole batches, collected and thrown away, and the seconds they took."""
+        """Return the steps of whole batches, collected and discarded, and the seconds they took."""
         runner, first = self.runner, self.runner.t_env
         # what is due in training, and its time split, go by these: they are set back
         counters = {
@@ -132,7 +132,7 @@ def measure(
 
     Args:
         settings: what to measure.
-        folder: an empty folder that the caller takes away.
+        folder: an empty folder that the caller removes.
         seconds: of training, in all rounds together, after the warm-up; the other measures get as much time again, all
             together, or a little less.
         progress: called with the share that is done.

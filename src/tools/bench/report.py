@@ -17,7 +17,7 @@ SPEEDS = {"training": "end to end", "collection": "collection", "random_one_core
 
 
 def speed(value: float) -> str:
-    """Return steps a second for a table."""
+    """Return steps per second as text for a table."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
@@ -59,8 +59,8 @@ def time_row(case: Mapping[str, Any]) -> Row:
 def compare_row(case: Mapping[str, Any], old: Mapping[str, Any]) -> Row:
     """Return new / earlier.
 
-    ``per limit`` is the ratio of end-to-end speeds, each divided by its own random stepping on one core: what the
-    machine did meanwhile has met both. ``~`` marks ratios within the rounds' spread.
+    ``per limit`` is the ratio of end-to-end speeds, each divided by its own random stepping on one core, since other
+    load on the machine affects both. ``~`` marks ratios within the rounds' spread.
     """
     ratios = {name: case["speed"][name]["median"] / old["speed"][name]["median"] for name in SPEEDS}
     costs = [c["microseconds"]["learning_per_sample"] for c in (case, old)]
@@ -90,7 +90,7 @@ def _all_memory(found: Mapping[str, Any]) -> float:
 
 
 def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
-    """Return a sentence about what differs between two machines, or nothing."""
+    """Return a sentence with the differences between two machines, or nothing."""
     names = ("cpu", "cores", "python", "torch", "numpy", "omp_num_threads")
     differ = [f"{n} {then.get(n)} -> {now.get(n)}" for n in names if then.get(n) != now.get(n)]
     return f"The earlier result is of another machine or software: {', '.join(differ)}." if differ else ""
@@ -132,7 +132,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load_line(found: Mapping[str, Any]) -> str:
-    """Return a sentence where other programs had a good part of the machine, or nothing."""
+    """Return a sentence if other programs used much of the machine, or nothing."""
     load, cores = found["load"], found["cores_all"] or found["cores"]
     if load is None or load <= 0.5 * cores:
         return ""

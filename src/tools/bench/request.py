@@ -1,4 +1,4 @@
-"""What a benchmark is asked for: its flags, the configuration, and its name."""
+"""The request of a benchmark: its flags, the configuration, and its name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What the flags say."""
+    """The values of the flags."""
 
     seconds: float = 20.0
     rounds: int = 5
@@ -39,7 +39,7 @@ def settings_of(request: Request) -> Settings:
     """Return the settings to measure; a run without a seed gets a fixed one.
 
     Raises:
-        UserError: a mistake in the configuration, or keys that have no place in a measurement.
+        UserError: an invalid configuration, or keys that a measurement does not allow.
     """
     from ...parts import resolve
 
@@ -51,7 +51,7 @@ def settings_of(request: Request) -> Settings:
 
 
 def name_of(settings: Settings, request: Request) -> str:
-    """Return what a case is called: the algorithm, the task, and what else was set."""
+    """Return the name of a case: the algorithm, the task, and the other settings."""
     args = settings.values["env_args"]
     task = args.get("map_name") or args.get("key") or settings.values["env"]
     own = (f"env_args.{n}" for n in ("key", "map_name"))

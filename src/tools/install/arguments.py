@@ -12,7 +12,7 @@ from ..arguments import Arguments
 from .downloads import check_url
 
 LICENCE = "http://blzdistsc2-a.akamaihd.net/AI_AND_MACHINE_LEARNING_LICENSE.html"
-#: what Blizzard makes one type to accept it, and the password of its archives
+#: the phrase that has to be typed to accept Blizzard's licence, and the password of its archives
 AGREED = "iagreetotheeula"
 #: version -> its archive, and its folder below Versions
 GAMES = {
@@ -20,7 +20,7 @@ GAMES = {
     "4.6.2": ("http://blzdistsc2-a.akamaihd.net/Linux/SC2.4.6.2.69232.zip", "Base69232"),
 }
 USUAL = "4.10"
-#: StarCraft's Python packages list more than they import, some of it harmful (enum34): they go in without it.
+#: StarCraft's Python packages require more than they import, some of it harmful (enum34): installed without it.
 _TALK = ("absl-py", "numpy", "portpicker", "protobuf", "s2clientprotocol", "websocket-client")
 
 
@@ -71,10 +71,10 @@ PARTS = ("game", "maps", "package")
 def read(argv: list[str]) -> Any:
     """Return the command line's values: ``wanted`` are the parts to install, ``sums`` archive -> sha256.
 
-    ``game_version`` is None where none is asked for.
+    ``game_version`` is None where none is given.
 
     Raises:
-        UserError: a mistake in them.
+        UserError: an invalid command line.
     """
     parser = Arguments("install", "one thing to install")
     parser.add_argument("what", nargs="?")
@@ -115,7 +115,7 @@ def is_url(mirror: str) -> bool:
 
 
 def _archives(what: What, given: Any) -> list[str]:
-    """The names of what is fetched where nothing is there yet."""
+    """The names of the archives that a first installation downloads."""
     game = GAMES[given.game_version or USUAL][0].rpartition("/")[2]
     names = {"game": game, "maps": what.maps_archive, "package": what.archive}
     return [names[part] for part in given.wanted]
@@ -129,7 +129,7 @@ def _sums(words: list[str], archives: list[str]) -> dict[str, str]:
             raise UserError(f"--sha256 {word} is not of the form FILE=HEX, with 64 hexadecimal digits.")
         if name not in archives:
             raise UserError(
-                f"--sha256 is told of '{name}', which this command does not fetch: it fetches {one_of(archives)}"
+                f"--sha256 names '{name}', which this command does not fetch: it fetches {one_of(archives)}"
                 f"{nearest(name, archives)}"
             )
         found[name] = value

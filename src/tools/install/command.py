@@ -1,4 +1,4 @@
-"""``oamarl install WHAT``: games and packages that pip alone cannot bring."""
+"""``oamarl install WHAT``: games and packages that pip alone cannot install."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def binaries(game: Path) -> list[Path]:
 
 
 def install_game(game: Path, given: Any) -> None:
-    """Bring StarCraft II to the folder ``game``, unless it is there.
+    """Install StarCraft II in the folder ``game``, unless it is there.
 
     Raises:
-        UserError: another version is asked for than is there, another system than Linux, the licence is not accepted,
+        UserError: another version is requested than is there, another system than Linux, the licence is not accepted,
             or something cannot be fetched or written.
     """
     version = given.game_version or USUAL
@@ -96,7 +96,7 @@ def install_game(game: Path, given: Any) -> None:
 
 
 def install_maps(game: Path, what: What, given: Any) -> None:
-    """Bring the maps to Maps/SMAC_Maps in the game's folder; files of the same name are replaced.
+    """Install the maps in Maps/SMAC_Maps in the game's folder; files of the same name are replaced.
 
     Raises:
         UserError: there is no such folder, or something cannot be fetched or written.
@@ -134,7 +134,7 @@ def _agree(accepted: bool) -> None:
 
 @contextlib.contextmanager
 def _work_folder(game: Path) -> Iterator[Path]:
-    """A folder on the game's disk, so that what was unpacked can be moved in one go; it is gone afterwards."""
+    """A temporary folder on the game's disk, from which unpacked files can be moved by renaming."""
     try:
         (game / FOLDER).mkdir(parents=True, exist_ok=True)
         made = tempfile.TemporaryDirectory(dir=game / FOLDER)
@@ -197,7 +197,7 @@ def install_package(what: What, given: Any) -> None:
     """Install the package's pinned commit into this Python, without the requirements that it does not need.
 
     Raises:
-        UserError: its archive cannot be had or is another than was told, or pip fails.
+        UserError: its archive is not available or has another checksum than expected, or pip fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         source = what.url

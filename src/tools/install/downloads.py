@@ -1,4 +1,4 @@
-"""Files from the network: resumed where they broke off, checked, unpacked into place."""
+"""Downloads: interrupted ones are resumed, files are checked and unpacked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from typing import Any
 from ...utils.errors import UserError, first_line, nearest
 
 _PIECE = 1 << 20  # bytes
-#: connections that break off before one has brought anything
+#: connections in a row that break off without data
 _TRIES = 4
 _PAUSE = 2.0  # seconds between them
 _TIMEOUT = 60.0  # seconds without a byte
@@ -60,7 +60,7 @@ def download(url: str, target: Path, sha256: str | None = None) -> dict[str, Any
         url, size in bytes, sha256.
 
     Raises:
-        UserError: not an address, no network, no such file, no space, a file of another size or checksum than was told.
+        UserError: not an address, no network, no such file, no space, a file of another size or checksum than expected.
     """
     check_url(url)
     part, facts = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
@@ -80,7 +80,7 @@ def download(url: str, target: Path, sha256: str | None = None) -> dict[str, Any
                 have = part.stat().st_size if part.exists() else 0
                 tries = 1 if have > before else tries + 1
                 if tries >= _TRIES:
-                    kept = f"; what has come ({have:,} bytes) is kept, and the same command goes on from there"
+                    kept = f"; what has come ({have:,} bytes) is kept, and the same command resumes the download"
                     raise UserError(f"{url} cannot be fetched ({_reason(error)}){kept if have else ''}.") from error
                 time.sleep(_PAUSE)
         found = sha256_of(part)
@@ -166,7 +166,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Tell what a disk refuses in one sentence."""
+    """Report a refusal of the disk in one sentence."""
     try:
         yield
     except urllib.error.URLError:
@@ -225,7 +225,7 @@ def _unzip(archive: Path, folder: Path, password: str | None) -> bool:
         return False
     words = [program, "-q", "-o", *(["-P", password] if password else []), str(archive), "-d", str(folder)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode == 50:  # the archive is not to blame, and shall not be fetched again
+    if done.returncode == 50:  # the archive is intact, and should not be downloaded again
         raise UserError(f"Cannot write into {folder}: {os.strerror(errno.ENOSPC)}.")
     if done.returncode > 1:  # 1: warnings
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]

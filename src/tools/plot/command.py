@@ -29,24 +29,24 @@ usage: oamarl plot [PATH ...] [--kind curves|profile|improvement|aggregate|reuse
 PATH is a run's folder, a folder with runs or curve files in it, a curve file, a path below results/sacred (oappo),
 or a sweep file; without one, all of results/sacred.
 
-  --kind       curves: a metric over training, a panel a task (as if nothing is said)
+  --kind       curves: a metric over training, one panel per task (default)
                profile: share of runs that score above a threshold
                improvement: probability that a run of one algorithm scores higher than one of another
                aggregate: interquartile mean, median, mean and optimality gap
                reuse: whose experience was learned from, and the distances, over training
-  --metric     what is drawn (return_mean; test_return_mean: sampled actions, test_greedy_return_mean: greedy ones;
+  --metric     metric to draw (return_mean; test_return_mean: sampled actions, test_greedy_return_mean: greedy ones;
                test_greedy_battle_won_mean, entropy ...)
   --x          against environment steps, processed samples, updates or wall-clock time
-  --iqm        interquartile mean over seeds in place of the mean; bands are 95 % bootstrap intervals
+  --iqm        interquartile mean over seeds instead of the mean; bands are 95 % bootstrap intervals
   --smooth     average every run over this share of its curve (0.05)
-  --pool       one line an algorithm over all tasks, on one scale (--normalise)
-  --by         what makes a line: keys of the configuration, name, task, seed (name); --by name,lr
-  --best       of each algorithm on each task, the best configuration alone
+  --pool       one line per algorithm over all tasks, on one scale (--normalise)
+  --by         what distinguishes lines: keys of the configuration, name, task, seed (name); --by name,lr
+  --best       of each algorithm on each task, only the best configuration
   --filter     only runs for which this holds: --filter 'lr<0.001' name=oappo status=COMPLETED
-  --score      a run's score: its last tenth, or its best tenth
-  --normalise  what is 0 and 1 in scores (auto: nothing with one task, else the worst and the best run of a task)
-  --target     what the optimality gap is measured from (1 on a scale, else the best run's score)
-  --out        files to write, by their endings (KIND.png); may be given several times"""
+  --score      a run's score: final (last 10 % of its steps), or best (best 10 % of its points)
+  --normalise  0 and 1 of the scores' scale (auto: none with one task, else the worst and the best run of a task)
+  --target     score from which the optimality gap is measured (1 on a scale, else the best run's score)
+  --out        files to write, by their suffixes (KIND.png); may be given several times"""
 
 KINDS = ("curves", "profile", "improvement", "aggregate", "reuse")
 FORMATS = ("png", "svg", "pdf", "csv")
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
     """Draw; return the exit status.
 
     Raises:
-        UserError: a mistake on the command line, nothing to draw, or a file that cannot be written.
+        UserError: an invalid command line, nothing to draw, or a file that cannot be written.
     """
     options = parser().parse_args(argv)
     from .style import look, save
@@ -166,8 +166,8 @@ def _scored(options: Any, selection: Selection) -> tuple[Any, str]:
 
     raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
     scales, scale = plot_scores.scale(options.normalise, raw)
-    tenth = "last" if options.score == "final" else "best"
-    name = f"{metric_name(options.metric, selection.actions)}, {tenth} tenth"
+    part = "last" if options.score == "final" else "best"
+    name = f"{metric_name(options.metric, selection.actions)}, {part} 10 %"
     return plot_scores.normalised(raw, scales), f"{name}\n({scale})" if scale else name
 
 
@@ -198,8 +198,8 @@ def _improvement(options: Any, selection: Selection) -> Iterable[Picture]:
     from .style import metric_name
 
     found = plot_scores.pairs(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
-    tenth = "last" if options.score == "final" else "best"
-    name = f"{metric_name(options.metric, selection.actions)}, {tenth} tenth"
+    part = "last" if options.score == "final" else "best"
+    name = f"{metric_name(options.metric, selection.actions)}, {part} 10 %"
     bars = {f"{x} over {y}": bar for (x, y), bar in found.items()}
     rows = [(x, y, *bar) for (x, y), bar in found.items()]
     head = ("label", "over", "probability", "low", "high")

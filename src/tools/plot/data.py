@@ -1,4 +1,4 @@
-"""What pictures and reports are made of: runs chosen and sorted, and their lines."""
+"""The data of pictures and reports: selected and sorted runs, and their lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Groups = Mapping[str, Mapping[str, Sequence[Run]]]
 
 @dataclass
 class Selection:
-    """The runs that a command is about, sentences about those that it is not, and how their actions were chosen."""
+    """The runs of a command, sentences about runs left out, and how their actions were chosen."""
 
     runs: list[Run]
     groups: Groups
@@ -39,15 +39,15 @@ class Selection:
 
 
 def results() -> Path:
-    """Return the results folder that words are looked for in."""
+    """Return the results folder in which paths of the command line are looked up."""
     return Path(results_folder(None))
 
 
 def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], list[str], list[str]]:
-    """Return the training runs that were asked for, without repetitions; notices; and what their sweeps vary.
+    """Return the selected training runs without repetitions; notices; and the keys that their sweeps vary.
 
     Raises:
-        UserError: a path that is not there, a condition that makes no sense, or no run at all.
+        UserError: a path that does not exist, an invalid condition, or no run at all.
     """
     varied: list[str] = []
     if not words and not (results() / "sacred").is_dir():
@@ -126,7 +126,7 @@ def _paths(runs: Sequence[Run]) -> str:
 
 
 def mixed(groups: Groups) -> list[str]:
-    """Return a sentence for each line that runs of different configurations would make."""
+    """Return a sentence for each line that would contain runs of different configurations."""
     told = []
     for label, tasks in groups.items():
         for task, runs in tasks.items():
@@ -136,8 +136,8 @@ def mixed(groups: Groups) -> list[str]:
             if keys:
                 some = ", ".join(keys[:4]) + (" ..." if len(keys) > 4 else "")
                 told.append(
-                    f"{label} on {task}: runs with different {some} are taken together; "
-                    f"--by name,{keys[0]} or --best tells them apart."
+                    f"{label} on {task}: runs with different {some} are combined; "
+                    f"--by name,{keys[0]} or --best separates them."
                 )
     return told
 

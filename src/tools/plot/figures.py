@@ -1,4 +1,4 @@
-"""The pictures of ``oamarl plot`` and ``oamarl report``, from numbers that are ready."""
+"""The figures of ``oamarl plot`` and ``oamarl report``, drawn from computed data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _grid(count: int, below: Sequence[str]) -> tuple[Figure, list[Any]]:
 
 
 def curves_figure(lines: Sequence[Line], axis: str, metric: str, statistic: str, actions: str = "") -> Figure:
-    """Draw lines, a panel a task, all in one legend.
+    """Draw lines, one panel per task, with one legend.
 
     Args:
         axis: of :data:`AXES`.
@@ -100,7 +100,7 @@ def profile_figure(lines: Sequence[Line], name: str) -> Figure:
     return figure
 
 
-#: label -> (value, low, high); bounds are None where nobody knows
+#: label -> (value, low, high); bounds are None where unknown
 Bars = Mapping[str, tuple[float, float | None, float | None]]
 
 
@@ -120,7 +120,7 @@ def _interval_panel(axes: Any, rows: Bars, colours: Mapping[str, Any]) -> None:
 
 
 def aggregate_figure(panels: Mapping[str, Bars], name: str) -> Figure:
-    """Draw aggregate scores: a panel a statistic, a row an algorithm."""
+    """Draw aggregate scores: one panel per statistic, one row per algorithm."""
     labels = list(next(iter(panels.values())))
     style = styles(labels)
     figure = new_figure(2.05 * len(panels) + 0.09 * max(map(len, labels)) + 0.3, 0.32 * len(labels) + 1.0)
@@ -137,7 +137,7 @@ def aggregate_figure(panels: Mapping[str, Bars], name: str) -> Figure:
 
 
 def improvement_figure(pairs: Bars, name: str) -> Figure:
-    """Draw probabilities of improvement: a row a pair of algorithms."""
+    """Draw probabilities of improvement: one row per pair of algorithms."""
     style = styles(["x"])["x"]
     figure = new_figure(4.4 + 0.075 * max(map(len, pairs)), 0.27 * len(pairs) + 0.9)
     axes = figure.subplots()

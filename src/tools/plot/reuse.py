@@ -72,7 +72,7 @@ def _records(run: Run) -> list[tuple[int, dict[str, np.ndarray]]]:
 
 
 def reuse_figure(reuse: Reuse) -> Figure:
-    """Draw M in a row above D, a column a moment."""
+    """Draw M in a row above D, one column per moment."""
     k, n = reuse.M.shape[:2]
     size = min(2.1, max(1.15, 0.16 * n))
     figure = new_figure(size * k + 1.7, 2 * size + 0.95)

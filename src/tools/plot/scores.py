@@ -1,4 +1,4 @@
-"""Scores of runs, on a scale, and what they say of one another."""
+"""Scores of runs on a scale, and comparisons of them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ Bar = tuple[float, "float | None", "float | None"]
 
 
 def estimate(tasks: reliable.Tasks, of: reliable.Statistic) -> Bar:
-    """Return a statistic of scores [n, 1] with its bounds (None where nobody knows)."""
+    """Return a statistic of scores [n, 1] with its bounds (None where unknown)."""
     bounds = reliable.interval(tasks, of)
     value = float(of(tasks)[0])
     return (value, None, None) if bounds is None else (value, float(bounds[0][0]), float(bounds[1][0]))

@@ -1,6 +1,6 @@
-"""How pictures look: for print, for the colour-blind, and whole in themselves (fonts within the file).
+"""The style of figures: readable in print and for colour-blind readers, with embedded fonts.
 
-What a colour says is also said by a line's style and a marker.
+Lines differ in dashes and markers as well as in colour.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> Path:
 
 
 def count(t: float, _: Any = None) -> str:
-    """Return a count as people write it on an axis: 800, 20k, 1.5M."""
+    """Return a count in the short form of an axis: 800, 20k, 1.5M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(t) >= size:
             return f"{t / size:.3g}{letter}"
@@ -151,10 +151,10 @@ class _Scaled(MaxNLocator):
 
 
 def metric_name(metric: str, actions: str = "") -> str:
-    """Return how an axis calls a metric.
+    """Return the label of a metric on an axis.
 
     Args:
-        actions: how they were chosen, in words; "" where that is not to be said.
+        actions: how they were chosen, in words; "" to leave that out.
     """
     known = {"return_mean": "mean return", "total_return_mean": "mean team return"}
     name = metric.removeprefix(GREEDY).removeprefix(TEST)

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     """Write a page; return the exit status.
 
     Raises:
-        UserError: a mistake on the command line, nothing to report, or a file that cannot be written.
+        UserError: an invalid command line, nothing to report, or a file that cannot be written.
     """
     options = parser().parse_args(argv)
     if options.out.suffix.lower() not in (".html", ".htm"):
@@ -132,7 +132,7 @@ def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
 
 
 def _curves(options: Any, selection: Any) -> list[str]:
-    """Curves against steps, and against whatever else the runs tell."""
+    """Curves against steps, and against the other axes that the runs record."""
     from ...analysis.curves import AXES
     from ..plot.figures import curves_figure
     from .html import heading, picture
@@ -152,7 +152,7 @@ def _curves(options: Any, selection: Any) -> list[str]:
         alt = f"{options.metric} of {', '.join(selection.groups)} against {shown}"
         caption = f"{name.capitalize() if name == 'mean' else name} over runs and 95 % bootstrap interval"
         left = sum("left out" in notice for notice in notices)
-        caption += f"; {left} runs do not tell their {shown}." if left and axis != "steps" else "."
+        caption += f"; {left} runs do not record their {shown}." if left and axis != "steps" else "."
         parts += [
             heading(f"Against {shown}"),
             picture(curves_figure(lines, axis, options.metric, name, selection.actions), alt, caption),
@@ -161,7 +161,7 @@ def _curves(options: Any, selection: Any) -> list[str]:
 
 
 def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
-    """Two by two, all tasks together, and profiles, as far as there is something to compare."""
+    """Comparisons in pairs, over all tasks, and profiles, where there are several algorithms."""
     from ..plot.figures import aggregate_figure, improvement_figure, profile_figure
     from ..plot.style import metric_name
     from . import parts as report_parts
@@ -169,7 +169,7 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
 
     if len(finals) < 2:
         return []
-    name = f"{metric_name(metric, selection.actions)}, last tenth"
+    name = f"{metric_name(metric, selection.actions)}, last 10 %"
     parts: list[str] = []
     try:
         pairs = plot_scores.pairs(finals, [])
@@ -198,5 +198,5 @@ def _reuse(selection: Any) -> list[str]:
 
     found = [read_reuse(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
     parts = [picture(reuse_figure(x), f"reuse of {x.label} on {x.task}") for x in found if x is not None]
-    told = "Row: who learns; column: whose experience. M is its share, D the distance of the two policies; "
+    told = "Row: learner; column: source. M is the share of experience, D the distance of the two policies; "
     return [paragraph(told + "beyond σ nothing is reused."), *parts] if parts else []

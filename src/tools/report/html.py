@@ -1,4 +1,4 @@
-"""Pieces of an HTML page that needs nothing but itself: text, tables, pictures inlined as data. No scripts."""
+"""Parts of a self-contained HTML page: text, tables, pictures inlined as data. No scripts."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def notes(sentences: Sequence[str]) -> Html:
 
 
 def folded(title: str, *parts: str) -> Html:
-    """Return something that opens at a click (printed: as it stands)."""
+    """Return a section that opens at a click."""
     return Html(f"<details><summary>{text(title)}</summary>\n{''.join(parts)}</details>\n")
 
 

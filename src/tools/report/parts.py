@@ -31,7 +31,7 @@ def _interval(bar: Bar) -> tuple[float, float] | None:
 
 
 def results_table(task: str, finals: Scores, bests: Scores, groups: Groups) -> Html:
-    """Return the table of a task: final and best performance with intervals, and whose overlaps that of the highest."""
+    """Return the table of a task: final and best performance with intervals, and which overlap that of the highest."""
     found = []
     for label in (x for x in groups if task in groups[x]):
         end, peak = finals[label][task][:, None], bests[label][task][:, None]
@@ -58,14 +58,14 @@ def results_table(task: str, finals: Scores, bests: Scores, groups: Groups) -> H
 
 
 RESULTS_CAPTION = (
-    "final: the last tenth of training; best: the best tenth in a row; IQM: interquartile mean. In brackets 95 % "
-    "bootstrap intervals over runs. 'overlaps': the interval shares a part with that of the highest, so these runs do "
+    "final: last 10 % of training; best: best consecutive 10 %; IQM: interquartile mean. In brackets 95 % "
+    "bootstrap intervals over runs. 'overlaps': the interval overlaps that of the highest, so these runs do "
     "not show which of the two is better."
 )
 
 
 def pairs_table(pairs: Mapping[tuple[str, str], Bar]) -> Html:
-    """Return the probabilities of improvement, with those that say nothing marked."""
+    """Return the probabilities of improvement, with inconclusive ones marked."""
     rows = []
     for (x, y), bar in pairs.items():
         told = "-" if bar[1] is None else "yes" if bar[1] > 0.5 else "no: 0.5 lies within"
@@ -83,7 +83,7 @@ def _values(runs: Sequence[Run], configs: Mapping[int, Mapping[str, Any]], key: 
 
 
 def configurations(groups: Groups) -> Html:
-    """Return which keys differ between algorithms, and what is the same for all."""
+    """Return the keys that differ between algorithms, and those that are the same for all."""
     members = {label: [run for runs in tasks.values() for run in runs] for label, tasks in groups.items()}
     configs = {id(run): configuration(run, learned) for runs in members.values() for run in runs}
     keys = sorted({key for config in configs.values() for key in config} - {"name"})
@@ -111,7 +111,7 @@ def tasks_table(groups: Groups) -> Html:
 
 
 def versions(runs: Sequence[Run]) -> Html:
-    """Return versions of packages and code, and the machines; more than one of a kind is said."""
+    """Return versions of packages and code, and the machines, with a note where runs differ in them."""
     found: dict[str, Counter[str]] = {}
     for run in runs:
         told = run.facts.get("versions")
@@ -137,12 +137,12 @@ def _machine(run: Run) -> str:
     return ", ".join(str(part) for part in parts if part) or "unknown"
 
 
-#: what a run's clock tells apart
+#: phases whose time a run records
 _SPLIT = ("environment", "inference", "learning", "testing", "logging", "other")
 
 
 def times(groups: Groups) -> Html:
-    """Return the time spent: in all, a run, and what it went into."""
+    """Return the time spent: in total, per run, and in each phase."""
     rows, shares, total = [], [], 0.0
     for label, tasks in groups.items():
         for task, runs in tasks.items():
@@ -162,7 +162,7 @@ def times(groups: Groups) -> Html:
         table(("", "task", "runs", "in all", "a run", "steps a second"), rows, kinds="kknnnn"),
     ]
     if told:
-        caption = "What training time went into: means over the runs that tell it."
+        caption = "Share of training time of each phase: means over the runs that record it."
         parts.append(table(("", "task", *_SPLIT), told, caption, "kk" + "n" * len(_SPLIT)))
     return Html("".join(parts))
 
@@ -177,7 +177,7 @@ def _shares(runs: Sequence[Run]) -> list[str]:
 
 
 def runs_table(groups: Groups, metric: str, name: str) -> Html:
-    """Return all runs with their commands; ``name`` is what the metric is called."""
+    """Return all runs with their commands; ``name`` is the metric's name in the table."""
     rows, commands = [], []
     for label, tasks in groups.items():
         for task, runs in tasks.items():

@@ -1,4 +1,4 @@
-"""``oamarl runs``: what concerns stored runs; one module for each subcommand."""
+"""``oamarl runs``: commands for stored runs; one module for each subcommand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .. import with_help
 
 #: subcommand -> one line for the help; its module has ``USAGE`` and ``main(argv) -> int``
 SUBCOMMANDS = {
-    "list": "the runs that are there, also by condition (`oamarl runs` alone does it too)",
+    "list": "stored runs, also by condition (the default subcommand)",
     "show": "what is known of one run",
-    "compare": "what differs between runs, and what they reached, side by side",
+    "compare": "differences between runs, and their results, side by side",
     "delete": "delete the folders of runs",
     "export": "copy runs from their folders to MongoDB, or from MongoDB to folders",
 }

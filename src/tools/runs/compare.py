@@ -1,4 +1,4 @@
-"""``oamarl runs compare``: what differs between runs, and what they reached, side by side."""
+"""``oamarl runs compare``: differences between runs, and their results, side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USAGE = """\
 usage: oamarl runs compare RUN RUN ... [--all]
 
 RUN is as for `oamarl runs show`. Shown are the keys of the configuration that differ, then versions that differ, then
-the last tenth of every metric (and the best tenth of returns; of counters the last value).
+the mean of every metric over the last 10 % (and over the best 10 % of returns; the last value of counters).
 
   --all  also metrics of time, losses and the reuse"""
 
@@ -44,7 +44,7 @@ def difference_rows(runs: list[Run]) -> list[tuple[str, ...]]:
 
 
 def metric_rows(runs: list[Run], every: bool) -> list[tuple[str, ...]]:
-    """Return the last tenth of every metric, and the best of returns."""
+    """Return the mean of every metric over its last 10 %, and of returns over the best 10 %."""
     from ...utils.console import number
 
     names = sorted({name for run in runs for name in run.curves})
@@ -60,7 +60,7 @@ def metric_rows(runs: list[Run], every: bool) -> list[tuple[str, ...]]:
         rows.append((shown, *("-" if math.isnan(x) else number(x) for x in values)))
         if name.endswith("return_mean"):
             peaks = [number(best(run, name)) if name in run.curves else "-" for run in runs]
-            rows.append((f"{shown}, best tenth", *peaks))
+            rows.append((f"{shown}, best 10 %", *peaks))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""``oamarl runs delete``: folders of runs, after a question."""
+"""``oamarl runs delete``: delete folders of runs, after a confirmation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ USAGE = """\
 usage: oamarl runs delete RUN ... [--yes] [--force]
        oamarl runs delete [PATH ...] --filter CONDITION ... [--yes] [--force]
 
-Deletes the folders of these runs, checkpoints included, after a question. With --filter (as for `oamarl runs list`),
-all runs in PATH (all of results/sacred) for which the conditions hold.
+Deletes the folders of these runs, checkpoints included, after a confirmation. With --filter (as for `oamarl runs
+list`), all runs in PATH (all of results/sacred) for which the conditions hold.
 
   --yes    do not ask
   --force  also runs that are running"""
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     """Delete runs; return the exit status: 0 done, 1 the answer was no.
 
     Raises:
-        UserError: a run that is not there, is running, or cannot be deleted; nobody to ask.
+        UserError: a run that does not exist, is running, or cannot be deleted; no terminal for the confirmation.
     """
     from .list import results, shown
     from .show import bytes_text, size
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
         for run in runs:
             print(f"{shown(run)}  {run.status}, {run.steps:,} steps, {bytes_text(size(run.path))}")
         if not sys.stdin.isatty():
-            raise UserError("Nobody can be asked here: use --yes to delete them.")
+            raise UserError("No terminal to ask for confirmation: use --yes to delete them.")
         answer = input(f"Delete {'this run' if len(runs) == 1 else f'these {len(runs)} runs'}? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             print("Nothing was deleted.")

@@ -1,4 +1,4 @@
-"""``oamarl runs export``: a run's folder to MongoDB, and back."""
+"""``oamarl runs export``: copy runs from folders to MongoDB, and back."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> tuple[list[str], Path | None]:
 
 @contextlib.contextmanager
 def database() -> Iterator[tuple[mongo.Address, Any]]:
-    """Open the database of MONGO_URL, and turn what goes wrong there into a sentence.
+    """Open the database of MONGO_URL, and report its errors in one sentence.
 
     Raises:
         UserError: it is not set, does not answer, or refuses.
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     """Copy runs; return the exit status.
 
     Raises:
-        UserError: a mistake on the command line, a run that is not there, or a database or folder that fails.
+        UserError: an invalid command line, a run that does not exist, or a database or folder that fails.
     """
     words, folder = parse(argv)
     with database() as (where, db):

@@ -1,4 +1,4 @@
-"""``oamarl runs list``: the runs that are there, one line each."""
+"""``oamarl runs list``: stored runs, one line each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..tables import table
 USAGE = """\
 usage: oamarl runs [list] [PATH ...] [--filter CONDITION ...]
 
-One line a run: its folder, status, seed, steps, newest mean return of training, of tests by sampled actions and of
+One line per run: its folder, status, seed, steps, newest mean return of training, of tests by sampled actions and of
 tests by greedy (argmax) actions, time, start. PATH is a folder or a path below results/sacred; without one, all of
 results/sacred.
 
@@ -24,7 +24,7 @@ results/sacred.
             (newest value) or a key of the configuration, with = != < <= > >=, such as
             --filter 'config.lr<0.001' name=oappo status=COMPLETED; text may hold * and ?
 
-A run that says RUNNING and whose process is no more has the status DEAD."""
+A run with the status RUNNING whose process no longer exists is shown as DEAD."""
 
 
 def results() -> Path:
@@ -35,14 +35,14 @@ def results() -> Path:
 
 
 def shown(run: Run) -> str:
-    """Return a run's folder as one would type it: below results/sacred where it is there."""
+    """Return a run's folder as it is typed on a command line: its path below results/sacred where it is there."""
     below = results() / "sacred"
     path = run.path.absolute()
     return str(path.relative_to(below)) if path.is_relative_to(below) else str(run.path)
 
 
 def one(word: str) -> Run:
-    """Return the run that a word means.
+    """Return the run that a word of the command line selects.
 
     Raises:
         UserError: there is none, or more than one.
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     """List runs; return the exit status.
 
     Raises:
-        UserError: a path that is not there, or a condition that makes no sense.
+        UserError: a path that does not exist, or an invalid condition.
     """
     from ...utils.console import duration, number
 

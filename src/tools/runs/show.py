@@ -1,4 +1,4 @@
-"""``oamarl runs show``: what is known of one run."""
+"""``oamarl runs show``: configuration, versions and results of one run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def size(path: Path) -> int:
 
 
 def bytes_text(count: int) -> str:
-    """Return a number of bytes as people say it."""
+    """Return a number of bytes with a suitable unit."""
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= least:
             return f"{count / least:.1f} {unit}"
@@ -46,7 +46,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
         "algorithm": run.name,
         "task": run.task,
         "seed": "-" if run.seed is None else str(run.seed),
-        "status": run.status + (": it says RUNNING, but its process is no more" if run.status == "DEAD" else ""),
+        "status": run.status
+        + (": its status is RUNNING, but its process no longer exists" if run.status == "DEAD" else ""),
         "label": str(run.config.get("label") or ""),
         "started": f"{start:%Y-%m-%d %H:%M:%S} UTC" if start else "",
         "ended": f"{stop:%Y-%m-%d %H:%M:%S} UTC" if stop else "",
@@ -61,7 +62,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     }
     for metric in ("return_mean", "test_return_mean", "test_greedy_return_mean"):
         if name := metric_of(run, metric):
-            text = f"{number(final(run, metric))} (last tenth), {number(best(run, metric))} (best tenth)"
+            text = f"{number(final(run, metric))} (last 10 %), {number(best(run, metric))} (best 10 %)"
             said[name] = f"{text}, {run.actions(name)}"
     return [(name, text) for name, text in said.items() if text]
 

@@ -1,4 +1,4 @@
-"""``oamarl showcase``: what a run reached, as a table and a picture in its folder."""
+"""``oamarl showcase``: the results of a run, as a table and a picture in its folder."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def rows(story: Story) -> list[tuple[str, str]]:
         ("updates", number(story.last["updates"]) if "updates" in story.last else "-"),
         ("wall-clock", duration(wall)),
         ("steps a second", number(round(story.t / wall)) if wall > 0 else "-"),
-        (f"training return, {SAMPLED}, last tenth", value(parts[-1]) + share(parts[-1])),
-        (f"training return, {SAMPLED}, best tenth", value(max(parts)) + share(max(parts))),
+        (f"training return, {SAMPLED}, last 10 %", value(parts[-1]) + share(parts[-1])),
+        (f"training return, {SAMPLED}, best 10 %", value(max(parts)) + share(max(parts))),
         *((f"final test return, {how}", value(test) + share(test)) for how, test in tests.items()),
         ("optimum", value(story.optimum)),
     ]
 
 
 def rollout(team: Team, env: Maze) -> np.ndarray:
-    """Play one greedy episode and return where every agent stood.
+    """Play one greedy episode and return every agent's positions.
 
     Args:
         team: trained policies.

@@ -1,7 +1,6 @@
 """The picture of ``oamarl showcase``: learned routes, the reuse mapping over training, the curve.
 
-Made for print and for colour-blind readers: everything that a colour says is also said by a line's style, a label
-or a number.
+Made for print and for colour-blind readers: lines differ in style, label or number as well as in colour.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run as its files tell it."""
+"""The data of ``oamarl showcase``, read from a run's files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...utils.errors import UserError
 
 @dataclass(frozen=True)
 class Story:
-    """A run as its files tell it.
+    """A run as recorded in its files.
 
     | field | meaning |
     |---|---|

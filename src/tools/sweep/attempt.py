@@ -1,7 +1,7 @@
-"""One attempt at a run: the ordinary program in a process of its own, and what became of it.
+"""One attempt at a run: the ordinary program in a process of its own, and its outcome.
 
-The same code works on this machine and inside a Ray task on another one. What a run has reached is found by its
-label and configuration in the results folder, so nothing else needs to be remembered to go on with it.
+The same code works on this machine and inside a Ray task on another one. A run's folder is found by its label and
+configuration in the results folder, so no other state is needed to resume it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ...utils.schema import yamls
 #: seconds between two looks at a process
 TICK = 0.2
 
-#: Starts the program so that the system ends it (in good order, by SIGTERM) when its parent is no more: a sweep or a
-#: Ray worker that is killed must not leave runs behind which a restart would then do twice.
+#: Starts the program so that the system sends it SIGTERM when its parent ends: a sweep or a Ray worker that is killed
+#: must not leave runs behind, which a restart would then run twice.
 _GUARD = """\
 import os, sys
 try:
@@ -45,18 +45,18 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be run, in plain data that may travel to another machine.
+    """The description of a run, in plain data that can be sent to another machine.
 
     | field | meaning |
     |---|---|
     | name, words, config | of the cell |
     | command | the command line to store with the curve |
     | results, parent | results folder, and that of the numbered runs |
-    | label | what the run is found by, with its configuration |
-    | extra | settings that say how, not what: workers, ... |
+    | label | identifies the run, together with its configuration |
+    | extra | settings that change no number: workers, ... |
     | log | file for what the run prints |
     | env | environment variables to set |
-    | anew | do not go on from a checkpoint |
+    | anew | do not resume from a checkpoint |
     | metrics | names of metrics to keep in the curve, beside the usual ones |
     """
 
@@ -81,11 +81,11 @@ class Outcome:
 
     | field | meaning |
     |---|---|
-    | status | done, failed, interrupted (in good order, by us), lost (its machine went away) |
+    | status | done, failed, interrupted (by the sweep, after a checkpoint), lost (with its machine) |
     | reason | one line, for `failed` and `lost` |
     | curve | content of the curve file, for `done` |
     | code | exit status of the process; None: there was none |
-    | resumed | it went on from a checkpoint |
+    | resumed | it was resumed from a checkpoint |
     | seconds | how long it took |
     """
 
@@ -115,17 +115,17 @@ def _number(folder: Path) -> int:
 
 
 def status(folder: Path) -> str:
-    """Return a run's status; one that says RUNNING and is known to be dead is DEAD."""
+    """Return a run's status; DEAD for one with the status RUNNING whose process is known to have ended."""
     said = str(read_json(folder / RUN_FILE).get("status", ""))
     if said != "RUNNING":
         return said or "DEAD"
     process = read_json(folder / INFO_FILE).get("process")
-    # of other machines nothing is known: whoever started the run there knows that it has ended
+    # on other machines the process cannot be checked: the sweep that started the run there knows that it has ended
     return said if alive(process if isinstance(process, dict) else None, None, 30.0) else "DEAD"
 
 
 def progress(folder: Path, metric: str) -> tuple[int, float | None]:
-    """Return the newest step and value of a metric in a run's records (a look at their end alone)."""
+    """Return the newest step and value of a metric in a run's records, of which only the end is read."""
     step, value = 0, None
     with contextlib.suppress(OSError), open(folder / "metrics.jsonl", "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 20000))
@@ -169,7 +169,7 @@ class Attempt:
                 self.process.send_signal(number)
 
     def _begin(self) -> Outcome | None:
-        """Take what an earlier attempt has finished, wait for one that is still at work, or start the process."""
+        """Take the result of a finished earlier attempt, wait for one that is still running, or start the process."""
         runs = [] if self.order.anew else own_runs(self.order)
         states = {folder: status(folder) for folder in runs}
         for folder in runs:

@@ -23,10 +23,10 @@ USAGE = """\
 usage: oamarl sweep FILE [--jobs N] [--ray [ADDRESS]] [--results DIR] [--replace] [--dry-run]
 
 Runs algorithms x environments x seeds x overrides as FILE says (docs/sweeps.md), each in a process of its own, and
-keeps a small curve file of each finished run. What is done is not done again; what was interrupted goes on.
+stores a small curve file of each finished run. Finished runs are not repeated; interrupted ones are resumed.
 
-  --jobs N         runs at a time (default: as many as there are cores for)
-  --ray [ADDRESS]  run on a Ray cluster instead, one task a run
+  --jobs N         runs at a time (default: as many as the cores allow)
+  --ray [ADDRESS]  run on a Ray cluster instead, one task per run
   --results DIR    folder of the runs (default: as for any run), and of curve files unless FILE says where
   --replace        replace curve files of other configurations
   --dry-run        check everything, and show what would run"""
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
     """Run a sweep; return the exit status: 0 all done, 1 some failed, 128 + a signal's number where it was stopped.
 
     Raises:
-        UserError: a mistake in the command line, the file or a cell, found before anything runs.
+        UserError: an error in the command line, the file or a cell, found before the first run starts.
     """
     asked = parse(argv)
     from ...settings import results_folder
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> int:
 
 
 def shares(sweep: Sweep, asked: Asked) -> tuple[int, int]:
-    """Return how many runs at a time, and processes that each may use to step its environments.
+    """Return the number of parallel runs, and of processes that each may use to step its environments.
 
     Runs side by side use the cores best: one run on two cores waits for its own parts half of the time. Only where
     there are fewer runs than cores does a run get more than one.
@@ -122,7 +122,7 @@ def make_how(sweep: Sweep, results: Path, workers: int, asked: Asked) -> How:
 
     # a second thread of numpy would take the core of another run
     env = {} if asked.ray or "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(sweep.cells[0].threads)}
-    # trials are steps on a way: what is kept with the code is the winner
+    # trials are intermediate results: the winner is stored with the code
     curves = sweep.curves if sweep.search is None else results / "sweeps" / sweep.name / "curves"
     metric = sweep.search.metric if sweep.search is not None else None
     return How(sweep.name, results, curves, sweep.retries, workers, env, metric)
@@ -146,7 +146,7 @@ def lock(folder: Path) -> Iterator[None]:
     """Hold a sweep's lock: two sweeps of one name would run everything twice.
 
     Raises:
-        UserError: it is at work already, or its folder cannot be written.
+        UserError: it is running already, or its folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -195,7 +195,7 @@ def run(sweep: Sweep, how: How, jobs: int, asked: Asked) -> int:
 
 
 def make_pool(sweep: Sweep, jobs: int, asked: Asked) -> Pool:
-    """Return where the runs will be at work."""
+    """Return the pool in which the runs are started."""
     from .pools import Local, Ray
 
     if asked.ray:
@@ -212,7 +212,7 @@ def make_pool(sweep: Sweep, jobs: int, asked: Asked) -> Pool:
 
 
 def report(states: list[State], how: How, searches: Searches | None, status: int) -> None:
-    """Print what came out."""
+    """Print the results."""
     from .view import counts, summary
 
     print("\n".join(["", *(summary(states) if searches is None else searches.summary())]))
@@ -221,4 +221,4 @@ def report(states: list[State], how: How, searches: Searches | None, status: int
             print(f"failed: {state.cell.name}: {state.reason} ({how.folder / 'logs' / state.cell.name}.log)")
     print(f"{counts(states)}; curves in {how.curves}")
     if status > 1:
-        print("Stopped. The same command goes on from here.")
+        print("Stopped. The same command continues the sweep.")

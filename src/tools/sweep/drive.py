@@ -1,4 +1,4 @@
-"""The loop of a sweep: start what is missing, watch it, try again what failed, and stop in good order."""
+"""The loop of a sweep: start missing runs, watch them, retry failed ones, and stop them with a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .view import State, View
 
 #: seconds between two looks into the runs' records
 LOOK_EVERY = 1.0
-#: attempts that may go away with their machines: that is not the run's fault
+#: attempts that may be lost with their machines, which is no failure of the run
 LOST = 20
-#: exit statuses that another attempt cannot change: a mistake of the user's, max_seconds
+#: exit statuses that another attempt cannot change: a user error, max_seconds
 HOPELESS = (2, 124)
 
 
 class Plan(Protocol):
-    """Which runs there are."""
+    """The runs of a sweep, in the order in which they are started."""
 
     def next(self) -> Cell | None:
         """Return the next run to start; None: none now."""
@@ -38,7 +38,7 @@ class Plan(Protocol):
         """Take note of a run that is done, failed or pruned."""
 
     def unpromising(self, state: State) -> bool:
-        """Return whether a run at work should be given up."""
+        """Return whether a running run should be stopped."""
 
 
 class Cells:
@@ -58,7 +58,7 @@ class Cells:
 
 
 class Interrupts:
-    """How often somebody asked for the end: Ctrl-C, SIGTERM, SIGHUP."""
+    """The number of signals to stop so far: Ctrl-C, SIGTERM, SIGHUP."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -91,7 +91,7 @@ class How:
         return self.results / "sweeps" / self.name
 
     def order(self, cell: Cell, anew: bool = False) -> Order:
-        """Return what an attempt at a cell needs to know."""
+        """Return the description of an attempt at a cell."""
         return Order(
             name=cell.name, words=cell.words, config=cell.config, command=cell.command, results=str(self.results),
             parent=str(self.results / cell.parent), label=f"sweep {self.name}: {cell.name}",
@@ -105,7 +105,7 @@ class How:
         return self.curves / f"{cell.name}.json"
 
     def known(self, cell: Cell) -> dict[str, Any] | None:
-        """Return the curve of a cell that is done, wherever that was; None where there is none."""
+        """Return the curve of a finished cell, whatever machine it ran on; None where there is none."""
         from ...settings import learned
 
         found = curve_files.read(self.curve(cell))
@@ -118,7 +118,7 @@ class Drive:
     Args:
         how: what all runs share.
         plan, pool, view: which runs, where, and who shows them.
-        facts: what else the record of the sweep says.
+        facts: further content of the sweep's record.
     """
 
     def __init__(self, how: How, plan: Plan, pool: Pool, view: View, facts: dict[str, Any]) -> None:
@@ -154,11 +154,11 @@ class Drive:
         return state
 
     def _step(self) -> bool:
-        """Do what is to be done now; return whether the sweep goes on."""
+        """Start, watch and finish runs once; return whether the sweep continues."""
         asked = self.interrupts.count
         if asked and not self._stopped:
             self._stopped = True
-            self.view.event("Stopping: runs at work save a checkpoint and end (a second Ctrl-C ends them at once).")
+            self.view.event("Stopping: running runs save a checkpoint and end (a second Ctrl-C ends them at once).")
             self.pool.interrupt()
         if asked > 1 and not self._killed:
             self._killed = True
@@ -232,14 +232,14 @@ class Drive:
         state.value = outcome.curve["tenths"][-1]
         curve_files.write(self.how.curve(state.cell), outcome.curve)
         took = duration(outcome.curve["wall_clock"])
-        self.view.event(f"{state.cell.name}: done in {took}, return of the last tenth {number(state.value or 0.0)}")
+        self.view.event(f"{state.cell.name}: done in {took}, return over the last 10 % {number(state.value or 0.0)}")
         self.plan.ended(state)
 
     def _failed(self, state: State, outcome: Outcome) -> None:
-        """Try again, or give up."""
+        """Retry the run, or report it as failed."""
         lost = outcome.status == "lost"
         state.lost, state.tries = state.lost + lost, state.tries + (not lost)
-        # a checkpoint that cannot be gone on from (another version's, say) is no reason to give up
+        # if it cannot be resumed from its checkpoint (of another version, say) it starts anew
         unfit = outcome.code == 2 and outcome.resumed
         hopeless = outcome.code in HOPELESS and not unfit
         left = LOST - state.lost if lost else self.how.retries + 1 - state.tries
@@ -253,10 +253,10 @@ class Drive:
         how = "from the start" if state.anew else "from its last checkpoint"
         what = "its machine went away" if lost else "failed"
         count = "" if lost else f" (retry {state.tries} of {self.how.retries})"
-        self.view.event(f"{state.cell.name}: {what}: {outcome.reason}; it goes on {how}{count}")
+        self.view.event(f"{state.cell.name}: {what}: {outcome.reason}; it continues {how}{count}")
 
     def record(self) -> None:
-        """Write `sweep.json`: what the sweep is, and where each of its runs stands."""
+        """Write `sweep.json`: the sweep's description, and the state of each of its runs."""
         runs = {
             name: {
                 "status": s.status, "reason": s.reason, "attempts": s.attempts, "command": s.cell.command,
@@ -273,10 +273,10 @@ class Drive:
 
 
 def refuse_other(how: How, cells: list[Cell], replace: bool) -> None:
-    """Refuse to write over curves of other configurations.
+    """Refuse to overwrite curves of other configurations.
 
     Raises:
-        UserError: there is one, and nobody said that it may be replaced.
+        UserError: there is one, and --replace is not given.
     """
     from ...settings import learned
 

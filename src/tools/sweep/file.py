@@ -1,4 +1,4 @@
-"""Sweep files: a short YAML becomes cells, each the command line of one run, all of them checked."""
+"""Sweep files: a short YAML is expanded to cells, each the checked command line of one run."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Cell:
 
     | field | meaning |
     |---|---|
-    | name | `<environment>-<algorithm>[-<override>]-seed<n>`: also its curve file's name |
+    | name | `<environment>-<algorithm>[-<override>]-seed<n>`, which is also its curve file's name |
     | group | the same without the seed |
     | words | the command line after the program's name |
     | config | what decides its numbers (`settings.learned`), as JSON has it |
-    | parent | folder of its numbered runs, seen from the results folder |
+    | parent | folder of its numbered runs, relative to the results folder |
     | team | name of the metric that is the team's return |
     | threads | that torch takes at most |
     | shares | it takes `workers`, and the file leaves that to the sweep |
@@ -58,7 +58,7 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """The command line, as one would type it."""
+        """The command line, quoted for a shell."""
         import shlex
 
         return shlex.join(["oamarl", *self.words])
@@ -80,7 +80,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class _Part:
-    """An algorithm, an environment or an override: how it is called, its YAML, what it sets."""
+    """An algorithm, an environment or an override: its label, its YAML, its settings."""
 
     label: str
     config: str
@@ -165,7 +165,7 @@ def _cells(block: Mapping[str, Any], shown: str) -> Iterator[Cell]:
     algorithms, environments = (_parts(block.get(what), what, shown) for what in ("algorithms", "environments"))
     common, seeds = _settings(block.get("with"), "with", shown), _seeds(block.get("seeds"), shown)
     for env, alg, over in itertools.product(environments, algorithms, _overrides(block.get("overrides"), shown)):
-        # the narrower, the stronger
+        # more specific settings take precedence
         values = {**common, **env.values, **alg.values, **over.values}
         group = "-".join(part.label for part in (env, alg, over) if part.label)
         cell = resolved(group, seeds[0], (f"--config={alg.config}", f"--env-config={env.config}"), values, shown)
@@ -293,7 +293,7 @@ def _seeds(value: Any, shown: str) -> list[int]:
         found += range(first, last + 1)
     twice = sorted({s for s in found if found.count(s) > 1})
     if twice:
-        raise UserError(f"{shown}: seed {twice[0]} is listed twice: a run that is counted twice is no evidence.")
+        raise UserError(f"{shown}: seed {twice[0]} is listed twice: a run must not be counted twice.")
     return found
 
 
@@ -302,7 +302,7 @@ def _refuse_twice(cells: Sequence[Cell], shown: str) -> None:
     configs: dict[str, Cell] = {}
     for cell in cells:
         if cell.name in names:
-            raise UserError(f"{shown}: the run {cell.name} is there twice: a run that is counted twice is no evidence.")
+            raise UserError(f"{shown}: the run {cell.name} is there twice: a run must not be counted twice.")
         other = configs.setdefault(json.dumps(cell.config, sort_keys=True), cell)
         if other is not cell:
             raise UserError(f"{shown}: {cell.name} and {other.name} are the same run under two names.")

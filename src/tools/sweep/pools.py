@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are at work: processes on this machine, or tasks on a Ray cluster.
+"""Pools that run the attempts of a sweep: processes on this machine, or tasks on a Ray cluster.
 
 Both kinds of pool have the same methods: ``start``, ``poll``, ``room``, ``interrupt`` (one run, or all), ``kill``,
 ``close``.
@@ -25,7 +25,7 @@ CONNECT_WITHIN = 10.0
 
 
 class Pool(Protocol):
-    """What runs attempts."""
+    """A pool of running attempts."""
 
     def room(self) -> int:
         """Return how many more attempts may be started now."""
@@ -37,13 +37,13 @@ class Pool(Protocol):
         """Return the names and outcomes of the attempts that have ended since the last call."""
 
     def interrupt(self, name: str | None = None) -> None:
-        """Ask an attempt (None: all) to save and to end."""
+        """Ask an attempt (None: all) to save a checkpoint and to end."""
 
     def kill(self) -> None:
         """End all attempts now."""
 
     def close(self) -> None:
-        """Release what is held; attempts that are left are ended."""
+        """Release resources; remaining attempts are ended."""
 
 
 class Local:
@@ -91,11 +91,11 @@ class Local:
             attempt.kill()
 
     def close(self) -> None:
-        self.interrupt()  # runs that are left save themselves, whatever has become of the sweep
+        self.interrupt()  # remaining runs save a checkpoint on their own, whatever happened to the sweep
 
 
 def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
-    """Return what a Ray task does: a function inside a function, since that travels by value."""
+    """Return the function of a Ray task: an inner function, since Ray sends it by value."""
 
     def task(order: dict[str, Any], main: str) -> dict[str, Any]:
         import dataclasses
@@ -125,10 +125,10 @@ def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
 
 
 def reach(address: str | None) -> None:
-    """See that somebody listens at a cluster's address: Ray itself would try for minutes.
+    """Check that a server listens at a cluster's address: Ray itself would try for minutes.
 
     Raises:
-        UserError: nobody does.
+        UserError: no server listens there.
     """
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not colon:
@@ -141,12 +141,12 @@ def reach(address: str | None) -> None:
 
 
 class Ray:
-    """Tasks on a Ray cluster, one a run. Ray decides where and when; retries are the sweep's own.
+    """Tasks on a Ray cluster, one per run. Ray decides where and when; the sweep does the retries.
 
     Args:
         address: of the cluster; None: the one that RAY_ADDRESS names or that runs here, else one on this machine.
         cpus, gpus: what a task takes.
-        jobs: how many tasks are handed over at a time; None: as many as the cluster, as it is now, has room for.
+        jobs: how many tasks are submitted at a time; None: as many as the cluster can run at the moment.
 
     Raises:
         UserError: Ray is not installed, or the cluster cannot be reached.

@@ -1,4 +1,4 @@
-"""Whether the environments of a sweep can be made, found out before its first run begins."""
+"""The check before a sweep that each of its environments can be built."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BUILD_SECONDS, CLOSE_SECONDS = 300.0, 5.0
 
 
 def refuse_missing(cells: Iterable[Cell], shown: str) -> None:
-    """Make each environment of ``cells`` once; no episode is begun.
+    """Build each environment of ``cells`` once; no episode is begun.
 
-    In a process of its own: an environment may bring a library that takes a GPU, or that the sweep would have to keep
-    for as long as it lasts. What is wrong in another way is left to the run, which can say more about it.
+    In a process of its own: an environment may load a library that takes a GPU, or that would stay in the sweep's
+    memory. Other errors are left to the run, which can report them in more detail.
 
     Raises:
-        UserError: something that an environment needs is missing, or it refuses its arguments.
+        UserError: a package that an environment needs is missing, or it refuses its arguments.
     """
     found: dict[str, Cell] = {}
     for cell in cells:

@@ -1,8 +1,8 @@
 """A search for good settings: Optuna proposes, the sweep runs, and every trial is recorded.
 
 A trial is the file's runs of one algorithm in one environment, all seeds, with the proposed settings on top. Its
-value is the mean over seeds of the metric's last tenth. While the first seed trains, a trial that falls behind the
-others may be given up (``pruner``).
+value is the metric's mean over the last 10 % of training, averaged over seeds. While the first seed trains, a trial
+that is worse than the others may be stopped (``pruner``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STAGES = 10
 
 @dataclass
 class Trial:
-    """Settings that are tried. `state` is running, complete, pruned or failed; `told` what Optuna handed out."""
+    """Proposed settings and their result. `state` is running, complete, pruned or failed; `told` is Optuna's trial."""
 
     number: int
     params: dict[str, Any]
@@ -42,7 +42,7 @@ class Trial:
     values: dict[int, float] = field(default_factory=dict)
 
     def stored(self, metric: str) -> dict[str, Any]:
-        """Return what the record says of it."""
+        """Return its entry in the record."""
         return {
             "number": self.number, "params": self.params, "state": self.state, "value": self.value, "metric": metric,
             "values": {str(k): v for k, v in self.values.items()}, "stages": self.stages,
@@ -55,8 +55,8 @@ class Study:
 
     Args:
         group: cells of the file, equal but for their seeds.
-        search: what to look for.
-        path: the record: read at the start, so that a search that was stopped goes on.
+        search: the space, the metric and Optuna's options.
+        path: the record, read at the start, so that a search that was stopped is continued.
         shown: how messages name the sweep file.
 
     Raises:
@@ -105,7 +105,7 @@ class Study:
         return json.loads(json.dumps([space, goal, [cell.command for cell in self.group]]))
 
     def _check_space(self) -> None:
-        """See that the ends of all ranges are allowed, before anything runs."""
+        """Check that the bounds of all ranges are allowed, before anything runs."""
         for pick in (0, -1):
             ends = {k: (r.options[pick] if r.options else (r.low, r.high)[pick]) for k, r in self.search.space.items()}
             with_values(self.group[0], self.group[0].group, ends, self.shown)
@@ -160,7 +160,7 @@ class Study:
         return self._waiting.pop(0)
 
     def _propose(self) -> Trial | None:
-        """Ask Optuna for settings; what contradicts itself is recorded as failed, and the next is asked for."""
+        """Ask Optuna for settings; contradictory ones are recorded as failed, and the next ones are asked for."""
         ranges = self.search.space
         while len(self.trials) < self.search.trials:
             told = self.study.ask(self.space)
@@ -182,7 +182,7 @@ class Study:
         return next((t for t in self.trials if any(c.name == cell.name for c in t.cells)), None)
 
     def ended(self, trial: Trial, state: State) -> None:
-        """Take note of a run that is over; of the last one of a trial, tell Optuna."""
+        """Record a run that has ended; after the last one of a trial, report the trial to Optuna."""
         if trial.state == "running":
             value = None if state.curve is None else curve_files.final(state.curve, self.search.metric)
             if state.curve is not None and value is None:
@@ -213,7 +213,7 @@ class Study:
             self.study.tell(trial.told, state=self._state(trial))
 
     def unpromising(self, trial: Trial, state: State) -> bool:
-        """Return whether a run at work belongs to a trial that should be, or has been, given up."""
+        """Return whether a running run belongs to a trial that should be, or has been, pruned."""
         if trial.state != "running":
             return True
         first = state.cell.name == trial.cells[0].name
@@ -253,7 +253,7 @@ class Study:
 
 
 class Searches:
-    """The plan of a sweep with a search: one study after the other, as far as there is room."""
+    """The plan of a sweep with a search: one study after the other, as the pool has room."""
 
     def __init__(self, sweep: Sweep, folder: Path) -> None:
         groups: dict[str, list[Cell]] = {}

@@ -1,4 +1,4 @@
-"""The `search` section of a sweep file: what may vary, how many trials, and what counts as good."""
+"""The `search` section of a sweep file: the space of settings, the number of trials, and the metric."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLERS = ("tpe", "random")
 
 @dataclass(frozen=True)
 class Range:
-    """What one key may be: `options` of a choice, else the bounds `low` and `high`, inclusive."""
+    """The values of one key: `options` of a choice, else the bounds `low` and `high`, inclusive."""
 
     kind: str
     options: tuple[Any, ...] = ()
@@ -34,7 +34,7 @@ class Search:
     |---|---|
     | space | dotted key -> what it may be |
     | trials | combinations to try, for each algorithm in each environment |
-    | metric | its mean over the last tenth of training, averaged over seeds, is a trial's value |
+    | metric | its mean over the last 10 % of training, averaged over seeds, is a trial's value |
     | direction, pruner, sampler, seed | of Optuna's study |
     """
 

@@ -1,4 +1,4 @@
-"""What a sweep shows: a live table on a terminal, plain lines without one."""
+"""The output of a sweep: a live table on a terminal, plain lines without one."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "stopped": "
 
 @dataclass
 class State:
-    """Where a run of the sweep stands.
+    """The state of a run of the sweep.
 
     | field | meaning |
     |---|---|
     | status | queued, running, done, failed, stopped (with a checkpoint), pruned |
     | reason | why the newest attempt failed |
     | attempts | what is recorded of each attempt: host, seconds, status, reason, resumed |
-    | began | when the newest attempt began, by the monotonic clock; None: not at work |
-    | folder | of the run at work, once it is seen |
-    | tries, lost | attempts that failed; that went away with their machine |
-    | anew | the next attempt does not go on from a checkpoint |
+    | began | when the newest attempt began, by the monotonic clock; None: not running |
+    | folder | of the running run, once it is known |
+    | tries, lost | number of attempts that failed; that were lost with their machine |
+    | anew | the next attempt does not resume from a checkpoint |
     | curve | content of the curve file, once done |
     """
 
@@ -58,7 +58,7 @@ class State:
         return f"{self.step:,}/{self.cell.t_max:,}" if self.step else ""
 
     def line(self) -> str:
-        """Return where a run at work stands, on one line."""
+        """Return the progress of a running run, on one line."""
         value = "" if self.value is None else f", return {number(self.value)}"
         return f"{self.cell.name} {self.steps() or 'starting'}{value}"
 
@@ -78,7 +78,7 @@ class View:
             self._live.start()
 
     def event(self, text: str) -> None:
-        """Say that something has happened."""
+        """Show an event."""
         if self._live is not None:
             self._live.console.print(text, soft_wrap=True)
         else:
@@ -149,7 +149,7 @@ def summary(states: Sequence[State]) -> list[str]:
     for state in states:
         if state.curve is not None:
             groups.setdefault(state.cell.group, []).append(state.curve)
-    rows: list[tuple[str, ...]] = [("", "runs", "last tenth", "best tenth", "time of a run")]
+    rows: list[tuple[str, ...]] = [("", "runs", "last 10 %", "best 10 %", "time of a run")]
     for group, curves in groups.items():
         last, best = (np.array([c[k][-1] if k == "tenths" else c[k] for c in curves]) for k in ("tenths", "best_tenth"))
         seconds = float(np.mean([c["wall_clock"] for c in curves]))

@@ -14,7 +14,7 @@ FLAGS = ("--config", "--env-config")
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: an algorithm and an environment (names or paths), and overrides (nested)."""
+    """The request of a command line: an algorithm and an environment (names or paths), and overrides (nested)."""
 
     config: str | None = None
     env_config: str | None = None

@@ -1,4 +1,4 @@
-"""Typed configuration: what a part reads is a frozen dataclass, and its values come from YAML.
+"""Typed configuration: the keys that a part reads are a frozen dataclass, with values from YAML.
 
 A part declares its keys with :func:`key` (type, range, meaning, no default: values live in
 ``config/default.yaml`` and the YAMLs above it) and receives an instance made by :func:`read`.
@@ -94,7 +94,7 @@ def _shown(hint: Any) -> list[str]:
 _LARGEST = 1e38
 #: names of an enumeration that a sentence shows
 _MOST_NAMES = 12
-#: what is meant for a boolean, and is none here: the words of YAML 1.1, and numbers
+#: values that other YAML readers take for booleans and that are none here: the words of YAML 1.1, and numbers
 _WORDS = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
 
 
@@ -108,7 +108,7 @@ def _number(value: Any, hint: type) -> Any:
     if hint is int:
         if isinstance(value, int):
             return value
-        # 1e6 is a float in YAML; a whole float is what its writer meant as a count
+        # 1e6 is a float in YAML; a whole float is accepted as a count
         if isinstance(value, float) and value.is_integer():
             return int(value)
     else:
@@ -141,7 +141,7 @@ def _union(value: Any, members: tuple[Any, ...]) -> Any:
 
 def _literal(value: Any, allowed: tuple[Any, ...]) -> Any:
     for one in allowed:
-        # True equals 1, and is not meant
+        # True equals 1, but is not accepted as a number
         if isinstance(one, bool) == isinstance(value, bool) and (one == value or (one is None and value is None)):
             return one
     for one in allowed:

@@ -1,4 +1,4 @@
-"""Members of enumerations from what YAML can say: their names, or their values."""
+"""Members of enumerations from values that YAML can hold: their names, or their values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def member(kind: type[Enum], value: Any) -> Enum | None:
-    """Return the member of ``kind`` that ``value`` means, or None.
+    """Return the member of ``kind`` that ``value`` names, or None.
 
-    A name comes first, then a value, then a name or a value in other letters (``global`` for ``GLOBAL``) where only
-    one member is written so. Members of a Flag may be joined: ``RED|BLUE``, or a list of them.
+    A name takes precedence, then a value, then a name or a value in other case (``global`` for ``GLOBAL``) where that
+    is unambiguous. Members of a Flag may be combined: ``RED|BLUE``, or a list of them.
     """
     if isinstance(value, kind):
         return value
@@ -34,7 +34,7 @@ def _by_value(named: dict[str, Enum], value: Any) -> Enum | None:
     if isinstance(value, list):
         value = tuple(value)
     for one in named.values():
-        # True equals 1, and is not meant
+        # True equals 1, but is not accepted as a number
         if isinstance(one.value, bool) == isinstance(value, bool) and one.value == value:
             return one
     return None

@@ -1,8 +1,8 @@
 """Algorithms and environments of other packages, found by their entry points; nothing of theirs is imported here.
 
 A package declares ``NAME = "package.module:Class"`` in the group ``oamarl.algorithms`` or ``oamarl.environments``,
-and may put ``NAME.yaml`` beside that module. Packages are read one by one, so that one with damaged metadata hides
-nothing but itself.
+and may put ``NAME.yaml`` beside that module. Packages are read one by one, so that damaged metadata of one
+hides no other.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _scan(group: str, path: tuple[str, ...]) -> dict[str, tuple[Plugin, ...]]:
                     found.setdefault(entry.name, {}).setdefault(
                         distribution.metadata["Name"], Plugin(entry.name, target, package)
                     )
-        except Exception:  # whatever is wrong with a stranger's metadata
+        except Exception:  # any error in the metadata of another package
             continue
     return {name: tuple(by.values()) for name, by in sorted(found.items())}
 

@@ -1,4 +1,4 @@
-"""Names to classes, imported only when asked for."""
+"""Registries of classes by name; a class is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import UserError, nearest, one_of
 from . import plugins
 
-#: what is looked up -> the kind of entry point that may have it
+#: kind of a registry -> the kind of entry point that may offer names for it
 _PLUGINS = {"environment": "environment", "learner": "algorithm"}
 _OUTSIDE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -71,7 +71,7 @@ def _outside(name: str, kind: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise UserError(f"The {kind} '{name}' cannot be imported: {error}.") from error
-    except Exception as error:  # it is the user's own module: any failure in it is told, not traced
+    except Exception as error:  # it is the user's own module: any failure in it is reported without a traceback
         raise UserError(f"The {kind} '{name}' cannot be imported: {type(error).__name__}: {error}.") from error
     try:
         return getattr(module, attribute)

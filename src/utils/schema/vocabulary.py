@@ -4,9 +4,9 @@ A key that some part of the run reads needs no entry. The rest of the vocabulary
 
 | status | meaning |
 |---|---|
-| alias | another way to write something that is read (:data:`ALIASES`) |
+| alias | another name of a key or value that is read (:data:`ALIASES`) |
 | inert | accepted and without effect; one notice (:data:`INERT`) |
-| refused | one value is what happens here anyway, any other is an error (:data:`REFUSED`) |
+| refused | only the value that describes what happens here is accepted, any other is an error (:data:`REFUSED`) |
 | other | belongs to methods that are not the chosen one: like every known key that is not read (:data:`OTHER`) |
 
 :data:`READ` names the keys that parts of this version are expected to read, for the reference page.
@@ -41,7 +41,7 @@ INERT: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Only:
-    """The values of a key that mean what happens here anyway, and what to say about any other.
+    """The values of a key that describe what happens here, and the message for any other.
 
     ``like`` names keys: the value of the first one that is set is allowed too.
     """
@@ -114,7 +114,7 @@ def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     Each layer is translated before the layers are merged, so that a later layer can overrule what an alias said.
 
     Raises:
-        UserError: the layer says the same thing twice, differently.
+        UserError: the layer sets one key to two different values.
     """
     result = dict(values)
     for name, names in ALIASES.items():
@@ -131,7 +131,7 @@ def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def refuse(name: str, value: Any, source: str, values: Mapping[str, Any]) -> None:
-    """Refuse a value of EPyMARL's key ``name`` that asks for something which does not exist here.
+    """Refuse a value of EPyMARL's key ``name`` that requests something which does not exist here.
 
     Args:
         name, value: the key and its value.

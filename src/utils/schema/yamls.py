@@ -1,4 +1,4 @@
-"""YAML as the configuration means it, for files and for values on the command line alike.
+"""The YAML dialect of the configuration, for files and for values on the command line alike.
 
 PyYAML follows YAML 1.1, where ``1e-3`` is a string, ``no`` a boolean, ``1:30`` the number 90 and
 ``2020-01-01`` a date. Here plain scalars are null, booleans, numbers or text, as a reader expects.
@@ -74,7 +74,7 @@ def scalar(text: str) -> Any:
         value = yaml.load(text, _Loader)
     except yaml.YAMLError:
         return text
-    # a list or mapping is meant only where its brackets are typed: `-` and `a: b` are text
+    # only brackets make a list or a mapping here: `-` and `a: b` are text
     return text if isinstance(value, (list, dict)) and text.lstrip()[0] not in "[{" else value
 
 
@@ -111,7 +111,7 @@ def load(path: Path, shown: str) -> dict[str, Any]:
 
 
 def check_keys(value: Any, shown: str, above: tuple[int, ...] = ()) -> None:
-    """Look at all mappings in ``value``, which is from ``shown`` and lies in ``above`` (ids of what holds it).
+    """Check all mappings in ``value``, which is from ``shown`` and lies in ``above`` (ids of what holds it).
 
     Raises:
         UserError: a key that is not text, or something that holds itself (by YAML's anchors).

@@ -67,9 +67,9 @@ class Guard:
             # a line is shorter than what a pipe takes as a whole: all of it is written, or nothing
             if self._process.stdin.write(line.encode()) is not None:
                 return
-        except OSError:  # it was killed: the workers still see their pipes' ends
-            return
-        # it hears nothing any more, and would kill later what it has not been told to forget
+        except OSError:  # it was killed
+            pass
+        # it hears nothing any more; one that was stopped would kill later what it has not been told to forget
         self._end()
         self._start()
         for group in self._groups:

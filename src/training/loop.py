@@ -149,7 +149,7 @@ class Training:
             return self._finish(log)
         except KeyboardInterrupt as error:
             code = error.exit_code if isinstance(error, Terminated) else 130
-            raise Terminated(f"{error or 'Interrupted: the run stops here.'} {self._advice(log)}", code) from None
+            raise Terminated(f"{str(error) or 'Interrupted: the run stops here.'} {self._advice(log)}", code) from None
         except Exception as error:
             if lacks_memory(error):
                 raise RunError(f"There is not enough memory ({first_line(error)}). {self._state()}") from error

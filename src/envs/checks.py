@@ -128,6 +128,10 @@ def _watched(array: np.ndarray, name: str, info: EnvInfo, report: Report) -> np.
 Step = dict[str, np.ndarray]
 
 
+#: seconds that one step may take, and one reset (which may start a game)
+STEP_SECONDS, RESET_SECONDS = 60.0, 300.0
+
+
 class Player:
     """Plays episodes of one environment instance at random and records its arrays at every step."""
 
@@ -178,8 +182,7 @@ class Player:
             getattr(p, name)[...] = 0
         p.obs[...] = p.state[...] = np.nan
         p.avail[...] = p.alive[...] = False
-        with self.report.during(f"reset (seed {seed})"):
-            self.env.reset(seed, self.out)
+        self._call(f"reset (seed {seed})", RESET_SECONDS, lambda: self.env.reset(seed, self.out))
         return self._snapshot(f"reset (seed {seed})")
 
     def step(self, seed: int, t: int, rng: np.random.Generator) -> Step:
@@ -191,8 +194,7 @@ class Player:
         avail = self.plain.avail
         actions = np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in avail], np.int64)
         given = actions.copy()
-        with self.report.during(f"step {t} (seed {seed})"):
-            self.env.step(given, self.out)
+        self._call(f"step {t} (seed {seed})", STEP_SECONDS, lambda: self.env.step(given, self.out))
         if not np.array_equal(given, actions):
             self.report.find("actions", f"step {t} (seed {seed}) changes the actions that it was given: copy them.")
         if self._returned:
@@ -214,6 +216,12 @@ class Player:
             if check is not None:
                 check(steps)
         return steps
+
+    def _call(self, what: str, seconds: float, act: Callable[[], None]) -> None:
+        with self.report.during(what):
+            if not within(seconds, act, what.capitalize()):
+                self.report.find("hangs", f"{what} does not return within {seconds:g} seconds.")
+                raise Stop
 
     def close(self) -> None:
         self.closed = True

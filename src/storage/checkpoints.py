@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ..utils.errors import UserError
 from .payloads import Damaged, pack, unpack
+from .records import beginning
 
 FOLDER = "checkpoints"  # inside a run's folder: the newest ones, to resume from
 MODELS = "models"  # permanent snapshots
@@ -86,7 +87,9 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
         raise UserError(f"Cannot write the checkpoint {path}: {reason}; the earlier checkpoints are kept.") from None
     if keep is not None:
         # a failure to tidy up costs disk space only: the next save tries again
-        for old in [*listed(folder)[keep:], *folder.glob(".checkpoint_*.tmp")]:
+        # a file with a later step in its name is not this run's: it takes no place and stays
+        own = [p for p in listed(folder) if steps_of(p) <= t_env]
+        for old in [*own[keep:], *folder.glob(".checkpoint_*.tmp")]:
             with contextlib.suppress(OSError):
                 old.unlink()
     return path
@@ -166,6 +169,47 @@ def _payload(path: Path, content: memoryview) -> dict[str, Any]:
         held = f"{steps:,}" if 0 <= steps < 10**18 else "none that can be"
         raise Damaged(f"holds another step than its name says ({held}): not loaded")
     return payload
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return a file's size and time of change, which tell cheaply that it may be another one; (-1, -1): none there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+class Written:
+    """A checkpoint that was written, to be known again: a copy, a link and another time of change are still the same.
+
+    Args:
+        path: the file, as it is now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._stamp, self._sum = path, stamp(path), _sum(path)
+
+    def there(self) -> bool:
+        """Return whether its content is at its path, whole; it is read only where the file's stamp is another one."""
+        now = stamp(self.path)
+        if now == self._stamp:
+            return now[0] >= 0
+        try:
+            _content(self.path)
+        except Damaged:
+            return False
+        if _sum(self.path) != self._sum:
+            return False
+        self._stamp = now
+        return True
+
+
+def _sum(path: Path) -> bytes:
+    """Return the line with the checksum of a file; nothing where it is none."""
+    if not path.is_file():
+        return b""
+    return beginning(path, _HEADER_SIZE).partition(b"\n")[0]
 
 
 def _whole(path: Path) -> dict[str, Any]:

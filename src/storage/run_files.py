@@ -33,8 +33,12 @@ _CURVES_SHARE = 100
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Replace a JSON file as a whole. Each file has one writer, so one temporary name will do."""
+    write_whole(path, _json_bytes(content, indent))
+
+
+def _json_bytes(content: Any, indent: int | None = None) -> bytes:
     separators = None if indent else (",", ":")
-    write_whole(path, json.dumps(content, sort_keys=True, indent=indent, separators=separators, default=str).encode())
+    return json.dumps(content, sort_keys=True, indent=indent, separators=separators, default=str).encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -109,7 +113,7 @@ class RunFiles:
         self.parent, self.sources, self.facts, self.say = parent, sources, dict(facts), say
         self.folder = parent  # until the run has a number
         self.entry: dict[str, Any] = {}
-        self._once: dict[str, Any] = {}  # what is written at the start and not changed: name -> content
+        self._once: dict[str, bytes] = {}  # what is written at the start and not changed: name -> content
         self._place: Place | None = None
         self._lock = threading.RLock()  # the last beat may still be writing when the run ends
         self._curves = Curves(parent)
@@ -150,7 +154,7 @@ class RunFiles:
             "heartbeat": None,
         }
         # a reader that sees run.json finds the other files as well
-        self._once = {CONFIG_FILE: config, INFO_FILE: self.facts}
+        self._once = {CONFIG_FILE: _json_bytes(config, 2), INFO_FILE: _json_bytes(self.facts, 2)}
         self._write_once()
         (self.folder / OUT_FILE).touch()
         self._write_run()
@@ -244,18 +248,23 @@ class RunFiles:
                 self._place.close()
 
     def _write_once(self) -> None:
-        """Write what does not change, where it is not there (any more)."""
+        """Write what does not change, where it is not there (any more) or has been changed."""
         for name, content in self._once.items():
-            if not (self.folder / name).exists():
-                write_json(self.folder / name, content, indent=2)
+            path = self.folder / name
+            # a pipe under its name would be waited for
+            if not (path.is_file() and path.read_bytes() == content):
+                write_whole(path, content)
 
     def _write_run(self) -> None:
         write_json(self.folder / RUN_FILE, self.entry, indent=2)
 
     def _write_out(self) -> None:
         """Append the new part of run.log to cout.txt."""
-        if (self.folder / LOG_FILE).exists():  # not where the run ended before it said anything
-            with open(self.folder / LOG_FILE, "rb") as log, open(self.folder / OUT_FILE, "ab") as out:
+        log_file, out_file = self.folder / LOG_FILE, self.folder / OUT_FILE
+        if out_file.exists() and not out_file.is_file():
+            raise OSError(f"{OUT_FILE} is not a file")  # opening a pipe would block
+        if log_file.is_file():  # not where the run ended before it said anything
+            with open(log_file, "rb") as log, open(out_file, "ab") as out:
                 log.seek(out.tell())
                 shutil.copyfileobj(log, out)
 

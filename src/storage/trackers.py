@@ -22,6 +22,8 @@ TENSORBOARD_FOLDER = "tensorboard"
 PROJECT = "oamarl"
 #: seconds that a tracker may take to write or send what is left, at the end
 CLOSE_SECONDS = 120.0
+#: the same for the scalars of one step: what takes them may have been stopped, and its pipe be full
+LOG_SECONDS = 60.0
 _SHOWN = {"tensorboard": "TensorBoard", "wandb": "Weights & Biases"}
 
 
@@ -144,7 +146,11 @@ class Trackers:
     def _flush(self) -> None:
         values, self._values = self._values, {}
         for name, tracker in list(self._trackers.items()) if values else ():
-            self._guarded(name, lambda tracker=tracker: tracker.log(values, self._step))  # type: ignore[misc]
+            self._guarded(name, lambda tracker=tracker: self._log(tracker, values))  # type: ignore[misc]
+
+    def _log(self, tracker: _Tracker, values: Mapping[str, float]) -> None:
+        if not within(LOG_SECONDS, lambda: tracker.log(values, self._step), "A tracker of scalars"):
+            raise TimeoutError(f"took nothing within {LOG_SECONDS:g} seconds")
 
     def _start(self, name: str, make: Callable[[], _Tracker]) -> None:
         def start() -> None:

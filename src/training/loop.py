@@ -39,14 +39,6 @@ from .curve import Curve
 from .resume import carry_best, carry_curve, sound
 
 
-def _size(path: Path) -> int:
-    """The bytes of a file, -1 where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
 @dataclass(frozen=True)
 class RunConfig:
     """What the training loop reads."""
@@ -134,8 +126,8 @@ class Training:
         self.curve = Curve(runner, learner, config.common_reward)
         self.best: dict[str, Any] | None = None
         self.newest: Path | None = None  # checkpoint to go on from
-        self._size = -1  # of it, if this run wrote it
-        self._best: Path | None = None  # where the best is kept
+        self._written: checkpoints.Written | None = None  # it, if this run wrote it
+        self._best: checkpoints.Written | None = None  # the best
         self.trouble = False
         self.hinted = 0.0  # when hints were given, in seconds of training
 
@@ -157,7 +149,7 @@ class Training:
             return self._finish(log)
         except KeyboardInterrupt as error:
             code = error.exit_code if isinstance(error, Terminated) else 130
-            raise Terminated(f"{error or 'Interrupted: the run stops here.'} {self._advice(log)}", code) from None
+            raise Terminated(f"{str(error) or 'Interrupted: the run stops here.'} {self._advice(log)}", code) from None
         except Exception as error:
             if lacks_memory(error):
                 raise RunError(f"There is not enough memory ({first_line(error)}). {self._state()}") from error
@@ -217,9 +209,10 @@ class Training:
             self._hint(log, split)
         t, latest = self.runner.t_env, self.curve.latest_return
         log.progress(t, self.config.t_max, t / max(self.curve.elapsed, 1e-9), latest)
-        if not written:
+        if written:
+            self._flush(log)  # nothing pending: a last look at what there is
+        if not written or self.newest is None:
             raise RunError(f"The run has reached t_max, but its last checkpoint could not be written. {self._state()}")
-        self._flush(log)  # nothing pending: a last look at what there is
         self.stop.over()
         return {"t_env": float(t), "return_mean": latest, **result}
 
@@ -316,8 +309,9 @@ class Training:
         self._look_after(log)
 
     def _look_after(self, log: RunLog) -> None:
-        """Write the newest checkpoint again if somebody took it away: it is what the run would go on from."""
-        if self.newest is None or self.newest.parent != log.folder / FOLDER or self._size == _size(self.newest):
+        """Write the newest checkpoint again if it was taken away or changed: it is what the run would go on from."""
+        written = self._written
+        if written is None or self.newest != written.path or written.there():
             return
         log.warning(f"The checkpoint {self.newest} was deleted, moved or changed: a new one is written.")
         self.newest = None
@@ -345,15 +339,16 @@ class Training:
         self.curve.add(metrics)
         self._flush(log)
         reached = metrics[by]
-        if self._best is not None and not self._best.exists():
-            log.warning(f"The best checkpoint {self._best} was deleted or moved: the best is looked for anew.")
+        if self._best is not None and not self._best.there():
+            what = "was deleted, moved or changed: the best is looked for anew"
+            log.warning(f"The best checkpoint {self._best.path} {what}.")
             self.best = self._best = None
         better = self.best is None or reached > self.best["return_mean"]
         if self.config.save_best and better and math.isfinite(reached):
             self.best = {"t_env": self.runner.t_env, "return_mean": reached, "metric": by}
             payload = closing or self.payload(log)
             if self._save(log, BEST, 1, payload | {"loop": payload["loop"] | {"best": self.best}}):
-                self._best = log.folder / BEST / checkpoints.name_of(self.runner.t_env)
+                self._best = self._kept_best(log, self.runner.t_env)
         self.curve.seconds["logging"] += time.perf_counter() - now
         return metrics
 
@@ -383,8 +378,12 @@ class Training:
             log.info(f"Checkpoints can be written again: {path}.")
         self.trouble = False
         if folder == FOLDER:
-            self.newest, self._size = path, _size(path)
+            self.newest, self._written = path, checkpoints.Written(path)
         return True
+
+    @staticmethod
+    def _kept_best(log: RunLog, t_env: int) -> checkpoints.Written:
+        return checkpoints.Written(log.folder / BEST / checkpoints.name_of(t_env))
 
     def payload(self, log: RunLog) -> dict[str, Any]:
         """Everything that a resumed run needs to go on with the same numbers.
@@ -434,4 +433,4 @@ class Training:
         self.curve.load_state_dict(loop)
         self.best = carry_best(saved, log, measure(self.config.test_greedy, self.config.common_reward))
         if self.best is not None:
-            self._best = log.folder / BEST / checkpoints.name_of(int(self.best["t_env"]))
+            self._best = self._kept_best(log, int(self.best["t_env"]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import threading
@@ -28,6 +29,11 @@ _INSISTS = 3
 _WAKE_AGAIN = 0.05
 #: Seconds that the thread which hears signals may take to end.
 _LISTENER_SECONDS = 1.0
+
+#: Seconds that a pipe may be full, once a run is to end, before what is written there is given up.
+_UNREAD_SECONDS = 5.0
+#: Seconds between two checks of that.
+_LOOK_AGAIN = 0.1
 
 #: Functions that undo the open contexts in a forked copy of this process, which must not handle the run's signals.
 _undo: list[Callable[[], None]] = []
@@ -153,6 +159,31 @@ def _noticed(numbers: Collection[int]) -> Iterator[None]:
         signal.signal(wake, signal.SIG_DFL if earlier is None else earlier)
 
 
+def _give_up_unread(over: threading.Event) -> None:
+    """Send output to nowhere where it goes into a pipe, or a terminal, that is full and that nothing reads.
+
+    The end of a run would wait there without a limit, with its last words. Its log has them all.
+
+    Args:
+        over: ends this.
+    """
+    full = {1: 0, 2: 0}  # descriptor -> looks in a row that found it so
+    while full and not over.wait(_LOOK_AGAIN):
+        for descriptor in list(full):
+            poller = select.poll()
+            poller.register(descriptor, select.POLLOUT)
+            full[descriptor] = 0 if poller.poll(0) else full[descriptor] + 1
+            if full[descriptor] * _LOOK_AGAIN >= _UNREAD_SECONDS:
+                del full[descriptor]
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+                # a call that waits there is interrupted by a signal, and is made again
+                for thread in threading.enumerate():
+                    with contextlib.suppress(OSError, ValueError):
+                        signal.pthread_kill(thread.ident or 0, signal.SIGURG)
+
+
 class Stop:
     """Why a run should end now, if it should.
 
@@ -169,6 +200,9 @@ class Stop:
         self.say: Callable[[str], None] = lambda text: None
         self._since_raised: list[int] | None = None
         self._settled = threading.Event()
+        self._over = threading.Event()  # nothing is listened to (yet, or any more)
+        self._over.set()
+        self._unread: threading.Thread | None = None
 
     # -- for the part that ends cleanly ------------------------------------------------------------------------
 
@@ -200,6 +234,9 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         self.received.append(number)
+        if len(self.received) == 1 and not self._over.is_set() and hasattr(select, "poll"):
+            self._unread = threading.Thread(target=_give_up_unread, args=(self._over,), name="unread", daemon=True)
+            self._unread.start()
         if self._since_raised is not None:  # the run is ending: only repeated interrupts from the keyboard disturb that
             self._since_raised.append(number)
             if self._since_raised.count(signal.SIGINT) >= _INSISTS - 1:
@@ -215,10 +252,12 @@ class Stop:
     def _patience(self, number: int) -> None:
         if self._settled.wait(min(_SAY_AFTER, self.grace)):
             return
-        self.say(
+        text = (
             f"{name_of(number)}: the run ends after this update, with a checkpoint; "
             f"in {self.grace:g} seconds, or at a second signal, without."
         )
+        # in a thread of its own: where nothing reads the output, it does not come back
+        threading.Thread(target=self.say, args=(text,), name="say", daemon=True).start()
         if not self._settled.wait(max(0.0, self.grace - _SAY_AFTER)):
             # to the main thread, so that it also leaves a system call that it waits in
             signal.pthread_kill(threading.main_thread().ident or 0, number)
@@ -226,8 +265,14 @@ class Stop:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Handle signals within the context (main thread only: Python handles none elsewhere)."""
-        with handling(self, SIGNALS):
-            try:
-                yield
-            finally:
-                self.settle()
+        self._over.clear()
+        try:
+            with handling(self, SIGNALS):
+                try:
+                    yield
+                finally:
+                    self.settle()
+        finally:
+            self._over.set()
+            if self._unread is not None:
+                self._unread.join(_LISTENER_SECONDS)

@@ -6,6 +6,7 @@ limited time only, and reports in one sentence what it has not waited for.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -38,11 +39,23 @@ class _Program:
 
     ours = False
     status = 1
+    leaving = False
 
 
 def begin() -> None:
     """Mark this process as the program: it may be ended where nothing else would end it."""
     _Program.ours = True
+    # the first that is registered is called last: other packages' functions come before it
+    atexit.register(_skip_teardown, os.getpid())
+
+
+def _skip_teardown(program: int) -> None:
+    """End the process before its modules are taken apart.
+
+    No thread runs any more then, so that an object's ``__del__`` could hang; on a busy machine it also takes seconds.
+    """
+    if _Program.leaving and os.getpid() == program:  # not in a process that was forked from it
+        _exit_now()
 
 
 def will_exit(status: int) -> None:
@@ -136,10 +149,11 @@ def leave(status: int) -> int:
     Python waits at its end for threads and processes that were left, without a limit. A daemon thread keeps the time.
     """
     will_exit(status)
+    _Program.leaving = True
     end_copies()
     threading.Thread(target=_out_of_time, name="leave", daemon=True).start()
     if hasattr(signal, "setitimer"):
-        # what hangs when no thread runs any more, such as an object's __del__ at the very end
+        # what hangs where no thread can end it, such as a call that holds the interpreter, or a pipe nobody reads
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS + _APART_SECONDS)

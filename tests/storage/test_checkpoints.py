@@ -98,6 +98,16 @@ def test_two_are_kept(tmp_path: Path) -> None:
     assert checkpoints.load(checkpoints.find(tmp_path))["t"] == 40000
 
 
+def test_what_others_put_there_takes_no_place(tmp_path: Path) -> None:
+    """A file whose name says a later step would otherwise have every new checkpoint tidied away at once."""
+    for t in (7, 8, 9):
+        (tmp_path / checkpoints.name_of(10**9 + t)).write_text("not a checkpoint")
+    for t in (1, 2, 3):
+        checkpoints.save(tmp_path, t, {"t": t})
+    assert [checkpoints.load(tmp_path / checkpoints.name_of(t))["t"] for t in (2, 3)] == [2, 3]
+    assert len(names(tmp_path)) == 5
+
+
 def test_all_are_kept(tmp_path: Path) -> None:
     for t in range(5):
         checkpoints.save(tmp_path, t, {"t": t}, keep=None)
@@ -105,7 +115,7 @@ def test_all_are_kept(tmp_path: Path) -> None:
 
 
 def test_steps_beyond_the_padding_still_sort(tmp_path: Path) -> None:
-    for t in (10**13, 999):
+    for t in (999, 10**13):
         checkpoints.save(tmp_path, t, {"t": t})
     assert checkpoints.load(checkpoints.find(tmp_path))["t"] == 10**13
 

@@ -93,6 +93,29 @@ def link_to_a_copy(path: Path) -> None:
     path.symlink_to(copy)
 
 
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def another(path: Path) -> None:
+    """Another file of the same size takes its place."""
+    path.with_name("another").write_bytes(os.urandom(path.stat().st_size))
+    path.with_name("another").replace(path)
+
+
+def link_elsewhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGES = (emptied, flipped, another, link_elsewhere, pipe)
 HOW: list[tuple[Callable[[Path], None], str]] = [
     (Path.unlink, "was deleted"), (renamed, "was moved or renamed"), (cut, "was cut to "), (emptied, "was cut to 0 of"),
     (replaced, "was replaced by another file"), (link_to_a_copy, "was replaced by another file"),
@@ -202,20 +225,78 @@ def test_a_file_that_is_written_whole_is_there_again(
         assert kept.items() <= json.loads((whole / name).read_text()).items()
 
 
+@pytest.mark.parametrize(
+    "how", [emptied, link_elsewhere, pipe, lambda path: path.write_bytes(b" " * path.stat().st_size)]
+)
+@pytest.mark.parametrize("name", ["config.json", "info.json", "cout.txt"])
+def test_a_file_that_was_changed_is_written_again(
+    name: str, how: Callable[[Path], Any], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what a run is known by gone, `latest` would pass it over in silence."""
+    err = disturbed(tmp_path, lambda folder: how(folder / name), capsys, want=0)
+    (folder,) = tmp_path.glob("sacred/*/*/*")
+    assert status(folder) == "COMPLETED"
+    if name == "cout.txt":  # the log has it all
+        assert (how is not pipe) or f"Not all files in {folder} are up to date: cout.txt is not a file." in err
+        return
+    assert json.loads((folder / name).read_text()).keys() == json.loads((whole / name).read_text()).keys()
+
+
 @pytest.mark.parametrize("part", ["checkpoints", "best"])
-@pytest.mark.parametrize("how", [shutil.rmtree, lambda path: [emptied(p) for p in path.iterdir()]])
+@pytest.mark.parametrize(
+    "how", [shutil.rmtree, *(lambda path, do=do: [do(p) for p in path.iterdir()] for do in CHANGES)]
+)
 def test_a_checkpoint_that_is_taken_away_is_written_again(
     part: str, how: Callable[[Path], Any], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     err = disturbed(tmp_path, lambda folder: how(folder / part), capsys, want=0)
     folder = run_folder(tmp_path)
-    if part == "checkpoints" or how is shutil.rmtree:
-        assert "was deleted, moved" in err or "was deleted or moved" in err
+    assert "was deleted, moved or changed" in err
     assert_same_run(whole, folder)
     assert checkpoints.load(checkpoints.find(folder / "checkpoints"))
 
 
+def test_a_run_whose_last_checkpoint_cannot_be_written_again_has_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder stands where the last checkpoint was, since the last test."""
+
+    def folder_there(folder: Path) -> None:
+        for path in (folder / "checkpoints").iterdir():
+            path.unlink()
+            (path / "x").mkdir(parents=True)
+
+    counts: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Vandal, "do", lambda: None)
+        assert main(words(tmp_path / "count")) == 0
+        counts.append(Vandal.count)
+    monkeypatch.setattr(Vandal, "when", counts[0] - 1)  # in the last test
+    err = disturbed(tmp_path / "r", folder_there, capsys)
+    assert "The run has reached t_max, but its last checkpoint could not be written. There is no checkpoint." in err
+    assert status(run_folder(tmp_path / "r")) == "FAILED"
+
+
 # -- what is no trouble --------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_is_copied_linked_or_touched_is_still_there(tmp_path: Path) -> None:
+    path = checkpoints.save(tmp_path / "a", 7, {"runner": {"t_env": 7}})
+    written = checkpoints.Written(path)
+    os.link(path, tmp_path / "link")
+    path.chmod(0o400)
+    assert written.there()
+    os.utime(path, (1, 1))
+    assert written.there()
+    shutil.copy(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    assert written.there()
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert written.there()
+    path.unlink()
+    checkpoints.save(tmp_path / "a", 7, {"runner": {"t_env": 7}, "other": 1})  # sound, but not it
+    assert not written.there()
 
 
 def test_what_others_may_do_with_a_file(tmp_path: Path) -> None:

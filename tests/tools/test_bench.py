@@ -117,8 +117,8 @@ def test_random_play_takes_legal_actions_and_begins_again(env: str, monkeypatch:
 def test_workers_play_at_random_side_by_side() -> None:
     vec = make_vec("toy_envs:MixedLength", {"limit": 4}, 5, backend="process", workers=2)
     steps, took = vec.random_throughput(0.2, seed=1)
-    assert 0.2 <= took < 5.0
-    assert steps > 5
+    assert 0.2 <= took < PATIENCE
+    assert steps >= 5  # each worker makes one step at least
     assert (vec.seeds >= 0).all()
     vec.reset(np.arange(5), np.arange(5))  # and obey again
     assert vec.seeds.tolist() == [0, 1, 2, 3, 4]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
+from typing import Any
 
 import pytest
 
 from oamarl.main import main
+
+from toy_envs import MixedLength
 
 ROOM = "broken_envs:Broken"
 
@@ -194,3 +198,17 @@ def test_a_yaml_of_the_users(capsys: pytest.CaptureFixture[str], tmp_path, no_wo
     (tmp_path / "mine.yaml").write_text("env: broken_envs:Broken\nenv_args:\n  fault: padding\n")
     assert check(capsys, str(tmp_path / "mine.yaml"))[0] == 1
     assert check(capsys, str(tmp_path / "mine.yaml"), "with", "env_args.fault=''")[0] == 0
+
+
+class Hanging(MixedLength):
+    """Its first step does not return."""
+
+    def step(self, actions: Any, out: Any) -> None:
+        while True:
+            time.sleep(0.01)
+
+
+def test_a_step_that_does_not_return(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oamarl.envs.checks.STEP_SECONDS", 0.2)
+    status, wrong, _, _ = check(capsys, "test_check_env:Hanging")
+    assert (status, wrong) == (1, ["step 1 (seed 0) does not return within 0.2 seconds."])

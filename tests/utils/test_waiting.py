@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -246,7 +247,50 @@ def test_a_tracker_that_does_not_end(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ]
 
 
+def test_a_tracker_that_takes_no_more_scalars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Stopped:
+        def log(self, values: Any, t: int) -> None:
+            endless()
+
+        def close(self) -> None:
+            raise AssertionError("it was left alone before")
+
+    monkeypatch.setattr(trackers, "LOG_SECONDS", 0.2)
+    said: list[str] = []
+    tracked = trackers.Trackers(None, {}, tmp_path, said.append)
+    tracked._trackers["wandb"] = Stopped()
+    with deadline():
+        for t in range(3):
+            tracked("loss", 1.0, t)
+        tracked.close()
+    assert said == [
+        "Weights & Biases failed (took nothing within 0.2 seconds): it gets no more; the run's own files have "
+        "everything."
+    ]
+
+
 # -- the guard -----------------------------------------------------------------------------------------------------
+
+
+@needs_proc
+def test_a_guard_that_was_killed_is_replaced() -> None:
+    """By one that knows all groups; here the program is over, and the group that is left ends."""
+    watching = guard.Guard()
+    first = watching._process
+    group = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        with deadline():
+            watching.watch(group.pid)
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+            watching.watch(2**22 + 1)
+            watching.forget(2**22 + 1)
+            assert watching._process is not first
+            watching._process.stdin.close()  # type: ignore[union-attr]
+            assert group.wait() == -signal.SIGKILL
+    finally:
+        group.kill()
+        watching.close()
 
 
 @needs_proc
@@ -331,6 +375,7 @@ ENDS = {
         "Processes that the environment forked did not end within 0.5 seconds, and were killed: ",
     ),
     "a helper that ends": ("multiprocessing.get_context('fork').Process(target=time.sleep, args=(0.1,)).start()", ""),
+    "an object that hangs at the very end": ("sys.modules['x'] = Deaf()", ""),
     "a call that hears nothing": (
         "waiting.will_exit(3); lock, it = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)\n"
         "waiting.within(0.2, lambda: (lock(it), lock(it)), 'The game')",
@@ -374,10 +419,77 @@ def test_a_slow_end_keeps_its_status() -> None:
 
 
 @needs_proc
-def test_what_hangs_after_everything_else_is_ended_by_the_system() -> None:
-    code = _END.format(path=[str(HELPERS), *sys.path], then="waiting._APART_SECONDS = 1.0; sys.modules['x'] = Deaf()")
+def test_what_no_thread_can_end_is_ended_by_the_system() -> None:
+    """Here a function for the exit that waits in C code and holds the interpreter."""
+    hang = "import atexit; waiting._APART_SECONDS = 1.0; atexit.register(ctypes.PyDLL(None).sleep, 600)"
+    code = _END.format(path=[str(HELPERS), *sys.path], then=hang)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
-    assert done.returncode in (3, -signal.SIGALRM)
+    assert done.returncode in (3, -signal.SIGALRM)  # the thread may be earlier on a busy machine
+
+
+_UNREAD = """
+import sys
+sys.path[:] = {path!r}
+from oamarl.utils import signals
+signals._UNREAD_SECONDS = 0.3
+stop = signals.Stop({grace})
+stop.say = print
+with stop.listening():
+    try:
+        while not stop.why():
+            print("x" * 5000, flush=True)
+    except KeyboardInterrupt:
+        pass
+    for _ in range(100):
+        print("last words" * 1000, flush=True)
+    stop.over()
+sys.exit(3)
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("grace", [0, 600])
+def test_output_that_nobody_reads_does_not_hold_up_the_end(grace: int) -> None:
+    """Neither a line that is being written when the signal comes, nor what is said afterwards."""
+    code = _UNREAD.format(path=sys.path, grace=grace)
+    reads, writes = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=writes, stderr=writes)
+    try:
+        with deadline():
+            poller = select.poll()
+            poller.register(writes, select.POLLOUT)
+            while poller.poll(0):
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 3
+    finally:
+        process.kill()
+        os.close(reads)
+        os.close(writes)
+
+
+@needs_proc
+def test_the_program_ends_after_a_traceback(tmp_path: Path) -> None:
+    """An environment that cannot be made has started a thread before."""
+    (tmp_path / "halfway.py").write_text(
+        "import threading, time\n"
+        "def make():\n"
+        "    threading.Thread(target=time.sleep, args=(600,), name='pump').start()\n"
+        "    raise RuntimeError('no game today')\n"
+    )
+    code = (
+        f"import sys; sys.path[:] = {[str(tmp_path), *sys.path]!r}; "
+        "from oamarl import main; from oamarl.utils import waiting; "
+        "waiting.LEAVE_SECONDS = 0.5; sys.argv[1:] = ['--config=ippo', 'with', 'env=halfway:make']; "
+        "sys.exit(main.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "no game today" in done.stderr
+    assert "did not end within 0.5 seconds: pump." in done.stderr
 
 
 @pytest.mark.slow

@@ -67,8 +67,8 @@ class Guard:
             # a line is shorter than what a pipe takes as a whole: all of it is written, or nothing
             if self._process.stdin.write(line.encode()) is not None:
                 return
-        except OSError:  # it was killed: the workers still see their pipes' ends
-            return
+        except OSError:  # it was killed
+            pass
         # it receives nothing any more, and would later kill groups that it was not asked to forget
         self._end()
         self._start()

@@ -48,7 +48,7 @@ OWN = {
 
 
 #: Keys around a run: they steer when to stop, look and write and who steps the environments, not what is learned.
-AROUND = frozenset(
+NON_LEARNING_KEYS = frozenset(
     {
         "checkpoint_path", "checkpoint_interval", "test_nepisode", "test_interval", "test_greedy", "log_interval",
         "save_model", "save_model_interval", "save_best", "label", "local_results_path", "beat_interval", "backend",
@@ -58,21 +58,21 @@ AROUND = frozenset(
     }
 )  # fmt: skip
 #: The same among env_args: environment -> arguments that say how it is stepped, not what happens.
-AROUND_ENV = {"gymma": frozenset({"quick"})}
+NON_LEARNING_ENV_ARGS = {"gymma": frozenset({"quick"})}
 #: Keys that were added when there were results already, with the value that changes nothing.
-LATER: dict[str, Any] = {
+NEW_KEYS: dict[str, Any] = {
     "standardise_obs": False, "learner_threads": None,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
 }  # fmt: skip
 
 
-def without_around(values: Mapping[str, Any], around: frozenset[str] = AROUND) -> dict[str, Any]:
-    """Return a configuration without the keys ``around`` and without the env_args of `AROUND_ENV`."""
+def without_non_learning(values: Mapping[str, Any], around: frozenset[str] = NON_LEARNING_KEYS) -> dict[str, Any]:
+    """Return a configuration without the keys ``around`` and without the env_args of `NON_LEARNING_ENV_ARGS`."""
     left = {k: v for k, v in values.items() if k not in around}
     env, env_args = left.get("env"), left.get("env_args")
-    if isinstance(env, str) and env in AROUND_ENV and isinstance(env_args, Mapping):
-        left["env_args"] = {k: v for k, v in env_args.items() if k not in AROUND_ENV[env]}
+    if isinstance(env, str) and env in NON_LEARNING_ENV_ARGS and isinstance(env_args, Mapping):
+        left["env_args"] = {k: v for k, v in env_args.items() if k not in NON_LEARNING_ENV_ARGS[env]}
     return left
 
 
@@ -82,7 +82,7 @@ def learned(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values: a merged configuration, from `resolve` or from a run's config.json (also an older version's).
     """
-    return {k: v for k, v in without_around(values).items() if not (k in LATER and v == LATER[k])}
+    return {k: v for k, v in without_non_learning(values).items() if not (k in NEW_KEYS and v == NEW_KEYS[k])}
 
 
 @dataclass(frozen=True)

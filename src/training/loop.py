@@ -269,7 +269,7 @@ class Training:
         self.mac.observe(batch)
         torch.set_num_threads(self.config.torch_threads)
         broken = broken_scalars(scalars)
-        parameters = {"policies": self.mac.network.theta, "critic": self.learner.value.network.theta}
+        parameters = {"policies": self.mac.network.params, "critic": self.learner.value.network.params}
         if not all_finite(parameters.values()):
             broken += [f"the parameters of the {name}" for name, x in parameters.items() if not all_finite([x])]
         if broken:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..components.finite import all_finite, floating
-from ..settings import AROUND, LATER, without_around
+from ..settings import NEW_KEYS, NON_LEARNING_KEYS, without_non_learning
 from ..storage import checkpoints, snapshots
 from ..storage.liveness import alive
 from ..storage.log import RunLog
@@ -20,7 +20,7 @@ from ..utils.errors import UserError
 LATEST = "latest"
 
 #: Keys that a resumed run may change.
-MAY_DIFFER = AROUND | {"t_max", "init_from"}
+MAY_DIFFER = NON_LEARNING_KEYS | {"t_max", "init_from"}
 
 #: what a payload consists of
 _PARTS = {
@@ -50,8 +50,8 @@ def sound(payload: Mapping[str, Any]) -> bool:
 
 def differences(values: Mapping[str, Any], saved: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
     """Return the keys that two configurations disagree about; an older version's lacks what was added since."""
-    mine, theirs = without_around(values, ignored), without_around(saved, ignored)
-    return sorted(k for k in {*mine, *theirs} if mine.get(k, LATER.get(k)) != theirs.get(k, LATER.get(k)))
+    mine, theirs = without_non_learning(values, ignored), without_non_learning(saved, ignored)
+    return sorted(k for k in {*mine, *theirs} if mine.get(k, NEW_KEYS.get(k)) != theirs.get(k, NEW_KEYS.get(k)))
 
 
 def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) -> None:
@@ -214,7 +214,7 @@ def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -
     """
     other = f"init_from={where} holds policies of another shape than this configuration's."
     try:
-        if saved["mac"]["theta"].shape != mac.network.theta.shape:
+        if saved["mac"]["theta"].shape != mac.network.params.shape:
             raise UserError(other)
         mac.load_state_dict(saved["mac"])
         if learner.value.load_weights(saved["learner"]["value"]):

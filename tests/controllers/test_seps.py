@@ -449,11 +449,11 @@ def test_critics_follow_the_policies(algorithm: str) -> None:
     columns = [inputs.shared.unsqueeze(1).expand(-1, 3, -1), inputs.own, *inputs.numbers()]
     x = torch.cat(columns, dim=-1)
     for i, k in enumerate((0, 0, 1)):
-        expected = value.network.single(value.network.theta[k], x[:, i])[:, 0]
+        expected = value.network.single(value.network.params[k], x[:, i])[:, 0]
         torch.testing.assert_close(targets.raw[where][:, i], expected, rtol=1e-4, atol=1e-5)
-    before = value.network.theta.detach().clone()
+    before = value.network.params.detach().clone()
     learner.train(batch, 0)
-    assert ((value.network.theta - before).abs().amax(1) > 0).all()
+    assert ((value.network.params - before).abs().amax(1) > 0).all()
 
 
 # -- whole runs -----------------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ def have(mac: Any, p: list[float]) -> None:
     """Give all policies the same probabilities of the actions, whatever is seen."""
     network = mac.network
     with torch.no_grad():
-        network.theta[:, sum(network.sizes[:-2]) :] = 0
-        network.theta[:, -len(p) :] = torch.log(torch.tensor(p))
+        network.params[:, sum(network.sizes[:-2]) :] = 0
+        network.params[:, -len(p) :] = torch.log(torch.tensor(p))
 
 
 # -- what is played -----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from .actor import Actor, inference, one_hot
 
 @dataclass(frozen=True)
 class MACConfig:
-    """What the controller reads."""
+    """Configuration of the controller."""
 
     sharing: str | list[int] = key(
         "Which agents share a policy network: shared, separate, one network number per agent such as [0, 0, 1], or "
@@ -114,7 +114,7 @@ class BasicMAC:
             activation=net.activation, head_gain=net.head_gain, generator=generator,
         )  # fmt: skip
         self._index = torch.tensor(self.index)
-        # agents of one space share their statistics, whoever reads the observation
+        # agents of one space share their statistics, whichever agent reads the observation
         alike = info.agents_match()
         self.normaliser = (
             ObservationNormaliser(_groups(alike), info.obs_size, info.state_size) if config.standardise_obs else None
@@ -135,8 +135,11 @@ class BasicMAC:
     # -- rows: agents gathered to the networks that play them ------------------------------------
 
     def agent_params(self, params: Tensor | None = None) -> Tensor:
-        """[1, P] when all agents share one network, otherwise [N, P], one row per agent; of the networks ``params``
-        [K, P], or as they are."""
+        """Return each agent's parameters: [N, P], one row an agent, or [1, P] where all share one network.
+
+        Args:
+            params: [K, P] of the networks; None: as they are.
+        """
         params = self.network.params if params is None else params
         return params if self.separate or self.n_networks == 1 else params[self._index]
 
@@ -175,7 +178,7 @@ class BasicMAC:
             last_actions: [B, N] int64, -1 at an episode's first step.
             hidden: [B, N, H].
             uniform: [B, N, A] noise in [0, 1), or None for the most probable actions.
-            actor: from :meth:`actor`, by those who act many times.
+            actor: from :meth:`actor`, where many steps are acted.
 
         Returns:
             actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
@@ -230,11 +233,11 @@ class BasicMAC:
         """Each agent's policy on the experience of every agent, all in one product: a distribution over
         [N, E', N, *T], those whose policies they are first, those who acted third.
 
-        ``params`` [K, P] as in :meth:`policies`. Recurrent policies read whole episodes, from zeros: nobody's hidden
-        state is anybody else's.
+        ``params`` [K, P] as in :meth:`policies`. Recurrent policies read whole episodes, from zeros: an agent's hidden
+        state is no other agent's.
 
         Raises:
-            ValueError: sequences that go on from hidden states of the agents that acted.
+            ValueError: sequences that continue from hidden states of the agents that acted.
         """
         if samples.hidden is not None:
             raise ValueError("recurrent policies can read others' experience from an episode's beginning only")
@@ -244,7 +247,7 @@ class BasicMAC:
         return MaskedCategorical(logits.unflatten(1, (len(entries), n)), samples.avail[entries])
 
     def policy(self, params: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:
-        """The policy with flat parameters ``params`` [P] on rows of anybody's experience [L, *T, I].
+        """The policy with flat parameters ``params`` [P] on samples [L, *T, I] from any source agent.
 
         ``hidden`` [L, H]: its hidden state before each sequence; None: zeros.
         """

@@ -107,7 +107,7 @@ KINDS, UNLIKE = "test_seps:Kinds", "test_seps:Unlike"
 PLAY = {"seps_steps": 2000, "seps_epochs": 10, "seps_hidden_dim": 64, "seps_latent_dim": 10, "seps_batch_size": 128}
 
 
-def found(env: str = KINDS, args: dict[str, Any] | None = None, **more: Any) -> selective.Selection:
+def found(env: str = KINDS, args: dict[str, Any] | None = None, **more: Any) -> selective.AgentGroups:
     asked = settings("seps", env, args, **{"t_max": 10**6, **PLAY, **more}).values
     info = make_info(asked["env"], asked["env_args"])
     selective.SelectiveConfig.check(asked, info)

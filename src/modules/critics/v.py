@@ -51,7 +51,7 @@ class CriticInputs:
 
 
 def values(network: Network, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
-    """Return values [..., V] by one network for all V or by V networks: those of ``params`` [K, P], None: as they are."""
+    """Return values [..., V] by one network for all or by V networks: those of ``params`` [K, P], None: as they are."""
     params = network.params if params is None else params
     x = inputs.rows()
     s, o = x.shared.shape[-1], x.own.shape[-1]

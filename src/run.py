@@ -21,8 +21,9 @@ from .storage import checkpoints, sacred_run, snapshots
 from .storage.log import RunLog
 from .storage.tested_actions import MARK
 from .storage.trackers import TrackersConfig
-from .training.loop import RunConfig, Training
+from .training.loop import Training
 from .training.resume import LATEST, check_same, check_step, find_unfinished, load_weights, open_run, unfit
+from .training.run_config import RunConfig
 from .utils.errors import RunError, UserError, first_line, lacks_memory
 from .utils.machine import keep_freed_memory
 from .utils.signals import Stop, Terminated
@@ -107,7 +108,7 @@ def run(settings: Settings) -> int:
     def begin(chosen: AgentGroups | None) -> list[str]:
         runner, mac, learner = _affordable(settings, device, chosen)
         trainings.append(Training(config, settings.values, runner, mac, learner, stop))
-        trainings[0].newest = path
+        trainings[0].files.newest = path
         return [] if weights is None else load_weights(mac, learner, weights, config.init_from)
 
     def body(log: RunLog) -> dict[str, float]:

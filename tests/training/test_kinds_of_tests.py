@@ -18,7 +18,7 @@ from oamarl.runners.testing import play
 from oamarl.storage import checkpoints, curve_files
 from oamarl.storage.records import parse_metrics, read_metrics
 from oamarl.storage.tested_actions import GREEDILY, SAMPLED, actions, measure, misnamed, named, run_records
-from oamarl.training.loop import RunConfig
+from oamarl.training.run_config import RunConfig
 
 from many_runs import CONFIG, make_curve_file, make_epymarl_run, make_run
 from run_tools import CPU, settings, train

@@ -1,7 +1,7 @@
 """The house: imports point down only and never in a circle, rooms stay small, and what must be light imports no torch.
 
-docs/architecture.md draws the floors. Names of parts that are given as text (``".training.run_config:RunConfig"``) count as
-imports of the module that they stand in, in the package that looks them up.
+docs/architecture.md draws the floors. Names of parts that are given as text (``".training.run_config:RunConfig"``)
+count as imports of the module that they stand in, in the package that looks them up.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Samples:
     | advantage | [E, N, *T] | advantages; equal for all agents under a joint advantage |
     | hidden | [E, N, H] | hidden state before each sequence, of the agents themselves; None: zeros |
 
-    Where each agent has an advantage of its own for everybody's experience, there is one more dimension of these last.
+    Where each agent has an advantage of its own for all agents' experience, there is one more dimension of these last.
     """
 
     inputs: Tensor

@@ -200,7 +200,7 @@ class Training:
                 still pending.
         """
         try:
-            log.check()  # before more is written into files that nobody can find
+            log.check()  # before more is written into files that are gone
             self.curve.flush(log)
         except UserError as error:
             if log.foreign:  # another run may have this folder now, with checkpoints of its own

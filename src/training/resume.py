@@ -117,11 +117,11 @@ def _records(file: Path, payload: Mapping[str, Any]) -> Path:
 def find_unfinished(parent: Path, values: Mapping[str, Any], any_seed: bool, say: Callable[[str], None]) -> Path | None:
     """Return the newest run below ``parent`` that the configuration ``values`` can go on with, or None.
 
-    That is a run that is neither over nor at work nor continued by another run, and has a checkpoint.
+    That is a run that is neither over nor still running nor continued by another run, and has a checkpoint.
 
     Args:
         any_seed: no seed was asked for, so the run may have any.
-        say: called with a sentence for each run that is passed over because it may be at work.
+        say: called with a sentence for each run that is passed over because it may still be running.
     """
     ignored = MAY_DIFFER | ({"seed"} if any_seed else set())
     continued: set[Path] = set()
@@ -135,14 +135,14 @@ def find_unfinished(parent: Path, values: Mapping[str, Any], any_seed: bool, say
             continued.add(Path(before).parent.parent)
         if record.get("status") == "COMPLETED" or folder in continued:
             continue
-        if record.get("status") == "RUNNING" and _at_work(info, record, config):
+        if record.get("status") == "RUNNING" and _still_running(info, record, config):
             say(f"Passed over {folder}: it seems to be at work.")
             continue
         return folder
     return None
 
 
-def _at_work(info: Mapping[str, Any], record: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def _still_running(info: Mapping[str, Any], record: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     try:
         heard = dt.datetime.fromisoformat(str(record.get("heartbeat")))
     except ValueError:
@@ -184,7 +184,7 @@ def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str
     Returns of greedy and of sampled actions do not compare: what was the best by the other kind is left behind.
 
     Args:
-        measured: the metric by which the run that goes on chooses.
+        measured: the metric by which the resumed run chooses.
     """
     best, asked = saved["loop"]["best"], saved["config"]
     if best is None:

@@ -3,7 +3,7 @@
 A minibatch of this field is small: torch spends most of its time between operations, and moves every layer's rows
 through memory. Here rows go through all layers, and back, in blocks that stay in the processor's cache. It can be
 differentiated once, for the parameters (and a first layer's sums): trust-region learners need the derivative's
-derivative and take torch's operations, as everybody does where there is no compiler (:mod:`native`).
+derivative and take torch's operations, as all networks do where there is no compiler (:mod:`native`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a request to the settings of a run: YAMLs merged, checked, and handed to each part as its dataclass.
+"""The settings of a run from a request: YAMLs merged, checked, and handed to each part as its dataclass.
 
 default.yaml < environment's YAML < algorithm's YAML < command line. Nothing below reads YAML.
 """

@@ -95,7 +95,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Samples:
-    """What policies are trained on: ENTRIES first, agents second, time last.
+    """Training samples of the policies: ENTRIES first, agents second, time last.
 
     Feed-forward policies: the E entries are the batch's filled steps and ``*T`` is empty.
     Recurrent policies: the entries are sequences and ``*T`` is ``(T,)``: the batch's rows where they are whole

@@ -171,7 +171,7 @@ REJECTIONS = ("surrogate", "kl", "condition", "gradient")
 
 
 def step_scalars(steps: Sequence[Step]) -> dict[str, float]:
-    """What an iteration's steps are logged as: shares accepted and rejected by cause, and means over agents.
+    """Scalars of an iteration's trust-region steps: shares accepted and rejected by cause, and means over agents.
 
     `approx_kl` is the exact KL of the accepted steps (0 with none).
     """

@@ -14,7 +14,7 @@ from ..modules.kernels.numpy_policy import Form, Inference
 
 
 class Policies(Protocol):
-    """What acting needs of a controller, as :class:`~oamarl.controllers.basic_mac.BasicMAC` has it."""
+    """The part of a controller that acting needs; see :class:`~oamarl.controllers.basic_mac.BasicMAC`."""
 
     info: EnvInfo
     config: Any
@@ -68,7 +68,7 @@ def inference(mac: Policies) -> Inference:
 
 
 class Actor:
-    """The same for networks of any other class: all agents of all slots in one call of torch.
+    """Policies of any network class, prepared to act: all agents of all slots in one call of torch.
 
     Args:
         mac: the controller; later changes of its parameters may or may not be seen.

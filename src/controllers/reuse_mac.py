@@ -26,7 +26,7 @@ from .basic_mac import BasicMAC, MACConfig
 
 @dataclass(frozen=True)
 class ReuseConfig(MACConfig):
-    """What the reuse mapping reads, beside the controller's own keys."""
+    """Configuration of the reuse mapping, beside the controller's own keys."""
 
     reuse_scheme: str = key(
         "Who may learn from whom: adaptive_kl (eq. 9), none (HAPPO/HATRPO), all, groups or matrix.",

@@ -34,7 +34,7 @@ SELECTIVE = "selective"
 
 @dataclass(frozen=True)
 class SelectiveConfig:
-    """What finding the groups reads."""
+    """Configuration of selective parameter sharing."""
 
     seps_clusters: int | None = key(
         "K: groups of agents that share a network; null: chosen by the Davies-Bouldin index.", low=1
@@ -56,7 +56,7 @@ class SelectiveConfig:
 
     @property
     def fitting(self) -> FitOptions:
-        """How encoder and decoder are fitted."""
+        """The options of fitting encoder and decoder."""
         return FitOptions(
             self.seps_latent_dim, self.seps_hidden_dim, self.seps_epochs, self.seps_batch_size, self.seps_lr,
             self.seps_kl_weight,
@@ -131,7 +131,7 @@ class AgentGroups:
 
     @property
     def n_networks(self) -> int:
-        """How many groups there are."""
+        """The number of groups."""
         return max(self.index) + 1
 
     def groups(self) -> str:
@@ -150,12 +150,12 @@ class AgentGroups:
         return f"{said} Found in {self.t_env:,} steps of random play and {self.seconds:.1f} seconds."
 
     def scalars(self) -> dict[str, float]:
-        """What is logged of it."""
+        """Scalars about the groups."""
         found = {"seps_networks": float(self.n_networks), "seps_steps": float(self.t_env)}
         return found if self.latents is None else found | {"seps_error": self.latents.error}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What is kept of it in ``seps.arrays``: index [N], mean and std of z [N, Z]."""
+        """Arrays about the groups in ``seps.arrays``: index [N], mean and std of z [N, Z]."""
         found = {"index": np.array(self.index)}
         if self.latents is not None:
             found |= {"mean": self.latents.mean, "std": self.latents.std}

@@ -141,7 +141,7 @@ def outside_share(updated: Tensor, valid: Tensor, eps: float = 0.2) -> float:
 
 
 def trust_region_scalars(steps: Sequence[Step], factor: SequentialFactor) -> dict[str, float]:
-    """What an iteration of trust-region steps logs of its policies."""
+    """Scalars of an iteration of trust-region steps."""
     samples = factor.samples
     return step_scalars(steps) | factor.scalars() | {
         "clip_frac": outside_share(factor.log_ratios, samples.valid), "entropy": factor.mac.mean_entropy(samples),
@@ -209,7 +209,7 @@ def shard_stats(eps_clip: float, n_sources: int, device: torch.device) -> list[C
 
 
 def clipped_scalars(stats: ClipStats, norms: Sequence[Tensor]) -> dict[str, float]:
-    """What an iteration of clipped updates logs of its policies; ``norms``: the gradients' norms."""
+    """Scalars of an iteration of clipped updates; ``norms``: the gradients' norms."""
     return stats.scalars() | {"agent_grad_norm": float(torch.stack(list(norms)).mean())}
 
 

@@ -48,7 +48,7 @@ from .on_policy import ClipConfig, Iteration, PolicyLearner
 
 @dataclass(frozen=True)
 class OAPPOConfig(ClipConfig, OffAgentConfig):
-    """What OAPPO reads."""
+    """Configuration of OAPPO."""
 
 
 class OAPPOLearner(PolicyLearner):

@@ -50,7 +50,7 @@ from .on_policy import Iteration, PolicyLearner, TrustRegionConfig
 
 @dataclass(frozen=True)
 class OATRPOConfig(TrustRegionConfig, OffAgentConfig):
-    """What OATRPO reads."""
+    """Configuration of OATRPO."""
 
 
 class OATRPOLearner(PolicyLearner):

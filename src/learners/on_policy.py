@@ -1,4 +1,4 @@
-"""What on-policy learners share: their configuration, the two ends of an iteration, and refusals."""
+"""Parts of all on-policy learners: their configuration, the two ends of an iteration, and refusals."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TrustRegionConfig(LearnerConfig, EntropyConfig):
 
 @dataclass(frozen=True)
 class Iteration:
-    """What is fixed before the first update of an iteration.
+    """Batch, advantages, targets and schedules of one iteration, fixed before its first update.
 
     | field | meaning |
     |---|---|
@@ -231,7 +231,7 @@ class PolicyLearner:
 
 
 def shares_networks(values: Mapping[str, Any], info: EnvInfo) -> bool:
-    """Whether two agents act by one network."""
+    """Whether any two agents share a policy network."""
     sharing = values["sharing"]
     grouped = isinstance(sharing, list) and len(set(sharing)) < len(sharing)
     return info.n_agents > 1 and (sharing in ("shared", "selective") or grouped)

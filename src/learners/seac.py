@@ -43,7 +43,7 @@ from .value import MAX_ROWS
 
 @dataclass(frozen=True)
 class SEACConfig(OnePassConfig, EntropyConfig):
-    """What SEAC reads."""
+    """Configuration of SEAC."""
 
     seac_coef: float = key(
         "lambda of SEAC: weight of each other agent's experience; 0: agents learn from their own alone (A2C).", low=0
@@ -171,7 +171,7 @@ class SEACLearner(PolicyLearner):
         return torch.where(valid & self._pairs(self.weighted, valid), log_prob - acting, 0.0).exp()
 
     def _value_weights(self, batch: Batch, ratio: Tensor) -> Tensor:
-        """What each critic's error on each source's real steps counts (eq. 5): [S, N, V], or [S, V] without sharing."""
+        """Weights of each critic's error on each source's real steps (eq. 5): [S, N, V], or [S, V] without sharing."""
         total, coef = int(batch.filled.sum()), self.config.value_loss_coef
         if not self.sharing:
             return ratio.new_full((total, self.value.n_values), coef / total)

@@ -180,7 +180,7 @@ class ValueLearner:
         return Targets(scaled, returns, inputs[:, :steps], raw[:, :steps], values[:, :steps])
 
     def _statistics(self, x: Tensor) -> Tensor:
-        """What statistics are kept of x [n, V]: one scale under a common reward, otherwise one per agent."""
+        """x [n, V] as normalisers take it: one scale under a common reward, otherwise one per agent."""
         return x.flatten() if self.common_reward else x
 
     def _ends(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -216,7 +216,7 @@ class ValueLearner:
         return scaled.expand(*filled.shape, self.info.n_agents)
 
     def _normalise_across(self, advantage: Tensor, batch: Batch) -> Tensor:
-        """The same for advantages [B, T, N, N]: each learner's over the living steps of all that it can learn from."""
+        """Normalised advantages [B, T, N, N]: each learner's over the living steps of all sources that it learns from."""
         if not self.config.normalise_advantage:
             return torch.where(batch.filled[..., None, None], advantage, 0.0)
         match = torch.from_numpy(self.info.agents_match()).to(advantage.device)

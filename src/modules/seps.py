@@ -1,4 +1,4 @@
-"""Who an agent is, from what its actions lead to: the encoder and decoder of selective parameter sharing (SEPS).
+"""Latent identities of agents, from what their actions lead to: encoder and decoder of selective sharing (SEPS).
 
 Christianos, Papoudakis, Rahman and Albrecht 2021. The encoder turns an agent's number into a Gaussian of a latent
 z; the decoder predicts the next observation and the reward from z, observation and action. Agents whose actions lead
@@ -60,7 +60,7 @@ class Transitions:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How encoder and decoder are fitted: z's size, hidden width, epochs, minibatch, learning rate, KL's weight."""
+    """Options of fitting encoder and decoder: z's size, hidden width, epochs, minibatch, learning rate, KL's weight."""
 
     latent_dim: int
     hidden_dim: int

@@ -23,7 +23,7 @@ from ..kernels.gru import recurrence
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What the architecture reads."""
+    """Configuration of the network's architecture."""
 
     hidden_dim: int = key("Width of the hidden layers (and of the GRU) of policies and critics.", low=1, high=65536)
     use_rnn: bool = key("Policies carry a GRU over the episode; otherwise they are feed-forward.")

@@ -1,4 +1,4 @@
-"""What a critic sees, and its evaluation: what is the same for all agents is multiplied by the weights only once."""
+"""A state-value critic's inputs and evaluation: what all agents share is multiplied by the weights only once."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class ValueLearner:
         return scaled.expand(*filled.shape, self.info.n_agents)
 
     def _normalise_across(self, advantage: Tensor, batch: Batch) -> Tensor:
-        """Normalised advantages [B, T, N, N]: each learner's over the living steps of all sources that it learns from."""
+        """Normalised advantages [B, T, N, N]: each learner's over the living steps of all its sources."""
         if not self.config.normalise_advantage:
             return torch.where(batch.filled[..., None, None], advantage, 0.0)
         match = torch.from_numpy(self.info.agents_match()).to(advantage.device)

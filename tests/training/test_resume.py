@@ -489,7 +489,7 @@ def test_a_payload_that_is_no_runs_is_passed_over(
         lambda p: p["loop"].update(window=3),
         lambda p: p["learner"]["optimisers"].pop(),
         lambda p: p["learner"]["generators"].update(kl=torch.zeros(3)),
-        lambda p: p["mac"].update(params=torch.zeros(2, 2)),
+        lambda p: p["mac"].update(theta=torch.zeros(2, 2)),
         lambda p: p["runner"].update(skipped="text"),
     ],
 )

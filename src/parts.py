@@ -7,7 +7,7 @@ from .utils.schema.command_line import Request
 
 #: dataclasses that every run reads: part -> ".module:Class"
 ALWAYS = {
-    "run": ".training.loop:RunConfig",
+    "run": ".training.run_config:RunConfig",
     "evaluation": ".evaluation.command:EvaluationConfig",
     "logging": ".storage.log:LoggingConfig",
     "trackers": ".storage.trackers:TrackersConfig",

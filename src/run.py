@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .components.generators import generator
-from .controllers.seps import SELECTIVE, Selection, find, obvious, stored
+from .controllers.seps import SELECTIVE, AgentGroups, find, obvious, stored
 from .envs.build import make_info
 from .envs.build import notices as env_notices
 from .modules.kernels import compiled
@@ -21,20 +21,21 @@ from .storage import checkpoints, sacred_run, snapshots
 from .storage.log import RunLog
 from .storage.tested_actions import MARK
 from .storage.trackers import TrackersConfig
-from .training.loop import RunConfig, Training
+from .training.loop import Training
 from .training.resume import LATEST, check_same, check_step, find_unfinished, load_weights, open_run, unfit
+from .training.run_config import RunConfig
 from .utils.errors import RunError, UserError, first_line, lacks_memory
 from .utils.machine import keep_freed_memory
 from .utils.signals import Stop, Terminated
 
 
-def build(settings: Settings, device: torch.device, chosen: Selection | None = None) -> tuple[Any, Any, Any]:
+def build(settings: Settings, device: torch.device, chosen: AgentGroups | None = None) -> tuple[Any, Any, Any]:
     """Return runner, controller and learner of a run.
 
     Args:
         settings: of the run.
         device: of the networks.
-        chosen: with sharing=selective, who shares a network with whom; None: found now.
+        chosen: with sharing=selective, the groups of agents that share a network; None: found now.
 
     Raises:
         UserError: the parts contradict one another or the environment.
@@ -64,7 +65,7 @@ def build(settings: Settings, device: torch.device, chosen: Selection | None = N
 
 
 def selective(settings: Settings) -> bool:
-    """Return whether it is to be found which agents share a network."""
+    """Return whether the groups of agents that share a network are found before training."""
     return "selective" in settings.parts
 
 
@@ -87,7 +88,7 @@ def run(settings: Settings) -> int:
     """Train as ``settings`` say, in one sacred run; returns the exit status.
 
     Raises:
-        UserError: a mistake found before or while the run was going on.
+        UserError: a mistake of the request, found before the run or in it.
     """
     config = settings.part(RunConfig)
     stop = Stop(config.stop_seconds, config.max_seconds)
@@ -102,25 +103,25 @@ def run(settings: Settings) -> int:
     if config.init_from and saved is None:
         weights = checkpoints.load_newest(config.init_from, notices.append, unfit)[1]
     chosen = known_groups(settings, saved, weights, notices)
-    begun: list[Training] = []
+    trainings: list[Training] = []
 
-    def begin(chosen: Selection | None) -> list[str]:
+    def begin(chosen: AgentGroups | None) -> list[str]:
         runner, mac, learner = _affordable(settings, device, chosen)
-        begun.append(Training(config, settings.values, runner, mac, learner, stop))
-        begun[0].newest = path
+        trainings.append(Training(config, settings.values, runner, mac, learner, stop))
+        trainings[0].files.newest = path
         return [] if weights is None else load_weights(mac, learner, weights, config.init_from)
 
     def body(log: RunLog) -> dict[str, float]:
-        if not begun:
+        if not trainings:
             found = _find(settings, stop, log)
             for notice in begin(found):
                 log.info(notice)
-            begun[0].curve.before(found.seconds, found.learning, found.scalars(), found.arrays())
-        return begun[0].run(log, saved)
+            trainings[0].curve.before(found.seconds, found.learning, found.scalars(), found.arrays())
+        return trainings[0].run(log, saved)
 
     def close() -> None:
-        while begun:
-            begun.pop().runner.close()
+        while trainings:
+            trainings.pop().runner.close()
 
     try:
         # what has to be played to know the networks is played in the run: it has its log, its time and its end
@@ -137,8 +138,8 @@ def run(settings: Settings) -> int:
     return result.exit_code
 
 
-def _affordable(settings: Settings, device: torch.device, chosen: Selection | None) -> tuple[Any, Any, Any]:
-    """Build the parts; too little memory is a mistake of the configuration's."""
+def _affordable(settings: Settings, device: torch.device, chosen: AgentGroups | None) -> tuple[Any, Any, Any]:
+    """Build the parts; refuse a configuration that needs more memory than there is."""
     try:
         return build(settings, device, chosen)
     except Exception as error:
@@ -149,10 +150,10 @@ def _affordable(settings: Settings, device: torch.device, chosen: Selection | No
 
 def known_groups(
     settings: Settings, saved: Mapping[str, Any] | None, weights: Mapping[str, Any] | None, notices: list[str]
-) -> Selection | None:
-    """Return with sharing=selective who shares a network with whom, if that is known without playing.
+) -> AgentGroups | None:
+    """Return the groups of agents that share a network under sharing=selective, if known without random play.
 
-    A run that goes on has the groups that it had; one that starts from the weights of another such run (``init_from``)
+    A resumed run has the groups that it had; one that starts from the weights of another such run (``init_from``)
     takes its groups too, for the networks are theirs.
 
     Raises:
@@ -174,16 +175,16 @@ def known_groups(
     known = obvious(values, info)
     if known is None:
         return None
-    notices.append(str(Selection(known)))
-    return Selection(known)
+    notices.append(str(AgentGroups(known)))
+    return AgentGroups(known)
 
 
-def _find(settings: Settings, stop: Stop, log: RunLog) -> Selection:
-    """Find out who shares a network with whom, and tell it."""
+def _find(settings: Settings, stop: Stop, log: RunLog) -> AgentGroups:
+    """Find the groups of agents that share a network by random play, and log them."""
     values = settings.values
     log.info(f"Selective sharing: {values['seps_steps']:,} steps of random play, to find out which agents are alike.")
 
-    def look() -> None:
+    def check_stop() -> None:
         why = stop.why()
         if why:
             stop.settle()
@@ -191,9 +192,9 @@ def _find(settings: Settings, stop: Stop, log: RunLog) -> Selection:
 
     info = make_info(values["env"], values["env_args"])
     try:
-        chosen = find(values, info, partial(random_play, values, info), look)
+        chosen = find(values, info, partial(random_play, values, info), check_stop)
     except Exception as error:
-        look()  # a batch system signals all processes of a job: workers may be gone first
+        check_stop()  # a batch system signals all processes of a job: workers may be gone first
         if lacks_memory(error):
             raise RunError(f"There is not enough memory ({first_line(error)}).") from error
         raise
@@ -206,7 +207,7 @@ def resumption(
 ) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
     """Return the checkpoint file to resume from and its payload, if the settings name one.
 
-    A run that was started without a seed goes on with its own, which is set in ``settings``.
+    A run that was started without a seed continues with its own, which is set in ``settings``.
 
     Raises:
         UserError: there is none of use, or it is another configuration's.

@@ -1,4 +1,4 @@
-"""From a request to the settings of a run: YAMLs merged, checked, and handed to each part as its dataclass.
+"""The settings of a run from a request: YAMLs merged, checked, and handed to each part as its dataclass.
 
 default.yaml < environment's YAML < algorithm's YAML < command line. Nothing below reads YAML.
 """
@@ -47,8 +47,8 @@ OWN = {
 }
 
 
-#: Keys around a run: they steer when to stop, look and write and who steps the environments, not what is learned.
-AROUND = frozenset(
+#: Keys without effect on what is learned: when to stop, test and write, and which processes step the environments.
+NON_LEARNING_KEYS = frozenset(
     {
         "checkpoint_path", "checkpoint_interval", "test_nepisode", "test_interval", "test_greedy", "log_interval",
         "save_model", "save_model_interval", "save_best", "label", "local_results_path", "beat_interval", "backend",
@@ -57,22 +57,22 @@ AROUND = frozenset(
         "wandb_mode", "wandb_save_model", "load_step", "runner_log_interval", "learner_log_interval",
     }
 )  # fmt: skip
-#: The same among env_args: environment -> arguments that say how it is stepped, not what happens.
-AROUND_ENV = {"gymma": frozenset({"quick"})}
-#: Keys that were added when there were results already, with the value that changes nothing.
-LATER: dict[str, Any] = {
+#: The same among env_args: environment -> arguments that choose how it is stepped, not what happens.
+NON_LEARNING_ENV_ARGS = {"gymma": frozenset({"quick"})}
+#: Keys newer than the first results, with the value under which nothing changes: older configurations lack them.
+NEW_KEYS: dict[str, Any] = {
     "standardise_obs": False, "learner_threads": None,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
 }  # fmt: skip
 
 
-def without_around(values: Mapping[str, Any], around: frozenset[str] = AROUND) -> dict[str, Any]:
-    """Return a configuration without the keys ``around`` and without the env_args of `AROUND_ENV`."""
-    left = {k: v for k, v in values.items() if k not in around}
+def without_non_learning(values: Mapping[str, Any], keys: frozenset[str] = NON_LEARNING_KEYS) -> dict[str, Any]:
+    """Return a configuration without ``keys`` and without the env_args of `NON_LEARNING_ENV_ARGS`."""
+    left = {k: v for k, v in values.items() if k not in keys}
     env, env_args = left.get("env"), left.get("env_args")
-    if isinstance(env, str) and env in AROUND_ENV and isinstance(env_args, Mapping):
-        left["env_args"] = {k: v for k, v in env_args.items() if k not in AROUND_ENV[env]}
+    if isinstance(env, str) and env in NON_LEARNING_ENV_ARGS and isinstance(env_args, Mapping):
+        left["env_args"] = {k: v for k, v in env_args.items() if k not in NON_LEARNING_ENV_ARGS[env]}
     return left
 
 
@@ -82,12 +82,12 @@ def learned(values: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         values: a merged configuration, from `resolve` or from a run's config.json (also an older version's).
     """
-    return {k: v for k, v in without_around(values).items() if not (k in LATER and v == LATER[k])}
+    return {k: v for k, v in without_non_learning(values).items() if not (k in NEW_KEYS and v == NEW_KEYS[k])}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run was asked to do, checked.
+    """The checked configuration of a run.
 
     Attributes:
         values: every key that is read, converted to its type; nested only in ``env_args``.
@@ -113,7 +113,7 @@ class Settings:
         return config.read(cls, self.values)
 
     def check(self, info: EnvInfo) -> None:
-        """Let the parts that can look for contradictions between keys and environment.
+        """Have each part refuse contradictions between its keys and the environment.
 
         Raises:
             UserError: from the classmethod ``check(values, info)`` of one of them.
@@ -143,7 +143,7 @@ def _select(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_part(kind: str, name: str, cls: Any) -> None:
-    """Refuse a class of the user's that lacks what every part of its kind has.
+    """Refuse a user-supplied class that lacks what every part of its kind has.
 
     Raises:
         UserError: no dataclass ``Config`` with keys declared by ``key(...)``, or a missing method.
@@ -179,7 +179,7 @@ def _check_names(values: Mapping[str, Any], origin: Mapping[str, Layer], known: 
 
 
 def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[str, type], who: str) -> list[str]:
-    """Take the keys out of ``values`` that nothing reads; return the notices that they deserve.
+    """Remove the keys from ``values`` that nothing reads; return notices about them.
 
     Raises:
         UserError: a refused value, or a key on the command line that the chosen parts do not read.
@@ -205,7 +205,7 @@ def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[s
 
 
 def _check_values(values: dict[str, Any], origin: Mapping[str, Layer], parts: Mapping[str, type]) -> None:
-    """Convert each value that a part declares, in place; a wrong one is reported with the YAML it stands in."""
+    """Convert each value that a part declares, in place; the error about a wrong one names its YAML."""
     for cls in parts.values():
         for f in dataclasses.fields(cls):
             if f.name not in values:
@@ -220,7 +220,7 @@ def _check_values(values: dict[str, Any], origin: Mapping[str, Layer], parts: Ma
 
 
 def _check_returns(values: Mapping[str, Any], origin: Mapping[str, Layer]) -> None:
-    """``q_nstep`` selects n-step returns, ``gae_lambda`` GAE: exactly one of them, where both are read."""
+    """Refuse both or neither of ``q_nstep`` (n-step returns) and ``gae_lambda`` (GAE), where both are read."""
     names = ("q_nstep", "gae_lambda")
     if not all(name in values for name in names):
         return
@@ -241,7 +241,7 @@ def results_folder(value: Any) -> str:
 
 
 def _own(values: dict[str, Any]) -> set[str]:
-    """Check and complete the keys that are read here; return those whose value was worked out."""
+    """Check and complete the keys that are read here; return those whose value was derived."""
     derived = {name for name in ("seed", "local_results_path") if values.get(name) in (None, "")}
     for name in ("name", "env", *SELECTORS):
         if name in values and not (isinstance(values[name], str) and values[name]):
@@ -264,7 +264,7 @@ def resolve(request: Request, always: Mapping[str, str], with_value: Mapping[tup
     """Merge and check everything that can be checked before the environment is built.
 
     Args:
-        request: what was asked for.
+        request: the names of YAMLs and the values of the command line.
         always: the dataclasses that every run reads, part -> ``".module:Class"``.
         with_value: those that a value of a key adds, (key, value) -> ``".module:Class"``; named by it.
 

@@ -1,7 +1,7 @@
 """The house: imports point down only and never in a circle, rooms stay small, and what must be light imports no torch.
 
-docs/architecture.md draws the floors. Names of parts that are given as text (``".training.loop:RunConfig"``) count as
-imports of the module that they stand in, in the package that looks them up.
+docs/architecture.md draws the floors. Names of parts that are given as text (``".training.run_config:RunConfig"``)
+count as imports of the module that they stand in, in the package that looks them up.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
 
 def test_the_parts_of_every_run_are_there() -> None:
     found = [other for other, _ in named_parts("parts", MODULES["parts"], parsed(MODULES["parts"]))]
-    assert "training.loop" in found
+    assert "training.run_config" in found
     assert set(found) <= set(MODULES)
 
 

@@ -95,7 +95,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Samples:
-    """What policies are trained on: ENTRIES first, agents second, time last.
+    """Training samples of the policies: ENTRIES first, agents second, time last.
 
     Feed-forward policies: the E entries are the batch's filled steps and ``*T`` is empty.
     Recurrent policies: the entries are sequences and ``*T`` is ``(T,)``: the batch's rows where they are whole
@@ -111,7 +111,7 @@ class Samples:
     | advantage | [E, N, *T] | advantages; equal for all agents under a joint advantage |
     | hidden | [E, N, H] | hidden state before each sequence, of the agents themselves; None: zeros |
 
-    Where each agent has an advantage of its own for everybody's experience, there is one more dimension of these last.
+    Where each agent has an advantage of its own for all agents' experience, there is one more dimension of these last.
     """
 
     inputs: Tensor

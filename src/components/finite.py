@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .batch import Batch
 
-#: what comes from the environment, in the order in which a fault is told; `final_*` are parts of the same stories
+#: what comes from the environment, in the order in which faults are looked for; `final_*` belong to the same steps
 _FROM_OUTSIDE = ("obs", "state", "reward", "final_obs", "final_state")
 
 

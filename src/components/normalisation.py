@@ -59,7 +59,7 @@ class RunningMeanStd:
 class ObservationNormaliser:
     """Observations and states on a running scale: mean 0, deviation 1, clipped to [-10, 10].
 
-    Agents of one group share their statistics, so that an observation looks the same to whoever of them reads it.
+    Agents of one group share their statistics, so that an observation looks the same to each of them.
 
     Args:
         groups: the group of each agent, [N] numbers from 0 without gaps.

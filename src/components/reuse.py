@@ -128,7 +128,7 @@ def cyclic_support(m: np.ndarray) -> np.ndarray:
     """[N, N] bool: the entries of ``m`` that lie on a permutation of its support.
 
     With a positive diagonal these are the entries inside one strongly connected component: a path back from
-    source to learner closes the cycle, and everybody else stays with themselves.
+    source to learner closes the cycle, and all other agents keep their own experience.
     """
     n = len(m)
     reach = (m > 0) | np.eye(n, dtype=bool)

@@ -17,12 +17,12 @@ def _parts(function: Scalar) -> Sequence[Callable[[Tensor], Tensor]]:
     return [function] if callable(function) else function
 
 
-def _value(function: Scalar, theta: Tensor) -> Tensor:
-    return torch.stack([part(theta) for part in _parts(function)]).sum()
+def _value(function: Scalar, params: Tensor) -> Tensor:
+    return torch.stack([part(params) for part in _parts(function)]).sum()
 
 
-def _value_and_gradient(function: Scalar, theta: Tensor) -> tuple[Tensor, Tensor]:
-    leaf, values, gradient = theta.clone().requires_grad_(), [], torch.zeros_like(theta)
+def _value_and_gradient(function: Scalar, params: Tensor) -> tuple[Tensor, Tensor]:
+    leaf, values, gradient = params.clone().requires_grad_(), [], torch.zeros_like(params)
     for part in _parts(function):
         value = part(leaf)
         gradient += torch.autograd.grad(value, leaf)[0]
@@ -53,9 +53,9 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iteration
     return x
 
 
-def fisher_product(kl: Scalar, theta: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
-    """Return v -> (H + damping I) v, H the Hessian of ``kl`` at ``theta`` [P] (the exact Fisher there)."""
-    leaf, parts = theta.detach().clone().requires_grad_(), _parts(kl)
+def fisher_product(kl: Scalar, params: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
+    """Return v -> (H + damping I) v, H the Hessian of ``kl`` at ``params`` [P] (the exact Fisher there)."""
+    leaf, parts = params.detach().clone().requires_grad_(), _parts(kl)
 
     def gradient(part: Callable[[Tensor], Tensor]) -> Tensor:
         return torch.autograd.grad(part(leaf), leaf, create_graph=True)[0]
@@ -82,7 +82,7 @@ class Step:
     condition alone kept from being accepted, if there was one.
     """
 
-    theta: Tensor
+    params: Tensor
     accepted: bool
     reason: str
     kl: float
@@ -95,7 +95,7 @@ class Step:
 def trust_region_step(
     surrogate: Scalar,
     kl: Scalar,
-    theta: Tensor,
+    params: Tensor,
     *,
     delta: float,
     cg_iters: int,
@@ -111,27 +111,27 @@ def trust_region_step(
 
     Args:
         surrogate: to be maximised, a function of [P] (or its parts).
-        kl: KL(old || new), zero at ``theta``.
-        theta: [P] old parameters, not modified.
+        kl: KL(old || new), zero at ``params``.
+        params: [P] old parameters, not modified.
         delta: radius of the trust region (`kl_threshold`).
         cg_iters, cg_damping, line_search_steps: as configured.
         backtrack: factor between tries.
         condition: a further test of candidate parameters.
 
     Returns:
-        the step; its ``theta`` is the old vector itself, bit for bit, when rejected.
+        the step; its ``params`` is the old vector itself, bit for bit, when rejected.
     """
     # cuDNN's recurrent kernels have no second derivative, and both sides of a comparison must use the same kernels
     with torch.backends.cudnn.flags(enabled=False):
         return _step(
-            surrogate, kl, theta.detach(), delta, cg_iters, cg_damping, line_search_steps, backtrack, condition
+            surrogate, kl, params.detach(), delta, cg_iters, cg_damping, line_search_steps, backtrack, condition
         )
 
 
 def _step(
     surrogate: Scalar,
     kl: Scalar,
-    theta: Tensor,
+    params: Tensor,
     delta: float,
     cg_iters: int,
     cg_damping: float,
@@ -139,12 +139,12 @@ def _step(
     backtrack: float,
     condition: Callable[[Tensor], bool] | None,
 ) -> Step:
-    value, gradient = _value_and_gradient(surrogate, theta)
+    value, gradient = _value_and_gradient(surrogate, params)
     norm = float(gradient.norm())
-    rejected = {"theta": theta, "accepted": False, "kl": 0.0, "improvement": 0.0, "gradient_norm": norm}
+    rejected = {"params": params, "accepted": False, "kl": 0.0, "improvement": 0.0, "gradient_norm": norm}
     if not 1e-12 < norm < float("inf"):
         return Step(**rejected, reason="gradient", backtracks=0)  # type: ignore[arg-type]
-    product = fisher_product(kl, theta, cg_damping)
+    product = fisher_product(kl, params, cg_damping)
     direction = conjugate_gradient(product, gradient, cg_iters)
     curvature = float(direction @ product(direction))
     if not 0.0 < curvature < float("inf"):
@@ -153,7 +153,7 @@ def _step(
     reason, blocked = "surrogate", None
     with torch.no_grad():
         for k in range(line_search_steps):
-            candidate = theta + full * backtrack**k
+            candidate = params + full * backtrack**k
             improvement = float(_value(surrogate, candidate) - value)
             distance = float(_value(kl, candidate))
             # `not >` and `not <=` so that NaN is a failure
@@ -171,7 +171,7 @@ REJECTIONS = ("surrogate", "kl", "condition", "gradient")
 
 
 def step_scalars(steps: Sequence[Step]) -> dict[str, float]:
-    """What an iteration's steps are logged as: shares accepted and rejected by cause, and means over agents.
+    """Scalars of an iteration's trust-region steps: shares accepted and rejected by cause, and means over agents.
 
     `approx_kl` is the exact KL of the accepted steps (0 with none).
     """

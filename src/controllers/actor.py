@@ -14,7 +14,7 @@ from ..modules.kernels.numpy_policy import Form, Inference
 
 
 class Policies(Protocol):
-    """What acting needs of a controller, as :class:`~oamarl.controllers.basic_mac.BasicMAC` has it."""
+    """The part of a controller that acting needs; see :class:`~oamarl.controllers.basic_mac.BasicMAC`."""
 
     info: EnvInfo
     config: Any
@@ -26,7 +26,7 @@ class Policies(Protocol):
     def device(self) -> torch.device:
         """Where the networks are."""
 
-    def thetas(self) -> Tensor:
+    def agent_params(self) -> Tensor:
         """Return the networks' parameters [K, P]."""
 
     def with_extras(self, obs: Tensor, last_actions: Tensor | None) -> Tensor:
@@ -46,7 +46,7 @@ def inference(mac: Policies) -> Inference:
     layer, and the last action one of few.
     """
     info, config, net = mac.info, mac.config, mac.network
-    w = {name: x.detach().cpu() for name, x in net.layers(mac.thetas()).items()}  # [K, ...]
+    w = {name: x.detach().cpu() for name, x in net.layers(mac.agent_params()).items()}  # [K, ...]
     shared = mac.n_networks == 1
     parts = [info.obs_size, info.n_actions * config.obs_last_action, info.n_agents * config.obs_agent_id]
     first, last, ids = w.pop("fc1.w").split(parts, dim=1)
@@ -68,7 +68,7 @@ def inference(mac: Policies) -> Inference:
 
 
 class Actor:
-    """The same for networks of any other class: all agents of all slots in one call of torch.
+    """Policies of any network class, prepared to act: all agents of all slots in one call of torch.
 
     Args:
         mac: the controller; later changes of its parameters may or may not be seen.
@@ -77,7 +77,7 @@ class Actor:
     @torch.no_grad()
     def __init__(self, mac: Policies) -> None:
         self.mac, self.shared = mac, mac.n_networks == 1
-        layers = {name: x.detach() for name, x in mac.network.layers(mac.thetas()).items()}
+        layers = {name: x.detach() for name, x in mac.network.layers(mac.agent_params()).items()}
         self.w = {name: x[0] for name, x in layers.items()} if self.shared else layers
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from .actor import Actor, inference, one_hot
 
 @dataclass(frozen=True)
 class MACConfig:
-    """What the controller reads."""
+    """Configuration of the controller."""
 
     sharing: str | list[int] = key(
         "Which agents share a policy network: shared, separate, one network number per agent such as [0, 0, 1], or "
@@ -114,7 +114,7 @@ class BasicMAC:
             activation=net.activation, head_gain=net.head_gain, generator=generator,
         )  # fmt: skip
         self._index = torch.tensor(self.index)
-        # agents of one space share their statistics, whoever reads the observation
+        # agents of one space share their statistics, whichever agent reads the observation
         alike = info.agents_match()
         self.normaliser = (
             ObservationNormaliser(_groups(alike), info.obs_size, info.state_size) if config.standardise_obs else None
@@ -130,15 +130,18 @@ class BasicMAC:
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return self.network.theta.device
+        return self.network.params.device
 
     # -- rows: agents gathered to the networks that play them ------------------------------------
 
-    def thetas(self, theta: Tensor | None = None) -> Tensor:
-        """[1, P] when all agents share one network, otherwise [N, P], one row per agent; of the networks ``theta``
-        [K, P], or as they are."""
-        theta = self.network.theta if theta is None else theta
-        return theta if self.separate or self.n_networks == 1 else theta[self._index]
+    def agent_params(self, params: Tensor | None = None) -> Tensor:
+        """Return each agent's parameters: [N, P], one row an agent, or [1, P] where all share one network.
+
+        Args:
+            params: [K, P] of the networks; None: as they are.
+        """
+        params = self.network.params if params is None else params
+        return params if self.separate or self.n_networks == 1 else params[self._index]
 
     def _to_rows(self, x: Tensor) -> Tensor:
         """[E, N, ...] -> [1, E*N, ...] for one shared network, otherwise [N, E, ...]."""
@@ -175,7 +178,7 @@ class BasicMAC:
             last_actions: [B, N] int64, -1 at an episode's first step.
             hidden: [B, N, H].
             uniform: [B, N, A] noise in [0, 1), or None for the most probable actions.
-            actor: from :meth:`actor`, by those who act many times.
+            actor: from :meth:`actor`, where many steps are acted.
 
         Returns:
             actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
@@ -218,44 +221,44 @@ class BasicMAC:
         steps = batch.actions.shape[1]
         return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
-    def policies(self, samples: Samples, entries: Tensor, theta: Tensor | None = None) -> MaskedCategorical:
-        """Each agent's own policy on its own experience: a distribution over [E', N, *T]; ``theta``: the networks
+    def policies(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
+        """Each agent's own policy on its own experience: a distribution over [E', N, *T]; ``params``: the networks
         [K, P], None: as they are."""
         x = self._to_rows(samples.inputs[entries])
         hidden = None if samples.hidden is None else self._to_rows(samples.hidden[entries])
-        logits = self.network.stacked(self.thetas(theta), x, hidden)
+        logits = self.network.stacked(self.agent_params(params), x, hidden)
         return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
 
-    def policies_on_all(self, samples: Samples, entries: Tensor, theta: Tensor | None = None) -> MaskedCategorical:
+    def policies_on_all(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
         """Each agent's policy on the experience of every agent, all in one product: a distribution over
         [N, E', N, *T], those whose policies they are first, those who acted third.
 
-        ``theta`` [K, P] as in :meth:`policies`. Recurrent policies read whole episodes, from zeros: nobody's hidden
-        state is anybody else's.
+        ``params`` [K, P] as in :meth:`policies`. Recurrent policies read whole episodes, from zeros: an agent's hidden
+        state is no other agent's.
 
         Raises:
-            ValueError: sequences that go on from hidden states of the agents that acted.
+            ValueError: sequences that continue from hidden states of the agents that acted.
         """
         if samples.hidden is not None:
             raise ValueError("recurrent policies can read others' experience from an episode's beginning only")
         n = self.info.n_agents
         x = samples.inputs[entries].flatten(0, 1)
-        logits = self.network.stacked(self.thetas(theta).expand(n, -1), x.expand(n, *x.shape))
+        logits = self.network.stacked(self.agent_params(params).expand(n, -1), x.expand(n, *x.shape))
         return MaskedCategorical(logits.unflatten(1, (len(entries), n)), samples.avail[entries])
 
-    def policy(self, theta: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:
-        """The policy with flat parameters ``theta`` [P] on rows of anybody's experience [L, *T, I].
+    def policy(self, params: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:
+        """The policy with flat parameters ``params`` [P] on samples [L, *T, I] from any source agent.
 
         ``hidden`` [L, H]: its hidden state before each sequence; None: zeros.
         """
-        return MaskedCategorical(self.network.single(theta, inputs, hidden), avail)
+        return MaskedCategorical(self.network.single(params, inputs, hidden), avail)
 
     def own_log_ratio(self, samples: Samples, agent: int, source: int) -> Tensor:
         """[E, *T] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""
         with torch.no_grad():
             hidden = None if samples.hidden is None else samples.hidden[:, source]
             policy = self.policy(
-                self.network.theta[self.index[agent]], samples.inputs[:, source], samples.avail[:, source], hidden
+                self.network.params[self.index[agent]], samples.inputs[:, source], samples.avail[:, source], hidden
             )
             log_ratio = policy.log_prob(samples.actions[:, source]) - samples.log_prob[:, source]
             return torch.where(samples.valid[:, source], log_ratio, 0.0)
@@ -270,7 +273,7 @@ class BasicMAC:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the parameters, each agent's network, and the observations' statistics."""
-        state: dict[str, Any] = {"theta": self.network.theta.detach().clone(), "index": list(self.index)}
+        state: dict[str, Any] = {"theta": self.network.params.detach().clone(), "index": list(self.index)}
         return state if self.normaliser is None else state | {"normaliser": self.normaliser.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -287,4 +290,4 @@ class BasicMAC:
         if self.normaliser is not None:
             self.normaliser.load_state_dict(state["normaliser"])
         with torch.no_grad():
-            self.network.theta.data.copy_(state["theta"])
+            self.network.params.data.copy_(state["theta"])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..components.batch import Samples
 from ..components.distributions import MaskedCategorical, kl_categorical
-from ..components.parallel import alongside
+from ..components.parallel import in_background
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
@@ -26,7 +26,7 @@ from .basic_mac import BasicMAC, MACConfig
 
 @dataclass(frozen=True)
 class ReuseConfig(MACConfig):
-    """What the reuse mapping reads, beside the controller's own keys."""
+    """Configuration of the reuse mapping, beside the controller's own keys."""
 
     reuse_scheme: str = key(
         "Who may learn from whom: adaptive_kl (eq. 9), none (HAPPO/HATRPO), all, groups or matrix.",
@@ -189,7 +189,7 @@ class ReuseMAC(BasicMAC):
 
         def own(j: int) -> None:
             before = None if hidden is None else hidden[:, j]
-            acting[j] = self.policy(self.network.theta[self.index[j]], inputs[j], avail[j], before).log_probs
+            acting[j] = self.policy(self.network.params[self.index[j]], inputs[j], avail[j], before).log_probs
 
         self._for_all_agents(own)
         return Measured(inputs, avail, valid, acting)
@@ -205,7 +205,7 @@ class ReuseMAC(BasicMAC):
         def row(i: int) -> None:
             others = [j for j in range(n) if j != i and self.match[i, j]]
             if others:
-                d[i, others] = self.condition(self.network.theta[self.index[i]], measured, others)
+                d[i, others] = self.condition(self.network.params[self.index[i]], measured, others)
 
         self._for_all_agents(row)
         return d.fill_diagonal_(0.0).cpu().numpy()
@@ -219,7 +219,7 @@ class ReuseMAC(BasicMAC):
                     do(i)
 
         n = self.info.n_agents
-        with alongside(partial(some, range(n // 2))) as half:
+        with in_background(partial(some, range(n // 2))) as half:
             some(range(n // 2, n))
             half()
 
@@ -229,14 +229,14 @@ class ReuseMAC(BasicMAC):
         return [sources[k : k + size] for k in range(0, len(sources), size)]
 
     @torch.no_grad()
-    def condition(self, theta: Tensor, measured: Measured, sources: list[int]) -> Tensor:
-        """[J] float64 distances of ``theta`` [P] to the ACTING policies of ``sources``, as in :meth:`distances`
+    def condition(self, params: Tensor, measured: Measured, sources: list[int]) -> Tensor:
+        """[J] float64 distances of ``params`` [P] to the ACTING policies of ``sources``, as in :meth:`distances`
         (Condition 1)."""
         found = []
         for chunk in self.chunks(sources, measured.valid[0].numel()):
             at = torch.tensor(chunk, device=self.device)
             inputs, avail = (x.index_select(0, at).flatten(0, 1) for x in (measured.inputs, measured.avail))
-            policy = MaskedCategorical(self.network.single(theta, inputs), avail)
+            policy = MaskedCategorical(self.network.single(params, inputs), avail)
             kl = kl_categorical(measured.acting.index_select(0, at).flatten(0, 1), policy.log_probs)
             found.append(self._reduce(kl.view(len(chunk), -1), measured.valid.index_select(0, at).flatten(1)))
         return torch.cat(found)

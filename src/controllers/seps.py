@@ -34,7 +34,7 @@ SELECTIVE = "selective"
 
 @dataclass(frozen=True)
 class SelectiveConfig:
-    """What finding the groups reads."""
+    """Configuration of selective parameter sharing."""
 
     seps_clusters: int | None = key(
         "K: groups of agents that share a network; null: chosen by the Davies-Bouldin index.", low=1
@@ -56,7 +56,7 @@ class SelectiveConfig:
 
     @property
     def fitting(self) -> FitOptions:
-        """How encoder and decoder are fitted."""
+        """The options of fitting encoder and decoder."""
         return FitOptions(
             self.seps_latent_dim, self.seps_hidden_dim, self.seps_epochs, self.seps_batch_size, self.seps_lr,
             self.seps_kl_weight,
@@ -95,7 +95,7 @@ def classes(info: EnvInfo) -> np.ndarray:
 
 
 def obvious(values: Mapping[str, Any], info: EnvInfo) -> list[int] | None:
-    """Return each agent's group where nothing has to be played to know it, else None."""
+    """Return each agent's group where it is known without random play, else None."""
     own, k = classes(info), values["seps_clusters"]
     if int(own.max()) + 1 == info.n_agents or k == info.n_agents:
         return list(range(info.n_agents))
@@ -103,8 +103,8 @@ def obvious(values: Mapping[str, Any], info: EnvInfo) -> list[int] | None:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Who shares a network with whom.
+class AgentGroups:
+    """The agents' networks under selective sharing, and how they were found.
 
     | field | meaning |
     |---|---|
@@ -131,7 +131,7 @@ class Selection:
 
     @property
     def n_networks(self) -> int:
-        """How many groups there are."""
+        """The number of groups."""
         return max(self.index) + 1
 
     def groups(self) -> str:
@@ -150,12 +150,12 @@ class Selection:
         return f"{said} Found in {self.t_env:,} steps of random play and {self.seconds:.1f} seconds."
 
     def scalars(self) -> dict[str, float]:
-        """What is logged of it."""
+        """Scalars about the groups."""
         found = {"seps_networks": float(self.n_networks), "seps_steps": float(self.t_env)}
         return found if self.latents is None else found | {"seps_error": self.latents.error}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What is kept of it in ``seps.arrays``: index [N], mean and std of z [N, Z]."""
+        """Arrays about the groups in ``seps.arrays``: index [N], mean and std of z [N, Z]."""
         found = {"index": np.array(self.index)}
         if self.latents is not None:
             found |= {"mean": self.latents.mean, "std": self.latents.std}
@@ -187,36 +187,36 @@ def find(
     values: Mapping[str, Any],
     info: EnvInfo,
     play: Callable[[], RandomPlay],
-    look: Callable[[], None] = lambda: None,
-) -> Selection:
-    """Find out which agents share a network; the same for the same seed, whoever steps the environments.
+    check_stop: Callable[[], None] = lambda: None,
+) -> AgentGroups:
+    """Find the groups of agents that share a network: the same for the same seed, in any number of processes.
 
     Args:
         values: the run's configuration.
         info: the environment's sizes.
         play: starts random play; not called where nothing has to be played.
-        look: called now and then, to raise where the work is to end early.
+        check_stop: called at intervals; what it raises ends the work early.
 
     Raises:
         UserError, RunError: an environment failed, or gave numbers that are not finite.
     """
     known = obvious(values, info)
     if known is not None:
-        return Selection(known)
+        return AgentGroups(known)
     config, seed = read(SelectiveConfig, values), values["seed"]
     runner = play()
     try:
         parts = []
         while runner.t_env < config.seps_steps:
-            look()
+            check_stop()
             parts.append(Transitions.of(runner.batch()))
     finally:
         runner.close()
     began = time.perf_counter()
     data = Transitions.joined(parts)
-    latents = fit(data, info.obs_sizes, info.n_actions, config.fitting, generator(seed, "seps"), look)
+    latents = fit(data, info.obs_sizes, info.n_actions, config.fitting, generator(seed, "seps"), check_stop)
     index, indices = group(latents, classes(info), config, np.random.default_rng([seed, 1]))
-    return Selection(
+    return AgentGroups(
         index, runner.t_env, runner.agent_steps, runner.time_env, runner.time_act, time.perf_counter() - began,
         latents, indices,
     )  # fmt: skip
@@ -240,7 +240,7 @@ def group(
     return clusters.joined(members, [labels for labels, _ in found]).tolist(), [indices for _, indices in found]
 
 
-def stored(saved: Mapping[str, Any], info: EnvInfo, where: str) -> Selection:
+def stored(saved: Mapping[str, Any], info: EnvInfo, where: str) -> AgentGroups:
     """Return the groups of the run that a checkpoint's payload is of.
 
     Raises:
@@ -252,4 +252,4 @@ def stored(saved: Mapping[str, Any], info: EnvInfo, where: str) -> Selection:
         raise UserError(f"{where} does not say which agents share a network: sharing={SELECTIVE} cannot go on from it.")
     if len(index) != info.n_agents:
         raise UserError(f"{where} is of {len(index)} agents, and '{info.name}' has {info.n_agents}.")
-    return Selection(clusters.renumbered(index).tolist())
+    return AgentGroups(clusters.renumbered(index).tolist())

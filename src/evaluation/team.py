@@ -300,8 +300,8 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     options = read(mac.Config, values), agent, read(agent.Config, values)
     try:
         built = mac(*options, info, generator(0, "weights follow"))
-        theta = weights["theta"]
-        if theta.shape != built.network.theta.shape:
+        params = weights["theta"]
+        if params.shape != built.network.params.shape:
             raise ValueError
         built.load_state_dict(weights)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):
@@ -309,6 +309,6 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
             f"The policies in {path} do not fit the sizes of '{info.name}': {info.n_agents} agents, {info.obs_size} "
             f"numbers seen, {info.n_actions} actions."
         ) from None
-    if not bool(torch.isfinite(built.network.theta).all()):
+    if not bool(torch.isfinite(built.network.params).all()):
         raise UserError(f"The policies in {path} hold numbers that are not finite: take an earlier checkpoint.")
     return built

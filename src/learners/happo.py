@@ -20,15 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples, minibatches
-from ..components.parallel import SIDES, differentiate
-from ..components.schedules import scheduled
+from ..components.batch import Batch, minibatches
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, Rows, clipped_loss, merged, merged_ranges, targets_with_factor
-from .on_policy import ClipConfig, PolicyLearner, refuse_for_sequential
-from .value import clip_rows
+from .losses import ClipStats, Rows, SequentialFactor, clipped_loss, clipped_scalars, merged, shard_stats
+from .on_policy import ClipConfig, Iteration, PolicyLearner, refuse_for_sequential
 
 
 class HAPPOLearner(PolicyLearner):
@@ -43,8 +40,8 @@ class HAPPOLearner(PolicyLearner):
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
         mac.network.first_order = True
-        self.thetas = [mac.network.row(i) for i in mac.index]
-        self.optimisers = [self.adam([theta]) for theta in self.thetas]
+        self.agent_params = [mac.network.row(i) for i in mac.index]
+        self.optimisers = [self.adam([params]) for params in self.agent_params]
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
@@ -54,52 +51,36 @@ class HAPPOLearner(PolicyLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
-        c = self.config
-        scale = self.lr_scale(t_env)
-        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
-        samples, targets = self.samples(batch)
-        counts = samples.counts()
-        updated = torch.zeros_like(samples.log_prob)
-        stats = [ClipStats(c.eps_clip, self.info.n_agents, self.device) for _ in range(SIDES)]
-        norms, ranges = [], []
-        with self.critic_update(batch, targets, scale) as critic:
+        it = self.begin_iteration(batch, t_env)
+        factor = SequentialFactor(self.mac, it.samples)
+        stats, norms = shard_stats(self.config.eps_clip, self.info.n_agents, self.device), []
+        with self.critic_update(it) as critic:
             for i in self.order():
-                target, factor_range = targets_with_factor(samples, updated, [i], own_slot=True)
-                norms += self._update_agent(i, samples, target, counts, entropy_coef, stats)
-                updated[:, i] = self.mac.own_log_ratio(samples, i, i)
-                ranges.append(factor_range)
-            scalars = critic()
-        self.updates += 1
+                norms += self._update_agent(i, it, factor.times_advantage([i]), stats)
+                factor.include(i, i)
+            scalars = self.end_iteration(it, critic())
         total = merged(stats)
         self.processed += total.count
-        scalars |= total.scalars() | {
-            "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
-        } | merged_ranges(ranges)  # fmt: skip
-        return scalars, {}
+        return scalars | clipped_scalars(total, norms) | factor.scalars(), {}
 
-    def _update_agent(
-        self, i: int, samples: Samples, target: Tensor, counts: Tensor, entropy_coef: float, stats: list[ClipStats]
-    ) -> list[Tensor]:
+    def _update_agent(self, i: int, it: Iteration, target: Tensor, stats: list[ClipStats]) -> list[Tensor]:
         """All epochs of agent i; returns its gradient norms."""
-        c, theta, norms = self.config, self.thetas[i], []
+        c, n_entries, norms = self.config, it.samples.n_entries, []
         for _ in range(c.epochs):
-            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
+            parts = minibatches(n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
-                each = counts / len(parts)
-                sides = [
-                    partial(self._losses, i, samples, target, part[half], each, entropy_coef, own)
-                    for half, own in zip(self.halves(len(part)), stats, strict=False)
+                counts = it.counts / len(parts)
+                objectives = [
+                    partial(self._losses, i, it, target, part[shard], counts, own)
+                    for shard, own in zip(self.shards(len(part)), stats, strict=False)
                 ]
-                differentiate(theta, sides)
-                norms.append(clip_rows(theta.grad, c.grad_norm_clip))
-                self.optimisers[i].step()
+                norms.append(self.gradient_step(i, self.agent_params[i], objectives)[1])
         return norms
 
     def _losses(
-        self, i: int, samples: Samples, target: Tensor, part: Tensor, counts: Tensor, entropy_coef: float,
-        stats: ClipStats, theta: Tensor,
-    ) -> Iterator[Tensor]:  # fmt: skip
+        self, i: int, it: Iteration, target: Tensor, part: Tensor, counts: Tensor, stats: ClipStats, params: Tensor
+    ) -> Iterator[Tensor]:
         """Agent i's loss on its own steps of the entries ``part``, of which there are ``counts`` [N] in all."""
         source = torch.full_like(part, i)
-        rows = Rows.gather(samples, target, part, source, 1.0 / counts[source])
-        yield clipped_loss(self.mac, theta, rows, self.config.eps_clip, entropy_coef, stats)
+        rows = Rows.gather(it.samples, target, part, source, 1.0 / counts[source])
+        yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)

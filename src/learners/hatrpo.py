@@ -20,15 +20,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..components.batch import Batch
-from ..components.schedules import scheduled
-from ..components.trust_region import step_scalars, trust_region_step
+from ..components.trust_region import Step, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import Rows, merged_ranges, outside_share, targets_with_factor, trust_region_objectives
-from .on_policy import PolicyLearner, TrustRegionConfig, refuse_for_sequential
+from .losses import Rows, SequentialFactor, trust_region_objectives, trust_region_scalars
+from .on_policy import Iteration, PolicyLearner, TrustRegionConfig, refuse_for_sequential
 
 
 class HATRPOLearner(PolicyLearner):
@@ -51,35 +51,27 @@ class HATRPOLearner(PolicyLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
-        c, network = self.config, self.mac.network
-        scale = self.lr_scale(t_env)
-        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
-        samples, targets = self.samples(batch)
-        counts = samples.counts()
-        updated = torch.zeros_like(samples.log_prob)
-        entries = torch.arange(samples.n_entries, device=self.device)
-        steps, ranges = [], []
-        with self.critic_update(batch, targets, scale) as critic:
+        it = self.begin_iteration(batch, t_env)
+        factor, steps = SequentialFactor(self.mac, it.samples), []
+        with self.critic_update(it) as critic:
             for i in self.order():
-                target, factor_range = targets_with_factor(samples, updated, [i], own_slot=True)
-                source = torch.full_like(entries, i)
-                rows = Rows.gather(samples, target, entries, source, (1.0 / counts)[source])
-                theta = network.theta.data[self.mac.index[i]]
-                surrogate, kl = trust_region_objectives(self.mac, theta, [rows], entropy_coef)
-                step = trust_region_step(
-                    surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
-                    line_search_steps=c.line_search_steps,
-                )  # fmt: skip
-                if step.accepted:
-                    theta.copy_(step.theta)
-                updated[:, i] = self.mac.own_log_ratio(samples, i, i)
-                steps.append(step)
-                ranges.append(factor_range)
-                self.processed += int(rows.valid.sum())
-            scalars = critic()
-        self.updates += 1
-        scalars |= step_scalars(steps) | {
-            "clip_frac": outside_share(updated, samples.valid),
-            "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale, "entropy_coef": entropy_coef,
-        } | merged_ranges(ranges)  # fmt: skip
-        return scalars, {}
+                steps.append(self._step(i, it, factor.times_advantage([i])))
+                factor.include(i, i)
+            scalars = self.end_iteration(it, critic())
+        return scalars | trust_region_scalars(steps, factor), {}
+
+    def _step(self, i: int, it: Iteration, target: Tensor) -> Step:
+        """Agent i's natural-gradient step on its own experience; its policy is changed if the step is accepted."""
+        c, params = self.config, self.mac.network.params.data[self.mac.index[i]]
+        entries = torch.arange(it.samples.n_entries, device=self.device)
+        source = torch.full_like(entries, i)
+        rows = Rows.gather(it.samples, target, entries, source, (1.0 / it.counts)[source])
+        self.processed += int(rows.valid.sum())
+        surrogate, kl = trust_region_objectives(self.mac, params, [rows], it.entropy_coef)
+        step = trust_region_step(
+            surrogate, kl, params, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
+            line_search_steps=c.line_search_steps,
+        )  # fmt: skip
+        if step.accepted:
+            params.copy_(step.params)
+        return step

@@ -1,4 +1,4 @@
-"""Weighted rows of anybody's experience, the sequential factor on them, and the two policy objectives."""
+"""Importance-weighted samples from any source agent, the sequential factor on them, and the two policy objectives."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ..components.batch import Samples
 from ..components.distributions import MaskedCategorical
+from ..components.parallel import SHARDS
 from ..components.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
+from ..components.trust_region import Step, step_scalars
 from ..controllers.basic_mac import BasicMAC
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Experience of any sources, for one learner: L rows (recurrent: of T steps).
+    """Importance-weighted samples from any source agents, for one learner: L rows (recurrent: of T steps).
 
     ``weight`` [L] is the row's share of the objective: a sum over rows of weight times objective per step is the
     mean over the sources' valid steps that the method asks for. ``target`` [L, *T] is factor times advantage.
@@ -57,9 +59,9 @@ class Rows:
         return torch.where(self.valid, x * weight, 0.0)
 
 
-def log_ratios(mac: BasicMAC, theta: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+def log_ratios(mac: BasicMAC, params: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """log r = log pi_theta(a_j|o_j) - log mu_j(a_j|o_j) [L, *T], 0 where not valid, and the policy's entropy there."""
-    policy = mac.policy(theta, rows.inputs, rows.avail, rows.hidden)
+    policy = mac.policy(params, rows.inputs, rows.avail, rows.hidden)
     # masked before it is exponentiated: an illegal padded action must not become an infinite ratio
     return torch.where(rows.valid, policy.log_prob(rows.actions) - rows.log_prob, 0.0), policy.entropy()
 
@@ -96,11 +98,37 @@ def targets_with_factor(
     return x, torch.stack([seen.amin(), seen.amax(), clipped])
 
 
-def merged_ranges(ranges: list[Tensor], factor_clip: float | None = None) -> dict[str, float]:
-    """The factor's range over all learners, and the mean share clipped where it is."""
-    low, high, clipped = torch.stack(ranges).unbind(1)
-    found = {"factor_min": float(low.min()), "factor_max": float(high.max())}
-    return found if factor_clip is None else found | {"factor_clip_frac": float(clipped.mean())}
+class SequentialFactor:
+    """F, the product of the ratios of the agents that this iteration has updated (HATRPO paper, eq. 9; OAPO, eq. 6-8).
+
+    Args:
+        mac: the policies.
+        samples: the batch that all agents learn from.
+        clip: clip the factor to [1/c, c] (None: off).
+    """
+
+    def __init__(self, mac: BasicMAC, samples: Samples, clip: float | None = None) -> None:
+        self.mac, self.samples, self.clip = mac, samples, clip
+        #: [E, N, *T] log-ratios of the slots already updated, 0 elsewhere
+        self.log_ratios = torch.zeros_like(samples.log_prob)
+        self.ranges: list[Tensor] = []
+
+    def times_advantage(self, sources: Sequence[int], own_slot: bool = True, logged: bool = True) -> Tensor:
+        """X = F^(j) A [E, N, *T] of each source j in ``sources``; ``logged``: its range counts in :meth:`scalars`."""
+        target, found = targets_with_factor(self.samples, self.log_ratios, sources, own_slot, self.clip)
+        if logged:
+            self.ranges.append(found)
+        return target
+
+    def include(self, agent: int, slot: int) -> None:
+        """Multiply in the ratio of ``agent``'s new policy on the actions of ``slot``, 1 where that took none."""
+        self.log_ratios[:, slot] = self.mac.own_log_ratio(self.samples, agent, slot)
+
+    def scalars(self) -> dict[str, float]:
+        """The factor's range over all learners, and the mean share clipped where it is."""
+        low, high, clipped = torch.stack(self.ranges).unbind(1)
+        found = {"factor_min": float(low.min()), "factor_max": float(high.max())}
+        return found if self.clip is None else found | {"factor_clip_frac": float(clipped.mean())}
 
 
 def outside_share(updated: Tensor, valid: Tensor, eps: float = 0.2) -> float:
@@ -112,11 +140,19 @@ def outside_share(updated: Tensor, valid: Tensor, eps: float = 0.2) -> float:
     return float(outside.sum()) / max(float(valid.sum()), 1.0)
 
 
+def trust_region_scalars(steps: Sequence[Step], factor: SequentialFactor) -> dict[str, float]:
+    """Scalars of an iteration of trust-region steps."""
+    samples = factor.samples
+    return step_scalars(steps) | factor.scalars() | {
+        "clip_frac": outside_share(factor.log_ratios, samples.valid), "entropy": factor.mac.mean_entropy(samples),
+    }  # fmt: skip
+
+
 class ClipStats:
     """Running sums of what PPO-like updates log, per source (all tensors stay on the device).
 
     KL, clip fraction and entropy are means by the rows' weights, as the objective is: under reuse they do not drift
-    towards whoever contributes most rows. Ratios and the effective sample size count every step alike.
+    towards the source of most rows. Ratios and the effective sample size count every step alike.
     """
 
     def __init__(self, eps_clip: float, n_sources: int, device: torch.device) -> None:
@@ -167,18 +203,28 @@ def merged(stats: list[ClipStats]) -> ClipStats:
     return total
 
 
+def shard_stats(eps_clip: float, n_sources: int, device: torch.device) -> list[ClipStats]:
+    """A :class:`ClipStats` for each parallel shard of a mini-batch: threads do not share one."""
+    return [ClipStats(eps_clip, n_sources, device) for _ in range(SHARDS)]
+
+
+def clipped_scalars(stats: ClipStats, norms: Sequence[Tensor]) -> dict[str, float]:
+    """Scalars of an iteration of clipped updates; ``norms``: the gradients' norms."""
+    return stats.scalars() | {"agent_grad_norm": float(torch.stack(list(norms)).mean())}
+
+
 def clipped_loss(
-    mac: BasicMAC, theta: Tensor, rows: Rows, eps_clip: float, entropy_coef: float, stats: ClipStats
+    mac: BasicMAC, params: Tensor, rows: Rows, eps_clip: float, entropy_coef: float, stats: ClipStats
 ) -> Tensor:
     """- sum_l w_l ( min(r X, clip(r) X) + c H ): PPO's objective on weighted rows (HATRPO eq. 11, OAPO eq. 8)."""
-    log_ratio, entropy = log_ratios(mac, theta, rows)
+    log_ratio, entropy = log_ratios(mac, params, rows)
     stats.add(log_ratio, entropy, rows.valid, rows.source, rows.weight)
     objective = clipped_surrogate(log_ratio.exp(), rows.target, eps_clip) + entropy_coef * entropy
     return -rows.per_step(objective).sum()
 
 
 def trust_region_objectives(
-    mac: BasicMAC, theta: Tensor, chunks: Sequence[Rows], entropy_coef: float = 0.0
+    mac: BasicMAC, params: Tensor, chunks: Sequence[Rows], entropy_coef: float = 0.0
 ) -> tuple[list[Callable[[Tensor], Tensor]], list[Callable[[Tensor], Tensor]]]:
     """The two functions of flat parameters that a trust-region step needs, on weighted rows.
 
@@ -187,7 +233,7 @@ def trust_region_objectives(
     kl(theta') = sum_l w_l KL(pi_theta || pi_theta') / sum_l w_l, exact, on the same rows.
 
     Args:
-        theta: [P] the learner's old parameters.
+        params: [P] the learner's old parameters.
         chunks: the rows, in pieces of bounded size.
         entropy_coef: c.
 
@@ -200,7 +246,7 @@ def trust_region_objectives(
     if mac.recurrent and mac.network.first_order:
         raise ValueError("a trust-region learner of recurrent policies must leave mac.network.first_order False")
     with torch.no_grad():
-        old = [mac.policy(theta, rows.inputs, rows.avail, rows.hidden) for rows in chunks]
+        old = [mac.policy(params, rows.inputs, rows.avail, rows.hidden) for rows in chunks]
         total = max(sum(float(rows.per_step(torch.ones_like(rows.target)).sum()) for rows in chunks), 1e-12)
 
     def surrogate(rows: Rows, candidate: Tensor) -> Tensor:

@@ -27,14 +27,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples, minibatches
-from ..components.parallel import SIDES, differentiate
-from ..components.schedules import scheduled
+from ..components.batch import Batch, minibatches
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, clipped_loss, merged, merged_ranges, targets_with_factor
+from .losses import ClipStats, SequentialFactor, clipped_loss, clipped_scalars, merged, shard_stats
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
@@ -45,13 +43,12 @@ from .off_agent import (
     reuse_rows,
     sources_of,
 )
-from .on_policy import ClipConfig, PolicyLearner
-from .value import clip_rows
+from .on_policy import ClipConfig, Iteration, PolicyLearner
 
 
 @dataclass(frozen=True)
 class OAPPOConfig(ClipConfig, OffAgentConfig):
-    """What OAPPO reads."""
+    """Configuration of OAPPO."""
 
 
 class OAPPOLearner(PolicyLearner):
@@ -67,8 +64,8 @@ class OAPPOLearner(PolicyLearner):
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
         mac.network.first_order = True
-        self.thetas = [mac.network.row(i) for i in mac.index]
-        self.optimisers = [self.adam([theta]) for theta in self.thetas]
+        self.agent_params = [mac.network.row(i) for i in mac.index]
+        self.optimisers = [self.adam([params]) for params in self.agent_params]
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
@@ -77,58 +74,46 @@ class OAPPOLearner(PolicyLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and the arrays of the reuse (``reuse``: M, D, ...)."""
-        c = self.config
-        scale = self.lr_scale(t_env)
-        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
-        samples, targets = self.samples(batch)
-        counts = samples.counts()
-        updated = torch.zeros_like(samples.log_prob)
-        n = self.info.n_agents
-        sides = [[ClipStats(c.eps_clip, n, self.device) for _ in range(SIDES)] for _ in range(n)]
-        norms, ranges = [], []
+        c, n, own_slot = self.config, self.info.n_agents, self.mac.factor == "own"
+        it = self.begin_iteration(batch, t_env)
         draws = self.generators["kl"], self.generators["mapping"]
-        mapping = self.mac.mapping(samples, self.info.episode_limit, *draws)
-        with self.critic_update(batch, targets, scale) as critic:
+        mapping = self.mac.mapping(it.samples, self.info.episode_limit, *draws)
+        factor = SequentialFactor(self.mac, it.samples, c.factor_clip)
+        shards, norms = [shard_stats(c.eps_clip, n, self.device) for _ in range(n)], []
+        with self.critic_update(it) as critic:
             for i in self.order():
                 sources = sources_of(mapping, i)
-                own = self.mac.factor == "own"
-                target, factor_range = targets_with_factor(samples, updated, sources, own, c.factor_clip)
-                norms += self._update_agent(i, samples, target, counts, mapping, entropy_coef, sides[i])
+                norms += self._update_agent(i, it, factor.times_advantage(sources, own_slot), mapping, shards[i])
                 # `own`: slot i changes its player; `bound`: the slot whose action learner i re-draws
-                slot = i if own else sources[0]
-                updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
-                ranges.append(factor_range)
-            scalars = critic()
-        stats = [merged(pair) for pair in sides]
-        self.updates += 1
+                factor.include(i, i if own_slot else sources[0])
+            scalars = self.end_iteration(it, critic())
+        stats = [merged(pair) for pair in shards]
         self.processed += sum(s.count for s in stats)
-        scalars |= merged(stats).scalars() | mapping_scalars(mapping) | {
-            "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
-        } | merged_ranges(ranges, c.factor_clip)  # fmt: skip
-        return scalars, {
-            "reuse": mapping_arrays(mapping, per_pair(stats, "ess", "ratio_mean", "ratio_max", "clip_frac"))
-        }
+        scalars |= clipped_scalars(merged(stats), norms) | mapping_scalars(mapping) | factor.scalars()
+        pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max", "clip_frac")
+        return scalars, {"reuse": mapping_arrays(mapping, pairs)}
 
     def _update_agent(
-        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, entropy_coef: float,
-        stats: list[ClipStats],
-    ) -> list[Tensor]:  # fmt: skip
+        self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping, stats: list[ClipStats]
+    ) -> list[Tensor]:
         """All epochs of learner i; returns its gradient norms."""
-        c, theta, norms = self.config, self.thetas[i], []
-        rows = 1 if self.mac.config.reuse_mode != "weights" else len(sources_of(mapping, i))
-        for drawn in draw_sources(self.mac, mapping, i, samples.n_entries, c.epochs, self.generators["draws"]):
-            parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
+        c, n_entries, norms = self.config, it.samples.n_entries, []
+        rows_each = 1 if self.mac.config.reuse_mode != "weights" else len(sources_of(mapping, i))
+        for drawn in draw_sources(self.mac, mapping, i, n_entries, c.epochs, self.generators["draws"]):
+            parts = minibatches(n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
             for part in parts:
-                each = counts / len(parts)
-
-                def losses(
-                    entries: Tensor, own: ClipStats, theta: Tensor, each: Tensor = each, drawn: Tensor | None = drawn
-                ) -> Iterator[Tensor]:
-                    for rows in reuse_rows(self.mac, mapping, i, samples, target, each, entries, drawn):
-                        yield clipped_loss(self.mac, theta, rows, c.eps_clip, entropy_coef, own)
-
-                pairs = zip(self.halves(len(part), rows), stats, strict=False)
-                differentiate(theta, [partial(losses, part[half], own) for half, own in pairs])
-                norms.append(clip_rows(theta.grad, c.grad_norm_clip))
-                self.optimisers[i].step()
+                counts = it.counts / len(parts)
+                objectives = [
+                    partial(self._losses, i, it, target, mapping, drawn, part[shard], counts, own)
+                    for shard, own in zip(self.shards(len(part), rows_each), stats, strict=False)
+                ]
+                norms.append(self.gradient_step(i, self.agent_params[i], objectives)[1])
         return norms
+
+    def _losses(
+        self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping, drawn: Tensor | None, part: Tensor,
+        counts: Tensor, stats: ClipStats, params: Tensor,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """Learner i's loss on its sources' steps of the entries ``part``, of which there are ``counts`` [N] in all."""
+        for rows in reuse_rows(self.mac, mapping, i, it.samples, target, counts, part, drawn):
+            yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)

@@ -28,22 +28,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples
-from ..components.schedules import scheduled
-from ..components.trust_region import Step, step_scalars, trust_region_step
+from ..components.batch import Batch
+from ..components.trust_region import Step, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import (
-    ClipStats,
-    log_ratios,
-    merged,
-    merged_ranges,
-    outside_share,
-    targets_with_factor,
-    trust_region_objectives,
-)
+from .losses import ClipStats, SequentialFactor, log_ratios, merged, trust_region_objectives, trust_region_scalars
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
@@ -54,12 +45,12 @@ from .off_agent import (
     reuse_rows,
     sources_of,
 )
-from .on_policy import PolicyLearner, TrustRegionConfig
+from .on_policy import Iteration, PolicyLearner, TrustRegionConfig
 
 
 @dataclass(frozen=True)
 class OATRPOConfig(TrustRegionConfig, OffAgentConfig):
-    """What OATRPO reads."""
+    """Configuration of OATRPO."""
 
 
 class OATRPOLearner(PolicyLearner):
@@ -82,63 +73,53 @@ class OATRPOLearner(PolicyLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and the arrays of the reuse (``reuse``: M, D, ...)."""
-        c, scale = self.config, self.lr_scale(t_env)
-        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
-        samples, targets = self.samples(batch)
-        counts = samples.counts()
-        mapping = self.mac.mapping(samples, self.info.episode_limit, self.generators["kl"], self.generators["mapping"])
-        updated = torch.zeros_like(samples.log_prob)
+        n, own_slot = self.info.n_agents, self.mac.factor == "own"
+        it = self.begin_iteration(batch, t_env)
+        draws = self.generators["kl"], self.generators["mapping"]
+        mapping = self.mac.mapping(it.samples, self.info.episode_limit, *draws)
         matrix = mapping.matrix
-        stats = [ClipStats(math.inf, self.info.n_agents, self.device) for _ in range(self.info.n_agents)]
-        steps, ranges, retries = [], [], 0
-        with self.critic_update(batch, targets, scale) as critic:
+        factor = SequentialFactor(self.mac, it.samples, self.config.factor_clip)
+        stats = [ClipStats(math.inf, n, self.device) for _ in range(n)]
+        steps, retries = [], 0
+        with self.critic_update(it) as critic:
             for i in self.order():
-                own = self.mac.factor == "own"
-                target, factor_range = targets_with_factor(samples, updated, sources_of(mapping, i), own, c.factor_clip)
-                step, stats[i] = self._step(i, samples, target, counts, mapping, entropy_coef)
+                target = factor.times_advantage(sources_of(mapping, i), own_slot)
+                step, stats[i] = self._step(i, it, target, mapping)
                 if step.blocked is not None and not step.accepted and mapping.permutation is None:
-                    mapping = self._without_violators(i, step.blocked, samples, mapping)
+                    mapping = self._without_violators(i, step.blocked, mapping)
                     # own experience may be a source only now (lambda = 0)
-                    target, _ = targets_with_factor(samples, updated, sources_of(mapping, i), own, c.factor_clip)
-                    step, stats[i] = self._step(i, samples, target, counts, mapping, entropy_coef)
+                    target = factor.times_advantage(sources_of(mapping, i), own_slot, logged=False)
+                    step, stats[i] = self._step(i, it, target, mapping)
                     retries += 1
                 if step.accepted:
-                    self.mac.network.theta.data[self.mac.index[i]].copy_(step.theta)
-                slot = i if own else sources_of(mapping, i)[0]
-                updated[:, slot] = self.mac.own_log_ratio(samples, i, slot)
+                    self.mac.network.params.data[self.mac.index[i]].copy_(step.params)
+                factor.include(i, i if own_slot else sources_of(mapping, i)[0])
                 steps.append(step)
-                ranges.append(factor_range)
-            scalars = critic()
-        self.updates += 1
-        scalars |= step_scalars(steps) | mapping_scalars(mapping) | merged_ranges(ranges, c.factor_clip) | {
-            **{k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")},
-            "clip_frac": outside_share(updated, samples.valid),
-            "entropy": self.mac.mean_entropy(samples), "lr": c.lr * scale, "entropy_coef": entropy_coef,
-            "condition_retries": retries / self.info.n_agents,
-        }  # fmt: skip
+            scalars = self.end_iteration(it, critic())
+        ratios = {k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")}
+        scalars |= trust_region_scalars(steps, factor) | mapping_scalars(mapping) | ratios
+        scalars["condition_retries"] = retries / n
         pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max")
         # M as eq. 9 gives it, and as it was used once Condition 1 had dropped sources
         arrays = mapping_arrays(replace(mapping, matrix=matrix), {**pairs, "M_used": mapping.matrix})
         return scalars, {"reuse": arrays}
 
-    def _step(
-        self, i: int, samples: Samples, target: Tensor, counts: Tensor, mapping: ReuseMapping, entropy_coef: float
-    ) -> tuple[Step, ClipStats]:
+    def _step(self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping) -> tuple[Step, ClipStats]:
         """Learner i's step under its present row; gradient, Fisher product and line search share the same rows.
 
         Returns:
             the step, and the ratios of its sources before it.
         """
-        c, theta = self.config, self.mac.network.theta.data[self.mac.index[i]]
-        entries = torch.arange(samples.n_entries, device=self.device)
-        (drawn,) = draw_sources(self.mac, mapping, i, samples.n_entries, 1, self.generators["draws"])
-        chunks = list(reuse_rows(self.mac, mapping, i, samples, target, counts, entries, drawn))
+        c, params = self.config, self.mac.network.params.data[self.mac.index[i]]
+        entries = torch.arange(it.samples.n_entries, device=self.device)
+        (drawn,) = draw_sources(self.mac, mapping, i, len(entries), 1, self.generators["draws"])
+        chunks = list(reuse_rows(self.mac, mapping, i, it.samples, target, it.counts, entries, drawn))
         self.processed += sum(int(rows.valid.sum()) for rows in chunks)
         stats = ClipStats(math.inf, self.info.n_agents, self.device)  # nothing is clipped here
         with torch.no_grad():
             for rows in chunks:
-                stats.add(*log_ratios(self.mac, theta, rows), rows.valid, rows.source, rows.weight)
-        surrogate, kl = trust_region_objectives(self.mac, theta, chunks, entropy_coef)
+                stats.add(*log_ratios(self.mac, params, rows), rows.valid, rows.source, rows.weight)
+        surrogate, kl = trust_region_objectives(self.mac, params, chunks, it.entropy_coef)
         others = [j for j in sources_of(mapping, i) if j != i]
         guarded = bool(others) and self.mac.config.reuse_scheme == "adaptive_kl"
 
@@ -148,12 +129,12 @@ class OATRPOLearner(PolicyLearner):
             return bool((found <= self.mac.config.reuse_sigma).all())
 
         step = trust_region_step(
-            surrogate, kl, theta, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
+            surrogate, kl, params, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
             line_search_steps=c.line_search_steps, condition=condition if guarded else None,
         )  # fmt: skip
         return step, stats
 
-    def _without_violators(self, i: int, candidate: Tensor, samples: Samples, mapping: ReuseMapping) -> ReuseMapping:
+    def _without_violators(self, i: int, candidate: Tensor, mapping: ReuseMapping) -> ReuseMapping:
         """The mapping with row i rebuilt by eq. 9 over the sources that ``candidate`` stays within sigma of."""
         others = [j for j in sources_of(mapping, i) if j != i]
         found = self.mac.condition(candidate, mapping.measured, others)

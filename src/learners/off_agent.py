@@ -1,4 +1,4 @@
-"""What OAPPO and OATRPO share: refusals, and a learner's rows under the reuse mapping (OAPO paper, section 5.3)."""
+"""Parts of OAPPO and OATRPO: refusals, and a learner's samples under the reuse mapping (OAPO paper, section 5.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .on_policy import refuse_for_sequential, refuse_recurrent_segments
 
 @dataclass(frozen=True)
 class OffAgentConfig:
-    """What both off-agent learners read beside their trust-region keys."""
+    """Configuration of both off-agent learners beside their trust-region keys."""
 
     factor_clip: float | None = key("Clip the sequential factor to [1/c, c] (null: off).", low=1)
 
@@ -96,7 +96,7 @@ def reuse_rows(
 
 
 def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
-    """What is logged of a mapping beside its arrays."""
+    """Scalars of a reuse mapping."""
     m, d = mapping.matrix, mapping.distances
     n = len(m)
     off = ~np.eye(n, dtype=bool)
@@ -120,7 +120,7 @@ def per_pair(stats: list[ClipStats], *names: str) -> dict[str, np.ndarray]:
 
 
 def mapping_arrays(mapping: ReuseMapping, pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What is kept of each update: M, D, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
+    """Arrays of an update's reuse: M, D, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
     drawn = {} if mapping.permutation is None else {"e": mapping.permutation.astype(np.int16)}
     arrays = {"M": mapping.matrix, "D": mapping.distances, **pairs}
     return {k: v.astype(np.float32) for k, v in arrays.items()} | drawn

@@ -1,8 +1,8 @@
-"""What the policy learners share: configuration, weighted rows of experience, and the two objectives on them."""
+"""Parts of all on-policy learners: their configuration, the two ends of an iteration, and refusals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -13,20 +13,20 @@ from torch import Tensor
 
 from ..components.batch import Batch, Samples
 from ..components.generators import generator
-from ..components.parallel import alongside, halves
+from ..components.parallel import Shard, differentiate, in_background, shards
 from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .value import Targets, ValueLearner
-from .value_config import CriticConfig, Passes, ValueConfig
+from .value import Targets, ValueLearner, clip_rows
+from .value_config import CriticConfig, EpochConfig, ValueConfig
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """What every on-policy learner reads beside its critic's keys."""
+    """Configuration of every on-policy learner beside its critic's keys."""
 
     lr_schedule: str = key("Learning rates: constant, or linear to zero at t_max.", choices=("constant", "linear"))
     t_max: int = key("Environment steps to train for.", low=1)
@@ -34,19 +34,19 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class OnePassConfig(CriticConfig, ScheduleConfig):
-    """What learners that use a batch once and whole read."""
+    """Configuration of learners that use a batch once, as one mini-batch."""
 
 
 @dataclass(frozen=True)
 class LearnerConfig(ValueConfig, ScheduleConfig):
-    """What learners that go over a batch several times read."""
+    """Configuration of learners with several epochs a batch."""
 
     epochs: int = key("Passes over each batch by the policies (trust-region learners: by the critic alone).", low=1)
 
 
 @dataclass(frozen=True)
 class EntropyConfig:
-    """What learners with an entropy bonus read."""
+    """Configuration of learners with an entropy bonus."""
 
     entropy_coef: float = key("Weight of the entropy bonus.", low=0)
     entropy_schedule: str = key(
@@ -57,14 +57,14 @@ class EntropyConfig:
 
 @dataclass(frozen=True)
 class ClipConfig(LearnerConfig, EntropyConfig):
-    """What learners with PPO's clipped objective read."""
+    """Configuration of learners with PPO's clipped objective."""
 
     eps_clip: float = key("Clipping range epsilon of the probability ratio.", above=0)
 
 
 @dataclass(frozen=True)
 class TrustRegionConfig(LearnerConfig, EntropyConfig):
-    """What learners with a natural-gradient step read."""
+    """Configuration of learners with a natural-gradient step."""
 
     kl_threshold: float = key("delta: radius of the trust region (mean KL, nats).", above=0)
     cg_iters: int = key("Iterations of conjugate gradient.", low=1)
@@ -72,11 +72,33 @@ class TrustRegionConfig(LearnerConfig, EntropyConfig):
     line_search_steps: int = key("Halvings tried by the backtracking line search.", low=1)
 
 
-class PolicyLearner:
-    """What every on-policy learner is made of: the controller, the value function, streams, and its state.
+@dataclass(frozen=True)
+class Iteration:
+    """Batch, advantages, targets and schedules of one iteration, fixed before its first update.
 
-    What all learners have in common is not left to `train`: the loop gives the batch to the observations' statistics
-    after the update, `samples` standardises it by them, and the value function follows its keys by itself.
+    | field | meaning |
+    |---|---|
+    | batch | the experience that the acting policies collected |
+    | samples | the same as rows for the policies, with their advantages |
+    | targets | the critic's value targets |
+    | counts | [N] valid steps of each agent |
+    | lr_scale | the share of the learning rates that the schedule leaves |
+    | entropy_coef | the weight of the entropy bonus (0 for learners that have none) |
+    """
+
+    batch: Batch
+    samples: Samples
+    targets: Targets
+    counts: Tensor
+    lr_scale: float
+    entropy_coef: float
+
+
+class PolicyLearner:
+    """Base of every on-policy learner: the controller, the critic, optimisers, random streams, and their state.
+
+    A learner's `train` is :meth:`begin_iteration`, the updates of its method, and :meth:`end_iteration`. Observations
+    are standardised at the beginning; the training loop takes the batch into their statistics after the update.
 
     Args:
         config: what the learner reads.
@@ -106,11 +128,11 @@ class PolicyLearner:
         seed: int,
     ) -> None:
         self.config, self.mac, self.info, self.device = config, mac, info, device
-        passes = Passes()
+        epochs = EpochConfig()
         if isinstance(config, LearnerConfig):
-            passes = Passes(config.critic_epochs or config.epochs, config.num_minibatches, config.value_clip)
+            epochs = EpochConfig(config.critic_epochs or config.epochs, config.num_minibatches, config.value_clip)
         self.value = ValueLearner(
-            config, net, info, common_reward=common_reward, joint=joint, passes=passes, across=across, device=device,
+            config, net, info, common_reward=common_reward, joint=joint, epochs=epochs, across=across, device=device,
             policies=mac.index, generator=generator(seed, "init critic"),
             minibatch_generator=generator(seed, "critic minibatches"),
         )  # fmt: skip
@@ -134,15 +156,43 @@ class PolicyLearner:
         targets = self.value.targets(batch)
         return Samples.make(batch, self.mac.inputs(batch), targets.advantage, self.mac.recurrent), targets
 
-    def halves(self, n: int, rows: int = 1) -> list[slice]:
-        """The shards (:func:`oamarl.components.parallel.halves`) of ``n`` entries, ``rows`` rows each."""
-        return halves(n, rows, self.mac.recurrent, self.device)
+    def begin_iteration(self, batch: Batch, t_env: int) -> Iteration:
+        """Set the learning rates and the entropy weight of step ``t_env``, and fix advantages and value targets."""
+        c, entropy_coef = self.config, 0.0
+        lr_scale = self.lr_scale(t_env)
+        if isinstance(c, EntropyConfig):
+            entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
+        samples, targets = self.samples(batch)
+        return Iteration(batch, samples, targets, samples.counts(), lr_scale, entropy_coef)
 
-    def critic_update(
-        self, batch: Batch, targets: Targets, scale: float
-    ) -> AbstractContextManager[Callable[[], dict[str, float]]]:
-        """Fit the critic in the background, beside what the caller does; see :mod:`oamarl.components.parallel`."""
-        return alongside(partial(self.value.update, batch, targets, scale))
+    def critic_update(self, it: Iteration) -> AbstractContextManager[Callable[[], dict[str, float]]]:
+        """Fit the critic in the background of the policies' updates; see :mod:`oamarl.components.parallel`."""
+        return in_background(partial(self.value.update, it.batch, it.targets, it.lr_scale))
+
+    def end_iteration(self, it: Iteration, critic: Mapping[str, float]) -> dict[str, float]:
+        """Count the update; returns the scalars that all learners log: the critic's, and what schedules gave."""
+        self.updates += 1
+        scalars = {**critic, "lr": self.config.lr * it.lr_scale}
+        return scalars | {"entropy_coef": it.entropy_coef} if isinstance(self.config, EntropyConfig) else scalars
+
+    def shards(self, n: int, rows: int = 1) -> list[slice]:
+        """The parallel shards (:func:`oamarl.components.parallel.shards`) of ``n`` entries, ``rows`` rows each."""
+        return shards(n, rows, self.mac.recurrent, self.device)
+
+    def gradient_step(self, k: int, params: Tensor, objectives: Sequence[Shard]) -> tuple[Tensor, Tensor]:
+        """Step optimiser ``k`` once on the sum of the shards' losses, each network's gradient clipped.
+
+        Args:
+            params: the leaf that the optimiser changes, [K, P] or [P].
+            objectives: the loss of each shard of a mini-batch.
+
+        Returns:
+            the loss, and the largest norm of a network's gradient before it was clipped.
+        """
+        loss = differentiate(params, objectives)
+        norm = clip_rows(params.grad, self.config.grad_norm_clip)
+        self.optimisers[k].step()
+        return loss, norm
 
     def lr_scale(self, t_env: int) -> float:
         """The share of the learning rates that the schedule leaves at ``t_env``; set into every optimiser."""
@@ -161,7 +211,7 @@ class PolicyLearner:
         return torch.optim.Adam(parameters, lr=self.config.lr, eps=self.config.optim_eps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs to go on with the same numbers."""
+        """Everything that a resumed run needs to continue with the same numbers."""
         return {
             "value": self.value.state_dict(),
             "optimisers": [o.state_dict() for o in self.optimisers],
@@ -181,14 +231,14 @@ class PolicyLearner:
 
 
 def shares_networks(values: Mapping[str, Any], info: EnvInfo) -> bool:
-    """Whether two agents act by one network."""
+    """Whether any two agents share a policy network."""
     sharing = values["sharing"]
     grouped = isinstance(sharing, list) and len(set(sharing)) < len(sharing)
     return info.n_agents > 1 and (sharing in ("shared", "selective") or grouped)
 
 
 def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str) -> None:
-    """What the sequential and off-agent methods cannot do, each refused in one sentence.
+    """Refuse what the sequential and off-agent methods cannot do, each in one sentence.
 
     Raises:
         UserError: individual rewards, shared networks, agent ids, or an agent-specific critic.
@@ -210,7 +260,7 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
 
 
 def refuse_recurrent_segments(values: Mapping[str, Any], method: str) -> None:
-    """An agent's own hidden state on another's experience has to begin somewhere.
+    """Refuse recurrent policies on segments: on others' experience their hidden states start where episodes do.
 
     Raises:
         UserError: recurrent policies and segments.
@@ -222,7 +272,7 @@ def refuse_recurrent_segments(values: Mapping[str, Any], method: str) -> None:
 
 
 def refuse_reuse(values: Mapping[str, Any], method: str) -> None:
-    """A learner that does not follow the reuse mapping would ignore its keys without a word.
+    """Refuse the reuse mapping for a learner that does not follow it: its keys would have no effect.
 
     Raises:
         UserError: the mapping's controller is configured.

@@ -20,15 +20,12 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples, minibatches
-from ..components.parallel import SIDES, differentiate
-from ..components.schedules import scheduled
 from ..components.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, merged
+from .losses import ClipStats, clipped_scalars, merged, shard_stats
 from .on_policy import ClipConfig, PolicyLearner
-from .value import clip_rows
 
 
 class PPOLearner(PolicyLearner):
@@ -51,42 +48,31 @@ class PPOLearner(PolicyLearner):
         Returns:
             scalars to log, and arrays (none).
         """
-        c = self.config
-        scale = self.lr_scale(t_env)
-        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
-        samples, targets = self.samples(batch)
-        share = self._shares(samples)
-        stats = [ClipStats(c.eps_clip, self.info.n_agents, self.device) for _ in range(SIDES)]
-        theta, norms = self.mac.network.theta, []
-        with self.critic_update(batch, targets, scale) as critic:
+        c, n = self.config, self.info.n_agents
+        it = self.begin_iteration(batch, t_env)
+        samples, share = it.samples, self._shares(it.samples)
+        stats, norms = shard_stats(c.eps_clip, n, self.device), []
+        with self.critic_update(it) as critic:
             for _ in range(c.epochs):
                 parts = minibatches(samples.n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
                 for part in parts:
                     weight = share * len(parts)
-                    differentiate(
-                        theta,
-                        [
-                            partial(self._losses, samples, part[half], weight, entropy_coef, own)
-                            for half, own in zip(self.halves(len(part), self.info.n_agents), stats, strict=False)
-                        ],
-                    )
-                    norms.append(clip_rows(theta.grad, c.grad_norm_clip))
-                    self.optimisers[0].step()
-            scalars = critic()
-        self.updates += 1
+                    objectives = [
+                        partial(self._losses, samples, part[shard], weight, it.entropy_coef, own)
+                        for shard, own in zip(self.shards(len(part), n), stats, strict=False)
+                    ]
+                    norms.append(self.gradient_step(0, self.mac.network.params, objectives)[1])
+            scalars = self.end_iteration(it, critic())
         total = merged(stats)
         self.processed += total.count
-        scalars |= total.scalars() | {
-            "agent_grad_norm": float(torch.stack(norms).mean()), "lr": c.lr * scale, "entropy_coef": entropy_coef,
-        }  # fmt: skip
-        return scalars, {}
+        return scalars | clipped_scalars(total, norms), {}
 
     def _losses(
-        self, samples: Samples, part: Tensor, weight: Tensor, entropy_coef: float, stats: ClipStats, theta: Tensor
+        self, samples: Samples, part: Tensor, weight: Tensor, entropy_coef: float, stats: ClipStats, params: Tensor
     ) -> Iterator[Tensor]:
-        """The loss of the networks ``theta`` on the entries ``part``, agents weighted by ``weight`` [N]."""
+        """The loss of the networks ``params`` on the entries ``part``, agents weighted by ``weight`` [N]."""
         eps, n = self.config.eps_clip, self.info.n_agents
-        policy = self.mac.policies(samples, part, theta)
+        policy = self.mac.policies(samples, part, params)
         valid = samples.valid[part]
         log_ratio = torch.where(valid, policy.log_prob(samples.actions[part]) - samples.log_prob[part], 0.0)
         entropy = policy.entropy()

@@ -32,20 +32,18 @@ from torch import Tensor
 
 from ..components.batch import Batch, Samples
 from ..components.distributions import entropy_categorical
-from ..components.parallel import differentiate
-from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .on_policy import EntropyConfig, OnePassConfig, PolicyLearner, refuse_recurrent_segments, shares_networks
-from .value import MAX_ROWS, clip_rows
+from .value import MAX_ROWS
 
 
 @dataclass(frozen=True)
 class SEACConfig(OnePassConfig, EntropyConfig):
-    """What SEAC reads."""
+    """Configuration of SEAC."""
 
     seac_coef: float = key(
         "lambda of SEAC: weight of each other agent's experience; 0: agents learn from their own alone (A2C).", low=0
@@ -107,35 +105,29 @@ class SEACLearner(PolicyLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One step of all policies and critics on ``batch``; returns scalars to log, and arrays (none)."""
-        c, n, theta = self.config, self.info.n_agents, self.mac.network.theta
-        scale = self.lr_scale(t_env)
-        entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
-        samples, targets = self.samples(batch)
-        counts = samples.counts()
+        it = self.begin_iteration(batch, t_env)
+        samples, counts = it.samples, it.counts
         ratio = samples.log_prob.new_ones(len(self.share), *samples.log_prob.shape)
         entropies = torch.zeros_like(samples.log_prob)
         everything = torch.arange(samples.n_entries, device=self.device)
-        sides = [
-            partial(self._losses, samples, everything[half], counts, entropy_coef, ratio, entropies)
-            for half in self.halves(len(everything), self.share.numel())
+        objectives = [
+            partial(self._losses, samples, everything[shard], counts, it.entropy_coef, ratio, entropies)
+            for shard in self.shards(len(everything), self.share.numel())
         ]
-        loss = differentiate(theta, sides)
-        norm = clip_rows(theta.grad, c.grad_norm_clip)
-        self.optimisers[0].step()
-        scalars = self.value.update(batch, targets, scale, self._value_weights(batch, ratio))
-        # as everybody logs it: the mean over the critics, not weighted
-        scalars["critic_loss"] /= c.value_loss_coef * self.value.n_values
-        self.updates += 1
+        loss, norm = self.gradient_step(0, self.mac.network.params, objectives)
+        critic = self.value.update(batch, it.targets, it.lr_scale, self._value_weights(batch, ratio))
+        # as all learners log it: the mean over the critics, not weighted
+        critic["critic_loss"] /= self.config.value_loss_coef * self.value.n_values
         self.processed += int(((self.share > 0) * counts).sum())
-        scalars |= {
-            "pg_loss": float(loss) / n, "entropy": float((entropies.transpose(0, 1).flatten(1).sum(1) / counts).mean()),
-            "agent_grad_norm": float(norm), "lr": c.lr * scale, "entropy_coef": entropy_coef,
+        scalars = self.end_iteration(it, critic) | {
+            "pg_loss": float(loss) / self.info.n_agents, "agent_grad_norm": float(norm),
+            "entropy": float((entropies.transpose(0, 1).flatten(1).sum(1) / counts).mean()),
         }  # fmt: skip
         return scalars | self._ratio_scalars(samples, ratio), {}
 
     def _losses(
         self, samples: Samples, part: Tensor, counts: Tensor, entropy_coef: float, ratio: Tensor, entropies: Tensor,
-        theta: Tensor,
+        params: Tensor,
     ) -> Iterator[Tensor]:  # fmt: skip
         """The policies' loss (eq. 4) on the entries ``part``, in pieces of bounded size.
 
@@ -150,7 +142,7 @@ class SEACLearner(PolicyLearner):
         own = self._pairs(1.0 / counts.unsqueeze(0), samples.valid)[0]
         for entries in part.split(size):
             valid = samples.valid[entries]
-            log_prob, entropy, advantage = self._evaluate(samples, entries, theta)
+            log_prob, entropy, advantage = self._evaluate(samples, entries, params)
             if self.sharing:
                 ratio[:, entries] = self._importance(log_prob.detach(), samples.log_prob[entries], valid)
             entropies[entries] = torch.where(valid, entropy.detach(), 0.0)
@@ -162,13 +154,13 @@ class SEACLearner(PolicyLearner):
         """``x`` [V, N], a number for each learner and source, as [V, 1, N, *1] beside ``like`` [E, N, *T]."""
         return x.view(len(x), 1, -1, *[1] * (like.dim() - 2))
 
-    def _evaluate(self, samples: Samples, entries: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _evaluate(self, samples: Samples, entries: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log pi_i(a_k|o_k) [V, E', N, *T], own entropies [E', N, *T] and the learners' advantages [V, E', N, *T]."""
         actions, advantage = samples.actions[entries], samples.advantage[entries]
         if not self.sharing:
-            policy = self.mac.policies(samples, entries, theta)
+            policy = self.mac.policies(samples, entries, params)
             return policy.log_prob(actions).unsqueeze(0), policy.entropy(), advantage.unsqueeze(0)
-        policy = self.mac.policies_on_all(samples, entries, theta)
+        policy = self.mac.policies_on_all(samples, entries, params)
         i = torch.arange(self.info.n_agents, device=self.device)
         entropy = entropy_categorical(policy.log_probs[i, :, i]).transpose(0, 1)
         return policy.log_prob(actions.expand(len(i), *actions.shape)), entropy, advantage.movedim(-1, 0)
@@ -179,7 +171,7 @@ class SEACLearner(PolicyLearner):
         return torch.where(valid & self._pairs(self.weighted, valid), log_prob - acting, 0.0).exp()
 
     def _value_weights(self, batch: Batch, ratio: Tensor) -> Tensor:
-        """What each critic's error on each source's real steps counts (eq. 5): [S, N, V], or [S, V] without sharing."""
+        """Weights of each critic's error on each source's real steps (eq. 5): [S, N, V], or [S, V] without sharing."""
         total, coef = int(batch.filled.sum()), self.config.value_loss_coef
         if not self.sharing:
             return ratio.new_full((total, self.value.n_values), coef / total)

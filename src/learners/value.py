@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..components.batch import Batch, minibatches
 from ..components.normalisation import RunningMeanStd
-from ..components.parallel import differentiate, halves
+from ..components.parallel import differentiate, shards
 from ..components.returns import explained_variance, gae, next_values, nstep, standardise
 from ..controllers.actor import one_hot
 from ..controllers.basic_mac import sharing_index
@@ -22,9 +22,9 @@ from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.critics.v import CriticInputs
 from ..modules.critics.v import values as values_of
-from .value_config import CriticConfig, Passes
+from .value_config import CriticConfig, EpochConfig
 
-#: Most rows in one evaluation of all networks on everybody's experience: bounds memory with many agents.
+#: Most rows in one evaluation of all networks on all agents' experience: bounds memory with many agents.
 MAX_ROWS = 65536
 
 
@@ -32,7 +32,7 @@ MAX_ROWS = 65536
 class Targets:
     """Fixed for one iteration. V is 1 for a joint critic, otherwise N.
 
-    Critics ``across`` the agents have values, returns and advantages of everybody's experience: all but ``inputs``
+    Critics ``across`` the agents have values, returns and advantages of all agents' experience: all but ``inputs``
     have a further dimension then, [B, T, N, V] with those who acted third and the critics last, and inputs likewise.
 
     | field | shape | meaning |
@@ -60,7 +60,7 @@ class ValueLearner:
         info: the environment's sizes.
         common_reward: whether all agents have the same reward.
         joint: one value for the team; agent-specific inputs must have been refused.
-        passes: how a batch is gone over.
+        epochs: epochs and mini-batches of one batch.
         across: each agent's critic also values the other agents' observations (SEAC); critics are separate, on own
             observations, without ids.
         policies: each agent's policy network, [N], for critics that are shared alike; None: all agents have one.
@@ -76,7 +76,7 @@ class ValueLearner:
         *,
         common_reward: bool,
         joint: bool,
-        passes: Passes,
+        epochs: EpochConfig,
         across: bool = False,
         policies: Sequence[int] | None = None,
         device: torch.device,
@@ -84,7 +84,7 @@ class ValueLearner:
         minibatch_generator: torch.Generator,
     ) -> None:
         self.config, self.info, self.common_reward = config, info, common_reward
-        self.passes, self.across = passes, across
+        self.epochs, self.across = epochs, across
         specific = config.obs_agent_id or config.critic_agent_obs or config.critic_type == "ac_critic"
         alike = list(policies) if policies is not None else [0] * info.n_agents
         sharing = alike if config.critic_sharing == "policies" else config.critic_sharing
@@ -132,10 +132,10 @@ class ValueLearner:
         own = obs if c.critic_agent_obs else obs[..., :n, :0]
         return CriticInputs(torch.cat(parts, dim=-1), own, ids, n)
 
-    def _values(self, network: Network, inputs: CriticInputs, theta: Tensor | None = None) -> Tensor:
-        """Values [..., V] by a network each, one for all, or one for each group; of the networks ``theta`` [K, P]."""
-        theta = network.theta if theta is None else theta
-        return values_of(network, inputs, theta if self._index is None else theta[self._index])
+    def _values(self, network: Network, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
+        """Values [..., V] by a network each, one for all, or one for each group; of the networks ``params`` [K, P]."""
+        params = network.params if params is None else params
+        return values_of(network, inputs, params if self._index is None else params[self._index])
 
     # -- targets ---------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class ValueLearner:
         return Targets(scaled, returns, inputs[:, :steps], raw[:, :steps], values[:, :steps])
 
     def _statistics(self, x: Tensor) -> Tensor:
-        """What statistics are kept of x [n, V]: one scale under a common reward, otherwise one per agent."""
+        """x [n, V] as normalisers take it: one scale under a common reward, otherwise one per agent."""
         return x.flatten() if self.common_reward else x
 
     def _ends(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -216,7 +216,7 @@ class ValueLearner:
         return scaled.expand(*filled.shape, self.info.n_agents)
 
     def _normalise_across(self, advantage: Tensor, batch: Batch) -> Tensor:
-        """The same for advantages [B, T, N, N]: each learner's over the living steps of all that it can learn from."""
+        """Normalised advantages [B, T, N, N]: each learner's over the living steps of all its sources."""
         if not self.config.normalise_advantage:
             return torch.where(batch.filled[..., None, None], advantage, 0.0)
         match = torch.from_numpy(self.info.agents_match()).to(advantage.device)
@@ -236,7 +236,7 @@ class ValueLearner:
                 return (v - target) ** 2
             return F.huber_loss(v, target, reduction="none", delta=self.config.huber_delta)
 
-        plain, limit = distance(predicted), self.passes.value_clip
+        plain, limit = distance(predicted), self.epochs.value_clip
         if limit is None:
             return plain
         return torch.maximum(plain, distance(old + (predicted - old).clamp(-limit, limit)))
@@ -254,18 +254,18 @@ class ValueLearner:
         x, old, returns = targets.inputs[where], targets.raw[where], targets.returns[where]
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
         losses, norms = [], []
-        for _ in range(self.passes.epochs):
-            parts = minibatches(len(x), self.passes.num_minibatches, self.generator, goal.device)
+        for _ in range(self.epochs.epochs):
+            parts = minibatches(len(x), self.epochs.num_minibatches, self.generator, goal.device)
             for part in parts:
                 # unequal minibatches add up to the whole batch's mean
                 scale = len(parts) / (goal.numel() if weight is None else 1)
-                sides = []
-                for half in halves(len(part), goal[0].numel(), False, goal.device):
-                    rows = half if len(parts) == 1 else part[half]  # no copy where everything is used
+                objectives = []
+                for shard in shards(len(part), goal[0].numel(), False, goal.device):
+                    rows = shard if len(parts) == 1 else part[shard]  # no copy where everything is used
                     given = None if weight is None else weight[rows]
-                    sides.append(partial(self._losses, x[rows], old[rows], goal[rows], given, scale))
-                losses.append(differentiate(self.network.theta, sides))
-                norms.append(clip_rows(self.network.theta.grad, self.config.grad_norm_clip))
+                    objectives.append(partial(self._losses, x[rows], old[rows], goal[rows], given, scale))
+                losses.append(differentiate(self.network.params, objectives))
+                norms.append(clip_rows(self.network.params.grad, self.config.grad_norm_clip))
                 self.optimiser.step()
         self._update_target()
         values = targets.values[where]
@@ -282,13 +282,13 @@ class ValueLearner:
         }
 
     def _losses(
-        self, x: CriticInputs, old: Tensor, goal: Tensor, weight: Tensor | None, scale: float, theta: Tensor
+        self, x: CriticInputs, old: Tensor, goal: Tensor, weight: Tensor | None, scale: float, params: Tensor
     ) -> Iterator[Tensor]:
-        """The loss of the critics ``theta`` on rows ``x``, as a share of the batch's, in pieces of bounded size."""
+        """The loss of the critics ``params`` on rows ``x``, as a share of the batch's, in pieces of bounded size."""
         size = max(1, MAX_ROWS // goal[0].numel()) if self.across else len(goal)
         for k in range(0, len(goal), size):
             cut = slice(k, k + size)
-            found = self.loss(self._values(self.network, x[cut], theta), old[cut], goal[cut])
+            found = self.loss(self._values(self.network, x[cut], params), old[cut], goal[cut])
             yield (found if weight is None else found * weight[cut]).sum() * scale
 
     def _update_target(self) -> None:
@@ -298,30 +298,30 @@ class ValueLearner:
             return
         with torch.no_grad():
             if tau < 1:
-                self.target.theta.lerp_(self.network.theta, tau)
+                self.target.params.lerp_(self.network.params, tau)
             elif self.updates % int(tau) == 0:
-                self.target.theta.copy_(self.network.theta)
+                self.target.params.copy_(self.network.params)
 
     # -- state -----------------------------------------------------------------------------------------------
 
     def load_weights(self, state: Mapping[str, Any]) -> bool:
         """Take the network, and the scale of returns that it predicts on, if both fit; returns whether they did."""
         scale = state["return_stats"]
-        fits = state["theta"].shape == self.network.theta.shape and bool(scale) == (self.return_stats is not None)
+        fits = state["theta"].shape == self.network.params.shape and bool(scale) == (self.return_stats is not None)
         if not fits or (self.return_stats is not None and scale["mean"].shape != self.return_stats.mean.shape):
             return False
         with torch.no_grad():
-            self.network.theta.copy_(state["theta"])
-            self.target.theta.copy_(state["theta"])
+            self.network.params.copy_(state["theta"])
+            self.target.params.copy_(state["theta"])
         if self.return_stats is not None:
             self.return_stats.load_state_dict(scale)
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs to go on with the same numbers."""
+        """Everything that a resumed run needs to continue with the same numbers."""
         return {
-            "theta": self.network.theta.detach().clone(),
-            "target": self.target.theta.detach().clone(),
+            "theta": self.network.params.detach().clone(),
+            "target": self.target.params.detach().clone(),
             "optimiser": self.optimiser.state_dict(),
             "return_stats": self.return_stats.state_dict() if self.return_stats else {},
             "reward_stats": self.reward_stats.state_dict() if self.reward_stats else {},
@@ -332,8 +332,8 @@ class ValueLearner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the state back."""
         with torch.no_grad():
-            self.network.theta.copy_(state["theta"])
-            self.target.theta.copy_(state["target"])
+            self.network.params.copy_(state["theta"])
+            self.target.params.copy_(state["target"])
         self.optimiser.load_state_dict(state["optimiser"])
         for stats, name in ((self.return_stats, "return_stats"), (self.reward_stats, "reward_stats")):
             if stats is not None:

@@ -1,4 +1,4 @@
-"""What value functions read, and how they go over a batch."""
+"""Configuration of value functions, and of the epochs of their regression."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..utils.schema.keys import key
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """What every value function reads."""
+    """Configuration of every value function."""
 
     gamma: float = key("Discount factor.", low=0, high=1)
     gae_lambda: float | None = key("lambda of GAE; null with q_nstep for n-step targets.", low=0, high=1)
@@ -56,7 +56,7 @@ class CriticConfig:
 
 @dataclass(frozen=True)
 class ValueConfig(CriticConfig):
-    """What a value function that goes over a batch several times reads."""
+    """Configuration of a value function with several epochs a batch."""
 
     critic_epochs: int | None = key("Epochs of the critic; null takes epochs.", low=1)
     num_minibatches: int = key("Minibatches per epoch, of policies and critic.", low=1)
@@ -64,8 +64,8 @@ class ValueConfig(CriticConfig):
 
 
 @dataclass(frozen=True)
-class Passes:
-    """How a batch is gone over: once and whole, unless told otherwise; keys as in :class:`ValueConfig`."""
+class EpochConfig:
+    """Epochs and mini-batches of one batch, by default one of each; keys as in :class:`ValueConfig`."""
 
     epochs: int = 1
     num_minibatches: int = 1

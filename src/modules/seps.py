@@ -1,4 +1,4 @@
-"""Who an agent is, from what its actions lead to: the encoder and decoder of selective parameter sharing (SEPS).
+"""Latent identities of agents, from what their actions lead to: encoder and decoder of selective sharing (SEPS).
 
 Christianos, Papoudakis, Rahman and Albrecht 2021. The encoder turns an agent's number into a Gaussian of a latent
 z; the decoder predicts the next observation and the reward from z, observation and action. Agents whose actions lead
@@ -21,7 +21,7 @@ from ..components.normalisation import RunningMeanStd
 #: Standardised numbers are clipped there: rewards that nearly never come must not outweigh everything else.
 _MOST = 10.0
 #: Minibatches between two looks at whether to go on.
-_LOOK = 256
+_CHECK_EVERY = 256
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Transitions:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How encoder and decoder are fitted: z's size, hidden width, epochs, minibatch, learning rate, KL's weight."""
+    """Options of fitting encoder and decoder: z's size, hidden width, epochs, minibatch, learning rate, KL's weight."""
 
     latent_dim: int
     hidden_dim: int
@@ -129,7 +129,7 @@ class TransitionModel(nn.Module):
 
 def fit(
     data: Transitions, obs_sizes: Sequence[int], n_actions: int, options: FitOptions, generator: torch.Generator,
-    look: Callable[[], None] = lambda: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Latents:  # fmt: skip
     """Fit encoder and decoder to ``data`` by the ELBO with a Gaussian decoder, KL weighted by ``kl_weight``.
 
@@ -140,19 +140,19 @@ def fit(
         obs_sizes: the agents' own sizes, [N].
         n_actions: A.
         generator: of initial parameters, minibatches and z's noise.
-        look: called now and then, to raise where the work is to end early.
+        check_stop: called at intervals; what it raises ends the work early.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same clusters for any number of threads
     try:
-        return _fit(data, obs_sizes, n_actions, options, generator, look)
+        return _fit(data, obs_sizes, n_actions, options, generator, check_stop)
     finally:
         torch.set_num_threads(threads)
 
 
 def _fit(
     data: Transitions, obs_sizes: Sequence[int], n_actions: int, options: FitOptions, generator: torch.Generator,
-    look: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> Latents:  # fmt: skip
     size = data.obs.shape[1]
     own = torch.arange(size) < torch.tensor(obs_sizes).unsqueeze(1)  # [N, O]
@@ -166,8 +166,8 @@ def _fit(
     for _ in range(options.epochs):
         error, parts = 0.0, minibatches(len(data), max(1, round(len(data) / options.batch_size)), generator)
         for number, part in enumerate(parts):
-            if number % _LOOK == 0:
-                look()
+            if number % _CHECK_EVERY == 0:
+                check_stop()
             agent = data.agent[part]
             noise = torch.randn(len(part), options.latent_dim, generator=generator)
             predicted, kl = model(agent, x[part], noise)

@@ -14,7 +14,7 @@ import sys
 import traceback
 import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Result:
 
 
 class _Warnings(logging.Handler):
-    """What sacred has to say: its warnings become ours, its remarks about a run's end are ours to make."""
+    """Handler of sacred's log: its warnings go to the run's log, its remarks about a run's end are left out."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -108,7 +108,7 @@ def execute(
         notices: sentences to show at the start.
         body: does the work; what it returns is stored as the result.
         info: further facts to store in info.json, such as ``resumed_from``.
-        stop: what ``body`` looks at to end in good order when a signal comes; None: a signal ends it wherever it is.
+        stop: polled by ``body``, which ends in good order after a signal; None: a signal ends it wherever it is.
         trackers: where scalars go beside the files; None: nowhere.
         close: closes the environments; called once the run's files say how it ended, before anything is waited for.
 
@@ -133,38 +133,15 @@ def execute(
     def main(_run: Any) -> dict[str, Any]:
         result.folder = files.folder
         tracked = Trackers(trackers, stored, files.folder, handler.say)
-        log = handler.log = RunLog(files.folder, tracked)
-        try:
+        with _open_log(_run, files, tracked, handler, result) as log:
             if where is not None:
                 mirrors.append(Mirror(where, files.folder, config.beat_interval, log.info, log.warning))
             result.value = _observed(log, body, facts, notices, result)
-        finally:
-            tracked.close()
-            handler.log = None
-            log.close()
-            files.settle(log.folder, log.foreign)
-            with contextlib.suppress(OSError):  # it was taken away
-                _run.add_artifact(str(files.folder / LOG_FILE), content_type="text/plain")
-            result.folder = files.folder
         return result.value
 
     with stop.listening():
         try:
-            experiment.run(
-                meta_info={"command_line": facts["command_line"], "comment": config.label},
-                options={"--capture": "no", "--beat-interval": config.beat_interval},
-            )
-            result.status = "COMPLETED"
-        except KeyboardInterrupt as error:
-            result.status, result.error, result.value = "INTERRUPTED", error, None
-            result.exit_code = error.exit_code if isinstance(error, Terminated) else 130
-        except UserError:
-            result.exit_code = 2
-            raise
-        except Exception as error:
-            if error is not result.error:  # not the body's, which was shown: sacred could not start or end the run
-                print(traceback.format_exc(), file=sys.stderr)
-            result.error, result.value, result.exit_code = error, None, 1
+            _perform(experiment, config, facts, result)
         finally:
             stop.over()  # the run has ended, and how it did cannot change any more
             will_exit(result.exit_code)
@@ -195,6 +172,46 @@ def _experiment(
     return experiment
 
 
+@contextlib.contextmanager
+def _open_log(run: Any, files: RunFiles, tracked: Trackers, handler: _Warnings, result: Result) -> Iterator[RunLog]:
+    """The run's log; when it is closed, the run's files and ``result`` have the folder where the run was at its end."""
+    log = handler.log = RunLog(files.folder, tracked)
+    try:
+        yield log
+    finally:
+        tracked.close()
+        handler.log = None
+        log.close()
+        files.settle(log.folder, log.foreign)
+        with contextlib.suppress(OSError):  # it was taken away
+            run.add_artifact(str(files.folder / LOG_FILE), content_type="text/plain")
+        result.folder = files.folder
+
+
+def _perform(experiment: sacred.Experiment, config: LoggingConfig, facts: Mapping[str, Any], result: Result) -> None:
+    """Run the experiment, and record in ``result`` how it ended.
+
+    Raises:
+        UserError: as ``execute``.
+    """
+    try:
+        experiment.run(
+            meta_info={"command_line": facts["command_line"], "comment": config.label},
+            options={"--capture": "no", "--beat-interval": config.beat_interval},
+        )
+        result.status = "COMPLETED"
+    except KeyboardInterrupt as error:
+        result.status, result.error, result.value = "INTERRUPTED", error, None
+        result.exit_code = error.exit_code if isinstance(error, Terminated) else 130
+    except UserError:
+        result.exit_code = 2
+        raise
+    except Exception as error:
+        if error is not result.error:  # not the body's, which was shown: sacred could not start or end the run
+            print(traceback.format_exc(), file=sys.stderr)
+        result.error, result.value, result.exit_code = error, None, 1
+
+
 def _facts(values: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
     """Return what info.json holds, all of it known at the start."""
     seed = values.get("seed")
@@ -214,7 +231,7 @@ def _observed(
     notices: Sequence[str],
     result: Result,
 ) -> dict[str, Any]:
-    """Run ``body`` with everything said about it on the terminal and in run.log."""
+    """Run ``body``, its messages on the terminal and in run.log; returns the result to store."""
     with log.capture():
         log.info(f"Run folder: {log.folder}")
         log.note(f"Command line: {facts['command_line']}")

@@ -1,4 +1,4 @@
-"""What a run's curve is made of: gathered between two points, and kept until the files have it."""
+"""The points of a run's curve: gathered between two points, and kept until the files have it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..storage.log import RunLog
 
 
 def over_updates(name: str, values: list[float]) -> float:
-    """What a point says of the updates since the last one: the extreme of ``*_min`` and ``*_max``, else the mean."""
+    """Scalars of the updates since the last point, as one: the extreme of ``*_min`` and ``*_max``, else the mean."""
     if name.endswith("_max"):
         return max(values)
     return min(values) if name.endswith("_min") else float(np.mean(values))

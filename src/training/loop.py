@@ -5,7 +5,7 @@ while t_env < t_max:
     learner.train(batch, t_env)           update
     test, log, save                       at their intervals
 
-and how it ends: at t_max, early in good order (a signal, `max_seconds`), or at something that it cannot go on from.
+and how it ends: at t_max, early in good order (a signal, `max_seconds`), or at a fault that ends the run.
 """
 
 from __future__ import annotations
@@ -14,98 +14,34 @@ import math
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from ..components.batch import Batch
-from ..components.finite import all_finite, broken_scalars, dump, first_fault
-from ..components.parallel import default_threads, use_threads
 from ..envs.build import EnvError
-from ..envs.vector.base import usable_cpus
 from ..runners.testing import play
 from ..storage import checkpoints
 from ..storage.checkpoints import BEST, FOLDER, MODELS
 from ..storage.log import RunLog
-from ..storage.provenance import resume_command
 from ..storage.tested_actions import MARK, measure
 from ..utils.errors import RunError, UserError, first_line, lacks_memory
 from ..utils.hints import SHORTEST, hints
-from ..utils.schema.keys import key
 from ..utils.signals import Stop, Terminated
 from .curve import Curve
 from .resume import carry_best, carry_curve, sound
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What the training loop reads."""
-
-    seed: int = key("Seed of everything random in the run; null draws one.", low=0)
-    t_max: int = key("Environment steps to train for.", low=1)
-    max_seconds: float | None = key(
-        "Seconds after which the run saves a checkpoint and ends, at the next update (null: no limit).", above=0
-    )
-    stop_seconds: float = key(
-        "Seconds that a signalled run may take to end its update and save a checkpoint; 0: it stops at once.",
-        low=0,
-        high=1e6,
-    )
-    common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
-    test_nepisode: int = key("Episodes of a test, exactly, of each kind (test_greedy); 0 for no tests.", low=0)
-    test_interval: int = key("Environment steps between tests.", low=1)
-    test_greedy: bool = key(
-        "A test plays sampled episodes (test_return_mean ..., as EPyMARL tests its actor-critics) and as many greedy "
-        "ones of the same seeds, by the most probable actions (test_greedy_return_mean ...); False: sampled ones alone."
-    )
-    log_interval: int = key(
-        "Environment steps between tables and logged points (of some values others, with runner_log_interval and "
-        "learner_log_interval).",
-        low=1,
-    )
-    runner_log_interval: int | None = key(
-        "Environment steps between logged returns, lengths and metrics of training episodes; null: log_interval.", low=1
-    )
-    learner_log_interval: int | None = key(
-        "Environment steps between logged scalars of updates (their means since the last ones); null: log_interval.",
-        low=1,
-    )
-    save_model: bool = key("Keep permanent snapshots too, in the run's folder models/.")
-    save_model_interval: int = key("Environment steps between snapshots.", low=1)
-    save_best: bool = key(
-        "Keep the checkpoint with the best mean return of a test, in the run's folder best/: of its greedy episodes "
-        "(test_greedy_return_mean), or of the sampled ones (test_return_mean) with test_greedy=False."
-    )
-    checkpoint_interval: int = key("Environment steps between resume checkpoints (the newest two are kept).", low=1)
-    checkpoint_path: str = key(
-        "Resume from this run's folder, folder of checkpoints, or checkpoint file; `latest`: from the newest run of "
-        "this configuration that is not over, if there is one."
-    )
-    load_step: int = key(
-        "The checkpoint of checkpoint_path to load is the one closest to this step: of a run's folder, among all in "
-        "checkpoints/, models/ and best/; 0: the newest in checkpoints/.",
-        low=0,
-    )
-    init_from: str = key("Start from the weights (alone) of this run, folder or checkpoint file.")
-    use_cuda: bool = key("Learn and act on the GPU, where there is one.")
-    torch_threads: int = key("Threads of torch's operations on the CPU.", low=1, high=1024)
-    learner_threads: int | None = key(
-        "Threads that share the work of updates, when environment workers wait; null: 2, or 1 where there is one core "
-        "or OMP_NUM_THREADS=1, but never less than torch_threads.",
-        low=1, high=1024,
-    )  # fmt: skip
+from .run_config import RunConfig
+from .saving import CheckpointFiles
+from .update import NotFinite, checked_update
 
 
 class Training:
-    """The loop, with what it must remember between iterations.
+    """The training loop of one run, with its state between iterations.
 
     Args:
-        config: what it reads.
+        config: its keys.
         values: the whole configuration, for checkpoints.
         runner, mac, learner: the parts.
-        stop: what may ask it to end early; None: nothing.
+        stop: asks it to end early; None: nothing does.
     """
 
     def __init__(
@@ -125,21 +61,19 @@ class Training:
                      **self.log_intervals}  # fmt: skip
         self.curve = Curve(runner, learner, config.common_reward)
         self.best: dict[str, Any] | None = None
-        self.newest: Path | None = None  # checkpoint to go on from
-        self._written: checkpoints.Written | None = None  # it, if this run wrote it
+        self.files = CheckpointFiles()
         self._best: checkpoints.Written | None = None  # the best
-        self.trouble = False
         self.hinted = 0.0  # when hints were given, in seconds of training
 
     def run(self, log: RunLog, saved: Mapping[str, Any] | None) -> dict[str, float]:
         """Train to t_max; returns the result that is stored with the run.
 
         Args:
-            saved: payload of the checkpoint to go on from.
+            saved: payload of the checkpoint to resume from.
 
         Raises:
             RunError: numbers that are not finite, or files that cannot be written.
-            Terminated: `stop` asked for the end; the message says how to go on.
+            Terminated: `stop` asked for the end; the message says how to resume.
         """
         self.stop.say = log.info
         try:
@@ -152,9 +86,9 @@ class Training:
             raise Terminated(f"{str(error) or 'Interrupted: the run stops here.'} {self._advice(log)}", code) from None
         except Exception as error:
             if lacks_memory(error):
-                raise RunError(f"There is not enough memory ({first_line(error)}). {self._state()}") from error
-            told = isinstance(error, (UserError, RunError)) and not isinstance(error, EnvError)
-            if told or not self.stop.received:
+                raise RunError(f"There is not enough memory ({first_line(error)}). {self.files.state()}") from error
+            known = isinstance(error, (UserError, RunError)) and not isinstance(error, EnvError)
+            if known or not self.stop.received:
                 raise
             # a batch system signals all processes of a job: workers may be gone before the loop could end
             log.note(traceback.format_exc().rstrip())
@@ -211,73 +145,42 @@ class Training:
         log.progress(t, self.config.t_max, t / max(self.curve.elapsed, 1e-9), latest)
         if written:
             self._flush(log)  # nothing pending: a last look at what there is
-        if not written or self.newest is None:
-            raise RunError(f"The run has reached t_max, but its last checkpoint could not be written. {self._state()}")
+        if not written or self.files.newest is None:
+            raise RunError(
+                f"The run has reached t_max, but its last checkpoint could not be written. {self.files.state()}"
+            )
         self.stop.over()
         return {"t_env": float(t), "return_mean": latest, **result}
 
     # -- ending early ------------------------------------------------------------------------------------------
 
     def _pause(self, log: RunLog) -> None:
-        """End here, with a checkpoint, if something asks for it."""
+        """End here, with a checkpoint, if a signal or `max_seconds` asks for it."""
         why = self.stop.why()
         if why:
             self.stop.settle()
             t = self.runner.t_env
-            if self.newest is None or checkpoints.steps_of(self.newest) != t:
+            if not self.files.is_of(t):
                 self._save(log, FOLDER, 2)
             raise Terminated(f"Ended by {why} at step {t:,}.", self.stop.exit_code)
 
-    def _state(self) -> str:
-        if self.newest is None or not self.newest.is_file():
-            return "There is no checkpoint."
-        return f"The newest checkpoint is {self.newest} (step {checkpoints.steps_of(self.newest):,})."
-
     def _advice(self, log: RunLog) -> str:
-        if self.newest is None or not self.newest.is_file():
-            return self._state()
-        # the run's own folder, unless it has nothing yet and stands where an earlier one stood
-        own = self.newest.parent.parent == log.folder
-        newest = ["load_step=0"] if self.config.load_step else []  # also where a YAML chooses an earlier one
-        return f"{self._state()} To go on: {resume_command(log.folder if own else self.newest, *newest)}"
+        return self.files.advice(log, self.config.load_step)
 
     # -- learning ----------------------------------------------------------------------------------------------
 
     def _update(self, batch: Batch, t_begin: int, log: RunLog) -> tuple[dict[str, float], dict[str, Any]]:
-        """One update, between a look at what goes in and a look at what came out.
+        """One update on ``batch``, which began at step ``t_begin``.
 
         Raises:
             RunError: numbers that are not finite; the batch is in the run's folder.
         """
-        fault = first_fault(batch)
-        if fault is not None:
-            slot, seed = self.runner.origin(batch, fault.row, fault.step)
-            where = f"row {fault.row}, step {fault.step}, slot {slot}, episode seed {seed}"
-            who = "the policies" if fault.field == "log_prob" else "the environment"
-            raise self._broken(log, f"{who} gave a number that is not finite: {fault} ({where})", batch, {})
-        # schedules go by the step at which the batch began: the first update has their first value
-        use_threads(self.config.learner_threads or max(self.config.torch_threads, default_threads(usable_cpus())))
-        scalars, arrays = self.learner.train(batch, t_begin)
-        # here, so that no learner can forget it, and only now: during the update the policies see what they acted on
-        self.mac.observe(batch)
-        torch.set_num_threads(self.config.torch_threads)
-        broken = broken_scalars(scalars)
-        parameters = {"policies": self.mac.network.theta, "critic": self.learner.value.network.theta}
-        if not all_finite(parameters.values()):
-            broken += [f"the parameters of the {name}" for name, x in parameters.items() if not all_finite([x])]
-        if broken:
-            what = f"update {self.learner.updates} left numbers that are not finite: {', '.join(broken)}"
-            raise self._broken(log, what, batch, scalars)
-        return scalars, arrays
-
-    def _broken(self, log: RunLog, what: str, batch: Batch, scalars: Mapping[str, float]) -> RunError:
-        path = log.folder / f"dump-{self.runner.t_env}.npz"
         try:
-            dump(path, batch, scalars)
-            kept = f"The batch is in {path}."
-        except OSError as error:
-            kept = f"The batch could not be kept ({error.strerror or error})."
-        return RunError(f"Stopped at step {self.runner.t_env:,}: {what}. {kept} {self._state()}")
+            return checked_update(self.config, self.runner, self.mac, self.learner, batch, t_begin)
+        except NotFinite as fault:
+            kept = fault.dump(log.folder / f"dump-{self.runner.t_env}.npz", batch)
+            text = f"Stopped at step {self.runner.t_env:,}: {fault}. {kept} {self.files.state()}"
+        raise RunError(text)
 
     # -- logging -----------------------------------------------------------------------------------------------
 
@@ -297,28 +200,20 @@ class Training:
                 still pending.
         """
         try:
-            log.check()  # before more is written into files that nobody can find
+            log.check()  # before more is written into files that are gone
             self.curve.flush(log)
         except UserError as error:
             if log.foreign:  # another run may have this folder now, with checkpoints of its own
-                self.newest = None
+                self.files.newest = None
             else:
                 self._save(log, FOLDER, 2)
                 log.begin_again()
-            raise RunError(f"{error} The run cannot go on without its records. {self._state()}") from error
-        self._look_after(log)
-
-    def _look_after(self, log: RunLog) -> None:
-        """Write the newest checkpoint again if it was taken away or changed: it is what the run would go on from."""
-        written = self._written
-        if written is None or self.newest != written.path or written.there():
-            return
-        log.warning(f"The checkpoint {self.newest} was deleted, moved or changed: a new one is written.")
-        self.newest = None
-        self._save(log, FOLDER, 2)
+            raise RunError(f"{error} The run cannot go on without its records. {self.files.state()}") from error
+        if self.files.forget_changed(log):  # it is what the run would be resumed from
+            self._save(log, FOLDER, 2)
 
     def _hint(self, log: RunLog, split: Mapping[str, float]) -> None:
-        """Say, once, what plainly wastes the machine, if the time ``split`` covers enough to know."""
+        """Log hints about a wasted machine, once, where the time ``split`` covers enough to know."""
         if not self.hinted and sum(split.values()) >= SHORTEST:
             self.hinted = self.curve.elapsed
             for hint in hints(split, self.values, self.runner.use()):
@@ -362,31 +257,15 @@ class Training:
             self._save(log, FOLDER, 2)
 
     def _save(self, log: RunLog, folder: str, keep: int | None, payload: dict[str, Any] | None = None) -> bool:
-        """Write a checkpoint into a subfolder of the run's; returns whether that went well.
-
-        A full disk may be empty again at the next interval, so it is said once and the run goes on.
-        """
-        try:
-            payload = payload or self.payload(log)
-            path = checkpoints.save(log.folder / folder, self.runner.t_env, payload, keep=keep)
-        except (UserError, OSError) as error:
-            if not self.trouble:
-                log.warning(f"{error} The next one is tried at its time.")
-            self.trouble = True
-            return False
-        if self.trouble:
-            log.info(f"Checkpoints can be written again: {path}.")
-        self.trouble = False
-        if folder == FOLDER:
-            self.newest, self._written = path, checkpoints.Written(path)
-        return True
+        """Write a checkpoint of now, or ``payload``; returns whether that succeeded."""
+        return self.files.save(log, folder, keep, self.runner.t_env, lambda: payload or self.payload(log))
 
     @staticmethod
     def _kept_best(log: RunLog, t_env: int) -> checkpoints.Written:
         return checkpoints.Written(log.folder / BEST / checkpoints.name_of(t_env))
 
     def payload(self, log: RunLog) -> dict[str, Any]:
-        """Everything that a resumed run needs to go on with the same numbers.
+        """Everything that a resumed run needs to continue with the same numbers.
 
         Raises:
             RunError: a parameter is not finite: such a checkpoint would replace a good one.
@@ -403,7 +282,7 @@ class Training:
             **MARK,
         }  # fmt: skip
         if not sound(payload):
-            raise RunError(f"Stopped at step {self.runner.t_env:,}: a parameter is not finite. {self._state()}")
+            raise RunError(f"Stopped at step {self.runner.t_env:,}: a parameter is not finite. {self.files.state()}")
         return payload
 
     def _take(self, saved: Mapping[str, Any], log: RunLog) -> None:
@@ -415,7 +294,7 @@ class Training:
             ) from error
 
     def load(self, saved: Mapping[str, Any], log: RunLog) -> None:
-        """Go on from a checkpoint, its run's curve first."""
+        """Resume from a checkpoint, its run's curve first."""
         loop = carry_curve(saved, log)
         self.mac.load_state_dict(saved["mac"])
         self.learner.load_state_dict(saved["learner"])

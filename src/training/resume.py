@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..components.finite import all_finite, floating
-from ..settings import AROUND, LATER, without_around
+from ..settings import NEW_KEYS, NON_LEARNING_KEYS, without_non_learning
 from ..storage import checkpoints, snapshots
 from ..storage.liveness import alive
 from ..storage.log import RunLog
@@ -20,7 +20,7 @@ from ..utils.errors import UserError
 LATEST = "latest"
 
 #: Keys that a resumed run may change.
-MAY_DIFFER = AROUND | {"t_max", "init_from"}
+MAY_DIFFER = NON_LEARNING_KEYS | {"t_max", "init_from"}
 
 #: what a payload consists of
 _PARTS = {
@@ -50,8 +50,8 @@ def sound(payload: Mapping[str, Any]) -> bool:
 
 def differences(values: Mapping[str, Any], saved: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
     """Return the keys that two configurations disagree about; an older version's lacks what was added since."""
-    mine, theirs = without_around(values, ignored), without_around(saved, ignored)
-    return sorted(k for k in {*mine, *theirs} if mine.get(k, LATER.get(k)) != theirs.get(k, LATER.get(k)))
+    mine, theirs = without_non_learning(values, ignored), without_non_learning(saved, ignored)
+    return sorted(k for k in {*mine, *theirs} if mine.get(k, NEW_KEYS.get(k)) != theirs.get(k, NEW_KEYS.get(k)))
 
 
 def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) -> None:
@@ -117,11 +117,11 @@ def _records(file: Path, payload: Mapping[str, Any]) -> Path:
 def find_unfinished(parent: Path, values: Mapping[str, Any], any_seed: bool, say: Callable[[str], None]) -> Path | None:
     """Return the newest run below ``parent`` that the configuration ``values`` can go on with, or None.
 
-    That is a run that is neither over nor at work nor continued by another run, and has a checkpoint.
+    That is a run that is neither over nor still running nor continued by another run, and has a checkpoint.
 
     Args:
         any_seed: no seed was asked for, so the run may have any.
-        say: called with a sentence for each run that is passed over because it may be at work.
+        say: called with a sentence for each run that is passed over because it may still be running.
     """
     ignored = MAY_DIFFER | ({"seed"} if any_seed else set())
     continued: set[Path] = set()
@@ -135,14 +135,14 @@ def find_unfinished(parent: Path, values: Mapping[str, Any], any_seed: bool, say
             continued.add(Path(before).parent.parent)
         if record.get("status") == "COMPLETED" or folder in continued:
             continue
-        if record.get("status") == "RUNNING" and _at_work(info, record, config):
+        if record.get("status") == "RUNNING" and _still_running(info, record, config):
             say(f"Passed over {folder}: it seems to be at work.")
             continue
         return folder
     return None
 
 
-def _at_work(info: Mapping[str, Any], record: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def _still_running(info: Mapping[str, Any], record: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     try:
         heard = dt.datetime.fromisoformat(str(record.get("heartbeat")))
     except ValueError:
@@ -184,7 +184,7 @@ def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str
     Returns of greedy and of sampled actions do not compare: what was the best by the other kind is left behind.
 
     Args:
-        measured: the metric by which the run that goes on chooses.
+        measured: the metric by which the resumed run chooses.
     """
     best, asked = saved["loop"]["best"], saved["config"]
     if best is None:
@@ -214,7 +214,7 @@ def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -
     """
     other = f"init_from={where} holds policies of another shape than this configuration's."
     try:
-        if saved["mac"]["theta"].shape != mac.network.theta.shape:
+        if saved["mac"]["theta"].shape != mac.network.params.shape:
             raise UserError(other)
         mac.load_state_dict(saved["mac"])
         if learner.value.load_weights(saved["learner"]["value"]):

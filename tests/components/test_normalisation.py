@@ -146,15 +146,15 @@ def test_the_statistics_travel_with_the_policies() -> None:
 @pytest.mark.parametrize("algorithm", ["ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo", "seac"])
 def test_a_scale_of_the_observations_does_not_matter_once_it_is_known(algorithm: str) -> None:
     """Two learners see the same world in other units: after one batch of statistics they learn the same."""
-    thetas = []
+    agent_params = []
     for scale in (1.0, 64.0):
         learner = make_learner(algorithm, make_info(), standardise_obs=True)
         batch = make_batch(learner.mac, seed=0)
         scaled = replace(batch, obs=batch.obs * scale, state=batch.state * scale)
         learner.mac.observe(scaled)
         learner.train(replace(scaled, log_prob=fresh_log_probs(learner.mac, scaled)), 0)
-        thetas.append(learner.mac.network.theta.detach().clone())
-    torch.testing.assert_close(thetas[0], thetas[1], rtol=1e-4, atol=1e-5)
+        agent_params.append(learner.mac.network.params.detach().clone())
+    torch.testing.assert_close(agent_params[0], agent_params[1], rtol=1e-4, atol=1e-5)
 
 
 def fresh_log_probs(mac: Any, batch: Batch) -> torch.Tensor:

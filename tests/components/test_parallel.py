@@ -1,4 +1,4 @@
-"""Updates in two threads: the same numbers as in one, whoever did the work."""
+"""Updates in two threads: the same numbers as in one, whichever thread did the work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components import parallel as sides
+from oamarl.components import parallel
 from oamarl.run import build
 
 from run_tools import CPU, assert_same, settings
@@ -18,73 +18,73 @@ from run_tools import CPU, assert_same, settings
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    before = sides._threads.sides, sides._threads.each, torch.get_num_threads()
+    before = parallel._threads.count, parallel._threads.each, torch.get_num_threads()
     yield
-    sides._threads.sides, sides._threads.each = before[:2]
+    parallel._threads.count, parallel._threads.each = before[:2]
     torch.set_num_threads(before[2])
 
 
 def test_the_gradient_is_that_of_the_sum() -> None:
     """f = sum a_k x^2 with a = 1, 2 | 3: f' = 12 x."""
-    theta = torch.tensor([1.0, -2.0], requires_grad=True)
+    params = torch.tensor([1.0, -2.0], requires_grad=True)
 
-    def side(*factors: float) -> sides.Side:
+    def shard(*factors: float) -> parallel.Shard:
         return lambda leaf: ((a * leaf**2).sum() for a in factors)
 
     for threads in (1, 2):
-        sides.use_threads(threads)
-        theta.grad = torch.ones(2)  # what was there is replaced
-        total = sides.differentiate(theta, [side(1.0, 2.0), side(3.0)])
+        parallel.use_threads(threads)
+        params.grad = torch.ones(2)  # what was there is replaced
+        total = parallel.differentiate(params, [shard(1.0, 2.0), shard(3.0)])
         assert (float(total), total.requires_grad) == (30.0, False)
-        assert theta.grad.tolist() == [12.0, -24.0]
+        assert params.grad.tolist() == [12.0, -24.0]
 
 
-def test_a_side_without_rows_adds_nothing() -> None:
-    theta = torch.ones(2, requires_grad=True)
-    sides.differentiate(theta, [lambda leaf: iter(()), lambda leaf: [leaf.sum()]])
-    assert theta.grad is not None
-    assert theta.grad.tolist() == [1.0, 1.0]
+def test_a_shard_without_rows_adds_nothing() -> None:
+    params = torch.ones(2, requires_grad=True)
+    parallel.differentiate(params, [lambda leaf: iter(()), lambda leaf: [leaf.sum()]])
+    assert params.grad is not None
+    assert params.grad.tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_fault_on_either_side_is_raised_when_nobody_is_at_work(threads: int, which: int) -> None:
-    sides.use_threads(threads)
-    theta, done = torch.ones(1, requires_grad=True), []
+def test_a_fault_in_either_shard_is_raised_when_no_thread_works_any_more(threads: int, which: int) -> None:
+    parallel.use_threads(threads)
+    params, done = torch.ones(1, requires_grad=True), []
 
     def good(leaf: Tensor) -> Iterator[Tensor]:
         yield leaf.sum()
         done.append(1)
 
     def bad(leaf: Tensor) -> Iterator[Tensor]:
-        raise ArithmeticError("a side failed")
+        raise ArithmeticError("a shard failed")
 
     pair: list[Any] = [good, good]
     pair[which] = bad
-    with pytest.raises(ArithmeticError, match="a side failed"):
-        sides.differentiate(theta, pair)
-    assert sides.differentiate(theta, [good, good]) == 2.0
+    with pytest.raises(ArithmeticError, match="a shard failed"):
+        parallel.differentiate(params, pair)
+    assert parallel.differentiate(params, [good, good]) == 2.0
 
 
-def test_work_alongside_is_done_once_by_somebody() -> None:
-    sides.use_threads(2)
+def test_work_in_the_background_is_done_once() -> None:
+    parallel.use_threads(2)
     me, gate = threading.get_ident(), threading.Event()
-    with sides.alongside(threading.get_ident) as first:
+    with parallel.in_background(threading.get_ident) as first:
         assert first() is not None
-    with sides.alongside(gate.wait) as busy:  # the only other thread is taken
-        with sides.alongside(threading.get_ident) as second:
+    with parallel.in_background(gate.wait) as busy:  # the only other thread is taken
+        with parallel.in_background(threading.get_ident) as second:
             assert second() == me
         gate.set()
         assert busy() is True
 
 
-def test_nobody_works_on_after_the_context() -> None:
-    sides.use_threads(2)
+def test_no_thread_works_on_after_the_context() -> None:
+    parallel.use_threads(2)
     done: list[int] = []
-    with pytest.raises(KeyboardInterrupt), sides.alongside(lambda: done.append(1)):
+    with pytest.raises(KeyboardInterrupt), parallel.in_background(lambda: done.append(1)):
         raise KeyboardInterrupt
     count = len(done)  # begun and finished, or never begun
-    with sides.alongside(lambda: None) as other:
+    with parallel.in_background(lambda: None) as other:
         other()
     assert len(done) == count
 
@@ -94,17 +94,17 @@ def test_nobody_works_on_after_the_context() -> None:
     [(7, 5, True, [(0, 3), (3, 7)]), (6, 5, True, [(0, 6)]), (2048, 1, False, [(0, 1024), (1024, 2048)]),
      (2047, 1, False, [(0, 2047)]), (1, 10_000, True, [(0, 1)])],
 )  # fmt: skip
-def test_halves(n: int, rows: int, recurrent: bool, expected: list[tuple[int, int]]) -> None:
-    assert [(x.start, x.stop) for x in sides.halves(n, rows, recurrent)] == expected
-    assert len(sides.halves(n, rows, recurrent, "cuda")) == 1
+def test_shards(n: int, rows: int, recurrent: bool, expected: list[tuple[int, int]]) -> None:
+    assert [(x.start, x.stop) for x in parallel.shards(n, rows, recurrent)] == expected
+    assert len(parallel.shards(n, rows, recurrent, "cuda")) == 1
 
 
 @pytest.mark.parametrize(
-    ("told", "cores", "expected"), [("", 4, 2), ("", 1, 1), ("1", 4, 1), ("8", 4, 2), ("4,2", 4, 2), ("0", 2, 2)]
+    ("limit", "cores", "expected"), [("", 4, 2), ("", 1, 1), ("1", 4, 1), ("8", 4, 2), ("4,2", 4, 2), ("0", 2, 2)]
 )
-def test_threads_unless_told(told: str, cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
-    assert sides.default_threads(cores) == expected
+def test_default_number_of_threads(limit: str, cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert parallel.default_threads(cores) == expected
 
 
 @pytest.mark.parametrize("use_rnn", [False, True])
@@ -112,11 +112,11 @@ def test_threads_unless_told(told: str, cores: int, expected: int, monkeypatch: 
 def test_updates_are_equal_for_any_number_of_threads(
     config: str, use_rnn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sides, "_SEQUENCES", 1)
-    monkeypatch.setattr(sides, "_ROWS", 1)
+    monkeypatch.setattr(parallel, "_SEQUENCES", 1)
+    monkeypatch.setattr(parallel, "_ROWS", 1)
     found = []
     for threads in (1, 2):
-        sides.use_threads(threads)
+        parallel.use_threads(threads)
         values = {"batch_size_run": 6, "use_rnn": use_rnn, "t_max": 1000, "epochs": 2, "hidden_dim": 16}
         runner, mac, learner = build(settings(config, "maze", {"time_limit": 12}, **values), CPU)
         scalars, _ = learner.train(runner.run()[0], 0)

@@ -75,30 +75,30 @@ def test_conjugate_gradient_solves_any_small_system(entries: list[float], b: lis
 
 
 def softmax_kl(old: Tensor) -> Callable[[Tensor], Tensor]:
-    """KL(softmax(old) || softmax(theta)) of a bandit whose parameters are its logits."""
+    """KL(softmax(old) || softmax(params)) of a bandit whose parameters are its logits."""
     avail = torch.ones_like(old, dtype=torch.bool)
     before = MaskedCategorical(old.detach(), avail)
-    return lambda theta: before.kl(MaskedCategorical(theta, avail))
+    return lambda params: before.kl(MaskedCategorical(params, avail))
 
 
 def test_fisher_product_is_the_softmax_fisher_by_hand() -> None:
-    theta = vector(0.5, 0.25, 0.25).log()
+    params = vector(0.5, 0.25, 0.25).log()
     # diag(p) - p p^T
     fisher = [[0.25, -0.125, -0.125], [-0.125, 0.1875, -0.0625], [-0.125, -0.0625, 0.1875]]
-    product = fisher_product(softmax_kl(theta), theta, damping=0.0)
+    product = fisher_product(softmax_kl(params), params, damping=0.0)
     for k, column in enumerate(fisher):
         assert product(torch.eye(3, dtype=F64)[k]).tolist() == pytest.approx(column)
-    damped = fisher_product(softmax_kl(theta), theta, damping=0.1)
+    damped = fisher_product(softmax_kl(params), params, damping=0.1)
     assert damped(vector(1.0, 0.0, 2.0)).tolist() == pytest.approx([0.1, -0.25, 0.25 + 0.2])
     assert product(vector(1.0, 1.0, 1.0)).tolist() == pytest.approx([0.0, 0.0, 0.0])  # a shift changes no policy
 
 
 def test_fisher_product_of_parts_is_that_of_their_sum() -> None:
-    theta, v = vector(0.3, -0.4, 0.1), vector(1.0, -2.0, 0.5)
-    kl = softmax_kl(theta)
+    params, v = vector(0.3, -0.4, 0.1), vector(1.0, -2.0, 0.5)
+    kl = softmax_kl(params)
     parts = [lambda x: 0.25 * kl(x), lambda x: 0.75 * kl(x)]
-    whole = fisher_product(kl, theta, 0.1)
-    product = fisher_product(parts, theta, 0.1)
+    whole = fisher_product(kl, params, 0.1)
+    product = fisher_product(parts, params, 0.1)
     for _ in range(2):  # parts are differentiated anew for each product
         torch.testing.assert_close(product(v), whole(v))
 
@@ -109,23 +109,23 @@ def test_fisher_product_of_a_network_is_the_expected_outer_product_of_scores(rec
         1, 2, 3, hidden_dim=2, recurrent=recurrent, activation="tanh", head_gain=1.0,
         generator=torch.Generator().manual_seed(3),
     ).double()  # fmt: skip
-    theta = net.row(0)
+    params = net.row(0)
     shape = (2, 3, 2) if recurrent else (4, 2)
     x = torch.randn(shape, dtype=F64, generator=torch.Generator().manual_seed(4))
     avail = torch.ones(*shape[:-1], 3, dtype=torch.bool)
     avail[0, ..., 1] = False
-    policy = MaskedCategorical(net.single(theta, x), avail)
+    policy = MaskedCategorical(net.single(params, x), avail)
     log_probs = policy.log_probs.flatten(0, -2)
-    fisher = torch.zeros(len(theta), len(theta), dtype=F64)
+    fisher = torch.zeros(len(params), len(params), dtype=F64)
     for row, legal in zip(log_probs, avail.flatten(0, -2), strict=True):
         for action in legal.nonzero().squeeze(1):
-            (score,) = torch.autograd.grad(row[action], theta, retain_graph=True)
+            (score,) = torch.autograd.grad(row[action], params, retain_graph=True)
             fisher += row[action].exp().detach() * torch.outer(score, score) / len(log_probs)
-    before = MaskedCategorical(net.single(theta, x).detach(), avail)
+    before = MaskedCategorical(net.single(params, x).detach(), avail)
     product = fisher_product(
-        lambda p: before.kl(MaskedCategorical(net.single(p, x), avail)).mean(), theta.detach(), damping=0.0
+        lambda p: before.kl(MaskedCategorical(net.single(p, x), avail)).mean(), params.detach(), damping=0.0
     )
-    columns = torch.stack([product(e) for e in torch.eye(len(theta), dtype=F64)])
+    columns = torch.stack([product(e) for e in torch.eye(len(params), dtype=F64)])
     assert fisher.abs().max() > 1e-3
     torch.testing.assert_close(columns, fisher, atol=1e-12, rtol=1e-9)
 
@@ -135,12 +135,12 @@ def test_fisher_product_of_a_network_is_the_expected_outer_product_of_scores(rec
 
 def expected_advantage(advantage: Tensor) -> Callable[[Tensor], Tensor]:
     """sum_a mu(a) r(a) A(a) = sum_a pi(a) A(a): the surrogate of a bandit."""
-    return lambda theta: theta.softmax(-1) @ advantage
+    return lambda params: params.softmax(-1) @ advantage
 
 
 def step(
     surrogate: Callable[[Tensor], Tensor],
-    theta: Tensor = ZERO,
+    params: Tensor = ZERO,
     *,
     kl: Callable[[Tensor], Tensor] | None = None,
     delta: float = 0.0003,
@@ -149,7 +149,7 @@ def step(
     condition: Callable[[Tensor], bool] | None = None,
 ) -> Step:
     return trust_region_step(
-        surrogate, kl or softmax_kl(theta), theta, delta=delta, cg_iters=10, cg_damping=damping,
+        surrogate, kl or softmax_kl(params), params, delta=delta, cg_iters=10, cg_damping=damping,
         line_search_steps=tries, condition=condition,
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ def test_step_on_a_softmax_bandit_by_hand() -> None:
     result = step(expected_advantage(UP))
     z = math.exp(s) + 1 + math.exp(-s)
     assert (result.accepted, result.reason, result.backtracks) == (True, "accepted", 0)
-    assert result.theta.tolist() == pytest.approx([s, 0.0, -s])
+    assert result.params.tolist() == pytest.approx([s, 0.0, -s])
     assert result.kl == pytest.approx(math.log(z / 3))
     assert 0.999 * 0.0003 < result.kl <= 0.0003
     assert result.improvement == pytest.approx((math.exp(s) - math.exp(-s)) / z)
@@ -175,7 +175,7 @@ def test_step_on_a_softmax_bandit_by_hand() -> None:
 def test_damping_shortens_the_step_by_its_share_of_the_curvature() -> None:
     # the Fisher matrix is 1/3 on centred vectors: with damping 1/9 the quadratic form grows by 4/3
     result = step(expected_advantage(UP), damping=1 / 9)
-    assert result.theta.tolist() == pytest.approx([0.03 * 0.75**0.5, 0.0, -0.03 * 0.75**0.5])
+    assert result.params.tolist() == pytest.approx([0.03 * 0.75**0.5, 0.0, -0.03 * 0.75**0.5])
     assert result.kl == pytest.approx(0.75 * 0.0003, rel=1e-3)
 
 
@@ -183,21 +183,21 @@ def test_damping_shortens_the_step_by_its_share_of_the_curvature() -> None:
 def test_step_does_not_depend_on_the_scale_of_the_surrogate(scale: float) -> None:
     result = step(expected_advantage(scale * UP))
     assert result.accepted
-    assert result.theta.tolist() == pytest.approx([0.03, 0.0, -0.03])
+    assert result.params.tolist() == pytest.approx([0.03, 0.0, -0.03])
     assert result.improvement == pytest.approx(scale * step(expected_advantage(UP)).improvement)
 
 
 def test_step_of_parts_is_the_step_of_their_sum() -> None:
-    theta = vector(0.2, 0.0, -0.5)
-    kl, whole = softmax_kl(theta), expected_advantage(UP)
+    params = vector(0.2, 0.0, -0.5)
+    kl, whole = softmax_kl(params), expected_advantage(UP)
     first, second = vector(3.0, 1.0, 0.0), vector(-2.0, -1.0, -1.0)
     result = trust_region_step(
-        [expected_advantage(first), expected_advantage(second)], [lambda x: kl(x) / 4, lambda x: kl(x) * 3 / 4], theta,
+        [expected_advantage(first), expected_advantage(second)], [lambda x: kl(x) / 4, lambda x: kl(x) * 3 / 4], params,
         delta=0.01, cg_iters=10, cg_damping=0.1, line_search_steps=10,
     )  # fmt: skip
-    expected = step(whole, theta, delta=0.01, damping=0.1)
+    expected = step(whole, params, delta=0.01, damping=0.1)
     assert result.accepted
-    torch.testing.assert_close(result.theta, expected.theta)
+    torch.testing.assert_close(result.params, expected.params)
     assert result.kl == pytest.approx(expected.kl)
     assert result.improvement == pytest.approx(expected.improvement)
 
@@ -211,7 +211,7 @@ def test_a_step_too_far_is_halved() -> None:
     assert full > 0.0004
     result = step(expected_advantage(SKEWED), delta=0.0004)
     assert (result.accepted, result.backtracks) == (True, 1)
-    assert result.theta.tolist() == pytest.approx([s, -s / 2, -s / 2])
+    assert result.params.tolist() == pytest.approx([s, -s / 2, -s / 2])
     assert result.kl == pytest.approx(math.log((math.exp(s) + 2 * math.exp(-s / 2)) / 3))
     rejected = step(expected_advantage(SKEWED), delta=0.0004, tries=1)
     assert (rejected.accepted, rejected.reason, rejected.backtracks) == (False, "kl", 1)
@@ -224,18 +224,18 @@ OLD = torch.tensor([-0.0, 1e-45, 3.0e7, 0.1], dtype=torch.float32)
 TILT = torch.tensor([1.0, -1.0, 0.5, 2.0])
 
 
-def quadratic(theta: Tensor) -> Tensor:
-    return 0.5 * ((theta - OLD) ** 2).sum()
+def quadratic(params: Tensor) -> Tensor:
+    return 0.5 * ((params - OLD) ** 2).sum()
 
 
-def worse_everywhere(theta: Tensor) -> Tensor:
+def worse_everywhere(params: Tensor) -> Tensor:
     """A slope at OLD that promises an improvement, and less than the old value at every other point."""
-    moved = theta - OLD
+    moved = params - OLD
     return moved @ TILT - (0.0 if not moved.detach().any() else 1e9)
 
 
-def nan_elsewhere(theta: Tensor) -> Tensor:
-    moved = theta - OLD
+def nan_elsewhere(params: Tensor) -> Tensor:
+    moved = params - OLD
     return moved @ TILT * (math.nan if moved.detach().any() else 1.0)
 
 
@@ -244,39 +244,39 @@ def nan_elsewhere(theta: Tensor) -> Tensor:
     [
         (worse_everywhere, quadratic, "surrogate", 6),
         (nan_elsewhere, quadratic, "surrogate", 6),
-        (lambda theta: (theta * TILT).sum() * math.nan, quadratic, "gradient", 0),
-        (lambda theta: (theta * math.inf).sum(), quadratic, "gradient", 0),
-        (lambda theta: (theta * 0.0).sum(), quadratic, "gradient", 0),
-        (lambda theta: (theta - OLD) @ TILT, lambda theta: 100.0 + quadratic(theta), "kl", 6),
-        (lambda theta: (theta - OLD) @ TILT, lambda theta: math.nan + quadratic(theta), "kl", 6),
-        (lambda theta: (theta - OLD) @ TILT, lambda theta: -quadratic(theta), "gradient", 0),  # no metric at all
+        (lambda params: (params * TILT).sum() * math.nan, quadratic, "gradient", 0),
+        (lambda params: (params * math.inf).sum(), quadratic, "gradient", 0),
+        (lambda params: (params * 0.0).sum(), quadratic, "gradient", 0),
+        (lambda params: (params - OLD) @ TILT, lambda params: 100.0 + quadratic(params), "kl", 6),
+        (lambda params: (params - OLD) @ TILT, lambda params: math.nan + quadratic(params), "kl", 6),
+        (lambda params: (params - OLD) @ TILT, lambda params: -quadratic(params), "gradient", 0),  # no metric at all
     ],
     ids=["worse", "nan value", "nan gradient", "infinite gradient", "no gradient", "kl", "nan kl", "no curvature"],
 )
 def test_a_rejected_step_restores_the_parameters_bit_for_bit(
     surrogate: Callable[[Tensor], Tensor], kl: Callable[[Tensor], Tensor], reason: str, backtracks: int
 ) -> None:
-    theta = OLD.clone()
+    params = OLD.clone()
     result = trust_region_step(
-        surrogate, kl, theta, delta=0.01, cg_iters=5, cg_damping=0.0, line_search_steps=6, backtrack=0.5
+        surrogate, kl, params, delta=0.01, cg_iters=5, cg_damping=0.0, line_search_steps=6, backtrack=0.5
     )
     assert (result.accepted, result.reason, result.backtracks) == (False, reason, backtracks)
-    for kept in (theta, result.theta):
+    for kept in (params, result.params):
         assert torch.equal(kept.view(torch.int32), OLD.view(torch.int32))
     assert (result.kl, result.improvement) == (0.0, 0.0)
 
 
 def test_an_equal_surrogate_is_no_improvement() -> None:
-    flat = step(lambda theta: (theta - theta.detach()) @ UP)  # slope 1, value 0 everywhere
+    flat = step(lambda params: (params - params.detach()) @ UP)  # slope 1, value 0 everywhere
     assert (flat.accepted, flat.reason) == (False, "surrogate")
 
 
 def test_an_accepted_step_leaves_the_old_vector_alone() -> None:
-    theta = ZERO.clone()
-    result = step(expected_advantage(UP), theta)
+    params = ZERO.clone()
+    result = step(expected_advantage(UP), params)
     assert result.accepted
-    assert torch.equal(theta, ZERO)
-    assert not result.theta.requires_grad
+    assert torch.equal(params, ZERO)
+    assert not result.params.requires_grad
 
 
 # -- the further condition -------------------------------------------------------------------------------------
@@ -285,43 +285,43 @@ def test_an_accepted_step_leaves_the_old_vector_alone() -> None:
 def test_the_condition_is_asked_last_and_shortens_the_step() -> None:
     asked: list[list[float]] = []
 
-    def near(theta: Tensor) -> bool:
-        asked.append(theta.tolist())
-        return theta.abs().max() < 0.006
+    def near(params: Tensor) -> bool:
+        asked.append(params.tolist())
+        return params.abs().max() < 0.006
 
     # halves of 0.02 (see above): the full step fails for its KL alone and is not asked about
     result = step(expected_advantage(SKEWED), delta=0.0004, condition=near)
     assert (result.accepted, result.reason, result.backtracks) == (True, "accepted", 3)
     assert [x[0] for x in asked] == pytest.approx([0.02, 0.01, 0.005])
-    assert result.theta.tolist() == pytest.approx([0.005, -0.0025, -0.0025])
+    assert result.params.tolist() == pytest.approx([0.005, -0.0025, -0.0025])
     assert result.blocked is None
 
 
 def test_a_condition_that_never_holds_is_told_with_its_last_candidate() -> None:
-    result = step(expected_advantage(UP), tries=3, condition=lambda theta: False)
+    result = step(expected_advantage(UP), tries=3, condition=lambda params: False)
     assert (result.accepted, result.reason, result.backtracks) == (False, "condition", 3)
     assert result.blocked is not None
     assert result.blocked.tolist() == pytest.approx([0.0075, 0.0, -0.0075])
-    assert result.theta.tolist() == [0.0, 0.0, 0.0]
+    assert result.params.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_the_blocked_candidate_is_the_last_that_only_the_condition_kept_out() -> None:
-    def gone_when_near(theta: Tensor) -> Tensor:
+    def gone_when_near(params: Tensor) -> Tensor:
         """An improvement at the first two tries (0.03, 0.015), none nearer."""
-        size = float(theta.detach().abs().max())
-        return theta @ UP - (1.0 if 0.0 < size < 0.01 else 0.0)
+        size = float(params.detach().abs().max())
+        return params @ UP - (1.0 if 0.0 < size < 0.01 else 0.0)
 
-    result = step(gone_when_near, tries=4, condition=lambda theta: False)
+    result = step(gone_when_near, tries=4, condition=lambda params: False)
     assert (result.accepted, result.reason) == (False, "surrogate")
     assert result.blocked is not None
     assert result.blocked.tolist() == pytest.approx([0.015, 0.0, -0.015])
 
 
 def test_a_condition_is_not_asked_about_a_step_that_failed_already() -> None:
-    def never(theta: Tensor) -> bool:
+    def never(params: Tensor) -> bool:
         raise AssertionError("asked")
 
-    result = step(lambda theta: (theta - theta.detach()) @ UP, condition=never)
+    result = step(lambda params: (params - params.detach()) @ UP, condition=never)
     assert (result.reason, result.blocked) == ("surrogate", None)
 
 

@@ -107,7 +107,7 @@ KINDS, UNLIKE = "test_seps:Kinds", "test_seps:Unlike"
 PLAY = {"seps_steps": 2000, "seps_epochs": 10, "seps_hidden_dim": 64, "seps_latent_dim": 10, "seps_batch_size": 128}
 
 
-def found(env: str = KINDS, args: dict[str, Any] | None = None, **more: Any) -> selective.Selection:
+def found(env: str = KINDS, args: dict[str, Any] | None = None, **more: Any) -> selective.AgentGroups:
     asked = settings("seps", env, args, **{"t_max": 10**6, **PLAY, **more}).values
     info = make_info(asked["env"], asked["env_args"])
     selective.SelectiveConfig.check(asked, info)
@@ -449,11 +449,11 @@ def test_critics_follow_the_policies(algorithm: str) -> None:
     columns = [inputs.shared.unsqueeze(1).expand(-1, 3, -1), inputs.own, *inputs.numbers()]
     x = torch.cat(columns, dim=-1)
     for i, k in enumerate((0, 0, 1)):
-        expected = value.network.single(value.network.theta[k], x[:, i])[:, 0]
+        expected = value.network.single(value.network.params[k], x[:, i])[:, 0]
         torch.testing.assert_close(targets.raw[where][:, i], expected, rtol=1e-4, atol=1e-5)
-    before = value.network.theta.detach().clone()
+    before = value.network.params.detach().clone()
     learner.train(batch, 0)
-    assert ((value.network.theta - before).abs().amax(1) > 0).all()
+    assert ((value.network.params - before).abs().amax(1) > 0).all()
 
 
 # -- whole runs -----------------------------------------------------------------------------------------------------

@@ -599,9 +599,9 @@ def test_sampled_actions_follow_the_policy_and_the_seed(tmp_path: Path) -> None:
     team = oamarl.load(run.folder, greedy=False, seed=4)
     obs = np.ones((20_000, 2, 1), np.float32)
     first = team.act(obs)
-    (theta,) = team.mac.network.theta.detach()
+    (params,) = team.mac.network.params.detach()
     inputs = torch.cat([torch.ones(2, 1), torch.eye(2)], -1)  # what is seen, and the agent's id
-    probabilities = team.mac.network.single(theta, inputs).softmax(-1).detach().numpy()
+    probabilities = team.mac.network.single(params, inputs).softmax(-1).detach().numpy()
     shares = np.stack([(first == a).mean(0) for a in range(3)], -1)
     error = np.sqrt(probabilities * (1 - probabilities) / len(obs))
     assert (np.abs(shares - probabilities) < 5 * error + 1e-9).all()

@@ -198,15 +198,15 @@ def samples_of(learner: Any, batch: Batch) -> Samples:
     return samples
 
 
-def set_policies(mac: Any, thetas: Tensor) -> None:
+def set_policies(mac: Any, agent_params: Tensor) -> None:
     """Give the controller these parameters [K, P] (leaves keep pointing at them)."""
-    mac.load_state_dict({"theta": thetas})
+    mac.load_state_dict({"theta": agent_params})
 
 
 def constant_policy(mac: Any, agent: int, logits: Sequence[float]) -> None:
     """Make an agent's policy the same everywhere, with these logits."""
     with torch.no_grad():
-        layers = mac.network.layers(mac.network.theta.data[mac.index[agent]])
+        layers = mac.network.layers(mac.network.params.data[mac.index[agent]])
         layers["head.w"].zero_()
         layers["head.b"].copy_(torch.tensor(logits))
 
@@ -215,9 +215,9 @@ def critic_reads_first_input(learner: Any) -> None:
     """Make the critic (activation=relu) return its first input, where that is not negative."""
     for network in (learner.value.network, learner.value.target):
         with torch.no_grad():
-            network.theta.zero_()
+            network.params.zero_()
             for k in range(network.n_networks):
-                layers = network.layers(network.theta.data[k])
+                layers = network.layers(network.params.data[k])
                 for name in ("fc1.w", "fc2.w", "head.w"):
                     layers[name][0, 0] = 1.0
 
@@ -230,9 +230,9 @@ def fix_order(learner: Any, order: Sequence[int]) -> None:
 def parameters(learner: Any) -> dict[str, Tensor]:
     """Copies of all that is learned: policies, critic, its slow copy."""
     return {
-        "policies": learner.mac.network.theta.detach().clone(),
-        "critic": learner.value.network.theta.detach().clone(),
-        "target": learner.value.target.theta.detach().clone(),
+        "policies": learner.mac.network.params.detach().clone(),
+        "critic": learner.value.network.params.detach().clone(),
+        "target": learner.value.target.params.detach().clone(),
     }
 
 
@@ -259,6 +259,6 @@ def through_a_file(state: Any) -> Any:
     return torch.load(buffer, weights_only=True)
 
 
-def one_step(net: Any, x: Tensor, hidden: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """One time step of networks ``theta`` [K, P] (all of ``net``) on their own rows x [K, L, I], as controllers do."""
-    return net.step(net.layers(net.theta if theta is None else theta), x, hidden)
+def one_step(net: Any, x: Tensor, hidden: Tensor, params: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """One time step of networks ``params`` [K, P] (all of ``net``) on their own rows x [K, L, I], as controllers do."""
+    return net.step(net.layers(net.params if params is None else params), x, hidden)

@@ -68,10 +68,10 @@ def check_sound(run: Trained, names: set[str], updates: int) -> None:
         assert not bad, f"at step {point['t']}"
     runner, mac, learner = build(run.asked, CPU)
     runner.close()
-    moved = (run.loop.mac.network.theta - mac.network.theta).abs().amax(1)
+    moved = (run.loop.mac.network.params - mac.network.params).abs().amax(1)
     assert len(moved) == mac.n_networks
     assert (moved > 0).all(), "a policy was never updated"
-    assert (run.loop.learner.value.network.theta != learner.value.network.theta).any(1).all()
+    assert (run.loop.learner.value.network.params != learner.value.network.params).any(1).all()
 
 
 def test_all_shipped_algorithms_are_tested() -> None:

@@ -116,7 +116,7 @@ def learned(example: str, files: Path, folder: Path, side: str, changes: dict[st
     run = train(folder, config, env, GAME, **asked)
     assert run.last("updates") >= (3 if run.asked.values["runner"] == "parallel" else 1)  # a segment is 128 steps
     learner = run.loop.learner
-    return {"policies": learner.mac.network.theta.detach(), "critic": learner.value.network.theta.detach()}
+    return {"policies": learner.mac.network.params.detach(), "critic": learner.value.network.params.detach()}
 
 
 CASES = [(e, o) for e in EXAMPLES for o in (*OPTIONS, *(ENTROPY if e == "grouped" else OWN))]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from oamarl.components.batch import Batch
-from oamarl.learners import happo
+from oamarl.learners import losses
 from oamarl.learners.losses import targets_with_factor
 from oamarl.modules.critics.v import values
 from oamarl.utils.errors import UserError
@@ -206,7 +206,7 @@ def test_statistics_are_kept_for_each_agent_under_individual_rewards() -> None:
     batch = segments()
     batch = replace(batch, reward=batch.reward * torch.tensor([1.0, 10.0]))
     learner = value_learner("ippo", common_reward=False, standardise_returns=True, standardise_rewards=True)
-    learner.value.network.theta.data.zero_()
+    learner.value.network.params.data.zero_()
     learner.value.targets(batch)
     rewards = batch.reward[batch.filled].double()
     torch.testing.assert_close(learner.value.reward_stats.mean, rewards.mean(0))
@@ -220,7 +220,7 @@ def test_statistics_are_kept_for_each_agent_under_individual_rewards() -> None:
 def test_rewards_are_standardised_over_real_steps() -> None:
     batch = segments()
     learner = value_learner(standardise_rewards=True, q_nstep=1)
-    learner.value.network.theta.data.zero_()
+    learner.value.network.params.data.zero_()
     returns = learner.value.targets(batch).returns[batch.filled].squeeze(-1)
     torch.testing.assert_close(returns.mean(), torch.tensor(0.0), atol=1e-6, rtol=0)
     torch.testing.assert_close(returns.std(unbiased=False), torch.tensor(1.0))
@@ -277,7 +277,7 @@ def test_value_clip_is_around_the_values_before_the_update() -> None:
 def test_targets_bootstrap_from_the_slow_critic() -> None:
     learner = value_learner(target_update_interval_or_tau=0.5)
     with torch.no_grad():
-        learner.value.network.layers(learner.value.target.theta.data[0])["head.b"].fill_(100.0)
+        learner.value.network.layers(learner.value.target.params.data[0])["head.b"].fill_(100.0)
     returns = learner.value.targets(segments()).returns
     # row 1, step 1: 1 + (10 + 100)/2; the advantage subtracts the live critic's 4
     assert float(returns[1, 1]) == 56.0
@@ -289,17 +289,17 @@ def test_targets_bootstrap_from_the_slow_critic() -> None:
 def test_the_slow_critic_follows_softly_or_by_copies() -> None:
     batch = segments()
     soft = value_learner(target_update_interval_or_tau=0.25).value
-    start = soft.target.theta.detach().clone()
+    start = soft.target.params.detach().clone()
     soft.update(batch, soft.targets(batch), 1.0)
-    torch.testing.assert_close(soft.target.theta, start + 0.25 * (soft.network.theta - start))
-    assert not torch.equal(soft.target.theta, start)
+    torch.testing.assert_close(soft.target.params, start + 0.25 * (soft.network.params - start))
+    assert not torch.equal(soft.target.params, start)
     hard = value_learner(target_update_interval_or_tau=3).value
     for update in range(1, 7):
-        before = hard.target.theta.detach().clone()
+        before = hard.target.params.detach().clone()
         hard.update(batch, hard.targets(batch), 1.0)
-        copied = torch.equal(hard.target.theta, hard.network.theta)
+        copied = torch.equal(hard.target.params, hard.network.params)
         assert copied == (update % 3 == 0)
-        assert copied or torch.equal(hard.target.theta, before)
+        assert copied or torch.equal(hard.target.params, before)
     live = value_learner().value
     assert live.target is live.network
 
@@ -381,7 +381,7 @@ def test_the_factor_of_dead_agents_is_one(monkeypatch: pytest.MonkeyPatch, rnn: 
         seen.append(found[0])
         return found
 
-    monkeypatch.setattr(happo, "targets_with_factor", spy)
+    monkeypatch.setattr(losses, "targets_with_factor", spy)
     learner.train(batch, 0)
     # after agent 0 alone: 1 where it was dead, something else where it was not
     dead = ~samples.valid[:, 0] & samples.valid[:, 1]
@@ -457,7 +457,7 @@ def test_distances_are_measured_on_the_sources_living_steps(rnn: bool, reduction
     batch = make_batch(mac)
     samples = samples_of(learner, batch)
     d = mac.distances(mac.measured(samples, torch.arange(samples.n_entries)))
-    thetas = parameters(learner)["policies"]
+    agent_params = parameters(learner)["policies"]
     for i in range(3):
         for j in range(3):
             found = []
@@ -467,8 +467,8 @@ def test_distances_are_measured_on_the_sources_living_steps(rnn: bool, reduction
                 for t in range(int(batch.filled[row].sum())):
                     x, mask = batch.obs[row, t, j].view(1, 1, -1), batch.avail[row, t, j]
                     logits = []
-                    for h, theta in enumerate((thetas[j], thetas[i])):
-                        out, hidden[h] = one_step(mac.network, x, hidden[h], theta.unsqueeze(0))
+                    for h, params in enumerate((agent_params[j], agent_params[i])):
+                        out, hidden[h] = one_step(mac.network, x, hidden[h], params.unsqueeze(0))
                         logits.append(out.view(-1)[mask].log_softmax(0))
                     if batch.alive[row, t, j]:
                         found.append(float((logits[0].exp() * (logits[0] - logits[1])).sum()))
@@ -774,10 +774,10 @@ def test_thirty_agents_train_in_bounded_memory(monkeypatch: pytest.MonkeyPatch, 
     small, large = build(3), build(30)
     single = large.mac.network.single
 
-    def spy(theta: Tensor, x: Tensor, *hidden: Tensor | None) -> Tensor:
+    def spy(params: Tensor, x: Tensor, *hidden: Tensor | None) -> Tensor:
         nonlocal largest
         largest = max(largest, x[..., 0].numel())
-        return single(theta, x, *hidden)
+        return single(params, x, *hidden)
 
     few = peak_of_training(small, make_batch(small.mac, lengths=lengths))
     monkeypatch.setattr(large.mac.network, "single", spy)

@@ -17,7 +17,7 @@ from oamarl.components import trust_region
 from oamarl.components.batch import Batch
 from oamarl.controllers.reuse_mac import Measured, ReuseMapping
 from oamarl.envs.base import EnvInfo
-from oamarl.learners import happo, hatrpo, oappo, oatrpo, ppo
+from oamarl.learners import losses, oappo, oatrpo, on_policy
 from oamarl.learners.losses import ClipStats, Rows, clipped_loss, targets_with_factor
 from oamarl.learners.off_agent import draw_sources, reuse_rows
 
@@ -94,10 +94,10 @@ def test_one_lonely_agent_far_from_two_close_ones_learns_as_without_reuse(rnn: b
     info = make_info()
     a = make_learner(algorithm, info, use_rnn=rnn, reuse_sigma=0.02, num_minibatches=2)
     b = make_learner({"oappo": "happo", "oatrpo": "hatrpo"}[algorithm], info, use_rnn=rnn, num_minibatches=2)
-    theta = parameters(a)["policies"]
-    theta[2] = theta[1] + 1e-3 * torch.randn_like(theta[1])
+    params = parameters(a)["policies"]
+    params[2] = params[1] + 1e-3 * torch.randn_like(params[1])
     for learner in (a, b):
-        set_policies(learner.mac, theta)
+        set_policies(learner.mac, params)
         # first in the order: its factor is 1, whatever the others do later
         fix_order(learner, [0, 1, 2])
     batch = make_batch(a.mac)
@@ -125,30 +125,30 @@ def written_step(learner: Any, batch: Batch, i: int, shares: list[float]) -> tup
     """
     mac, c = learner.mac, learner.config
     samples = samples_of(learner, batch)
-    old = mac.network.theta.data[i].clone()
+    old = mac.network.params.data[i].clone()
 
-    def log_probs(theta: Tensor, j: int) -> Tensor:
-        return mac.policy(theta, samples.inputs[:, j], samples.avail[:, j]).log_probs[samples.valid[:, j]]
+    def log_probs(params: Tensor, j: int) -> Tensor:
+        return mac.policy(params, samples.inputs[:, j], samples.avail[:, j]).log_probs[samples.valid[:, j]]
 
-    def surrogate(theta: Tensor) -> Tensor:
+    def surrogate(params: Tensor) -> Tensor:
         total = torch.zeros(())
         for j, share in enumerate(shares):
             v = samples.valid[:, j]
-            taken = log_probs(theta, j).gather(-1, samples.actions[:, j][v].unsqueeze(-1)).squeeze(-1)
-            entropy = -(log_probs(theta, j).exp() * log_probs(theta, j)).sum(-1)
+            taken = log_probs(params, j).gather(-1, samples.actions[:, j][v].unsqueeze(-1)).squeeze(-1)
+            entropy = -(log_probs(params, j).exp() * log_probs(params, j)).sum(-1)
             gain = torch.exp(taken - samples.log_prob[:, j][v]) * samples.advantage[:, j][v]
             total = total + share * (gain + c.entropy_coef * entropy).mean()
         return total
 
-    def distance(theta: Tensor) -> float:
-        kls = [(before[j].exp() * (before[j] - log_probs(theta, j))).sum(-1).mean() for j in range(len(shares))]
+    def distance(params: Tensor) -> float:
+        kls = [(before[j].exp() * (before[j] - log_probs(params, j))).sum(-1).mean() for j in range(len(shares))]
         return sum(share * float(x) for share, x in zip(shares, kls, strict=True))
 
     before = [log_probs(old, j).detach() for j in range(len(shares))]
     gradient = torch.autograd.functional.jacobian(surrogate, old)
     fisher = c.cg_damping * torch.eye(len(old))
     for j, share in enumerate(shares):
-        score = torch.autograd.functional.jacobian(lambda theta, j=j: log_probs(theta, j), old)
+        score = torch.autograd.functional.jacobian(lambda params, j=j: log_probs(params, j), old)
         fisher += share * torch.einsum("la,lap,laq->pq", before[j].exp(), score, score) / len(score)
     direction = torch.linalg.solve(fisher, gradient)
     full = direction * math.sqrt(2 * c.kl_threshold / float(direction @ fisher @ direction))
@@ -266,23 +266,23 @@ def test_frequency_agrees_with_weights_in_the_mean(rnn: bool, scheme: dict[str, 
     updated = torch.where(samples.valid, 0.3 * torch.randn(samples.valid.shape), 0.0)
     part = torch.arange(samples.n_entries)
     for i in range(3):
-        theta = (mac.network.theta.data[i] + 0.1 * torch.randn_like(mac.network.theta.data[i])).requires_grad_()
+        params = (mac.network.params.data[i] + 0.1 * torch.randn_like(mac.network.params.data[i])).requires_grad_()
         target, _ = targets_with_factor(samples, updated, [0, 1, 2], own_slot=True)
 
         def loss(
-            who: Any, drawn: Tensor | None, *, i: int = i, theta: Tensor = theta, target: Tensor = target
+            who: Any, drawn: Tensor | None, *, i: int = i, params: Tensor = params, target: Tensor = target
         ) -> Tensor:
             stats = ClipStats(0.2, 3, torch.device("cpu"))
             parts = reuse_rows(who, mapping, i, samples, target, samples.counts(), part, drawn)
             # a large entropy weight: a wrong entropy term must not hide behind the surrogate
-            return torch.stack([clipped_loss(who, theta, rows, 0.2, 0.5, stats) for rows in parts]).sum()
+            return torch.stack([clipped_loss(who, params, rows, 0.2, 0.5, stats) for rows in parts]).sum()
 
         full = loss(weights, None)
         each = [loss(mac, torch.full((samples.n_entries,), j)) for j in range(3)]
         mean = sum(float(mapping.matrix[i, j]) * each[j] for j in range(3))
         torch.testing.assert_close(mean, full, rtol=0, atol=1e-6)
-        (g_mean,) = torch.autograd.grad(mean, theta)
-        (g_full,) = torch.autograd.grad(full, theta)
+        (g_mean,) = torch.autograd.grad(mean, params)
+        (g_full,) = torch.autograd.grad(full, params)
         torch.testing.assert_close(g_mean, g_full, rtol=0, atol=1e-6)
 
 
@@ -390,10 +390,10 @@ class Game:
         self.mu = torch.tensor([TIMES[i] for i in range(n_agents)]) / 4.0
         with torch.no_grad():
             for i in range(n_agents):
-                layers = self.mac.network.layers(self.mac.network.theta.data[i])
+                layers = self.mac.network.layers(self.mac.network.params.data[i])
                 layers["head.w"].zero_()
                 layers["head.b"].copy_(self.mu[i].log())
-            learner.value.network.theta.zero_()  # so that the advantage is the payoff
+            learner.value.network.params.zero_()  # so that the advantage is the payoff
 
     def batch(self) -> Batch:
         joint = [
@@ -416,10 +416,10 @@ class Game:
             final_index=torch.zeros(0, 2, dtype=torch.int64),
         )  # fmt: skip
 
-    def plays(self, theta: Tensor, slot: int) -> Tensor:
+    def plays(self, params: Tensor, slot: int) -> Tensor:
         """[3] how a policy plays in a slot: on that agent's observation."""
         avail = torch.ones(1, 3, dtype=torch.bool)
-        return self.mac.policy(theta, self.obs[slot].unsqueeze(0), avail).log_probs[0].exp()
+        return self.mac.policy(params, self.obs[slot].unsqueeze(0), avail).log_probs[0].exp()
 
     def expectation(self, players: list[Tensor]) -> Tensor:
         """The exact expected payoff when slot k is played by ``players[k]`` [3]."""
@@ -485,7 +485,7 @@ def test_the_objective_is_the_exact_expectation_in_an_enumerable_game(
     def compare(objective: Callable[[Tensor], Tensor]) -> None:
         """Judge learner i's objective at other parameters than its own, against the sum written out."""
         k = len(calls)
-        i, now = order[k], learner.mac.network.theta.detach().clone()
+        i, now = order[k], learner.mac.network.params.detach().clone()
         g = torch.Generator().manual_seed(k)
         candidate = now[i] + 0.5 * torch.randn(now[i].shape, generator=g)
         expected = exact_objective(game, i, order[:k], now, candidate, m, cycle if e else None)
@@ -493,15 +493,15 @@ def test_the_objective_is_the_exact_expectation_in_an_enumerable_game(
         with torch.no_grad():
             calls.append((float(objective(candidate)), float(expected), float(plain)))
 
-    def spy_step(surrogate: Any, kl: Any, theta: Tensor, **options: Any) -> Any:
+    def spy_step(surrogate: Any, kl: Any, params: Tensor, **options: Any) -> Any:
         compare(lambda candidate: torch.stack([part(candidate) for part in surrogate]).sum())
-        return real_step(surrogate, kl, theta, **options)
+        return real_step(surrogate, kl, params, **options)
 
-    def spy_loss(mac: Any, theta: Tensor, rows: Rows, eps: float, entropy: float, stats: ClipStats) -> Tensor:
+    def spy_loss(mac: Any, params: Tensor, rows: Rows, eps: float, entropy: float, stats: ClipStats) -> Tensor:
         compare(
             lambda candidate: -real_loss(mac, candidate, rows, eps, entropy, ClipStats(eps, n, torch.device("cpu")))
         )
-        return real_loss(mac, theta, rows, eps, entropy, stats)
+        return real_loss(mac, params, rows, eps, entropy, stats)
 
     real_step, real_loss = oatrpo.trust_region_step, oappo.clipped_loss
     monkeypatch.setattr(oatrpo, "trust_region_step", spy_step)
@@ -517,37 +517,37 @@ def test_the_objective_is_the_exact_expectation_in_an_enumerable_game(
 # -- minibatches -------------------------------------------------------------------------------------------------
 
 
-def gradients(monkeypatch: pytest.MonkeyPatch, module: Any, learner: Any, batch: Batch) -> list[Tensor]:
+def gradients(monkeypatch: pytest.MonkeyPatch, learner: Any, batch: Batch) -> list[Tensor]:
     """The policy gradients of one iteration, in order, before they are clipped."""
     found: list[Tensor] = []
-    real = module.clip_rows
+    real = on_policy.clip_rows
 
     def spy(gradient: Tensor, limit: float) -> Tensor:
         found.append(gradient.clone())
         return real(gradient, limit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "clip_rows", spy)
+        patch.setattr(on_policy, "clip_rows", spy)
         learner.train(batch, 0)
     return found
 
 
 @both_networks
 @pytest.mark.parametrize(
-    ("algorithm", "module", "overrides"),
+    ("algorithm", "overrides"),
     [
-        ("mappo", ppo, {}),
-        ("mappo_ns", ppo, {}),
-        ("ippo", ppo, {"sharing": [0, 0, 1]}),
-        ("happo", happo, {}),
-        ("oappo", oappo, {"reuse_scheme": "all"}),
-        ("oappo", oappo, {"reuse_scheme": "all", "reuse_mode": "frequency"}),
-        ("oappo", oappo, {"reuse_scheme": "all", "reuse_mode": "sample"}),
+        ("mappo", {}),
+        ("mappo_ns", {}),
+        ("ippo", {"sharing": [0, 0, 1]}),
+        ("happo", {}),
+        ("oappo", {"reuse_scheme": "all"}),
+        ("oappo", {"reuse_scheme": "all", "reuse_mode": "frequency"}),
+        ("oappo", {"reuse_scheme": "all", "reuse_mode": "sample"}),
     ],
     ids=str,
 )
 def test_minibatch_gradients_add_up(
-    monkeypatch: pytest.MonkeyPatch, rnn: bool, algorithm: str, module: Any, overrides: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, rnn: bool, algorithm: str, overrides: dict[str, Any]
 ) -> None:
     # a step too small to move anything: all minibatches see the same policies, and every factor is 1
     common = {"use_rnn": rnn, "epochs": 1, "lr": 1e-13, "entropy_coef": 0.3, **overrides}
@@ -556,8 +556,8 @@ def test_minibatch_gradients_add_up(
     batch = make_batch(whole.mac, lengths=(6, 4, 1, 5, 3))
     for learner in (whole, parts):
         fix_order(learner, [2, 0, 1])
-    full = gradients(monkeypatch, module, whole, batch)
-    pieces = gradients(monkeypatch, module, parts, batch)
+    full = gradients(monkeypatch, whole, batch)
+    pieces = gradients(monkeypatch, parts, batch)
     assert len(pieces) == 3 * len(full)
     for k, gradient in enumerate(full):
         own = torch.stack(pieces[3 * k : 3 * k + 3])
@@ -575,15 +575,15 @@ def test_shared_networks_average_over_the_steps_of_those_who_were_alive(
     mac = learner.mac
     batch = make_batch(mac, never=1)
     samples = samples_of(learner, batch)
-    theta = mac.network.theta.detach().clone().requires_grad_()
+    params = mac.network.params.detach().clone().requires_grad_()
     total = torch.zeros(())
     for i in range(3):
-        policy = mac.policy(theta[0], samples.inputs[:, i], samples.avail[:, i])
+        policy = mac.policy(params[0], samples.inputs[:, i], samples.avail[:, i])
         ratio = (policy.log_prob(samples.actions[:, i]) - samples.log_prob[:, i]).exp()
         # at ratio 1 nothing is clipped
         total = total + (ratio * samples.advantage[:, i] + 0.3 * policy.entropy())[samples.valid[:, i]].sum()
-    (expected,) = torch.autograd.grad(-total / samples.valid.sum(), theta)
-    (found,) = gradients(monkeypatch, ppo, learner, batch)
+    (expected,) = torch.autograd.grad(-total / samples.valid.sum(), params)
+    (found,) = gradients(monkeypatch, learner, batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
 
 
@@ -597,29 +597,29 @@ def test_the_clipped_gradient_is_the_one_written_out(
     shares = [0.7, 0.3] if algorithm == "oappo" else [1.0, 0.0]
     reuse = {"reuse_scheme": "all", "reuse_lambda": 0.7} if algorithm == "oappo" else {}
     learner = make_learner(algorithm, info, use_rnn=rnn, epochs=2, lr=0.02, eps_clip=eps, entropy_coef=0.3, **reuse)
-    mac, module = learner.mac, {"mappo_ns": ppo, "happo": happo, "oappo": oappo}[algorithm]
+    mac = learner.mac
     fix_order(learner, [0, 1])
     batch = make_batch(mac)
     samples = samples_of(learner, batch)
-    thetas: list[Tensor] = []
-    real = module.clip_rows
+    agent_params: list[Tensor] = []
+    real = on_policy.clip_rows
 
     def spy(gradient: Tensor, limit: float) -> Tensor:
-        thetas.append(parameters(learner)["policies"][0])
+        agent_params.append(parameters(learner)["policies"][0])
         return real(gradient, limit)
 
-    monkeypatch.setattr(module, "clip_rows", spy)
-    found = gradients(monkeypatch, module, learner, batch)[1]
-    theta = thetas[1].requires_grad_()
+    monkeypatch.setattr(on_policy, "clip_rows", spy)
+    found = gradients(monkeypatch, learner, batch)[1]
+    params = agent_params[1].requires_grad_()
     total, sides = torch.zeros(()), 0
     for j, share in enumerate(shares):
-        policy = mac.policy(theta, samples.inputs[:, j], samples.avail[:, j])
+        policy = mac.policy(params, samples.inputs[:, j], samples.avail[:, j])
         r = (policy.log_prob(samples.actions[:, j]) - samples.log_prob[:, j]).exp()
         a, valid = samples.advantage[:, j], samples.valid[:, j]
         surrogate = torch.where(a >= 0, r.clamp(max=1 + eps), r.clamp(min=1 - eps)) * a
         total = total - share * (surrogate + 0.3 * policy.entropy())[valid].mean()
         sides |= int(((r > 1 + eps) & (a > 0) & valid).any()) | 2 * int(((r < 1 - eps) & (a < 0) & valid).any())
-    (expected,) = torch.autograd.grad(total, theta)
+    (expected,) = torch.autograd.grad(total, params)
     assert sides == 3
     torch.testing.assert_close(found[0] if found.dim() == 2 else found, expected, rtol=0, atol=1e-6)
 
@@ -654,8 +654,8 @@ def test_orders_are_random_and_the_same_for_the_same_seed() -> None:
     assert len({tuple(o) for o in orders[0]}) > 10
 
 
-@pytest.mark.parametrize(("algorithm", "module"), [("happo", happo), ("hatrpo", hatrpo)])
-def test_sequential_updates_see_the_factor(monkeypatch: pytest.MonkeyPatch, algorithm: str, module: Any) -> None:
+@pytest.mark.parametrize("algorithm", ["happo", "hatrpo"])
+def test_sequential_updates_see_the_factor(monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
     """HAPPO's and HATRPO's targets are A times the product of the earlier agents' ratios, 1 where they are dead."""
     learner = make_learner(algorithm, make_info(), lr=0.02)
     fix_order(learner, [0, 1, 2])
@@ -668,13 +668,13 @@ def test_sequential_updates_see_the_factor(monkeypatch: pytest.MonkeyPatch, algo
         seen.append((sources[0], found[0].clone(), parameters(learner)["policies"]))
         return found
 
-    monkeypatch.setattr(module, "targets_with_factor", spy)
+    monkeypatch.setattr(losses, "targets_with_factor", spy)
     learner.train(batch, 0)
     assert [i for i, _, _ in seen] == [0, 1, 2]
-    for i, x, thetas in seen:
+    for i, x, agent_params in seen:
         factor = torch.ones(samples.n_entries)
         for k in range(i):
-            new = learner.mac.policy(thetas[k], samples.inputs[:, k], samples.avail[:, k])
+            new = learner.mac.policy(agent_params[k], samples.inputs[:, k], samples.avail[:, k])
             ratio = (new.log_prob(samples.actions[:, k]) - samples.log_prob[:, k]).exp()
             factor *= torch.where(samples.valid[:, k], ratio, 1.0)
         torch.testing.assert_close(x[:, i], factor * samples.advantage[:, i], rtol=0, atol=1e-9)

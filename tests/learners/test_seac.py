@@ -49,9 +49,9 @@ def _double() -> Iterator[None]:
 def constant_values(learner: Any, constants: list[float]) -> None:
     """Make critic i return constants[i] everywhere."""
     with torch.no_grad():
-        learner.value.network.theta.zero_()
+        learner.value.network.params.zero_()
         for k, x in enumerate(constants):
-            learner.value.network.layers(learner.value.network.theta.data[k])["head.b"].fill_(x)
+            learner.value.network.layers(learner.value.network.params.data[k])["head.b"].fill_(x)
 
 
 def two_agents(**overrides: Any) -> tuple[Any, Batch]:
@@ -90,10 +90,10 @@ def test_the_gradient_of_two_agents_by_hand() -> None:
     net, p = learner.mac.network, torch.tensor([1 / 2, 1 / 4, 1 / 8, 1 / 8])
     own, other = torch.tensor([0.0, 1, 0, 0]) - p, torch.tensor([0.0, 0, 0, 1]) - p
     expected = -0.5 * own - 0.5 * (1 / 4) * 2.5 * other
-    torch.testing.assert_close(net.layers(net.theta.grad[0])["head.b"], expected)
+    torch.testing.assert_close(net.layers(net.params.grad[0])["head.b"], expected)
     critic = learner.value.network
     expected = 0.25 * 2 * torch.tensor([-0.5 - 0.5 * (1 / 4) * 2.5, -4 - 0.5 * (1 / 2) * 2])
-    torch.testing.assert_close(critic.layers(critic.theta.grad)["head.b"][:, 0], expected)
+    torch.testing.assert_close(critic.layers(critic.params.grad)["head.b"][:, 0], expected)
 
 
 def written_targets(learner: Any, batch: Batch, i: int, k: int) -> Tensor:
@@ -101,7 +101,7 @@ def written_targets(learner: Any, batch: Batch, i: int, k: int) -> Tensor:
     c, found = learner.config, torch.zeros_like(batch.reward[..., 0])
 
     def v(obs: Tensor) -> float:
-        return float(learner.value.network.single(learner.value.network.theta[i], obs.unsqueeze(0)).detach())
+        return float(learner.value.network.single(learner.value.network.params[i], obs.unsqueeze(0)).detach())
 
     finals = {(int(b), int(t)): batch.final_obs[n] for n, (b, t) in enumerate(batch.final_index)}
     for b, t in batch.filled.nonzero().tolist():
@@ -124,8 +124,8 @@ def written_targets(learner: Any, batch: Batch, i: int, k: int) -> Tensor:
 def written_losses(learner: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Eq. 4-5 pair by pair: the losses, and the parameters [N, P] of policies and critics that they depend on."""
     c, mac, n = learner.config, learner.mac, learner.info.n_agents
-    policies = mac.network.theta.detach().clone().requires_grad_()
-    critics = learner.value.network.theta.detach().clone().requires_grad_()
+    policies = mac.network.params.detach().clone().requires_grad_()
+    critics = learner.value.network.params.detach().clone().requires_grad_()
     inputs, steps = mac.inputs(batch), batch.actions.shape[1]
     match = learner.info.agents_match()
     pg, vf = torch.zeros(()), torch.zeros(())
@@ -163,8 +163,8 @@ def test_gradients_are_those_of_the_equations(rnn: bool, common_reward: bool, ra
     pg.backward()
     (0.25 * vf).backward()
     scalars, _ = learner.train(batch, 0)
-    torch.testing.assert_close(learner.mac.network.theta.grad, policies.grad)
-    torch.testing.assert_close(learner.value.network.theta.grad, critics.grad)
+    torch.testing.assert_close(learner.mac.network.params.grad, policies.grad)
+    torch.testing.assert_close(learner.value.network.params.grad, critics.grad)
     assert scalars["pg_loss"] == pytest.approx(float(pg.detach()) / 3)
     assert scalars["critic_loss"] == pytest.approx(float(vf.detach()) / 3)
 
@@ -187,8 +187,8 @@ def test_segments_with_episodes_inside_them(tmp_path: Path) -> None:
         pg.backward()
         (0.5 * vf).backward()
         learner.train(batch, 0)
-        torch.testing.assert_close(mac.network.theta.grad, policies.grad, rtol=1e-5, atol=1e-7)
-        torch.testing.assert_close(learner.value.network.theta.grad, critics.grad, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(mac.network.params.grad, policies.grad, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(learner.value.network.params.grad, critics.grad, rtol=1e-5, atol=1e-7)
     finally:
         runner.close()
 
@@ -204,8 +204,8 @@ def test_without_sharing_it_is_one_a2c_for_each_agent(rnn: bool, common_reward: 
     team = make_learner("seac", make_info(), **common)
     alone = [make_learner("seac", make_info(1), **common) for _ in range(3)]
     for i, one in enumerate(alone):
-        set_policies(one.mac, team.mac.network.theta.detach()[i : i + 1])
-        one.value.network.theta.data.copy_(team.value.network.theta.detach()[i : i + 1])
+        set_policies(one.mac, team.mac.network.params.detach()[i : i + 1])
+        one.value.network.params.data.copy_(team.value.network.params.detach()[i : i + 1])
     for step in range(3):
         batch = make_batch(team.mac, seed=step, common_reward=common_reward)
         for i, one in enumerate(alone):
@@ -213,8 +213,8 @@ def test_without_sharing_it_is_one_a2c_for_each_agent(rnn: bool, common_reward: 
         team.train(batch, 0)
     together = parameters(team)
     for i, one in enumerate(alone):
-        for name, theta in parameters(one).items():
-            torch.testing.assert_close(theta[0], together[name][i], rtol=0, atol=1e-12)
+        for name, params in parameters(one).items():
+            torch.testing.assert_close(params[0], together[name][i], rtol=0, atol=1e-12)
 
 
 @both_networks
@@ -273,14 +273,14 @@ def test_renaming_the_agents_renames_the_result(rnn: bool, common_reward: bool, 
     a, b = (
         make_learner("seac", make_info(), use_rnn=rnn, lr=0.01, common_reward=common_reward, **more) for _ in range(2)
     )
-    set_policies(b.mac, a.mac.network.theta.detach()[perm])
-    b.value.network.theta.data.copy_(a.value.network.theta.detach()[perm])
+    set_policies(b.mac, a.mac.network.params.detach()[perm])
+    b.value.network.params.data.copy_(a.value.network.params.detach()[perm])
     for step in range(2):
         batch = make_batch(a.mac, seed=step, common_reward=common_reward)
         found, expected = b.train(permuted(batch, perm), 0)[0], a.train(batch, 0)[0]
         assert found == pytest.approx(expected, abs=1e-9)
-    for name, theta in parameters(b).items():
-        torch.testing.assert_close(theta, parameters(a)[name][perm], rtol=0, atol=1e-9)
+    for name, params in parameters(b).items():
+        torch.testing.assert_close(params, parameters(a)[name][perm], rtol=0, atol=1e-9)
 
 
 # -- who shares with whom ------------------------------------------------------------------------------------------
@@ -292,10 +292,10 @@ def test_agents_of_unlike_spaces_do_not_share() -> None:
     before = parameters(a)["policies"]
     a.train(batch, 0)
     b.train(batch, 0)
-    for name, theta in parameters(a).items():
+    for name, params in parameters(a).items():
         alone = parameters(b)[name]
-        torch.testing.assert_close(theta[2], alone[2], rtol=0, atol=1e-12)
-        assert (theta[:2] - alone[:2]).abs().amax(1).min() > 1e-6
+        torch.testing.assert_close(params[2], alone[2], rtol=0, atol=1e-12)
+        assert (params[:2] - alone[:2]).abs().amax(1).min() > 1e-6
     assert (parameters(a)["policies"] - before).abs().amax(1).min() > 0
     alone = make_learner("seac", make_info(2, ragged=True))
     scalars, _ = alone.train(make_batch(alone.mac), 0)
@@ -338,10 +338,10 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         learner = make_learner("seac", make_info(), lr=0.01)
         batch, stacked = make_batch(learner.mac), learner.mac.network.stacked
 
-        def spy(theta: Tensor, x: Tensor, hidden: Tensor | None = None, stacked: Any = stacked) -> Tensor:
+        def spy(params: Tensor, x: Tensor, hidden: Tensor | None = None, stacked: Any = stacked) -> Tensor:
             nonlocal largest
             largest = max(largest, x[..., 0].numel())
-            return stacked(theta, x, hidden)
+            return stacked(params, x, hidden)
 
         monkeypatch.setattr(learner.mac.network, "stacked", spy)
         largest = 0
@@ -420,7 +420,7 @@ def paid(learner: Any, iterations: int) -> np.ndarray:
     net = learner.mac.network
     with torch.no_grad():
         return np.array([
-            float(learner.mac.policy(net.theta[i], obs[:, i], avail).log_probs.exp()[:, 1].mean())
+            float(learner.mac.policy(net.params[i], obs[:, i], avail).log_probs.exp()[:, 1].mean())
             for i in range(info.n_agents)
         ])  # fmt: skip
 

@@ -40,15 +40,15 @@ def make(k: int, steps: int, inputs: int, width: int, outputs: int, activation: 
         k, inputs, outputs, hidden_dim=width, recurrent=steps > 0, activation=activation, head_gain=1.0,
         generator=generator(1, "weights"),
     )  # fmt: skip
-    net.theta.data.add_(0.1 * torch.randn(net.theta.shape, generator=generator(2, "biases")))
+    net.params.data.add_(0.1 * torch.randn(net.params.shape, generator=generator(2, "biases")))
     return net
 
 
 def everything(net: Network, x: Tensor, start: Tensor | None, goal: Tensor) -> list[Tensor]:
     """Outputs, and the derivatives for the parameters and the hidden state before the first step."""
-    theta = net.theta.detach().to(x.dtype).requires_grad_()
-    leaves = [theta, *([] if start is None else [start.requires_grad_()])]
-    out = net.stacked(theta, x, start)
+    params = net.params.detach().to(x.dtype).requires_grad_()
+    leaves = [params, *([] if start is None else [start.requires_grad_()])]
+    out = net.stacked(params, x, start)
     return [out.detach(), *torch.autograd.grad((out * goal).sum(), leaves)]
 
 
@@ -79,9 +79,9 @@ def test_from_the_first_layer_s_sums(k: int) -> None:
     found = []
     for first_order, dtype in ((True, torch.float32), (False, torch.float64)):
         net.first_order = first_order
-        theta, leaf = net.theta.detach().to(dtype).requires_grad_(), sums.to(dtype).requires_grad_()
-        out = net.after_first(theta, leaf)
-        found.append([out, *torch.autograd.grad((out * goal.to(dtype)).sum(), [theta, leaf])])
+        params, leaf = net.params.detach().to(dtype).requires_grad_(), sums.to(dtype).requires_grad_()
+        out = net.after_first(params, leaf)
+        found.append([out, *torch.autograd.grad((out * goal.to(dtype)).sum(), [params, leaf])])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=2e-5)
     assert not found[0][1][..., : 6 * 32 + 32].any()  # nothing of the first layer itself was used
@@ -94,10 +94,10 @@ def test_a_row_does_not_depend_on_the_others(steps: int) -> None:
     net.first_order = True
     x = torch.randn(230, *([steps] if steps else []), 5, generator=generator(5, "x"))
     with torch.no_grad():
-        together = net.single(net.theta[0], x)
+        together = net.single(net.params[0], x)
         for rows in (slice(0, 1), slice(3, 10), slice(100, 229)):
-            assert torch.equal(net.single(net.theta[0], x[rows]), together[rows])
-    kept = net.single(net.theta[0], x)  # with what derivatives need
+            assert torch.equal(net.single(net.params[0], x[rows]), together[rows])
+    kept = net.single(net.params[0], x)  # with what derivatives need
     assert kept.requires_grad
     assert torch.equal(kept, together)
 
@@ -111,10 +111,10 @@ def test_what_is_not_finite_stays_so_and_in_its_row(activation: str, steps: int)
     x = torch.zeros(3, *([steps] if steps else []), 4)
     x[1] = torch.nan
     with torch.no_grad():
-        out = net.single(net.theta[0], x).flatten(1)
+        out = net.single(net.params[0], x).flatten(1)
         assert out[1].isnan().all()
         assert out[[0, 2]].isfinite().all()
-        huge = net.single(net.theta[0], torch.full_like(x, 1e30))
+        huge = net.single(net.params[0], torch.full_like(x, 1e30))
     assert activation == "relu" or huge.isfinite().all()
 
 
@@ -124,10 +124,10 @@ def test_small_numbers_keep_their_digits_in_tanh() -> None:
     net = make(1, 0, 1, 16, 1, "tanh")
     net.first_order = True
     with torch.no_grad():
-        w = net.layers(net.theta.zero_()[0])
+        w = net.layers(net.params.zero_()[0])
         w["fc1.w"][0, 0] = w["fc2.w"][0, 0] = w["head.w"][0, 0] = 1.0
         x = torch.cat([torch.logspace(-6, 1, 500), torch.linspace(0.6, 0.65, 200), torch.tensor([50.0, 1e4])])
-        out = net.single(net.theta[0], torch.stack([x, -x]).view(-1, 1))
+        out = net.single(net.params[0], torch.stack([x, -x]).view(-1, 1))
     exact = torch.stack([x, -x]).view(-1, 1).double().tanh().tanh()
     assert float(((out - exact) / exact).abs().max()) < 1e-6
 
@@ -137,9 +137,9 @@ def test_no_rows_give_nothing_and_zeros() -> None:
     for steps in (0, 4):
         net = make(1, steps, 3, 16, 2, "relu")
         net.first_order = True
-        out = net.single(net.theta[0], torch.zeros(0, *([steps] if steps else []), 3))
+        out = net.single(net.params[0], torch.zeros(0, *([steps] if steps else []), 3))
         assert len(out) == 0
-        (grad,) = torch.autograd.grad(out.sum(), net.theta)
+        (grad,) = torch.autograd.grad(out.sum(), net.params)
         assert not grad.any()
 
 
@@ -148,7 +148,7 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
     net = make(1, 0, 3, 16, 2, "tanh")
     net.first_order = True
     (first,) = torch.autograd.grad(
-        (net.single(net.theta[0], torch.ones(2, 3)) ** 2).sum(), net.theta, create_graph=True
+        (net.single(net.params[0], torch.ones(2, 3)) ** 2).sum(), net.params, create_graph=True
     )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
@@ -163,7 +163,7 @@ def test_learners_move_as_with_torch_s_operations(algorithm: str, rnn: bool, mon
         monkeypatch.setattr(compiled, "available", (lambda *_: True) if usable else (lambda *_: False))
         learner = make_learner(algorithm, make_info(), use_rnn=rnn, hidden_dim=32)
         learner.train(make_batch(learner.mac), 0)
-        moved.append(learner.mac.network.theta.detach().clone())
+        moved.append(learner.mac.network.params.detach().clone())
     assert not torch.equal(*moved)  # both ways were taken
     torch.testing.assert_close(*moved, rtol=0, atol=2e-4)
 

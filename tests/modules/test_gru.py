@@ -93,9 +93,9 @@ def test_a_network_gives_the_same_through_either_kernel(k: int, start: bool) -> 
         x, hidden = torch.randn(k, 3, 7, 5), torch.randn(k, 3, 6) if start else None
         found = []
         for net.first_order in (False, True):
-            out = net.stacked(net.theta, x, hidden)
-            found.append((out, torch.autograd.grad((out**2).sum(), net.theta)[0]))
-            one = net.single(net.theta[0], x[0], None if hidden is None else hidden[0])
+            out = net.stacked(net.params, x, hidden)
+            found.append((out, torch.autograd.grad((out**2).sum(), net.params)[0]))
+            one = net.single(net.params[0], x[0], None if hidden is None else hidden[0])
             torch.testing.assert_close(one, out[0])
         torch.testing.assert_close(found[0], found[1])
     finally:

@@ -29,7 +29,7 @@ def controller(sharing: Any, use_rnn: bool, n: int, agent: type[Network] = Netwo
         torch.Generator().manual_seed(3),
     )  # fmt: skip
     with torch.no_grad():  # biases begin at zero, and would hide mistakes
-        mac.network.theta += 0.1 * torch.randn(mac.network.theta.shape, generator=torch.Generator().manual_seed(4))
+        mac.network.params += 0.1 * torch.randn(mac.network.params.shape, generator=torch.Generator().manual_seed(4))
     return mac
 
 
@@ -116,7 +116,7 @@ def test_actions_are_legal_where_logits_are_not_numbers() -> None:
 def test_large_gates_are_closed_without_a_word() -> None:
     mac = controller("shared", True, 2)
     with torch.no_grad():
-        mac.network.theta *= 1e4
+        mac.network.params *= 1e4
     with np.errstate(over="ignore"):
         logits, hidden = mac.actor()(*moment(2, 2))
     assert np.isfinite(logits).all()

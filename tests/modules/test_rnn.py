@@ -27,7 +27,7 @@ def noise(*shape: int, seed: int = 1) -> Tensor:
 def with_biases(net: Network) -> Network:
     """Biases start at zero: give them values, so that a test sees where they go."""
     with torch.no_grad():
-        net.theta += 0.1 * noise(*net.theta.shape, seed=9)
+        net.params += 0.1 * noise(*net.params.shape, seed=9)
     return net
 
 
@@ -35,18 +35,18 @@ def test_feed_forward_by_hand() -> None:
     net = Network(2, 1, 1, hidden_dim=1, recurrent=False, activation="relu", head_gain=1.0, generator=torch.Generator())
     with torch.no_grad():
         # fc1 w b, fc2 w b, head w b
-        net.theta.copy_(torch.tensor([[0.5, 1.0, -1.0, 3.0, 4.0, 0.5], [1.0, 0.0, 2.0, 0.0, 3.0, -1.0]]))
+        net.params.copy_(torch.tensor([[0.5, 1.0, -1.0, 3.0, 4.0, 0.5], [1.0, 0.0, 2.0, 0.0, 3.0, -1.0]]))
     # 2/2 + 1 = 2, 3 - 2 = 1, 4 + 1/2; at 8: 5, relu(-2) = 0, 1/2
-    assert net.single(net.theta[0], torch.tensor([[2.0], [8.0]])).tolist() == [[4.5], [0.5]]
+    assert net.single(net.params[0], torch.tensor([[2.0], [8.0]])).tolist() == [[4.5], [0.5]]
     # a negative input dies at the first layer
-    both = net.stacked(net.theta, torch.tensor([[[2.0]], [[-2.0]]]))
+    both = net.stacked(net.params, torch.tensor([[[2.0]], [[-2.0]]]))
     assert both.tolist() == [[[4.5]], [[-1.0]]]
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_recurrent_network_is_torch_s_gru_with_the_same_weights(activation: str) -> None:
     net = with_biases(network(recurrent=True, activation=activation))
-    w = {name: view.detach() for name, view in net.layers(net.theta[1]).items()}
+    w = {name: view.detach() for name, view in net.layers(net.params[1]).items()}
     gru = nn.GRU(H, H, batch_first=True)
     with torch.no_grad():
         gru.weight_ih_l0.copy_(w["w_ih"])
@@ -56,7 +56,7 @@ def test_recurrent_network_is_torch_s_gru_with_the_same_weights(activation: str)
         x = noise(4, 6, IN)
         before = {"relu": torch.relu, "tanh": torch.tanh}[activation](x @ w["fc1.w"] + w["fc1.b"])
         expected = gru(before)[0] @ w["head.w"] + w["head.b"]
-        torch.testing.assert_close(net.single(net.theta[1], x), expected)
+        torch.testing.assert_close(net.single(net.params[1], x), expected)
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
@@ -68,11 +68,11 @@ def test_single_stacked_and_step_by_step_agree(recurrent: bool, activation: str,
     x = noise(k, rows, steps, IN)
     with torch.no_grad():
         if recurrent:
-            stacked = net.stacked(net.theta, x)
-            single = torch.stack([net.single(net.theta[i], x[i]) for i in range(k)])
+            stacked = net.stacked(net.params, x)
+            single = torch.stack([net.single(net.params[i], x[i]) for i in range(k)])
         else:
-            stacked = net.stacked(net.theta, x.flatten(1, 2)).view(k, rows, steps, OUT)
-            single = torch.stack([net.single(net.theta[i], x[i]) for i in range(k)])
+            stacked = net.stacked(net.params, x.flatten(1, 2)).view(k, rows, steps, OUT)
+            single = torch.stack([net.single(net.params[i], x[i]) for i in range(k)])
         hidden, outputs = net.initial_hidden(k, rows), []
         assert hidden.shape == (k, rows, H)
         assert hidden.eq(0.0).all()
@@ -87,7 +87,7 @@ def test_single_stacked_and_step_by_step_agree(recurrent: bool, activation: str,
     with torch.no_grad():
         changed = x.clone()
         changed[0, 0] += 1.0
-        again = net.stacked(net.theta, changed) if recurrent else net.single(net.theta[0], changed[0]).unsqueeze(0)
+        again = net.stacked(net.params, changed) if recurrent else net.single(net.params[0], changed[0]).unsqueeze(0)
     torch.testing.assert_close(again[0, 1:], single[0, 1:])
     assert not torch.allclose(again[0, 0], single[0, 0])
 
@@ -103,23 +103,23 @@ def test_a_recurrent_step_depends_on_what_came_before() -> None:
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_a_row_is_a_leaf_on_the_same_storage_and_trains_one_network_alone(recurrent: bool) -> None:
     net = network(recurrent=recurrent)
-    before = net.theta.detach().clone()
+    before = net.params.detach().clone()
     row = net.row(1)
     assert row.is_leaf
     assert row.requires_grad
-    assert row.data_ptr() == net.theta[1].data_ptr()
+    assert row.data_ptr() == net.params[1].data_ptr()
     optimiser = torch.optim.Adam([row], lr=0.1)
     net.single(row, noise(4, 6, IN)).square().sum().backward()
     assert row.grad is not None
-    assert net.theta.grad is None
+    assert net.params.grad is None
     optimiser.step()
-    assert torch.equal(net.theta[0], before[0])
-    assert torch.equal(net.theta[2], before[2])
-    assert torch.equal(net.theta[1], row)
+    assert torch.equal(net.params[0], before[0])
+    assert torch.equal(net.params[2], before[2])
+    assert torch.equal(net.params[1], row)
     # every parameter of the row has a gradient, and Adam's first step is the learning rate
     moved = row.grad != 0.0
     assert moved.float().mean() > 0.9
-    change = (net.theta[1] - before[1]).abs()[moved]
+    change = (net.params[1] - before[1]).abs()[moved]
     torch.testing.assert_close(change, torch.full_like(change, 0.1), atol=1e-4, rtol=0)
 
 
@@ -130,7 +130,7 @@ def test_initial_weights_are_orthogonal_with_their_gains_and_biases_zero(
 ) -> None:
     net = network(recurrent=recurrent, activation=activation, head_gain=0.01)
     for k in range(3):
-        w = {name: view.detach() for name, view in net.layers(net.theta[k]).items()}
+        w = {name: view.detach() for name, view in net.layers(net.params[k]).items()}
         assert all(view.eq(0.0).all() for name, view in w.items() if view.dim() == 1)
         # fc1 [5, 8] has orthogonal rows, the head [8, 3] orthogonal columns
         torch.testing.assert_close(w["fc1.w"] @ w["fc1.w"].T, hidden_gain**2 * torch.eye(IN), atol=1e-5, rtol=0)
@@ -141,14 +141,14 @@ def test_initial_weights_are_orthogonal_with_their_gains_and_biases_zero(
         for name in ("w_ih", "w_hh"):
             for gate in w[name].chunk(3):  # each gate by itself
                 torch.testing.assert_close(gate @ gate.T, torch.eye(H), atol=1e-5, rtol=0)
-    assert not torch.allclose(net.theta[0], net.theta[1])
+    assert not torch.allclose(net.params[0], net.params[1])
 
 
 def test_a_small_head_gain_makes_untrained_outputs_small() -> None:
     x = noise(3, 50, IN)
     large, small = (network(head_gain=gain) for gain in (1.0, 0.01))
-    expected = 0.01 * large.stacked(large.theta, x)
-    torch.testing.assert_close(small.stacked(small.theta, x), expected, atol=1e-6, rtol=1e-4)
+    expected = 0.01 * large.stacked(large.params, x)
+    torch.testing.assert_close(small.stacked(small.params, x), expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
@@ -156,16 +156,16 @@ def test_initial_parameters_come_from_the_generator_alone(recurrent: bool) -> No
     torch.manual_seed(1)
     first = network(seed=4, recurrent=recurrent)
     torch.manual_seed(2)
-    assert torch.equal(network(seed=4, recurrent=recurrent).theta, first.theta)
-    assert not torch.equal(network(seed=5, recurrent=recurrent).theta, first.theta)
+    assert torch.equal(network(seed=4, recurrent=recurrent).params, first.params)
+    assert not torch.equal(network(seed=5, recurrent=recurrent).params, first.params)
 
 
 def test_layers_are_views_that_cover_the_parameters_once() -> None:
     net = network(recurrent=True)
-    layers = net.layers(net.theta)
-    assert sum(view[0].numel() for view in layers.values()) == net.theta.shape[1]
+    layers = net.layers(net.params)
+    assert sum(view[0].numel() for view in layers.values()) == net.params.shape[1]
     assert layers["w_hh"].shape == (3, 3 * H, H)
     with torch.no_grad():
         layers["head.b"][1] = 7.0
-    assert net.theta[1, -OUT:].tolist() == [7.0] * OUT
-    assert net.theta[0, -OUT:].tolist() == [0.0] * OUT
+    assert net.params[1, -OUT:].tolist() == [7.0] * OUT
+    assert net.params[0, -OUT:].tolist() == [0.0] * OUT

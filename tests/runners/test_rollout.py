@@ -164,8 +164,8 @@ def test_gae_over_a_segment_with_episodes_that_end_and_begin_in_it() -> None:
     with parts(MIXED, {"limit": 3}, "ippo", rollout_length=6, batch_size_run=2, **values) as (runner, _, learner):
         batch = clone(runner.run()[0])
         with torch.no_grad():
-            learner.value.network.theta.zero_()
-            learner.value.network.layers(learner.value.network.theta)["head.b"].fill_(10.0)
+            learner.value.network.params.zero_()
+            learner.value.network.layers(learner.value.network.params)["head.b"].fill_(10.0)
         got = learner.value.targets(batch).advantage
     checked = 0
     for b in range(2):

@@ -18,7 +18,7 @@ from oamarl.runners.testing import play
 from oamarl.storage import checkpoints, curve_files
 from oamarl.storage.records import parse_metrics, read_metrics
 from oamarl.storage.tested_actions import GREEDILY, SAMPLED, actions, measure, misnamed, named, run_records
-from oamarl.training.loop import RunConfig
+from oamarl.training.run_config import RunConfig
 
 from many_runs import CONFIG, make_curve_file, make_epymarl_run, make_run
 from run_tools import CPU, settings, train
@@ -31,8 +31,8 @@ def have(mac: Any, p: list[float]) -> None:
     """Give all policies the same probabilities of the actions, whatever is seen."""
     network = mac.network
     with torch.no_grad():
-        network.theta[:, sum(network.sizes[:-2]) :] = 0
-        network.theta[:, -len(p) :] = torch.log(torch.tensor(p))
+        network.params[:, sum(network.sizes[:-2]) :] = 0
+        network.params[:, -len(p) :] = torch.log(torch.tensor(p))
 
 
 # -- what is played -----------------------------------------------------------------------------------------------

@@ -419,9 +419,9 @@ def test_init_from_takes_weights_only(done: Path, tmp_path: Path) -> None:
     runner.close()
     streams = {name: g.get_state().clone() for name, g in learner.generators.items()}
     load_weights(mac, learner, saved, "there")
-    assert torch.equal(mac.network.theta, saved["mac"]["theta"])
-    assert torch.equal(learner.value.network.theta, saved["learner"]["value"]["theta"])
-    assert torch.equal(learner.thetas[2], saved["mac"]["theta"][2]), "what is trained is what was loaded"
+    assert torch.equal(mac.network.params, saved["mac"]["theta"])
+    assert torch.equal(learner.value.network.params, saved["learner"]["value"]["theta"])
+    assert torch.equal(learner.agent_params[2], saved["mac"]["theta"][2]), "what is trained is what was loaded"
     assert learner.updates == runner.t_env == 0
     assert not any(o.state for o in learner.optimisers)
     assert_same(streams, {name: g.get_state() for name, g in learner.generators.items()})

@@ -164,7 +164,7 @@ def test_broken_parameters_are_found_and_never_saved(tmp_path: Path, monkeypatch
     def poisoned(self: PPOLearner, batch: Batch, t_env: int) -> Any:
         found = learn(self, batch, t_env)
         if self.updates == 3:
-            self.value.network.theta.data[0, 7] = float("nan")
+            self.value.network.params.data[0, 7] = float("nan")
         return found
 
     monkeypatch.setattr(PPOLearner, "train", poisoned)

@@ -26,8 +26,8 @@ class KLPPOLearner(PolicyLearner):
         self.optimisers = [self.adam(list(mac.network.parameters()))]
 
     def train(self, batch, t_env):
-        scale = self.lr_scale(t_env)
-        samples, targets = self.samples(batch)  # advantages are fixed here, once
+        it = self.begin_iteration(batch, t_env)  # learning rates are set and advantages fixed here, once
+        samples = it.samples
         with torch.no_grad():
             old = self.mac.policies(samples, torch.arange(samples.n_entries)).log_probs
         for _ in range(self.config.epochs):
@@ -39,9 +39,8 @@ class KLPPOLearner(PolicyLearner):
                 loss = -objective[valid].mean()
                 self.optimisers[0].zero_grad()
                 loss.backward()
-                clip_rows(self.mac.network.theta.grad, self.config.grad_norm_clip)
+                clip_rows(self.mac.network.params.grad, self.config.grad_norm_clip)
                 self.optimisers[0].step()
-        self.updates += 1
         self.processed += int(samples.valid.sum()) * self.config.epochs
-        scalars = self.value.update(batch, targets, scale)
-        return scalars | {"kl": kl[valid].mean().item(), "lr": self.config.lr * scale}, {}
+        critic = self.value.update(batch, it.targets, it.lr_scale)
+        return self.end_iteration(it, critic) | {"kl": kl[valid].mean().item()}, {}

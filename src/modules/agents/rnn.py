@@ -1,7 +1,7 @@
 """K networks of one architecture, whose parameters are the rows of one matrix.
 
 A network is ``fc1 -> activation -> (GRU | fc2 -> activation) -> head``: EPyMARL's ``rnn`` agent and, without the
-GRU, its three-layer critics. Layers are views of a row of ``theta`` [K, P], so that
+GRU, its three-layer critics. Layers are views of a row of ``params`` [K, P], so that
 
 - all K networks are evaluated in one batched product;
 - one network is trained through its row alone (:meth:`Network.row`), without touching the others;
@@ -23,7 +23,7 @@ from ..kernels.gru import recurrence
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What the architecture reads."""
+    """Configuration of the network's architecture."""
 
     hidden_dim: int = key("Width of the hidden layers (and of the GRU) of policies and critics.", low=1, high=65536)
     use_rnn: bool = key("Policies carry a GRU over the episode; otherwise they are feed-forward.")
@@ -77,11 +77,11 @@ class Network(nn.Module):
             "fc1.w": (n_inputs, h), "fc1.b": (h,), **middle, "head.w": (h, n_outputs), "head.b": (n_outputs,)
         }  # fmt: skip
         self.sizes = [math.prod(s) for s in self.shapes.values()]
-        self.theta = nn.Parameter(torch.zeros(n_networks, sum(self.sizes)))
+        self.params = nn.Parameter(torch.zeros(n_networks, sum(self.sizes)))
         hidden_gain = nn.init.calculate_gain("relu" if activation == "relu" else "tanh")
         with torch.no_grad():
             for k in range(n_networks):
-                for name, view in self.layers(self.theta[k]).items():
+                for name, view in self.layers(self.params[k]).items():
                     if view.dim() == 1:
                         continue  # biases start at zero
                     if name in ("w_ih", "w_hh"):
@@ -90,25 +90,25 @@ class Network(nn.Module):
                     else:
                         nn.init.orthogonal_(view, head_gain if name == "head.w" else hidden_gain, generator=generator)
 
-    def layers(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return the views of ``theta`` [..., P]: name -> [..., *shape]."""
-        parts = theta.split(self.sizes, dim=-1)
-        lead = theta.shape[:-1]
+    def layers(self, params: Tensor) -> dict[str, Tensor]:
+        """Return the views of ``params`` [..., P]: name -> [..., *shape]."""
+        parts = params.split(self.sizes, dim=-1)
+        lead = params.shape[:-1]
         return {name: part.view(*lead, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def row(self, k: int) -> Tensor:
         """Return network k's parameters [P] as a leaf sharing their storage: training it changes network k alone."""
-        return self.theta.data[k].requires_grad_()
+        return self.params.data[k].requires_grad_()
 
     def initial_hidden(self, *rows: int) -> Tensor:
         """Return zeros [*rows, H]: the hidden state before an episode's first step."""
-        return self.theta.new_zeros(*rows, self.hidden_dim)
+        return self.params.new_zeros(*rows, self.hidden_dim)
 
-    def single(self, theta: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+    def single(self, params: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences.
 
         Args:
-            theta: [P].
+            params: [P].
             x: [L, I], or [L, T, I] when recurrent.
             hidden: [L, H] the recurrent network's hidden state before each sequence; None: zeros.
 
@@ -117,13 +117,13 @@ class Network(nn.Module):
         """
         if self._by_compiled(x):
             if not self.recurrent:
-                return compiled.feed_forward(theta, x, None, self._sizes)
+                return compiled.feed_forward(params, x, None, self._sizes)
             before = x.new_zeros(len(x), self.hidden_dim) if hidden is None else hidden
-            return compiled.recurrent(theta, x.transpose(0, 1), before, self._sizes).transpose(0, 1)
+            return compiled.recurrent(params, x.transpose(0, 1), before, self._sizes).transpose(0, 1)
         if self.recurrent and not self._by_torch(x):
             starts = None if hidden is None else hidden.unsqueeze(0)
-            return self._sequences(theta.unsqueeze(0), x.unsqueeze(0), starts)[0]
-        w = self.layers(theta)
+            return self._sequences(params.unsqueeze(0), x.unsqueeze(0), starts)[0]
+        w = self.layers(params)
         x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
         if self.recurrent:
             start = x.new_zeros(1, len(x), self.hidden_dim) if hidden is None else hidden.unsqueeze(0).contiguous()
@@ -141,10 +141,10 @@ class Network(nn.Module):
         """Whether sequences, where not compiled, go through torch's own kernel."""
         return x.is_cuda or not self.first_order
 
-    def _sequences(self, theta: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
-        """Recurrent networks ``theta`` [K, P] on whole sequences ``x`` [K, L, T, I], all steps' products at once."""
+    def _sequences(self, params: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
+        """Recurrent networks ``params`` [K, P] on whole sequences ``x`` [K, L, T, I], all steps' products at once."""
         k, rows, steps, _ = x.shape
-        w = self.layers(theta)
+        w = self.layers(params)
         # time first: a step of all rows is one piece of memory
         x = x.transpose(1, 2).reshape(k, steps * rows, -1)
         x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
@@ -154,36 +154,36 @@ class Network(nn.Module):
         x = torch.baddbmm(w["head.b"].unsqueeze(1), x.transpose(0, 1).reshape(k, steps * rows, -1), w["head.w"])
         return x.view(k, steps, rows, -1).transpose(1, 2)
 
-    def stacked(self, theta: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Evaluate networks ``theta`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs].
+    def stacked(self, params: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Evaluate networks ``params`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs].
 
         ``hidden`` [K, L, H]: as in :meth:`single`.
         """
         by_compiled = self._by_compiled(x)
         if self.recurrent and not by_compiled and not self._by_torch(x):
-            return self._sequences(theta, x, hidden)
-        if len(theta) == 1 or self.recurrent or by_compiled:
+            return self._sequences(params, x, hidden)
+        if len(params) == 1 or self.recurrent or by_compiled:
             # one network needs no batched product; these take one network
-            starts = [None] * len(theta) if hidden is None else hidden
-            return torch.stack([self.single(p, rows, h) for p, rows, h in zip(theta, x, starts, strict=True)])
-        w = self.layers(theta)
+            starts = [None] * len(params) if hidden is None else hidden
+            return torch.stack([self.single(p, rows, h) for p, rows, h in zip(params, x, starts, strict=True)])
+        w = self.layers(params)
         return self._after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
 
-    def after_first(self, theta: Tensor, sums: Tensor) -> Tensor:
+    def after_first(self, params: Tensor, sums: Tensor) -> Tensor:
         """Evaluate feed-forward networks from their first layer's sums on.
 
         Args:
-            theta: [P], or [K, P].
+            params: [P], or [K, P].
             sums: [L, H], or [K, L, H].
 
         Returns:
             [(K,) L, n_outputs].
         """
         if not self._by_compiled(sums):
-            return self._after_first(self.layers(theta), sums)
-        if theta.dim() == 1:
-            return compiled.feed_forward(theta, None, sums, self._sizes)
-        parts = zip(theta, sums, strict=True)
+            return self._after_first(self.layers(params), sums)
+        if params.dim() == 1:
+            return compiled.feed_forward(params, None, sums, self._sizes)
+        parts = zip(params, sums, strict=True)
         return torch.stack([compiled.feed_forward(p, None, rows, self._sizes) for p, rows in parts])
 
     def _after_first(self, w: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a critic sees, and its evaluation: what is the same for all agents is multiplied by the weights only once."""
+"""A state-value critic's inputs and evaluation: what all agents share is multiplied by the weights only once."""
 
 from __future__ import annotations
 
@@ -50,29 +50,29 @@ class CriticInputs:
         return CriticInputs(self.shared.flatten(0, -2), self.own.flatten(0, -3), self.ids, self.n_values)
 
 
-def values(network: Network, inputs: CriticInputs, theta: Tensor | None = None) -> Tensor:
-    """Return values [..., V]: of one network for all V, or of V networks; of those ``theta`` [K, P], or as they are."""
-    theta = network.theta if theta is None else theta
+def values(network: Network, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
+    """Return values [..., V] by one network for all or by V networks: those of ``params`` [K, P], None: as they are."""
+    params = network.params if params is None else params
     x = inputs.rows()
     s, o = x.shared.shape[-1], x.own.shape[-1]
     lead = inputs.shared.shape[:-1]
-    if len(theta) == 1 and not (s and (o or x.ids)):  # nothing to multiply only once
+    if len(params) == 1 and not (s and (o or x.ids)):  # nothing to multiply only once
         rows = x.shared if s else torch.cat([x.own, *x.numbers()], dim=-1).flatten(0, 1)
-        out = network.single(theta[0], rows).view(*lead, -1)
+        out = network.single(params[0], rows).view(*lead, -1)
         return out.expand(*lead, x.n_values)  # where nothing tells the agents apart, they have one value
-    w = network.layers(theta if len(theta) > 1 else theta[0])
+    w = network.layers(params if len(params) > 1 else params[0])
     weight, bias = w["fc1.w"], w["fc1.b"]
-    if len(theta) == 1:
+    if len(params) == 1:
         first = torch.addmm(bias, x.shared, weight[:s]).unsqueeze(1)  # [R, 1, H]
         if o:
             first = first + x.own @ weight[s : s + o]
         if x.ids:
             first = first + weight[s + o :]
-        out = network.after_first(theta[0], first.expand(-1, x.n_values, -1).flatten(0, 1))
+        out = network.after_first(params[0], first.expand(-1, x.n_values, -1).flatten(0, 1))
         return out.view(*lead, x.n_values)
     first = torch.baddbmm(bias.unsqueeze(1), x.shared.expand(len(weight), *x.shared.shape), weight[:, :s])  # [K, R, H]
     if o:
         first = torch.baddbmm(first, x.own.transpose(0, 1), weight[:, s : s + o])
     if x.ids:
         first = first + weight[:, s + o :].diagonal(dim1=0, dim2=1).t().unsqueeze(1)
-    return network.after_first(theta, first).squeeze(-1).t().view(*lead, x.n_values)
+    return network.after_first(params, first).squeeze(-1).t().view(*lead, x.n_values)

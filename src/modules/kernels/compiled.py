@@ -3,7 +3,7 @@
 A minibatch of this field is small: torch spends most of its time between operations, and moves every layer's rows
 through memory. Here rows go through all layers, and back, in blocks that stay in the processor's cache. It can be
 differentiated once, for the parameters (and a first layer's sums): trust-region learners need the derivative's
-derivative and take torch's operations, as everybody does where there is no compiler (:mod:`native`).
+derivative and take torch's operations, as all networks do where there is no compiler (:mod:`native`).
 """
 
 from __future__ import annotations
@@ -68,73 +68,73 @@ class _FeedForward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, theta: Tensor, x: Tensor | None, sums: Tensor | None, sizes: tuple[int, int, int, int]
+        ctx: Any, params: Tensor, x: Tensor | None, sums: Tensor | None, sizes: tuple[int, int, int, int]
     ) -> Tensor:
         inputs, size, outputs, kind = sizes
-        theta, nothing = theta.contiguous(), theta.new_empty(0)
+        params, nothing = params.contiguous(), params.new_empty(0)
         x = nothing if x is None else x.contiguous()
         sums = nothing if sums is None else sums.contiguous()
         rows = max(len(x), len(sums))
         needed = any(ctx.needs_input_grad)
-        first, second = (theta.new_empty(rows if needed else 0, size) for _ in range(2))
-        out = theta.new_empty(rows, outputs)
+        first, second = (params.new_empty(rows if needed else 0, size) for _ in range(2))
+        out = params.new_empty(rows, outputs)
         if rows:
-            _call("mlp_forward", rows, inputs, size, outputs, kind, theta, x, sums, first, second, out)
+            _call("mlp_forward", rows, inputs, size, outputs, kind, params, x, sums, first, second, out)
         if needed:
-            ctx.save_for_backward(theta, x, first, second)
+            ctx.save_for_backward(params, x, first, second)
             ctx.sizes, ctx.from_sums = sizes, len(sums) > 0
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        theta, x, first, second = ctx.saved_tensors
-        dtheta = torch.zeros_like(theta)
+        params, x, first, second = ctx.saved_tensors
+        dparams = torch.zeros_like(params)
         dsums = torch.empty_like(first) if ctx.from_sums else first.new_empty(0)
         if len(first):
             inputs, size, outputs, kind = ctx.sizes
             _call(
-                "mlp_backward", len(first), inputs, size, outputs, kind, theta, x, first, second, grad.contiguous(),
-                dtheta, dsums,
+                "mlp_backward", len(first), inputs, size, outputs, kind, params, x, first, second, grad.contiguous(),
+                dparams, dsums,
             )  # fmt: skip
-        return dtheta, None, dsums if ctx.from_sums else None, None
+        return dparams, None, dsums if ctx.from_sums else None, None
 
 
 class _Recurrent(torch.autograd.Function):
     """One network's parameters [P] on sequences [T, R, I] from hidden states [R, H]: [T, R, A]."""
 
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, x: Tensor, hidden: Tensor, sizes: tuple[int, int, int, int]) -> Tensor:
-        theta, x, hidden = theta.contiguous(), x.contiguous(), hidden.contiguous()
+    def forward(ctx: Any, params: Tensor, x: Tensor, hidden: Tensor, sizes: tuple[int, int, int, int]) -> Tensor:
+        params, x, hidden = params.contiguous(), x.contiguous(), hidden.contiguous()
         _, size, outputs, _ = sizes
         steps, rows, _ = x.shape
         needed = ctx.needs_input_grad[0]
-        first, candidates, states = (theta.new_empty(steps if needed else 0, rows, size) for _ in range(3))
-        gates = theta.new_empty(steps if needed else 0, rows, 3 * size)
-        out = theta.new_empty(steps, rows, outputs)
+        first, candidates, states = (params.new_empty(steps if needed else 0, rows, size) for _ in range(3))
+        gates = params.new_empty(steps if needed else 0, rows, 3 * size)
+        out = params.new_empty(steps, rows, outputs)
         if rows:
-            _call("gru_forward", steps, rows, *sizes, theta, x, hidden, first, gates, candidates, states, out)
+            _call("gru_forward", steps, rows, *sizes, params, x, hidden, first, gates, candidates, states, out)
         if needed:
-            ctx.save_for_backward(theta, x, hidden, first, gates, candidates, states)
+            ctx.save_for_backward(params, x, hidden, first, gates, candidates, states)
             ctx.sizes = sizes
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        theta, x, hidden, *_ = ctx.saved_tensors
-        dtheta, carry = torch.zeros_like(theta), torch.zeros_like(hidden)
+        params, x, hidden, *_ = ctx.saved_tensors
+        dparams, carry = torch.zeros_like(params), torch.zeros_like(hidden)
         steps, rows, _ = x.shape
         if rows:
-            _call("gru_backward", steps, rows, *ctx.sizes, *ctx.saved_tensors, grad.contiguous(), dtheta, carry)
-        return dtheta, None, carry if ctx.needs_input_grad[2] else None, None
+            _call("gru_backward", steps, rows, *ctx.sizes, *ctx.saved_tensors, grad.contiguous(), dparams, carry)
+        return dparams, None, carry if ctx.needs_input_grad[2] else None, None
 
 
-def feed_forward(theta: Tensor, x: Tensor | None, sums: Tensor | None, sizes: Sizes) -> Tensor:
+def feed_forward(params: Tensor, x: Tensor | None, sums: Tensor | None, sizes: Sizes) -> Tensor:
     """Evaluate one feed-forward network.
 
     Args:
-        theta: [P] its parameters.
+        params: [P] its parameters.
         x: [R, I] rows, or None with ``sums`` [R, H], the first layer's sums (biases included).
         sizes: the network.
 
@@ -144,17 +144,17 @@ def feed_forward(theta: Tensor, x: Tensor | None, sums: Tensor | None, sizes: Si
     Raises:
         MemoryError: none is left.
     """
-    result: Tensor = _FeedForward.apply(theta, x, sums, _numbers(sizes))
+    result: Tensor = _FeedForward.apply(params, x, sums, _numbers(sizes))
     return result
 
 
-def recurrent(theta: Tensor, x: Tensor, hidden: Tensor, sizes: Sizes) -> Tensor:
-    """Evaluate one recurrent network: ``theta`` [P] on ``x`` [T, R, I] from ``hidden`` [R, H]: [T, R, A].
+def recurrent(params: Tensor, x: Tensor, hidden: Tensor, sizes: Sizes) -> Tensor:
+    """Evaluate one recurrent network: ``params`` [P] on ``x`` [T, R, I] from ``hidden`` [R, H]: [T, R, A].
 
     Raises:
         MemoryError: none is left.
     """
-    result: Tensor = _Recurrent.apply(theta, x, hidden, _numbers(sizes))
+    result: Tensor = _Recurrent.apply(params, x, hidden, _numbers(sizes))
     return result
 
 

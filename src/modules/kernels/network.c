@@ -312,15 +312,15 @@ static void head_store(const Head *h, float *dw, float *dbias)
 /* -- feed-forward ------------------------------------------------------------------------------------------------ */
 
 /* The parameters, copied where loads of whole vectors would cross cache lines. */
-static const float *lined_up(const float *theta, whole count, float *copy)
+static const float *lined_up(const float *params, whole count, float *copy)
 {
-    return (uintptr_t)theta % 64 ? memcpy(copy, theta, count * sizeof(float)) : theta;
+    return (uintptr_t)params % 64 ? memcpy(copy, params, count * sizeof(float)) : params;
 }
 
 /* x [rows, I] (or, in its place, the first layer's sums [rows, H]) to out [rows, A]. first, second [rows, H]: what the
  * hidden layers give, kept for mlp_backward; NULL where nothing is to be differentiated. */
 int mlp_forward(
-    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
+    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
     const float *sums, float *first, float *second, float *out)
 {
     Scratch s = {0};
@@ -333,15 +333,15 @@ int mlp_forward(
         if (!pass && !ready(&s))
             return 1;
     }
-    head_load(&head, theta + body, theta + body + size * outputs, 0);
-    theta = lined_up(theta, body, copy);
-    const float *b1 = theta + inputs * size, *w2 = b1 + size, *b2 = w2 + size * size;
+    head_load(&head, params + body, params + body + size * outputs, 0);
+    params = lined_up(params, body, copy);
+    const float *b1 = params + inputs * size, *w2 = b1 + size, *b2 = w2 + size * size;
     for (whole row = 0; row < rows; row += BLOCK) {
         const whole n = at_most(BLOCK, rows - row);
         if (first)
             one = first + row * size, two = second + row * size;
         if (x)
-            affine(n, inputs, size, x + row * inputs, theta, b1, one);
+            affine(n, inputs, size, x + row * inputs, params, b1, one);
         activate(kind, n * size, x ? one : sums + row * size, one);
         affine(n, size, size, one, w2, b2, two);
         activate(kind, n * size, two, two);
@@ -351,11 +351,11 @@ int mlp_forward(
     return 0;
 }
 
-/* grad [rows, A] of the outputs to dtheta (added to) and, where x is NULL, to dsums [rows, H] of the first layer's
+/* grad [rows, A] of the outputs to dparams (added to) and, where x is NULL, to dsums [rows, H] of the first layer's
  * sums; first and second as mlp_forward left them. */
 int mlp_backward(
-    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
-    const float *first, const float *second, const float *grad, float *dtheta, float *dsums)
+    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
+    const float *first, const float *second, const float *grad, float *dparams, float *dsums)
 {
     Scratch s = {0};
     Head head;
@@ -368,9 +368,9 @@ int mlp_backward(
             return 1;
     }
     const whole body = inputs * size + size + size * size + size;
-    float *db1 = dtheta + inputs * size, *dw2 = db1 + size, *db2 = dw2 + size * size;
-    head_load(&head, theta + body, theta + body + size * outputs, 1);
-    transpose(size, size, theta + inputs * size + size, turned, size);
+    float *db1 = dparams + inputs * size, *dw2 = db1 + size, *db2 = dw2 + size * size;
+    head_load(&head, params + body, params + body + size * outputs, 1);
+    transpose(size, size, params + inputs * size + size, turned, size);
     memset(zeros, 0, size * sizeof(float));
     for (whole row = 0; row < rows; row += BLOCK) {
         const whole n = at_most(BLOCK, rows - row);
@@ -382,9 +382,9 @@ int mlp_backward(
         product(n, size, size, dtwo, size, 1, turned, size, zeros, back, size);
         slope(kind, n * size, one, back);
         if (x)
-            affine_weights(n, inputs, size, x + row * inputs, back, dtheta, db1);
+            affine_weights(n, inputs, size, x + row * inputs, back, dparams, db1);
     }
-    head_store(&head, dtheta + body, dtheta + body + size * outputs);
+    head_store(&head, dparams + body, dparams + body + size * outputs);
     free(s.base);
     return 0;
 }
@@ -495,7 +495,7 @@ static void gru_step_back(
 /* x [T, R, I] and hidden [R, H] (before the first step) to out [T, R, A]. first [T, R, H], gates [T, R, 3H],
  * candidates and states [T, R, H] are kept for gru_backward; all NULL where nothing is to be differentiated. */
 int gru_forward(
-    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
     const float *hidden, float *first, float *gates, float *candidates, float *states, float *out)
 {
     const whole wide = GATES * size, most = at_most(steps, 1 + (BLOCK - 1) / rows), block = most * rows;
@@ -510,8 +510,8 @@ int gru_forward(
         if (!pass && !ready(&s))
             return 1;
     }
-    const float *b1 = theta + inputs * size, *w_ih = b1 + size, *w_hh = w_ih + wide * size, *b_ih = w_hh + wide * size;
-    head_load(&head, theta + body, theta + body + size * outputs, 0);
+    const float *b1 = params + inputs * size, *w_ih = b1 + size, *w_hh = w_ih + wide * size, *b_ih = w_hh + wide * size;
+    head_load(&head, params + body, params + body + size * outputs, 0);
     by_unit(w_hh, size, packed);
     transpose(wide, size, w_ih, turned, wide);
     const float *before = hidden;
@@ -519,7 +519,7 @@ int gru_forward(
         const whole count = at_most(most, steps - t), n = count * rows, row = t * rows;
         if (first)
             one = first + row * size, after = states + row * size;
-        affine(n, inputs, size, x + row * inputs, theta, b1, one);
+        affine(n, inputs, size, x + row * inputs, params, b1, one);
         activate(kind, n * size, one, one);
         affine(n, size, wide, one, turned, b_ih, projected);
         for (whole k = 0; k < count; k++) {
@@ -538,12 +538,12 @@ int gru_forward(
     return 0;
 }
 
-/* grad [T, R, A] of the outputs to dtheta (added to) and carry [R, H] of the hidden state before the first step (zeros
+/* grad [T, R, A] of the outputs to dparams (added to) and carry [R, H] of the hidden state before the first step (zeros
  * at first); the rest as gru_forward left it. */
 int gru_backward(
-    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *theta, const float *x,
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
     const float *hidden, const float *first, const float *gates, const float *candidates, const float *states,
-    const float *grad, float *dtheta, float *carry)
+    const float *grad, float *dparams, float *carry)
 {
     const whole wide = GATES * size, most = at_most(steps, 1 + (BLOCK - 1) / rows), block = most * rows;
     const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
@@ -557,10 +557,10 @@ int gru_backward(
         if (!pass && !ready(&s))
             return 1;
     }
-    const float *w_ih = lined_up(theta + inputs * size + size, 2 * wide * size, copy), *w_hh = w_ih + wide * size;
-    float *db1 = dtheta + inputs * size, *dw_ih = db1 + size, *dw_hh = dw_ih + wide * size;
+    const float *w_ih = lined_up(params + inputs * size + size, 2 * wide * size, copy), *w_hh = w_ih + wide * size;
+    float *db1 = dparams + inputs * size, *dw_ih = db1 + size, *dw_hh = dw_ih + wide * size;
     float *db_ih = dw_hh + wide * size, *db_hh = db_ih + wide;
-    head_load(&head, theta + body, theta + body + size * outputs, 1);
+    head_load(&head, params + body, params + body + size * outputs, 1);
     memset(zeros, 0, size * sizeof(float));
     for (whole t = (steps - 1) / most * most; t >= 0; t -= most) {
         const whole count = at_most(most, steps - t), n = count * rows, row = t * rows;
@@ -590,9 +590,9 @@ int gru_backward(
         add_rows(n, wide, dgate, db_ih);
         product(n, size, wide, dgate, wide, 1, w_ih, size, zeros, done, size);
         slope(kind, n * size, first + row * size, done);
-        affine_weights(n, inputs, size, x + row * inputs, done, dtheta, db1);
+        affine_weights(n, inputs, size, x + row * inputs, done, dparams, db1);
     }
-    head_store(&head, dtheta + body, dtheta + body + size * outputs);
+    head_store(&head, dparams + body, dparams + body + size * outputs);
     free(s.base);
     return 0;
 }

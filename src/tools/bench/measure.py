@@ -22,7 +22,8 @@ from ...envs.vector.make import make_vec
 from ...run import build, set_up
 from ...settings import Settings
 from ...storage.log import RunLog
-from ...training.loop import RunConfig, Training
+from ...training.loop import Training
+from ...training.run_config import RunConfig
 from ...utils import machine
 from ...utils.console import Screen
 from ...utils.hints import hints

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oamarl import parts
 from oamarl import settings as settings_module
 from oamarl.parts import resolve
 from oamarl.settings import Settings
@@ -67,7 +68,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (configs / "algs/reuse.yaml").write_text("# Reuse\nlearner: dummy_parts:ReuseLearner\n")
     monkeypatch.setattr(layers, "CONFIGS", configs)
     always = {"run": "dummy_parts:RunConfig", "logging": "dummy_parts:LoggingConfig"}
-    monkeypatch.setattr(settings_module, "ALWAYS", always)
+    monkeypatch.setattr(parts, "ALWAYS", always)
     registries = {
         "controllers": {"basic_mac": "dummy_parts:MAC"},
         "modules": {"rnn": "dummy_parts:Agent"},

@@ -57,7 +57,7 @@ class MaskedCategorical:
         return (self.log_probs + noise).masked_fill(self._illegal, -torch.inf).argmax(-1)
 
     def mode(self) -> Tensor:
-        """[...] int64 most probable actions (the first of equals)."""
+        """[...] int64 greedy (argmax) actions (the first of equals)."""
         return self.log_probs.masked_fill(self._illegal, -torch.inf).argmax(-1)
 
 

@@ -177,7 +177,7 @@ class BasicMAC:
             avail: [B, N, A] bool.
             last_actions: [B, N] int64, -1 at an episode's first step.
             hidden: [B, N, H].
-            uniform: [B, N, A] noise in [0, 1), or None for the most probable actions.
+            uniform: [B, N, A] noise in [0, 1), or None for greedy (argmax) actions.
             actor: from :meth:`actor`, where many steps are acted.
 
         Returns:

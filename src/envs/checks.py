@@ -289,7 +289,8 @@ def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> N
         report.find("over at reset", f"{at} the episode is over already.")
     if not now["alive"].any() and not over:
         report.find(
-            "nobody", f"{at} no agent is alive{' (reset writes out.alive)' if t == 0 else ' and the episode goes on'}."
+            "nobody",
+            f"{at} no agent is alive{' (reset writes out.alive)' if t == 0 else ' and the episode continues'}.",
         )
     if t >= info.episode_limit and not over:
         report.find("endless", f"{at} {beyond_limit(info)}.")

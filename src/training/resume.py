@@ -79,7 +79,7 @@ def check_step(load_step: int, checkpoint_path: str, init_from: str) -> None:
         return
     if checkpoint_path == LATEST:
         raise UserError(
-            f"load_step={load_step} chooses among a run's checkpoints, and checkpoint_path=latest goes on from the "
+            f"load_step={load_step} chooses among a run's checkpoints, and checkpoint_path=latest resumes from the "
             "newest one: name the run's folder, or leave load_step out."
         )
     if init_from:

@@ -26,7 +26,7 @@ class RunConfig:
     test_interval: int = key("Environment steps between tests.", low=1)
     test_greedy: bool = key(
         "A test plays sampled episodes (test_return_mean ..., as EPyMARL tests its actor-critics) and as many greedy "
-        "ones of the same seeds, by the most probable actions (test_greedy_return_mean ...); False: sampled ones alone."
+        "ones of the same seeds, by argmax actions (test_greedy_return_mean ...); False: sampled ones alone."
     )
     log_interval: int = key(
         "Environment steps between tables and logged points (of some values others, with runner_log_interval and "

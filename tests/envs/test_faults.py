@@ -432,7 +432,7 @@ def test_a_game_that_has_terminated_needs_no_legal_action_and_one_that_was_cut_d
 
 # -- episodes that do not end, and ends that are taken back ---------------------------------------------------------
 
-OUTLIVES = r"its limit: after step 6 \(slot {}, episode seed {}\) the episode goes on, and info.episode_limit=6\."
+OUTLIVES = r"its limit: after step 6 \(slot {}, episode seed {}\) the episode continues, and info.episode_limit=6\."
 
 
 @pytest.mark.parametrize("env", ["Endless", "EndlessBatch"])
@@ -493,7 +493,7 @@ def test_the_program_says_so_and_the_run_is_failed(program: Program, tmp_path: P
     done = call(program, tmp_path, {}, "faulty_envs:Endless")
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
-    assert "the episode goes on, and info.episode_limit=6." in done.stderr
+    assert "the episode continues, and info.episode_limit=6." in done.stderr
     (run,) = tmp_path.glob("sacred/*/*/1/run.json")
     assert json.loads(run.read_text())["status"] == "FAILED"
 

@@ -249,7 +249,7 @@ def test_runs_that_do_not_complete(tmp_path: Path, server: MongoServer, how: str
 
 RUN = f"""
 import sys, time
-from oamarl import experiment
+from oamarl.storage import sacred_run as experiment
 from oamarl.storage.mongo import connection as mongo
 from oamarl.storage.sacred_run import execute
 experiment.END_WAIT_INTERRUPTED = {PATIENCE}

@@ -60,9 +60,9 @@ FAULTS = {
     "no action": "after step 2 .seed 0. agent 1 is alive and has no legal action",
     "dead mask": "after step 2 .seed 0. agent 0 is not alive and has 2 legal actions",
     "nobody alive": "at reset .seed 0. no agent is alive .reset writes out.alive",
-    "gone": "after step 1 .seed 0. no agent is alive and the episode goes on",
+    "gone": "after step 1 .seed 0. no agent is alive and the episode continues",
     "over": "at reset .seed 0. the episode is over already",
-    "endless": "after step 6 .seed 0. the episode goes on, and info.episode_limit=6",
+    "endless": "after step 6 .seed 0. the episode continues, and info.episode_limit=6",
     "back": "after step 4 .seed 0. agent 0 is no longer agent_terminated",
     "dead and alive": "after step 2 .seed 0. agent 0 is agent_terminated and alive at once",
     "flag": r"out.truncated is given \[0.5\]: it holds True and False",
@@ -123,7 +123,7 @@ def test_an_end_that_is_taken_back(capsys: pytest.CaptureFixture[str], words: tu
 def test_an_episode_that_does_not_end_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
     status, wrong, _, _ = check(capsys, ROOM, "with", "env_args.fault=endless")
     assert status == 1
-    assert wrong == ["after step 6 (seed 0) the episode goes on, and info.episode_limit=6."]
+    assert wrong == ["after step 6 (seed 0) the episode continues, and info.episode_limit=6."]
 
 
 def test_several_findings_in_one_go(capsys: pytest.CaptureFixture[str], no_workers: None) -> None:

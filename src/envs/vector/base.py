@@ -39,7 +39,8 @@ class VecConfig:
     """The keys of :func:`make_vec`, for runners to inherit."""
 
     backend: str = key(
-        "Who steps the environments: serial, process (workers), native (batched by itself), or auto.", choices=BACKENDS
+        "Backend used to step environments: serial, process (workers), native (batched by itself), or auto.",
+        choices=BACKENDS,
     )
     workers: int | None = key("Worker processes of backend=process; null: one for each processor core.", low=1)
     step_timeout: float | None = key(

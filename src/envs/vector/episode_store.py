@@ -20,7 +20,7 @@ class Job:
     | field | meaning |
     |---|---|
     | seed, purpose | of the run, and of the episodes: with slot and number they give an episode's seeds |
-    | greedy | the most probable actions; otherwise sampled ones |
+    | greedy | greedy (argmax) actions; otherwise sampled ones |
     | rewards | own: each agent's; sum, mean: the common one in every column |
     | keep | record the steps in ``EpisodeStore.steps`` |
     | plan | the numbers of each slot's episodes; None: as many as it takes to make ``steps`` steps, in their order |

@@ -22,7 +22,7 @@ FOR_GOOD = "an agent's end is for good"
 
 def beyond_limit(info: EnvInfo) -> str:
     """Return what is wrong with an episode that is not over at its limit."""
-    return f"the episode goes on, and info.episode_limit={info.episode_limit}"
+    return f"the episode continues, and info.episode_limit={info.episode_limit}"
 
 
 class SlotChecks:

@@ -155,7 +155,7 @@ def lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         held.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"This sweep is at work already ({folder}): stop it first, or give it another name.") from None
+        raise UserError(f"This sweep is running already ({folder}): stop it first, or give it another name.") from None
     except OSError as error:
         raise UserError(f"The sweep's folder {folder} cannot be written: {error.strerror or error}.") from None
     try:

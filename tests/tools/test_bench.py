@@ -22,6 +22,7 @@ from oamarl.learners.ppo import PPOLearner
 from oamarl.main import main
 from oamarl.tools.bench import command as bench
 from oamarl.tools.bench import report as bench_report
+from oamarl.tools.bench import standard as bench_standard
 from oamarl.tools.bench.measure import PARTS, Slice, measure
 from oamarl.utils import machine
 from oamarl.utils.errors import UserError
@@ -236,11 +237,25 @@ def test_comparison_is_new_by_earlier() -> None:
     }  # fmt: skip
 
 
-def test_a_case_is_compared_by_name_or_where_there_is_no_choice() -> None:
+def test_cases_are_compared_by_name_or_where_there_is_no_choice() -> None:
     a, b, c = case("a", 1.0), case("b", 1.0), case("c", 1.0)
-    assert bench_report.counterpart(b, {"cases": [b, c]}) == b
-    assert bench_report.counterpart(a, {"cases": [b]}) == b
-    assert bench_report.counterpart(a, {"cases": [b, c]}) is None
+    assert bench_report.pairs([a, b], {"cases": [b, c]}) == [(b, b)]
+    assert bench_report.pairs([a], {"cases": [b]}) == [(a, b)]
+    assert bench_report.pairs([a], {"cases": [b, c]}) == []
+    assert bench_report.pairs([a, b], {"cases": [c]}) == []
+
+
+def test_tables_of_several_cases_name_them(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [case("maze oappo", 5000.0) | {"gpu": None, "hints": ["use workers"]}, case("game", 12.34) | {"gpu": None}]
+    content = bench.report(cases, ["other: not installed"], machine.facts(2), bench.Options())
+    bench.show(content, {**content, "cases": [case("game", 6.17)]})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    starts = [line[:2] for line in lines]
+    assert starts.count(["maze", "oappo"]) == 2, "speed and time"
+    assert ["game", "12.3"] in starts
+    assert ["game", "2.00"] in starts, "compared by name"
+    assert ["Hint", "(maze", "oappo):", "use", "workers"] in lines
+    assert ["Left", "out:", "other:", "not", "installed"] in lines
 
 
 def test_differences_of_machines_are_told() -> None:
@@ -265,6 +280,8 @@ def test_flags() -> None:
 def test_words_are_read_back() -> None:
     request = Request("oappo", "maze", {"env_args": {"map_name": "x"}, "reuse_groups": [[0, 2], [1]], "lr": 1e-3})
     assert parse(bench.words_of(request))[0] == request
+    for name, asked in bench_standard.STANDARD.items():
+        assert parse(bench.words_of(asked))[0] == asked, name
 
 
 def test_a_case_is_called_by_what_was_asked_for() -> None:
@@ -286,6 +303,8 @@ MAZE = ("--config=mappo", "--env-config=maze")
         (("--rounds=1.5", *MAZE), "a whole number from 1 on"),
         ((*MAZE, "--rounds"), "--rounds needs a value"),
         ((*MAZE, "--secondes=3"), "did you mean '--seconds'"),
+        (("--standard", "--config=mappo"), "--standard has its own"),
+        (("--standard", "with", "lrr=1"), "did you mean 'lr'"),
         ((), "No algorithm is given"),
         ((*MAZE, "with", "lrr=1"), "did you mean 'lr'"),
         ((*MAZE, "with", "checkpoint_path=latest"), "leave checkpoint_path out"),
@@ -364,6 +383,25 @@ def test_workers_have_memory_of_their_own(tmp_path: Path) -> None:
         assert min(found["memory_mb"]["workers"]) > 10
         assert max(found["memory_mb"]["workers"]) < 100 < found["memory_mb"]["main"], "workers load no torch"
     assert found["speed"]["random_all"] != found["speed"]["random_one_core"]
+
+
+@pytest.mark.slow
+def test_the_standard_set_leaves_out_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"env_args": {"time_limit": 8}, "epochs": 1}
+    missing = {"env_args": {"key": "no_such_package:Game-v0"}}
+    monkeypatch.setattr(
+        bench_standard, "STANDARD",
+        {"maze": Request("mappo", "maze", small), "game": Request("mappo", "gymma", missing)},
+    )  # fmt: skip
+    assert main(["bench", "--standard", "--seconds=0.2", "--rounds=1", f"--json={tmp_path / 'x.json'}"]) == 0
+    out, _ = capsys.readouterr()
+    line = next(line for line in out.splitlines() if line.startswith("Left out: game: "))
+    assert "no_such_package" in line
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert [c["name"] for c in content["cases"]] == ["maze"]
+    assert [sentence.partition(":")[0] for sentence in content["missing"]] == ["game"]
 
 
 @pytest.mark.slow

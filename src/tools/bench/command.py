@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import RunError
+from ...utils.errors import RunError, UserError
 from ...utils.schema.command_line import Request, parse
 from ..arguments import Arguments, at_least
 from ..tables import table
@@ -17,17 +17,19 @@ from .request import Options, name_of, settings_of, words_of
 
 USAGE = """\
 usage: oamarl bench --config=ALGORITHM --env-config=ENVIRONMENT [options] [with KEY=VALUE ...]
+       oamarl bench --standard [options] [with KEY=VALUE ...]
 
 Measures training end to end, collection without learning, and random stepping of the same environment (in one process,
 and with the configured workers), in turn, several times; shows medians, the time of each phase, memory and the machine.
 The arguments are those of `oamarl train`; tests are off, and only FILE is stored.
 
+  --standard       the maze, and LBF and RWARE where they are installed, each case in a process of its own
   --seconds S      of training, after a warm-up (20); the other measures together take about as long again
   --rounds N       the time is divided into so many rounds (5)
   --json FILE      write everything, round by round; `-` prints it in place of the tables
   --compare FILE   ratios to an earlier result of --json"""
 
-FLAGS = ("--seconds", "--rounds", "--json", "--compare")
+FLAGS = ("--standard", "--seconds", "--rounds", "--json", "--compare")
 
 
 def options_of(argv: Sequence[str]) -> tuple[Options, list[str]]:
@@ -41,6 +43,7 @@ def options_of(argv: Sequence[str]) -> tuple[Options, list[str]]:
     p.add_argument("--rounds", type=at_least(1), default=Options.rounds)
     p.add_argument("--json")
     p.add_argument("--compare", type=Path)
+    p.add_argument("--standard", action="store_true")
     given, rest = p.parse_known_args(argv)
     return Options(**vars(given)), rest
 
@@ -75,15 +78,16 @@ def machine_now() -> dict[str, Any]:
     return machine.facts(usable_cpus())
 
 
-def report(case: dict[str, Any], found: dict[str, Any], options: Options) -> dict[str, Any]:
+def report(cases: list[dict[str, Any]], missing: list[str], found: dict[str, Any], options: Options) -> dict[str, Any]:
     """Return the content of the JSON file; ``found`` is the machine."""
     from ... import __version__
     from ...storage.provenance import commit
     from .report import FORMAT
 
+    gpu = next((case["gpu"] for case in cases if case["gpu"]), None)
     return {
-        "bench": FORMAT, "oamarl": __version__, "commit": commit(), "machine": {**found, "gpu": case["gpu"]},
-        "seconds": options.seconds, "rounds": options.rounds, "cases": [case],
+        "bench": FORMAT, "oamarl": __version__, "commit": commit(), "machine": {**found, "gpu": gpu},
+        "seconds": options.seconds, "rounds": options.rounds, "cases": cases, "missing": missing,
     }  # fmt: skip
 
 
@@ -91,26 +95,33 @@ def show(content: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
     """Print a result, and its ratios to an earlier one."""
     from . import report as r
 
-    (case,) = content["cases"]
-    print(case["name"], end="\n\n")
-    _print(r.speed_row(case))
-    _print(r.time_row(case))
+    cases = content["cases"]
+    alone = len(cases) == 1
+    if alone:
+        print(cases[0]["name"], end="\n\n")
+
+    def show_rows(rows: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+        lines = [["" if alone else name, *list(row.values())[1:]] for name, row in rows]
+        print(table([list(rows[0][1]), *lines], " " + "r" * (len(lines[0]) - 1)), end="\n\n")
+
+    show_rows([(case["name"], r.speed_row(case)) for case in cases])
+    show_rows([(case["name"], r.time_row(case)) for case in cases])
     if earlier is not None:
-        if (old := r.counterpart(case, earlier)) is not None:
-            _print(r.compare_row(case, old))
+        if pairs := r.pairs(cases, earlier):
+            show_rows([(case["name"], r.compare_row(case, old)) for case, old in pairs])
             print("~: within the spread of the rounds; per limit: each divided by its random stepping on one core.")
         else:
             print(f"Nothing to compare: the earlier result has {', '.join(c['name'] for c in earlier['cases'])}.")
         print(r.differences(content["machine"], earlier["machine"]) or "The same machine and software.", end="\n\n")
-    for hint in case["hints"]:
-        print(f"Hint: {hint}")
+    for case in cases:
+        of_case = "" if alone else f" ({case['name']})"
+        for hint in case["hints"]:
+            print(f"Hint{of_case}: {hint}")
+    for sentence in content["missing"]:
+        print(f"Left out: {sentence}")
     print(f"Machine: {r.machine_line(content['machine'])}")
     if load := r.load_line(content["machine"]):
         print(load)
-
-
-def _print(row: Mapping[str, str]) -> None:
-    print(table([list(row), list(row.values())], " " + "r" * (len(row) - 1)), end="\n\n")
 
 
 def main(argv: list[str]) -> int:
@@ -121,6 +132,8 @@ def main(argv: list[str]) -> int:
     """
     options, words = options_of(argv)
     request, _ = parse(words, switches=FLAGS)
+    if options.standard and (request.config or request.env_config):
+        raise UserError("--standard has its own algorithms and environments: leave --config and --env-config out.")
 
     from ...envs.build import EnvError
     from ...utils.signals import Stop
@@ -132,14 +145,20 @@ def main(argv: list[str]) -> int:
     if target is not None:
         check_file(target, "file")
     found = machine_now()
+    missing: list[str] = []
     try:
         # a signal ends the command after everything has been closed and removed
         with Stop().listening(), tempfile.TemporaryDirectory(prefix="oamarl-bench-") as folder:
-            case = measure_one(request, options, Path(folder))
+            if options.standard:
+                from .standard import measure_standard
+
+                cases, missing = measure_standard(request.overrides, options, Path(folder))
+            else:
+                cases = [measure_one(request, options, Path(folder))]
     except (RunError, EnvError) as error:
         print(error, file=sys.stderr)
         return 1
-    content = report(case, found, options)
+    content = report(cases, missing, found, options)
     if options.json == "-":
         print(json.dumps(content, indent=1))
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def memory(found: Mapping[str, Any]) -> str:
     return f"{found['main']:,.0f}" + (f" + {len(workers)} x {max(workers):,.0f}" if workers else "")
 
 
-#: What a table says of one case: heading -> figure.
+#: What a table says of one case: heading -> figure (below the first heading stands the name, if there are several).
 Row = dict[str, str]
 
 
@@ -75,10 +75,14 @@ def compare_row(case: Mapping[str, Any], old: Mapping[str, Any]) -> Row:
     }  # fmt: skip
 
 
-def counterpart(case: Mapping[str, Any], earlier: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the earlier case that a case is compared with: of equal name, or the only one; None: there is none."""
-    old = {each["name"]: each for each in earlier["cases"]}
-    return old.get(case["name"], next(iter(old.values())) if len(old) == 1 else None)
+def pairs(
+    cases: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return cases and the earlier ones they are compared with: of equal name, or the only one of both results."""
+    old = {case["name"]: case for case in earlier["cases"]}
+    if len(cases) == len(old) == 1:
+        return [(cases[0], next(iter(old.values())))]
+    return [(case, old[case["name"]]) for case in cases if case["name"] in old]
 
 
 def _overlap(a: Mapping[str, float], b: Mapping[str, float]) -> bool:

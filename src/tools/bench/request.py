@@ -23,6 +23,7 @@ class Options:
     rounds: int = 5
     json: str | None = None
     compare: Path | None = None
+    standard: bool = False
 
 
 def words_of(request: Request) -> list[str]:

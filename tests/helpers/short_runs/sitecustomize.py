@@ -49,10 +49,17 @@ def _bench(module: ModuleType) -> None:
     module.options_of = shorter  # type: ignore[attr-defined]
 
 
+def _standard(module: ModuleType) -> None:
+    first = next(iter(module.STANDARD))
+    for name in [name for name in module.STANDARD if name != first]:
+        del module.STANDARD[name]
+
+
 CHANGES: dict[str, Callable[[ModuleType], None]] = {
     "oamarl.utils.schema.command_line": _request,
     "oamarl.tools.sweep.space": _search,
     "oamarl.tools.bench.command": _bench,
+    "oamarl.tools.bench.standard": _standard,
 }
 
 

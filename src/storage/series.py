@@ -86,11 +86,11 @@ class Curves:
             return not self.series and self._read_sacred()
         with file:
             file.seek(self._position)
-            while lines := file.readlines(_CHUNK):
-                if not lines[-1].endswith(b"\n"):
-                    lines.pop()  # being written at this moment
-                if not lines:
-                    break
+            whole = True
+            while whole and (lines := file.readlines(_CHUNK)):
+                whole = lines[-1].endswith(b"\n")
+                if not whole:
+                    lines.pop()  # being written at this moment: the next update begins with it
                 self._position += sum(map(len, lines))
                 for record in parse_metrics(b"".join(lines)):
                     time = round(1000 * record["time"])

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oamarl.storage import provenance, records, run_files
+from oamarl.storage import provenance, records, run_files, series
 from oamarl.storage import sacred_run as experiment
 from oamarl.storage.log import RunLog
 from oamarl.storage.records import curve, read_arrays, read_metrics
@@ -676,3 +676,35 @@ def test_records_file_positions_match_the_reader(tmp_path: Path) -> None:
     assert records.parse_metrics(line)[0]["metrics"] == {"a": 1.0}
     assert log.checkpoint_position() == {"metrics.jsonl": len(line)}
     log.close()
+
+
+def test_a_line_that_is_completed_while_the_file_is_read_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer is in the middle of a line at the first read, and done before the second."""
+    path, line = tmp_path / "metrics.jsonl", b'{"t": %d, "time": 1.0, "metrics": {"a": %d.5}}\n'
+    path.write_bytes(line % (0, 0) + (line % (1, 1))[:20])
+
+    class Growing:
+        def __init__(self, *where: Any) -> None:
+            self.file = open(*where)  # noqa: SIM115
+            self.seek = self.file.seek
+
+        def __enter__(self) -> Growing:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.file.close()
+
+        def readlines(self, hint: int) -> list[bytes]:
+            lines = self.file.readlines(hint)
+            if lines and not lines[-1].endswith(b"\n"):
+                with path.open("ab") as writer:
+                    writer.write((line % (1, 1))[20:] + line % (2, 2))
+            return lines
+
+    monkeypatch.setattr(series, "open", Growing, raising=False)
+    curves = series.Curves(tmp_path)
+    while curves.update():
+        pass
+    assert curves.series["a"].steps.tolist() == [0, 1, 2]

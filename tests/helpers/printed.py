@@ -111,8 +111,9 @@ class Shell:
             env={**self.env, "PAGE_STATE": str(self._beside("state")), "PAGE_FAILED": str(failed)},
         )  # fmt: skip
         self.said += done.stdout
-        lines = failed.read_text().splitlines() if failed.exists() else []
-        found = [(int(status), command) for status, _, command in (line.partition("\t") for line in lines)]
+        # a command may be of several lines, such as a here-document
+        lines = re.findall(r"^(\d+)\t(.*)$", failed.read_text(), flags=re.MULTILINE) if failed.exists() else []
+        found = [(int(status), command) for status, command in lines]
         return found + ([] if done.returncode == 0 or found else [(done.returncode, "the block")])
 
     def python(self, block: str) -> bool:

@@ -618,7 +618,7 @@ def test_a_step_is_chosen_by_its_distance(tmp_path: Path) -> None:
     ("given", "said"),
     [
         (("load_step=20",), "load_step=20 chooses among the checkpoints of checkpoint_path, which is not set"),
-        (("load_step=20", "checkpoint_path=latest"), "checkpoint_path=latest goes on from the newest one"),
+        (("load_step=20", "checkpoint_path=latest"), "checkpoint_path=latest resumes from the newest one"),
         (("load_step=EARLY", "init_from=RUN"), "init_from=RUN/models/NAME."),
         (("load_step=20", "checkpoint_path=RUN/models/NAME"), "is the checkpoint of step EARLY, and load_step=20 asks"),
         (("load_step=20", "checkpoint_path=COPY"), "is the checkpoint of step EARLY, and load_step=20 asks"),

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError, nearest, one_of
-from . import plugins
 
 #: kind of a registry -> the kind of entry point that may offer names for it
 _PLUGINS = {"environment": "environment", "learner": "algorithm"}
@@ -51,6 +50,8 @@ def resolve(package: str, registry: Mapping[str, str], name: str, kind: str) -> 
 
 def _offered(registry: Mapping[str, str], name: str, kind: str) -> Any:
     """Return the class that an installed package's entry point called ``name`` names."""
+    from . import plugins  # with yaml and importlib.metadata, which environment workers do not wait for
+
     offered = plugins.installed(_PLUGINS[kind]) if kind in _PLUGINS else {}
     plugin = plugins.find(_PLUGINS[kind], name) if name in offered else None
     if plugin is None or not plugin.names_class:

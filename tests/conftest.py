@@ -15,7 +15,7 @@ import pytest
 # before torch is imported, here and in every process that a test starts
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# runs of tests shall not be stored in somebody's database: only test_mongo.py looks there, in a database of its own
+# runs of tests must not be stored in a user's database: only test_mongo.py looks there, in a database of its own
 if "MONGO_URL" in os.environ:
     os.environ["OAMARL_TEST_MONGO_URL"] = os.environ.pop("MONGO_URL")
 

@@ -614,7 +614,7 @@ def test_sampled_actions_follow_the_policy_and_the_seed(tmp_path: Path) -> None:
 def test_illegal_actions_are_never_taken(ragged_run: Path) -> None:
     team = oamarl.load(ragged_run, greedy=False)
     obs = np.zeros((4000, 2, 5))
-    assert team.act(obs).max(0).tolist() == [1, 3]  # padding is not legal for anybody
+    assert team.act(obs).max(0).tolist() == [1, 3]  # padding is legal for no agent
     team.reset()
     avail = np.broadcast_to(np.array([[0, 1, 0, 0], [1, 0, 1, 0]], bool), (4000, 2, 4))
     actions = team.act(obs, avail)

@@ -276,7 +276,7 @@ def test_killed_while_saving(tmp_path: Path) -> None:
         assert (back["x"] == back["t"]).all()
 
 
-# -- files that somebody meant harm with ---------------------------------------------------------------------
+# -- hostile files ---------------------------------------------------------------------------------------------
 
 
 def torch_bytes(value: object) -> bytes:
@@ -295,7 +295,7 @@ def rezip(content: bytes, change: Callable[[str, bytes], bytes], compression: in
 
 
 def laughs(depth: int) -> list:
-    """Ten times itself, ``depth`` times: small in a file, endless for whoever walks over it."""
+    """Ten times itself, ``depth`` times: small in a file, endless to walk over."""
     value: list = [1]
     for _ in range(depth):
         value = [value] * 10

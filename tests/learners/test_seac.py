@@ -407,7 +407,7 @@ def test_epymarls_actor_critic_is_read(tmp_path: Path) -> None:
 
 
 def paid(learner: Any, iterations: int) -> np.ndarray:
-    """[N] probabilities of action 1 after training where action 1 pays agent 0, and nothing pays any agent else."""
+    """[N] probabilities of action 1 after training where action 1 pays agent 0, and nothing pays any other agent."""
     info = learner.info
     for seed in range(iterations):
         batch = make_batch(learner.mac, seed=seed, lengths=[4] * 8, dead=False)

@@ -81,8 +81,8 @@ def run(settings: Settings) -> int:
     """
     values, notices = settings.values, list(settings.notices)
     torch.set_num_threads(values["torch_threads"])
-    asked = snapshots.at_step(values["checkpoint_path"], values["load_step"], notices.append)
-    path = checkpoints.find(asked, notices.append)
+    chosen = snapshots.at_step(values["checkpoint_path"], values["load_step"], notices.append)
+    path = checkpoints.find(chosen, notices.append)
     saved = checkpoints.load(path)
     # the command line names the classes: no class named by the checkpoint is imported
     check_same_policies(settings, saved, path)

@@ -201,7 +201,7 @@ def _film(team: Team, plan: Plan, count: int, done: Callable[[], None] | None) -
 
 
 def statistics(episodes: Sequence[Episode], plan: Plan, info: EnvInfo) -> dict[str, Any]:
-    """Return descriptions (see :func:`components.statistics.describe`) of the team's return, each agent's, lengths,
+    """Return descriptions (:func:`oamarl.evaluation.statistics.describe`) of the team's return, each agent's, lengths,
     the environment's extras and the numbers in its infos.
 
     ``agents`` is empty where each agent's reward already is the team's.

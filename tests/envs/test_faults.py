@@ -29,7 +29,7 @@ from oamarl.storage.records import read_metrics
 from oamarl.utils.errors import UserError
 from oamarl.utils.warn_once import begin_run
 
-from child_signals import usual_signals
+from child_signals import gone, usual_signals
 from conftest import PATIENCE, Program
 from faulty_envs import Gate, append, size
 from run_tools import CPU, assert_same, assert_same_batch, settings
@@ -568,19 +568,6 @@ def test_the_program_warns_in_the_runs_log(program: Program, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     (log,) = tmp_path.glob("sacred/*/*/1/run.log")
     assert log.read_text().count("takes an agent's end back") == 1
-
-
-def gone(pid: int) -> bool:
-    """Whether a process ends (a zombie has ended)."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def started(made: ProcessVec) -> list[int]:

@@ -22,6 +22,7 @@ from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec
 from oamarl.utils.errors import UserError
 
+from child_signals import gone
 from conftest import PATIENCE
 
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -166,19 +167,6 @@ def test_a_dead_worker_is_told(how: str, says: str) -> None:
             three_steps(vec)
 
 
-def _gone(pid: int) -> bool:
-    """Whether a process ends (a zombie has ended)."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.02)
-    return False
-
-
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -216,7 +204,7 @@ def test_close_ends_the_workers_even_a_stuck_one(monkeypatch: pytest.MonkeyPatch
         vec.step(actions, active)
     vec.close()
     vec.close()
-    assert all(_gone(p) for p in pids)
+    assert all(gone(p) for p in pids)
     with pytest.raises(EnvError):
         vec.reset(np.arange(2), np.arange(2))
 
@@ -249,7 +237,7 @@ def test_no_worker_outlives_its_parent(how: str) -> None:
     if how == "interrupt":
         os.killpg(parent.pid, signal.SIGINT)  # Ctrl-C reaches the whole group: only the parent may complain
     _, errors = parent.communicate(timeout=PATIENCE)
-    assert all(_gone(p) for p in pids)
+    assert all(gone(p) for p in pids)
     assert errors.count("Traceback") == (1 if how == "interrupt" else 0)
 
 

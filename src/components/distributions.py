@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,6 +38,22 @@ class MaskedCategorical:
     def __init__(self, logits: Tensor, avail: Tensor) -> None:
         self._illegal = ~avail
         self.log_probs = _log_softmax(logits.masked_fill(self._illegal, ILLEGAL))
+
+    @classmethod
+    def from_params(cls, params: Tensor, avail: Tensor) -> MaskedCategorical:
+        """The distribution that had ``params``; see :attr:`params`."""
+        made = cls.__new__(cls)
+        made._illegal, made.log_probs = ~avail, params
+        return made
+
+    @property
+    def params(self) -> Tensor:
+        """[..., A] what the distribution is made of: its log-probabilities."""
+        return self.log_probs
+
+    def __getitem__(self, index: Any) -> MaskedCategorical:
+        """The distributions at ``index`` of the leading dimensions."""
+        return self.from_params(self.log_probs[index], ~self._illegal[index])
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """[...] log-probability of ``actions`` [...] int64."""

@@ -10,30 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class EnvInfo:
-    """Sizes and names of an environment, after ragged agents were padded to one size.
-
-    ``obs_sizes`` and ``action_sizes`` are the agents' ORIGINAL sizes: agents that differ in either
-    can never reuse one another's experience.
-    """
-
-    name: str
-    n_agents: int
-    obs_size: int
-    state_size: int
-    n_actions: int
-    episode_limit: int
-    obs_sizes: tuple[int, ...]
-    action_sizes: tuple[int, ...]
-    metrics: tuple[str, ...] = ()  # names of the per-episode extras, read at an episode's end
-    team_reward: bool = False  # each agent's reward entry already IS the one team reward: never add them up
-
-    def agents_match(self) -> np.ndarray:
-        """Return [N, N] bool: agents i and j have the same original observation and action space."""
-        spaces = np.stack([np.asarray(self.obs_sizes), np.asarray(self.action_sizes)], axis=1)
-        return (spaces[:, None] == spaces[None, :]).all(-1)
+from ..components.experience import EnvInfo
 
 
 @dataclass

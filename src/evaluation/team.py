@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -279,8 +279,10 @@ def _info_of(saved: Mapping[str, Any], path: Path) -> EnvInfo:
         UserError: it does not say.
     """
     stored = saved.get("info")
-    names = {f.name for f in fields(EnvInfo)}
-    if not isinstance(stored, Mapping) or set(stored) != names:
+    known = {f.name for f in fields(EnvInfo)}
+    # older checkpoints lack the newer fields, which have defaults
+    needed = {f.name for f in fields(EnvInfo) if f.default is MISSING}
+    if not isinstance(stored, Mapping) or not needed <= set(stored) <= known:
         raise UserError(f"The checkpoint {path} does not say what its environment's sizes are.")
     return EnvInfo(**stored)
 

@@ -1,0 +1,45 @@
+"""Sequences of different lengths laid out without padding: time first, the longest sequence first.
+
+It is the layout of torch's ``PackedSequence``: the rows of one time step are side by side, and those of step t are the
+first ``batch_sizes[t]`` of the sequences. A recurrent network computes the rows that are there and no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The layout of R sequences with S steps in all as S rows.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | batch_sizes | [T] int64, on the CPU | sequences that have a step t: R at first, never increasing, S in all |
+    | order | [R] int64 | the sequences, the longest first: row r of step t is of sequence ``order[r]`` |
+    | sequence, step | [S] int64 | the sequence of each row, and its step in it |
+    """
+
+    batch_sizes: Tensor
+    order: Tensor
+    sequence: Tensor
+    step: Tensor
+
+    @classmethod
+    def of(cls, lengths: Tensor) -> Packing:
+        """Lay out sequences of ``lengths`` [R] int64, on any device; those of length 0 have no rows."""
+        device, lengths = lengths.device, lengths.cpu()
+        lengths, order = lengths.sort(descending=True, stable=True)
+        order = order[lengths > 0]
+        ending = torch.bincount(lengths[lengths > 0])  # [T+1] sequences of each length
+        batch_sizes = len(order) - ending.cumsum(0)[:-1]
+        step = torch.arange(len(batch_sizes)).repeat_interleave(batch_sizes)
+        first = batch_sizes.cumsum(0) - batch_sizes
+        sequence = order[torch.arange(len(step)) - first[step]]
+        return cls(batch_sizes, order.to(device), sequence.to(device), step.to(device))
+
+    def __len__(self) -> int:
+        return len(self.step)

@@ -226,7 +226,7 @@ class BasicMAC:
         [K, P], None: as they are."""
         x = self._to_rows(samples.inputs[entries])
         hidden = None if samples.hidden is None else self._to_rows(samples.hidden[entries])
-        logits = self.network.stacked(self.agent_params(params), x, hidden)
+        logits = self.network.stacked(self.agent_params(params), x, hidden=hidden)
         return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
 
     def policies_on_all(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
@@ -251,7 +251,7 @@ class BasicMAC:
 
         ``hidden`` [L, H]: its hidden state before each sequence; None: zeros.
         """
-        return MaskedCategorical(self.network.single(params, inputs, hidden), avail)
+        return MaskedCategorical(self.network.single(params, inputs, hidden=hidden), avail)
 
     def own_log_ratio(self, samples: Samples, agent: int, source: int) -> Tensor:
         """[E, *T] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""

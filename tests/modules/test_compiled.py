@@ -48,7 +48,7 @@ def everything(net: Network, x: Tensor, start: Tensor | None, goal: Tensor) -> l
     """Outputs, and the derivatives for the parameters and the hidden state before the first step."""
     params = net.params.detach().to(x.dtype).requires_grad_()
     leaves = [params, *([] if start is None else [start.requires_grad_()])]
-    out = net.stacked(params, x, start)
+    out = net.stacked(params, x, hidden=start)
     return [out.detach(), *torch.autograd.grad((out * goal).sum(), leaves)]
 
 

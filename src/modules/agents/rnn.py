@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...components.packing import Packing
 from ...utils.schema.keys import key
 from ..kernels import compiled
 from ..kernels.gru import recurrence
@@ -104,82 +105,97 @@ class Network(nn.Module):
         """Return zeros [*rows, H]: the hidden state before an episode's first step."""
         return self.params.new_zeros(*rows, self.hidden_dim)
 
-    def single(self, params: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences.
+    def single(
+        self,
+        params: Tensor,
+        x: Tensor,
+        packing: Packing | None = None,
+        hidden: Tensor | None = None,
+        twice: bool = False,
+    ) -> Tensor:
+        """Evaluate ONE network on rows of steps: in any order, or (recurrent) packed sequences.
 
         Args:
             params: [P].
-            x: [L, I], or [L, T, I] when recurrent.
-            hidden: [L, H] the recurrent network's hidden state before each sequence; None: zeros.
+            x: [L, I]; recurrent: [S, I] as ``packing`` lays them out.
+            packing: the sequences that a recurrent network reads.
+            hidden: [R, H] the recurrent network's hidden state before each sequence, in ``packing.order``; None: zeros.
+            twice: the result is differentiated twice (as Fisher products are): only torch's operations can be.
 
         Returns:
-            [L, n_outputs] or [L, T, n_outputs].
+            [L, n_outputs], or [S, n_outputs].
         """
-        if self._by_compiled(x):
-            if not self.recurrent:
+        if packing is None:
+            twice = twice or not self.first_order
+            if self.recurrent:
+                return self._rectangle(params, x, hidden, twice)
+        by_compiled = not twice and compiled.available(x, self.hidden_dim)
+        if not self.recurrent:
+            if by_compiled:
                 return compiled.feed_forward(params, x, None, self._sizes)
-            before = x.new_zeros(len(x), self.hidden_dim) if hidden is None else hidden
-            return compiled.recurrent(params, x.transpose(0, 1), before, self._sizes).transpose(0, 1)
-        if self.recurrent and not self._by_torch(x):
-            starts = None if hidden is None else hidden.unsqueeze(0)
-            return self._sequences(params.unsqueeze(0), x.unsqueeze(0), starts)[0]
-        w = self.layers(params)
-        x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
-        if self.recurrent:
-            start = x.new_zeros(1, len(x), self.hidden_dim) if hidden is None else hidden.unsqueeze(0).contiguous()
-            weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
-            x = torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
-        else:
+            w = self.layers(params)
+            x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
             x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
-        return x @ w["head.w"] + w["head.b"]
+            return x @ w["head.w"] + w["head.b"]
+        assert packing is not None
+        start = x.new_zeros(len(packing.order), self.hidden_dim) if hidden is None else hidden
+        if by_compiled:
+            return compiled.recurrent(params, x, packing.batch_sizes, start, self._sizes)
+        return self._packed(params, x, packing.batch_sizes, start, twice)
 
-    def _by_compiled(self, x: Tensor) -> bool:
-        """Whether ``x`` goes through the compiled networks."""
-        return self.first_order and compiled.available(x, self.hidden_dim)
-
-    def _by_torch(self, x: Tensor) -> bool:
-        """Whether sequences, where not compiled, go through torch's own kernel."""
-        return x.is_cuda or not self.first_order
-
-    def _sequences(self, params: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
-        """Recurrent networks ``params`` [K, P] on whole sequences ``x`` [K, L, T, I], all steps' products at once."""
-        k, rows, steps, _ = x.shape
+    def _packed(self, params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, twice: bool) -> Tensor:
+        """A recurrent network on packed rows ``x`` [S, I] by torch's operations: [S, n_outputs]."""
         w = self.layers(params)
-        # time first: a step of all rows is one piece of memory
-        x = x.transpose(1, 2).reshape(k, steps * rows, -1)
-        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
-        x = torch.baddbmm(w["b_ih"].unsqueeze(1), x, w["w_ih"].transpose(1, 2))
-        start = x.new_zeros(k, rows, self.hidden_dim) if hidden is None else hidden
-        x = recurrence(x.view(k, steps, rows, -1).transpose(0, 1), start, w["w_hh"], w["b_hh"])
-        x = torch.baddbmm(w["head.b"].unsqueeze(1), x.transpose(0, 1).reshape(k, steps * rows, -1), w["head.w"])
-        return x.view(k, steps, rows, -1).transpose(1, 2)
+        x = self.activation(torch.addmm(w["fc1.b"], x, w["fc1.w"]))
+        if x.is_cuda and not twice:  # cuDNN's has no second derivative
+            weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
+            x = torch.gru(x, batch_sizes, hidden.unsqueeze(0), weights, True, 1, 0.0, self.training, False)[0]
+        else:
+            x = torch.addmm(w["b_ih"], x, w["w_ih"].t())
+            x = recurrence(x, batch_sizes, hidden, w["w_hh"], w["b_hh"])
+        return torch.addmm(w["head.b"], x, w["head.w"])
 
-    def stacked(self, params: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Evaluate networks ``params`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs].
+    def _rectangle(self, params: Tensor, x: Tensor, hidden: Tensor | None, twice: bool) -> Tensor:
+        """A recurrent network on sequences of one length, ``x`` [L, T, I]: [L, T, n_outputs]."""
+        rows, steps, _ = x.shape
+        packing = Packing.of(torch.full((rows,), steps))
+        flat = self.single(params, x.transpose(0, 1).flatten(0, 1), packing, hidden, twice)
+        return flat.unflatten(0, (steps, rows)).transpose(0, 1) if rows else flat.view(0, steps, flat.shape[-1])
 
-        ``hidden`` [K, L, H]: as in :meth:`single`.
+    def stacked(
+        self,
+        params: Tensor,
+        x: Tensor,
+        packing: Packing | None = None,
+        hidden: Tensor | None = None,
+        twice: bool = False,
+    ) -> Tensor:
+        """Evaluate networks ``params`` [K, P] on their own rows ``x`` [K, L, I], or (recurrent) [K, S, I], the rows of
+        each laid out by the same ``packing``: [K, L or S, n_outputs].
+
+        ``hidden`` [K, R, H] and ``twice``: as in :meth:`single`.
         """
-        by_compiled = self._by_compiled(x)
-        if self.recurrent and not by_compiled and not self._by_torch(x):
-            return self._sequences(params, x, hidden)
-        if len(params) == 1 or self.recurrent or by_compiled:
+        exact = twice or (packing is None and not self.first_order)
+        if len(params) == 1 or self.recurrent or (not exact and compiled.available(x, self.hidden_dim)):
             # one network needs no batched product; these take one network
             starts = [None] * len(params) if hidden is None else hidden
-            return torch.stack([self.single(p, rows, h) for p, rows, h in zip(params, x, starts, strict=True)])
+            parts = zip(params, x, starts, strict=True)
+            return torch.stack([self.single(p, rows, packing, h, twice) for p, rows, h in parts])
         w = self.layers(params)
         return self._after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
 
-    def after_first(self, params: Tensor, sums: Tensor) -> Tensor:
+    def after_first(self, params: Tensor, sums: Tensor, twice: bool = False) -> Tensor:
         """Evaluate feed-forward networks from their first layer's sums on.
 
         Args:
             params: [P], or [K, P].
             sums: [L, H], or [K, L, H].
+            twice: as in :meth:`single`.
 
         Returns:
             [(K,) L, n_outputs].
         """
-        if not self._by_compiled(sums):
+        if twice or not self.first_order or not compiled.available(sums, self.hidden_dim):
             return self._after_first(self.layers(params), sums)
         if params.dim() == 1:
             return compiled.feed_forward(params, None, sums, self._sizes)

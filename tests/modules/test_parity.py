@@ -123,6 +123,36 @@ def test_all_forms_agree(shape: tuple[list[int] | int, int, int, int], activatio
     assert torch.equal(kept_nothing, forms["C" if "C" in forms else "torch"][0])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_on_a_gpu_it_is_the_same_function(shape: tuple[list[int] | int, int, int, int]) -> None:
+    """Once differentiable (cuDNN's packed GRU), and twice (torch's operations)."""
+    lengths, inputs, width, outputs = shape
+    recurrent = isinstance(lengths, list)
+    net, g = make(inputs, width, outputs, recurrent=recurrent), generator(3, "rows")
+    lengths_of = torch.tensor(lengths) if recurrent else None
+    packing = None if lengths_of is None else Packing.of(lengths_of)
+    rows, sequences = (len(packing), len(packing.order)) if packing else (lengths, 1)
+    x, goal = torch.randn(rows, inputs, generator=g), torch.randn(rows, outputs, generator=g)
+    hidden = torch.randn(sequences, width, generator=g)
+
+    def curvature(device: str, dtype: torch.dtype, twice: bool) -> list[Tensor]:
+        """Outputs, a derivative and, if ``twice``, the derivative of its square."""
+        there = None if lengths_of is None else Packing.of(lengths_of.to(device))
+        p = net.params.detach()[0].to(device, dtype).requires_grad_()
+        start = hidden.to(device, dtype) if recurrent else None
+        out = net.single(p, x.to(device, dtype), there, start, twice)
+        (first,) = torch.autograd.grad((out * goal.to(device, dtype)).sum(), p, create_graph=twice)
+        second = torch.autograd.grad(first.square().sum(), p) if twice else ()
+        return [found.detach().cpu().double() for found in (out, first, *second)]
+
+    exact = curvature("cpu", torch.float64, True)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        for twice in (False, True):
+            for ours, theirs in zip(curvature("cuda", torch.float32, twice), exact, strict=False):
+                assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_packed_sequences_are_torch_s_gru_with_the_same_weights(activation: str) -> None:
     net, h = make(5, 8, 3, recurrent=True, activation=activation).double(), 8

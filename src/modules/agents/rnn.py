@@ -65,8 +65,6 @@ class Network(nn.Module):
         self._sizes: compiled.Sizes = {
             "inputs": n_inputs, "size": hidden_dim, "outputs": n_outputs, "activation": activation
         }  # fmt: skip
-        #: whether derivatives are never differentiated again (Fisher products are): only torch's operations can be
-        self.first_order = False
         h = hidden_dim
         # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
         middle = (
@@ -106,30 +104,23 @@ class Network(nn.Module):
         return self.params.new_zeros(*rows, self.hidden_dim)
 
     def single(
-        self,
-        params: Tensor,
-        x: Tensor,
-        packing: Packing | None = None,
-        hidden: Tensor | None = None,
+        self, params: Tensor, x: Tensor, packing: Packing | None = None, hidden: Tensor | None = None, *,
         twice: bool = False,
-    ) -> Tensor:
-        """Evaluate ONE network on rows of steps: in any order, or (recurrent) packed sequences.
+    ) -> Tensor:  # fmt: skip
+        """Evaluate ONE network on rows of steps, or (recurrent) of packed sequences.
 
         Args:
             params: [P].
-            x: [L, I]; recurrent: [S, I] as ``packing`` lays them out.
-            packing: the sequences that a recurrent network reads.
-            hidden: [R, H] the recurrent network's hidden state before each sequence, in ``packing.order``; None: zeros.
-            twice: the result is differentiated twice (as Fisher products are): only torch's operations can be.
+            x: [L, I].
+            packing: how the rows are sequences, for a recurrent network.
+            hidden: [R, H] the recurrent network's hidden state before each sequence, in the packing's order; None:
+                zeros.
+            twice: the result is differentiated twice (Fisher products are), which torch's operations alone can be.
 
         Returns:
-            [L, n_outputs], or [S, n_outputs].
+            [L, n_outputs].
         """
-        if packing is None:
-            twice = twice or not self.first_order
-            if self.recurrent:
-                return self._rectangle(params, x, hidden, twice)
-        by_compiled = not twice and compiled.available(x, self.hidden_dim)
+        by_compiled = self._by_compiled(x, twice)
         if not self.recurrent:
             if by_compiled:
                 return compiled.feed_forward(params, x, None, self._sizes)
@@ -137,11 +128,13 @@ class Network(nn.Module):
             x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
             x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
             return x @ w["head.w"] + w["head.b"]
-        assert packing is not None
-        start = x.new_zeros(len(packing.order), self.hidden_dim) if hidden is None else hidden
+        if packing is None:
+            raise ValueError("a recurrent network reads sequences: packing is missing")
+        if hidden is None:
+            hidden = x.new_zeros(len(packing.order), self.hidden_dim)
         if by_compiled:
-            return compiled.recurrent(params, x, packing.batch_sizes, start, self._sizes)
-        return self._packed(params, x, packing.batch_sizes, start, twice)
+            return compiled.recurrent(params, x, packing.batch_sizes, hidden, self._sizes)
+        return self._packed(params, x, packing.batch_sizes, hidden, twice)
 
     def _packed(self, params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, twice: bool) -> Tensor:
         """A recurrent network on packed rows ``x`` [S, I] by torch's operations: [S, n_outputs]."""
@@ -155,47 +148,29 @@ class Network(nn.Module):
             x = recurrence(x, batch_sizes, hidden, w["w_hh"], w["b_hh"])
         return torch.addmm(w["head.b"], x, w["head.w"])
 
-    def _rectangle(self, params: Tensor, x: Tensor, hidden: Tensor | None, twice: bool) -> Tensor:
-        """A recurrent network on sequences of one length, ``x`` [L, T, I]: [L, T, n_outputs]."""
-        rows, steps, _ = x.shape
-        packing = Packing.of(torch.full((rows,), steps))
-        flat = self.single(params, x.transpose(0, 1).flatten(0, 1), packing, hidden, twice)
-        return flat.unflatten(0, (steps, rows)).transpose(0, 1) if rows else flat.view(0, steps, flat.shape[-1])
+    def _by_compiled(self, x: Tensor, twice: bool = False) -> bool:
+        """Whether ``x`` goes through the compiled networks."""
+        return not twice and compiled.available(x, self.hidden_dim)
 
-    def stacked(
-        self,
-        params: Tensor,
-        x: Tensor,
-        packing: Packing | None = None,
-        hidden: Tensor | None = None,
-        twice: bool = False,
-    ) -> Tensor:
-        """Evaluate networks ``params`` [K, P] on their own rows ``x`` [K, L, I], or (recurrent) [K, S, I], the rows of
-        each laid out by the same ``packing``: [K, L or S, n_outputs].
-
-        ``hidden`` [K, R, H] and ``twice``: as in :meth:`single`.
-        """
-        exact = twice or (packing is None and not self.first_order)
-        if len(params) == 1 or self.recurrent or (not exact and compiled.available(x, self.hidden_dim)):
-            # one network needs no batched product; these take one network
-            starts = [None] * len(params) if hidden is None else hidden
-            parts = zip(params, x, starts, strict=True)
-            return torch.stack([self.single(p, rows, packing, h, twice) for p, rows, h in parts])
+    def stacked(self, params: Tensor, x: Tensor, *, twice: bool = False) -> Tensor:
+        """Evaluate feed-forward networks ``params`` [K, P] on their own rows ``x`` [K, L, I]: [K, L, n_outputs]."""
+        if len(params) == 1 or self._by_compiled(x, twice):
+            # one network needs no batched product; compiled ones take one network
+            return torch.stack([self.single(p, rows, twice=twice) for p, rows in zip(params, x, strict=True)])
         w = self.layers(params)
         return self._after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
 
-    def after_first(self, params: Tensor, sums: Tensor, twice: bool = False) -> Tensor:
+    def after_first(self, params: Tensor, sums: Tensor) -> Tensor:
         """Evaluate feed-forward networks from their first layer's sums on.
 
         Args:
             params: [P], or [K, P].
             sums: [L, H], or [K, L, H].
-            twice: as in :meth:`single`.
 
         Returns:
             [(K,) L, n_outputs].
         """
-        if twice or not self.first_order or not compiled.available(sums, self.hidden_dim):
+        if not self._by_compiled(sums):
             return self._after_first(self.layers(params), sums)
         if params.dim() == 1:
             return compiled.feed_forward(params, None, sums, self._sizes)

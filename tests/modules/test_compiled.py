@@ -28,7 +28,6 @@ def make(inputs: int, width: int, outputs: int, activation: str, *, k: int = 1, 
         generator=generator(1, "weights"),
     )  # fmt: skip
     net.params.data.add_(0.1 * torch.randn(net.params.shape, generator=generator(2, "biases")))
-    net.first_order = True
     return net
 
 
@@ -38,9 +37,9 @@ def test_from_the_first_layer_s_sums(k: int) -> None:
     net, g = make(6, 32, 4, "tanh", k=k), generator(4, "sums")
     sums, goal = torch.randn(k, 211, 32, generator=g), torch.randn(k, 211, 4, generator=g)
     found = []
-    for twice, dtype in ((False, torch.float32), (True, torch.float64)):
+    for dtype in (torch.float32, torch.float64):  # the second by torch
         params, leaf = net.params.detach().to(dtype).requires_grad_(), sums.to(dtype).requires_grad_()
-        out = net.after_first(params, leaf, twice)
+        out = net.after_first(params, leaf)
         found.append([out, *torch.autograd.grad((out * goal.to(dtype)).sum(), [params, leaf])])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=2e-5)

@@ -1,9 +1,10 @@
 """Networks evaluated and differentiated by `network.c`, on the CPU, in single precision.
 
 A minibatch of this field is small: torch spends most of its time between operations, and moves every layer's rows
-through memory. Here rows go through all layers, and back, in blocks that stay in the processor's cache. It can be
-differentiated once, for the parameters (and a first layer's sums): trust-region learners need the derivative's
-derivative and take torch's operations, as all networks do where there is no compiler (:mod:`native`).
+through memory. Here rows go through all layers, and back, in blocks that stay in the processor's cache; of sequences,
+only the rows that are there. It can be differentiated once, for the parameters (and a first layer's sums, or the first
+hidden states): trust-region learners need the derivative's derivative and take torch's operations, as all networks do
+where there is no compiler (:mod:`.build`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _library() -> ctypes.CDLL | None:
         whole, pointer = ctypes.c_ssize_t, ctypes.c_void_p
         found.network_lanes.restype = whole
         for name, wholes, pointers in (
-            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 6, 9), ("gru_backward", 6, 11),
+            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 5, 9), ("gru_backward", 5, 11),
         ):  # fmt: skip
             getattr(found, name).argtypes = [whole] * wholes + [pointer] * pointers
     return found
@@ -115,8 +116,8 @@ class _Recurrent(torch.autograd.Function):
         out = params.new_empty(rows, outputs)
         if rows:
             _call(
-                "gru_forward", len(batch_sizes), len(hidden), *sizes, batch_sizes, params, x, hidden, first, gates,
-                candidates, states, out,
+                "gru_forward", len(batch_sizes), *sizes, batch_sizes, params, x, hidden, first, gates, candidates,
+                states, out,
             )  # fmt: skip
         if needed:
             ctx.save_for_backward(batch_sizes, params, x, hidden, first, gates, candidates, states)
@@ -129,10 +130,7 @@ class _Recurrent(torch.autograd.Function):
         batch_sizes, params, x, hidden, *_ = ctx.saved_tensors
         dparams, carry = torch.zeros_like(params), torch.zeros_like(hidden)
         if len(x):
-            _call(
-                "gru_backward", len(batch_sizes), len(hidden), *ctx.sizes, *ctx.saved_tensors, grad.contiguous(),
-                dparams, carry,
-            )  # fmt: skip
+            _call("gru_backward", len(batch_sizes), *ctx.sizes, *ctx.saved_tensors, grad.contiguous(), dparams, carry)
         return dparams, None, None, carry if ctx.needs_input_grad[3] else None, None
 
 
@@ -172,11 +170,11 @@ def recurrent(params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, si
         MemoryError: none is left.
     """
     counts = batch_sizes.contiguous()
-    first = int(counts[0]) if len(counts) else 0
-    if counts.dtype != torch.int64 or int(counts.sum()) != len(x) or first != len(hidden):
+    first, total = int(counts[0]) if len(counts) else 0, int(counts.sum())
+    if counts.dtype != torch.int64 or total != len(x) or first != len(hidden) or bool((counts.diff() > 0).any()):
         raise ValueError(
-            f"batch_sizes must be int64 with {len(hidden)} rows (hidden states) at first and {len(x)} (rows of x) in "
-            f"all, not {counts.dtype} with {first} and {int(counts.sum())}"
+            f"batch_sizes must be int64, {len(hidden)} (the hidden states) at first, never increasing and {len(x)} (the "
+            f"rows of x) in all, not {counts.dtype}, {first} at first and {total} in all"
         )
     result: Tensor = _Recurrent.apply(params, x, counts, hidden, _numbers(sizes))
     return result

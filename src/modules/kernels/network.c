@@ -494,14 +494,14 @@ static void gru_step_back(
 
 /* Packed sequences: the rows of step 0, then those of step 1, ...; row r of each step belongs to the r-th longest
  * sequence, so that the state before it is row r of the step before. counts [T]: the rows of each step, R at first and
- * never more than the step before has; S in all. A block's rows need not be whole steps. */
-typedef struct { whole step, begin, end; } Span; /* rows begin to end (of all S) are of this step */
+ * never more than the step before has; S in all. A block ends where it is full, within a step or not. */
+typedef struct { whole index, begin, end; } Step; /* its rows are begin to end - 1 of the S */
 
-/* The part of the span's step that lies in rows from to up to. */
-static whole part(Span step, whole from, whole to, whole *begin)
+/* The number of rows of a step that are among rows from to up to - 1, the first of which is *begin. */
+static whole shared(Step step, whole from, whole up_to, whole *begin)
 {
     *begin = step.begin < from ? from : step.begin;
-    return at_most(step.end, to) - *begin;
+    return at_most(step.end, up_to) - *begin;
 }
 
 static whole total(whole steps, const int64_t *counts)
@@ -515,11 +515,10 @@ static whole total(whole steps, const int64_t *counts)
 /* x [S, I] and hidden [R, H] (before the first step) to out [S, A]. first [S, H], gates [S, 3H], candidates and states
  * [S, H] are kept for gru_backward; all NULL where nothing is to be differentiated. */
 int gru_forward(
-    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts,
-    const float *params, const float *x, const float *hidden, float *first, float *gates, float *candidates,
-    float *states, float *out)
+    whole steps, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts, const float *params,
+    const float *x, const float *hidden, float *first, float *gates, float *candidates, float *states, float *out)
 {
-    const whole wide = GATES * size, all_rows = total(steps, counts);
+    const whole wide = GATES * size, rows = counts[0], all_rows = total(steps, counts);
     const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
     Scratch s = {0};
     Head head;
@@ -536,7 +535,7 @@ int gru_forward(
     by_unit(w_hh, size, packed);
     transpose(wide, size, w_ih, turned, wide);
     memcpy(current, hidden, rows * size * sizeof(float));
-    Span step = {0, 0, counts[0]};
+    Step step = {0, 0, counts[0]};
     for (whole row = 0; row < all_rows; row += BLOCK) {
         const whole n = at_most(BLOCK, all_rows - row);
         if (first)
@@ -546,7 +545,7 @@ int gru_forward(
         affine(n, size, wide, one, turned, b_ih, projected);
         for (;;) {
             whole begin;
-            const whole count = part(step, row, row + n, &begin), at = begin - row;
+            const whole count = shared(step, row, row + n, &begin), at = begin - row;
             float *before = current + (begin - step.begin) * size;
             gru_step(
                 count, size, packed, b_ih + wide, projected + at * wide, before, gates ? gates + begin * wide : NULL,
@@ -554,7 +553,7 @@ int gru_forward(
             memcpy(before, after + at * size, count * size * sizeof(float));
             if (step.end > row + n || step.end == all_rows)
                 break;
-            step = (Span){step.step + 1, step.end, step.end + counts[step.step + 1]};
+            step = (Step){step.index + 1, step.end, step.end + counts[step.index + 1]};
             if (step.begin == row + n)
                 break;
         }
@@ -567,11 +566,10 @@ int gru_forward(
 /* grad [S, A] of the outputs to dparams (added to) and carry [R, H] of the hidden state before the first step (zeros at
  * first); the rest as gru_forward left it. */
 int gru_backward(
-    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts,
-    const float *params, const float *x, const float *hidden, const float *first, const float *gates,
-    const float *candidates, const float *states, const float *grad, float *dparams, float *carry)
+    whole steps, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts, const float *params,
+    const float *x, const float *hidden, const float *first, const float *gates, const float *candidates,
+    const float *states, const float *grad, float *dparams, float *carry)
 {
-    (void)rows;
     const whole wide = GATES * size, all_rows = total(steps, counts);
     const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
     Scratch s = {0};
@@ -590,22 +588,23 @@ int gru_backward(
     float *db_ih = dw_hh + wide * size, *db_hh = db_ih + wide;
     head_load(&head, params + body, params + body + size * outputs, 1);
     memset(zeros, 0, size * sizeof(float));
-    Span step = {steps - 1, all_rows - counts[steps - 1], all_rows};
+    Step step = {steps - 1, all_rows - counts[steps - 1], all_rows};
     for (whole row = (all_rows - 1) / BLOCK * BLOCK; row >= 0; row -= BLOCK) {
         const whole n = at_most(BLOCK, all_rows - row);
         head_backward(&head, n, states + row * size, grad + row * outputs, zeros, dstate);
         for (;;) {
             whole begin;
-            const whole count = part(step, row, row + n, &begin), at = begin - row, r = begin - step.begin;
-            const float *from = step.step ? states + (step.begin - counts[step.step - 1] + r) * size : hidden + r * size;
+            const whole count = shared(step, row, row + n, &begin), at = begin - row, r = begin - step.begin;
+            const float *from = step.index ? states + (step.begin - counts[step.index - 1]) * size : hidden;
+            from += r * size;
             memcpy(before + at * size, from, count * size * sizeof(float));
             gru_step_back(
                 count, size, dstate + at * size, gates + begin * wide, candidates + begin * size, from,
                 dgate + at * wide, dn + at * size, carry + r * size);
             product(count, size, wide, dgate + at * wide, wide, 1, w_hh, size, NULL, carry + r * size, size);
-            if (step.begin < row || !step.step)
+            if (step.begin < row || !step.index)
                 break;
-            step = (Span){step.step - 1, step.begin - counts[step.step - 1], step.begin};
+            step = (Step){step.index - 1, step.begin - counts[step.index - 1], step.begin};
             if (step.end == row)
                 break;
         }

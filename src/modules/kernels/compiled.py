@@ -173,8 +173,8 @@ def recurrent(params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, si
     first, total = int(counts[0]) if len(counts) else 0, int(counts.sum())
     if counts.dtype != torch.int64 or total != len(x) or first != len(hidden) or bool((counts.diff() > 0).any()):
         raise ValueError(
-            f"batch_sizes must be int64, {len(hidden)} (the hidden states) at first, never increasing and {len(x)} (the "
-            f"rows of x) in all, not {counts.dtype}, {first} at first and {total} in all"
+            f"batch_sizes must be int64, {len(hidden)} (the hidden states) at first, never increasing and {len(x)} "
+            f"(the rows of x) in all, not {counts.dtype}, {first} at first and {total} in all"
         )
     result: Tensor = _Recurrent.apply(params, x, counts, hidden, _numbers(sizes))
     return result

@@ -247,9 +247,11 @@ def test_no_rows_give_nothing_and_zeros(lengths: list[int], twice: bool) -> None
 @needs_compiler
 def test_rows_that_are_not_those_of_the_packing_are_refused() -> None:
     net, packing = make(3, 16, 2, recurrent=True), Packing.of(torch.tensor([2, 3]))
-    with pytest.raises(ValueError, match="2 at first and 5 in all"):
-        net.single(net.params[0], torch.zeros(4, 3), packing)
-    with pytest.raises(ValueError, match="2 at first and 5 in all"):
-        net.single(net.params[0], torch.zeros(5, 3), packing, torch.zeros(3, 16))
-    with pytest.raises(ValueError, match="never increasing"):
-        compiled.recurrent(net.params[0], torch.zeros(3, 3), torch.tensor([1, 2]), torch.zeros(1, 16), net._sizes)
+    for rows, sequences in ((4, 2), (5, 3)):
+        with pytest.raises(ValueError, match="batch_sizes"):
+            net.single(net.params[0], torch.zeros(rows, 3), packing, torch.zeros(sequences, 16))
+    for counts in ([1, 2], [2, 2, -1], [3, 0], []):
+        with pytest.raises(ValueError, match="batch_sizes"):
+            compiled.recurrent(
+                net.params[0], torch.zeros(3, 3), torch.tensor(counts), torch.zeros(max([1, *counts]), 16), net._sizes
+            )

@@ -37,7 +37,7 @@ def _library() -> ctypes.CDLL | None:
         whole, pointer = ctypes.c_ssize_t, ctypes.c_void_p
         found.network_lanes.restype = whole
         for name, wholes, pointers in (
-            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 5, 9), ("gru_backward", 5, 11),
+            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 7, 9), ("gru_backward", 6, 11),
         ):  # fmt: skip
             getattr(found, name).argtypes = [whole] * wholes + [pointer] * pointers
     return found
@@ -56,12 +56,18 @@ def _call(name: str, *arguments: Any) -> None:
 
     Raises:
         MemoryError: there is none for its scratch.
+        ValueError: rows are not laid out as their packing says.
     """
     library = _library()
     assert library is not None
     given = [(x.data_ptr() if x.numel() else None) if isinstance(x, Tensor) else x for x in arguments]
-    if getattr(library, name)(*given):
+    failure = getattr(library, name)(*given)
+    if failure == 1:
         raise MemoryError("no memory for a network's scratch")
+    if failure:
+        raise ValueError(
+            "batch_sizes must be int64: the number of hidden states at first, never increasing, that of x's rows in all"
+        )
 
 
 class _FeedForward(torch.autograd.Function):
@@ -116,8 +122,8 @@ class _Recurrent(torch.autograd.Function):
         out = params.new_empty(rows, outputs)
         if rows:
             _call(
-                "gru_forward", len(batch_sizes), *sizes, batch_sizes, params, x, hidden, first, gates, candidates,
-                states, out,
+                "gru_forward", len(batch_sizes), rows, len(hidden), *sizes, batch_sizes, params, x, hidden, first,
+                gates, candidates, states, out,
             )  # fmt: skip
         if needed:
             ctx.save_for_backward(batch_sizes, params, x, hidden, first, gates, candidates, states)
@@ -130,7 +136,10 @@ class _Recurrent(torch.autograd.Function):
         batch_sizes, params, x, hidden, *_ = ctx.saved_tensors
         dparams, carry = torch.zeros_like(params), torch.zeros_like(hidden)
         if len(x):
-            _call("gru_backward", len(batch_sizes), *ctx.sizes, *ctx.saved_tensors, grad.contiguous(), dparams, carry)
+            _call(
+                "gru_backward", len(batch_sizes), len(x), *ctx.sizes, *ctx.saved_tensors, grad.contiguous(), dparams,
+                carry,
+            )  # fmt: skip
         return dparams, None, None, carry if ctx.needs_input_grad[3] else None, None
 
 
@@ -169,13 +178,7 @@ def recurrent(params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, si
         ValueError: the rows are not those that ``batch_sizes`` speaks of.
         MemoryError: none is left.
     """
-    counts = batch_sizes.contiguous()
-    first, total = int(counts[0]) if len(counts) else 0, int(counts.sum())
-    if counts.dtype != torch.int64 or total != len(x) or first != len(hidden) or bool((counts.diff() > 0).any()):
-        raise ValueError(
-            f"batch_sizes must be int64, {len(hidden)} (the hidden states) at first, never increasing and {len(x)} "
-            f"(the rows of x) in all, not {counts.dtype}, {first} at first and {total} in all"
-        )
+    counts = batch_sizes.to("cpu", torch.int64).contiguous()
     result: Tensor = _Recurrent.apply(params, x, counts, hidden, _numbers(sizes))
     return result
 

@@ -7,7 +7,8 @@
  * Matrices are row-major; a network's parameters are one vector, its layers one after the other:
  *     feed-forward: fc1.w [I, H], fc1.b, fc2.w [H, H], fc2.b, head.w [H, A], head.b
  *     recurrent:    fc1.w [I, H], fc1.b, w_ih [3H, H], w_hh [3H, H], b_ih, b_hh, head.w [H, A], head.b
- * H is a multiple of network_lanes(). Functions return 0, or 1 where there is no memory for their scratch.
+ * H is a multiple of network_lanes(). Functions return 0, 1 where there is no memory for their scratch, 2 where rows are
+ * not laid out as they say.
  */
 
 #include <stddef.h>
@@ -504,21 +505,28 @@ static whole shared(Step step, whole from, whole up_to, whole *begin)
     return at_most(step.end, up_to) - *begin;
 }
 
-static whole total(whole steps, const int64_t *counts)
+/* Whether the counts are those of a packing of so many rows and sequences. */
+static int laid_out(whole steps, const int64_t *counts, whole rows, whole sequences)
 {
     whole sum = 0;
-    for (whole t = 0; t < steps; t++)
+    for (whole t = 0; t < steps; t++) {
+        if (counts[t] < 1 || counts[t] > (t ? counts[t - 1] : sequences))
+            return 0;
         sum += counts[t];
-    return sum;
+    }
+    return steps > 0 && counts[0] == sequences && sum == rows;
 }
 
 /* x [S, I] and hidden [R, H] (before the first step) to out [S, A]. first [S, H], gates [S, 3H], candidates and states
- * [S, H] are kept for gru_backward; all NULL where nothing is to be differentiated. */
+ * [S, H] are kept for gru_backward; all NULL where nothing is to be differentiated. rows: S; sequences: R. */
 int gru_forward(
-    whole steps, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts, const float *params,
-    const float *x, const float *hidden, float *first, float *gates, float *candidates, float *states, float *out)
+    whole steps, whole rows, whole sequences, whole inputs, whole size, whole outputs, whole kind,
+    const int64_t *counts, const float *params, const float *x, const float *hidden, float *first, float *gates,
+    float *candidates, float *states, float *out)
 {
-    const whole wide = GATES * size, rows = counts[0], all_rows = total(steps, counts);
+    if (!laid_out(steps, counts, rows, sequences))
+        return 2;
+    const whole wide = GATES * size;
     const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
     Scratch s = {0};
     Head head;
@@ -526,7 +534,7 @@ int gru_forward(
     for (int pass = 0; pass < 2; pass++) {
         head_take(&s, &head, size, outputs, 0);
         one = take(&s, BLOCK * size), projected = take(&s, BLOCK * wide), after = take(&s, BLOCK * size);
-        packed = take(&s, wide * size), turned = take(&s, wide * size), current = take(&s, rows * size);
+        packed = take(&s, wide * size), turned = take(&s, wide * size), current = take(&s, sequences * size);
         if (!pass && !ready(&s))
             return 1;
     }
@@ -534,10 +542,10 @@ int gru_forward(
     head_load(&head, params + body, params + body + size * outputs, 0);
     by_unit(w_hh, size, packed);
     transpose(wide, size, w_ih, turned, wide);
-    memcpy(current, hidden, rows * size * sizeof(float));
+    memcpy(current, hidden, sequences * size * sizeof(float));
     Step step = {0, 0, counts[0]};
-    for (whole row = 0; row < all_rows; row += BLOCK) {
-        const whole n = at_most(BLOCK, all_rows - row);
+    for (whole row = 0; row < rows; row += BLOCK) {
+        const whole n = at_most(BLOCK, rows - row);
         if (first)
             one = first + row * size, after = states + row * size;
         affine(n, inputs, size, x + row * inputs, params, b1, one);
@@ -551,7 +559,7 @@ int gru_forward(
                 count, size, packed, b_ih + wide, projected + at * wide, before, gates ? gates + begin * wide : NULL,
                 gates ? candidates + begin * size : NULL, after + at * size);
             memcpy(before, after + at * size, count * size * sizeof(float));
-            if (step.end > row + n || step.end == all_rows)
+            if (step.end > row + n || step.end == rows)
                 break;
             step = (Step){step.index + 1, step.end, step.end + counts[step.index + 1]};
             if (step.begin == row + n)
@@ -566,11 +574,11 @@ int gru_forward(
 /* grad [S, A] of the outputs to dparams (added to) and carry [R, H] of the hidden state before the first step (zeros at
  * first); the rest as gru_forward left it. */
 int gru_backward(
-    whole steps, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts, const float *params,
-    const float *x, const float *hidden, const float *first, const float *gates, const float *candidates,
-    const float *states, const float *grad, float *dparams, float *carry)
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts,
+    const float *params, const float *x, const float *hidden, const float *first, const float *gates,
+    const float *candidates, const float *states, const float *grad, float *dparams, float *carry)
 {
-    const whole wide = GATES * size, all_rows = total(steps, counts);
+    const whole wide = GATES * size;
     const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
     Scratch s = {0};
     Head head;
@@ -588,9 +596,9 @@ int gru_backward(
     float *db_ih = dw_hh + wide * size, *db_hh = db_ih + wide;
     head_load(&head, params + body, params + body + size * outputs, 1);
     memset(zeros, 0, size * sizeof(float));
-    Step step = {steps - 1, all_rows - counts[steps - 1], all_rows};
-    for (whole row = (all_rows - 1) / BLOCK * BLOCK; row >= 0; row -= BLOCK) {
-        const whole n = at_most(BLOCK, all_rows - row);
+    Step step = {steps - 1, rows - counts[steps - 1], rows};
+    for (whole row = (rows - 1) / BLOCK * BLOCK; row >= 0; row -= BLOCK) {
+        const whole n = at_most(BLOCK, rows - row);
         head_backward(&head, n, states + row * size, grad + row * outputs, zeros, dstate);
         for (;;) {
             whole begin;

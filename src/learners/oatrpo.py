@@ -39,6 +39,7 @@ from .off_agent import (
     draw_sources,
     mapping_arrays,
     mapping_scalars,
+    no_ratios,
     per_pair,
     ratios_before,
     refuse_off_agent,
@@ -78,8 +79,7 @@ class OATRPOLearner(PolicyLearner):
         mapping = self.mac.mapping(it.samples, self.info.episode_limit, *draws)
         matrix = mapping.matrix
         factor = SequentialFactor(self.mac, it.samples, self.config.factor_clip)
-        stats: dict[int, ClipStats] = {}
-        steps, retries = [], 0
+        stats, steps, retries = [no_ratios(n, self.device)] * n, [], 0
         with self.critic_update(it) as critic:
             for i in self.order():
                 target = factor.times_advantage(mapping.sources(i), own_slot)
@@ -95,11 +95,10 @@ class OATRPOLearner(PolicyLearner):
                 factor.include(i, i if own_slot else mapping.sources(i)[0])
                 steps.append(step)
             scalars = self.end_iteration(it, critic())
-        each = [stats[i] for i in range(n)]
-        ratios = {k: v for k, v in merged(each).scalars().items() if k.startswith("ratio")}
+        ratios = {k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")}
         scalars |= trust_region_scalars(steps, factor) | mapping_scalars(mapping) | ratios
         scalars["condition_retries"] = retries / n
-        pairs = per_pair(each, "ess", "ratio_mean", "ratio_max")
+        pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max")
         # M as eq. 9 gives it, and as it was used once Condition 1 had dropped sources
         arrays = mapping_arrays(replace(mapping, matrix=matrix), {**pairs, "M_used": mapping.matrix})
         return scalars, {"reuse": arrays}

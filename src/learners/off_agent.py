@@ -88,9 +88,14 @@ def reuse_rows(
         yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
 
 
+def no_ratios(n_sources: int, device: torch.device) -> ClipStats:
+    """Nothing yet of a learner that clips nothing."""
+    return ClipStats(math.inf, n_sources, device)
+
+
 def ratios_before(mac: ReuseMAC, params: Tensor, chunks: Sequence[Rows]) -> ClipStats:
     """The ratios of a learner's sources before its step: ``params`` [P] on its rows; nothing is clipped."""
-    stats = ClipStats(math.inf, mac.info.n_agents, mac.device)
+    stats = no_ratios(mac.info.n_agents, mac.device)
     with torch.no_grad():
         for rows in chunks:
             stats.add(*log_ratios(mac, params, rows, twice=True), rows.valid, rows.source, rows.weight)

@@ -198,6 +198,16 @@ def samples_of(learner: Any, batch: Batch) -> Samples:
     return samples
 
 
+def policy_on(mac: Any, params: Tensor, samples: Samples, j: int) -> Any:
+    """The policy ``params`` [P] on agent j's experience: a distribution over [S]; uniform where nothing is computed."""
+    rows = samples.rows(samples.entries, torch.full_like(samples.entries, j))
+    policy = mac.policy(
+        params, samples.inputs[rows.at], samples.avail[rows.at], rows.packing, rows.hidden, twice=True
+    )  # fmt: skip
+    found = torch.zeros_like(samples.avail[:, j], dtype=params.dtype).index_put((rows.step,), policy.params)
+    return mac.distribution_from(found, samples.avail[:, j])
+
+
 def set_policies(mac: Any, agent_params: Tensor) -> None:
     """Give the controller these parameters [K, P] (leaves keep pointing at them)."""
     mac.load_state_dict({"theta": agent_params})

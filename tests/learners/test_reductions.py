@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components import trust_region
+from oamarl.components import descent, trust_region
 from oamarl.components.batch import Batch
 from oamarl.controllers.reuse_mac import Measured, ReuseMapping
 from oamarl.envs.base import EnvInfo
-from oamarl.learners import losses, oappo, oatrpo, on_policy
+from oamarl.learners import losses, oappo, oatrpo
 from oamarl.learners.losses import ClipStats, Rows, clipped_loss, targets_with_factor
 from oamarl.learners.off_agent import draw_sources, reuse_rows
 
@@ -31,6 +31,7 @@ from learner_tools import (
     make_learner,
     parameters,
     permuted,
+    policy_on,
     samples_of,
     set_policies,
 )
@@ -128,7 +129,7 @@ def written_step(learner: Any, batch: Batch, i: int, shares: list[float]) -> tup
     old = mac.network.params.data[i].clone()
 
     def log_probs(params: Tensor, j: int) -> Tensor:
-        return mac.policy(params, samples.inputs[:, j], samples.avail[:, j]).log_probs[samples.valid[:, j]]
+        return policy_on(mac, params, samples, j).log_probs[samples.valid[:, j]]
 
     def surrogate(params: Tensor) -> Tensor:
         total = torch.zeros(())
@@ -286,12 +287,18 @@ def test_frequency_agrees_with_weights_in_the_mean(rnn: bool, scheme: dict[str, 
         torch.testing.assert_close(g_mean, g_full, rtol=0, atol=1e-6)
 
 
+def no_steps(learner: Any) -> Measured:
+    """Measured on nothing."""
+    samples = samples_of(learner, make_batch(learner.mac))
+    return learner.mac.measured(samples, samples.entries[:0])
+
+
 def test_sources_are_drawn_as_the_mapping_says_afresh_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     m = np.array([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.25, 0.0, 0.75]])
     learner = make_learner(
         "oappo", make_info(), reuse_mode="frequency", reuse_scheme="matrix", reuse_matrix=m.tolist(), epochs=3
     )
-    mapping = ReuseMapping(np.zeros((3, 3)), m, Measured(*[torch.zeros(3, 1)] * 4), None, 0.0)
+    mapping = ReuseMapping(np.zeros((3, 3)), m, no_steps(learner), None, 0.0)
     n = 40_000
     for i in range(3):
         (drawn,) = draw_sources(learner.mac, mapping, i, n, 1, learner.generators["draws"])
@@ -520,14 +527,15 @@ def test_the_objective_is_the_exact_expectation_in_an_enumerable_game(
 def gradients(monkeypatch: pytest.MonkeyPatch, learner: Any, batch: Batch) -> list[Tensor]:
     """The policy gradients of one iteration, in order, before they are clipped."""
     found: list[Tensor] = []
-    real = on_policy.clip_rows
+    real, size = descent.clip_rows, learner.mac.network.params.shape[-1]
 
     def spy(gradient: Tensor, limit: float) -> Tensor:
-        found.append(gradient.clone())
+        if gradient.shape[-1] == size:  # not the critic's
+            found.append(gradient.clone())
         return real(gradient, limit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(on_policy, "clip_rows", spy)
+        patch.setattr(descent, "clip_rows", spy)
         learner.train(batch, 0)
     return found
 
@@ -578,7 +586,7 @@ def test_shared_networks_average_over_the_steps_of_those_who_were_alive(
     params = mac.network.params.detach().clone().requires_grad_()
     total = torch.zeros(())
     for i in range(3):
-        policy = mac.policy(params[0], samples.inputs[:, i], samples.avail[:, i])
+        policy = policy_on(mac, params[0], samples, i)
         ratio = (policy.log_prob(samples.actions[:, i]) - samples.log_prob[:, i]).exp()
         # at ratio 1 nothing is clipped
         total = total + (ratio * samples.advantage[:, i] + 0.3 * policy.entropy())[samples.valid[:, i]].sum()
@@ -602,18 +610,19 @@ def test_the_clipped_gradient_is_the_one_written_out(
     batch = make_batch(mac)
     samples = samples_of(learner, batch)
     agent_params: list[Tensor] = []
-    real = on_policy.clip_rows
+    real, size = descent.clip_rows, mac.network.params.shape[-1]
 
     def spy(gradient: Tensor, limit: float) -> Tensor:
-        agent_params.append(parameters(learner)["policies"][0])
+        if gradient.shape[-1] == size:
+            agent_params.append(parameters(learner)["policies"][0])
         return real(gradient, limit)
 
-    monkeypatch.setattr(on_policy, "clip_rows", spy)
+    monkeypatch.setattr(descent, "clip_rows", spy)
     found = gradients(monkeypatch, learner, batch)[1]
     params = agent_params[1].requires_grad_()
     total, sides = torch.zeros(()), 0
     for j, share in enumerate(shares):
-        policy = mac.policy(params, samples.inputs[:, j], samples.avail[:, j])
+        policy = policy_on(mac, params, samples, j)
         r = (policy.log_prob(samples.actions[:, j]) - samples.log_prob[:, j]).exp()
         a, valid = samples.advantage[:, j], samples.valid[:, j]
         surrogate = torch.where(a >= 0, r.clamp(max=1 + eps), r.clamp(min=1 - eps)) * a
@@ -672,9 +681,9 @@ def test_sequential_updates_see_the_factor(monkeypatch: pytest.MonkeyPatch, algo
     learner.train(batch, 0)
     assert [i for i, _, _ in seen] == [0, 1, 2]
     for i, x, agent_params in seen:
-        factor = torch.ones(samples.n_entries)
+        factor = torch.ones(samples.n_steps)
         for k in range(i):
-            new = learner.mac.policy(agent_params[k], samples.inputs[:, k], samples.avail[:, k])
+            new = policy_on(learner.mac, agent_params[k], samples, k)
             ratio = (new.log_prob(samples.actions[:, k]) - samples.log_prob[:, k]).exp()
             factor *= torch.where(samples.valid[:, k], ratio, 1.0)
         torch.testing.assert_close(x[:, i], factor * samples.advantage[:, i], rtol=0, atol=1e-9)

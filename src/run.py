@@ -1,72 +1,34 @@
-"""One run: build the environment, the controller, the learner and the runner, and train (:mod:`training`)."""
+"""One run: build the environment, the controller, the learner and the runner, and train (:mod:`training`).
+
+settings -> parts                    resumed, or started from weights, where asked for
+prepare                              what has to be found out before the networks are built
+build runner, controller, learner
+train
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .components.generators import generator
-from .controllers.seps import SELECTIVE, AgentGroups, find, obvious, stored
-from .envs.build import make_info
+from .controllers.contract import Preparation, Prepared, preparation_of
+from .envs.base import EnvInfo
 from .envs.build import notices as env_notices
-from .modules.kernels import compiled
 from .runners.random_play import random_play
 from .settings import Settings
 from .storage import checkpoints, sacred_run, snapshots
 from .storage.log import RunLog
 from .storage.tested_actions import MARK
 from .storage.trackers import TrackersConfig
+from .training.building import PartError, affordable, build, sizes
 from .training.loop import Training
 from .training.resume import LATEST, check_same, check_step, find_unfinished, load_weights, open_run, unfit
 from .training.run_config import RunConfig
-from .utils.errors import RunError, UserError, first_line, lacks_memory
+from .utils.errors import RunError, first_line, lacks_memory
 from .utils.machine import keep_freed_memory
 from .utils.signals import Stop, Terminated
-
-
-def build(settings: Settings, device: torch.device, chosen: AgentGroups | None = None) -> tuple[Any, Any, Any]:
-    """Return runner, controller and learner of a run.
-
-    Args:
-        settings: of the run.
-        device: of the networks.
-        chosen: with sharing=selective, the groups of agents that share a network; None: found now.
-
-    Raises:
-        UserError: the parts contradict one another or the environment.
-    """
-    values = settings.values
-    info = make_info(values["env"], values["env_args"])
-    settings.check(info)
-    seed, net, sharing = values["seed"], settings.part(settings.agent.Config), settings.part(settings.mac.Config)
-    if selective(settings):
-        chosen = chosen or find(values, info, partial(random_play, values, info))
-        sharing = replace(sharing, sharing=chosen.index)
-    mac = settings.mac(sharing, settings.agent, net, info, generator(seed, "init policies"))
-    mac.to(device)
-    learner = settings.learner(
-        settings.part(settings.learner.Config), net, mac, info,
-        common_reward=values["common_reward"], device=device, seed=seed,
-    )  # fmt: skip
-    runner = settings.runner(
-        settings.part(settings.runner.Config), values["env"], values["env_args"], mac, device, seed
-    )
-    if chosen is not None:
-        runner.t_env += chosen.t_env
-        runner.agent_steps += chosen.agent_steps
-        runner.time_env += chosen.environment
-        runner.time_act += chosen.inference
-    return runner, mac, learner
-
-
-def selective(settings: Settings) -> bool:
-    """Return whether the groups of agents that share a network are found before training."""
-    return "selective" in settings.parts
 
 
 def set_up(config: RunConfig) -> torch.device:
@@ -78,10 +40,10 @@ def set_up(config: RunConfig) -> torch.device:
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
 
 
-def networks(settings: Settings, device: torch.device) -> str:
-    """Return what first-order networks run in, for their numbers' last digits depend on it: ``C`` or ``torch``."""
-    width = settings.part(settings.agent.Config).hidden_dim
-    return "C" if compiled.available(torch.empty(0, device=device), width) else "torch"
+def kernel(settings: Settings, device: torch.device) -> str:
+    """Return what networks are evaluated by, for their numbers' last digits depend on it: ``C`` or ``torch``."""
+    mac, agent = settings.mac, settings.agent
+    return str(mac.kernel(agent, settings.part(agent.Config), device)) if hasattr(mac, "kernel") else "torch"
 
 
 def run(settings: Settings) -> int:
@@ -102,87 +64,60 @@ def run(settings: Settings) -> int:
     weights = None
     if config.init_from and saved is None:
         weights = checkpoints.load_newest(config.init_from, notices.append, unfit)[1]
-    chosen = known_groups(settings, saved, weights, notices)
+    with affordable():
+        info = sizes(settings)
+    preparation = preparation_of(settings.mac, settings.values, info)
+    prepared = None if preparation is None else preparation.known(saved, weights, notices.append)
     trainings: list[Training] = []
 
-    def begin(chosen: AgentGroups | None) -> list[str]:
-        runner, mac, learner = _affordable(settings, device, chosen)
+    def begin(prepared: Prepared | None) -> list[str]:
+        with affordable():
+            runner, mac, learner = build(settings, device, prepared, info)
         trainings.append(Training(config, settings.values, runner, mac, learner, stop))
         trainings[0].files.newest = path
-        return [] if weights is None else load_weights(mac, learner, weights, config.init_from)
+        said = list(learner.notices()) if hasattr(learner, "notices") else []
+        return said if weights is None else said + load_weights(mac, learner, weights, config.init_from)
 
     def body(log: RunLog) -> dict[str, float]:
-        if not trainings:
-            found = _find(settings, stop, log)
-            for notice in begin(found):
-                log.info(notice)
-            trainings[0].curve.before(found.seconds, found.learning, found.scalars(), found.arrays())
+        try:
+            if failed:
+                raise failed[0]
+            if preparation is not None and not trainings:
+                found = _find(preparation, settings, info, stop, log)
+                for notice in begin(found):
+                    log.info(notice)
+                trainings[0].curve.before(found)
+        except PartError as error:
+            log.note(error.trace)
+            raise
         return trainings[0].run(log, saved)
 
     def close() -> None:
         while trainings:
             trainings.pop().runner.close()
 
+    failed: list[PartError] = []
     try:
         # what has to be played to know the networks is played in the run: it has its log, its time and its end
-        if chosen is not None or not selective(settings):
-            notices += begin(chosen)
-        info: dict[str, Any] = {"networks": networks(settings, device), **MARK}
+        if preparation is None or prepared is not None:
+            try:
+                notices += begin(prepared)
+            except PartError as error:  # raised again in the run, whose log has the traceback
+                failed.append(error)
+        facts: dict[str, Any] = {"networks": kernel(settings, device), **MARK}
         if path is not None:
-            info["resumed_from"] = str(path)
+            facts["resumed_from"] = str(path)
         result = sacred_run.execute(
-            settings.values, notices, body, info=info, stop=stop, trackers=settings.part(TrackersConfig), close=close
+            settings.values, notices, body, info=facts, stop=stop, trackers=settings.part(TrackersConfig), close=close
         )
     finally:
         close()
     return result.exit_code
 
 
-def _affordable(settings: Settings, device: torch.device, chosen: AgentGroups | None) -> tuple[Any, Any, Any]:
-    """Build the parts; refuse a configuration that needs more memory than there is."""
-    try:
-        return build(settings, device, chosen)
-    except Exception as error:
-        if not lacks_memory(error):
-            raise
-        raise UserError(f"The configuration asks for more memory than there is: {first_line(error)}.") from None
-
-
-def known_groups(
-    settings: Settings, saved: Mapping[str, Any] | None, weights: Mapping[str, Any] | None, notices: list[str]
-) -> AgentGroups | None:
-    """Return the groups of agents that share a network under sharing=selective, if known without random play.
-
-    A resumed run has the groups that it had; one that starts from the weights of another such run (``init_from``)
-    takes its groups too, for the networks are theirs.
-
-    Raises:
-        UserError: the groups do not fit the configuration.
-    """
-    if not selective(settings):
-        return None
-    values = settings.values
-    info = make_info(values["env"], values["env_args"])
-    settings.check(info)
-    if saved is not None:
-        return stored(saved, info, f"The checkpoint of {saved['folder']}")
-    if weights is not None and weights["config"].get("sharing") == SELECTIVE:
-        found, k = stored(weights, info, f"init_from={values['init_from']}"), values["seps_clusters"]
-        if k not in (None, found.n_networks):
-            raise UserError(f"init_from={values['init_from']} has {found.n_networks} groups of agents, not {k}.")
-        notices.append(f"init_from={values['init_from']}: its groups of agents were taken, {found.groups()}.")
-        return found
-    known = obvious(values, info)
-    if known is None:
-        return None
-    notices.append(str(AgentGroups(known)))
-    return AgentGroups(known)
-
-
-def _find(settings: Settings, stop: Stop, log: RunLog) -> AgentGroups:
-    """Find the groups of agents that share a network by random play, and log them."""
-    values = settings.values
-    log.info(f"Selective sharing: {values['seps_steps']:,} steps of random play, to find out which agents are alike.")
+def _find(preparation: Preparation, settings: Settings, info: EnvInfo, stop: Stop, log: RunLog) -> Prepared:
+    """Find out by random play what has to be known before the networks are built, and log it."""
+    log.info(preparation.announcement)
 
     def check_stop() -> None:
         why = stop.why()
@@ -190,16 +125,15 @@ def _find(settings: Settings, stop: Stop, log: RunLog) -> AgentGroups:
             stop.settle()
             raise Terminated(f"Ended by {why} before training began: there is nothing to go on from.", stop.exit_code)
 
-    info = make_info(values["env"], values["env_args"])
     try:
-        chosen = find(values, info, partial(random_play, values, info), check_stop)
+        found = preparation.find(lambda: random_play(settings.values, info), check_stop)
     except Exception as error:
         check_stop()  # a batch system signals all processes of a job: workers may be gone first
         if lacks_memory(error):
             raise RunError(f"There is not enough memory ({first_line(error)}).") from error
         raise
-    log.info(str(chosen))
-    return chosen
+    log.info(str(found))
+    return found
 
 
 def resumption(

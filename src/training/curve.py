@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..controllers.contract import Prepared
 from ..runners.episodes import Episodes
 from ..storage.log import RunLog
 
@@ -36,14 +37,12 @@ class Curve:
         #: (name of the array file, or "" for scalars; step; values)
         self.pending: list[tuple[str, int, Mapping[str, Any]]] = []
 
-    def before(
-        self, seconds: float, learning: float, scalars: Mapping[str, float], arrays: Mapping[str, np.ndarray]
-    ) -> None:
+    def before(self, prepared: Prepared) -> None:
         """Take in what came before the first iteration: the time it took, that of learning in it, what it found out."""
-        self.elapsed += seconds
-        self.seconds["learning"] += learning
-        self.add(scalars)
-        self.pending.append(("seps", self.runner.t_env, arrays))
+        self.elapsed += prepared.seconds
+        self.seconds["learning"] += prepared.learning
+        self.add(prepared.scalars())
+        self.pending.append((prepared.name, self.runner.t_env, prepared.arrays()))
 
     def remember(self, played: Episodes, scalars: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
         """Take in what an iteration played and what its update returned."""

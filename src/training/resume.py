@@ -14,7 +14,7 @@ from ..storage import checkpoints, snapshots
 from ..storage.liveness import alive
 from ..storage.log import RunLog
 from ..storage.tested_actions import carried_misnamed, measure, renamed_lines, renamed_pending, with_names_of_now
-from ..utils.errors import UserError
+from ..utils.errors import UserError, reason
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
 LATEST = "latest"
@@ -44,8 +44,8 @@ def unfit(payload: Mapping[str, Any]) -> str:
 
 
 def sound(payload: Mapping[str, Any]) -> bool:
-    """Whether all parameters, of policies and critic, are finite."""
-    return all_finite(floating([payload["mac"], payload["learner"].get("value")]))
+    """Whether all floating-point tensors of policies and learner are finite."""
+    return all_finite(floating([payload["mac"], payload["learner"]]))
 
 
 def differences(values: Mapping[str, Any], saved: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
@@ -207,18 +207,19 @@ def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str
 
 
 def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> list[str]:
-    """Take policies and critic from a checkpoint, nothing else; returns a notice where the critic does not fit.
+    """Take policies and what else fits from a checkpoint, nothing else; returns notices about what does not fit.
 
     Raises:
-        UserError: the policies' shapes are other ones, or there are none.
+        UserError: the policies do not fit this configuration, or there are none.
     """
-    other = f"init_from={where} holds policies of another shape than this configuration's."
     try:
-        if saved["mac"]["theta"].shape != mac.network.params.shape:
-            raise UserError(other)
         mac.load_state_dict(saved["mac"])
-        if learner.value.load_weights(saved["learner"]["value"]):
-            return []
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError):
-        raise UserError(f"init_from={where} holds nothing that these policies and critic can be.") from None
-    return [f"init_from={where}: the policies were taken; its critic does not fit and starts anew."]
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"init_from={where} holds policies of another shape or kind than this configuration's: {reason(error)}."
+        ) from None
+    try:
+        unlike = learner.load_weights(saved["learner"])
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        raise UserError(f"init_from={where} holds nothing that this learner can start from: {reason(error)}.") from None
+    return [f"init_from={where}: the policies were taken; its {name} does not fit and starts anew." for name in unlike]

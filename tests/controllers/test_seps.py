@@ -483,7 +483,6 @@ def no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **more: Any) -> None:
         raise AssertionError("groups were looked for again")
 
-    monkeypatch.setattr("oamarl.run.find", fail)
     monkeypatch.setattr("oamarl.controllers.seps.find", fail)
 
 

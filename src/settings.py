@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 #: key that names a class -> the package with its registry
 SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners"}
-#: what a class of each kind must keep, and which further methods are called where it has them
+#: the contract of each kind of class; beside it in its module stand how it is built, and further methods (hooks)
 CONTRACTS = {
-    "runner": (".runners.contract:Runner", ".runners.contract:RunnerHooks"),
-    "mac": (".controllers.contract:Controller", ".controllers.contract:ControllerHooks"),
-    "learner": (".learners.contract:Learner", ".learners.contract:LearnerHooks"),
+    "runner": ".runners.contract:Runner",
+    "mac": ".controllers.contract:Controller",
+    "learner": ".learners.contract:Learner",
 }
 #: keys read here, with their meaning
 OWN = {
@@ -161,8 +161,9 @@ def _check_part(kind: str, name: str, cls: Any) -> None:
         if "doc" not in f.metadata:
             raise UserError(f"{kind}={name}: its Config declares '{f.name}' without key(...).")
     if kind in CONTRACTS:
-        contract, hooks = (_import(target) for target in CONTRACTS[kind])
-        check_class(kind, name, cls, contract, hooks)
+        module, _, contract = CONTRACTS[kind].partition(":")
+        made, kept, hooks = (_import(f"{module}:{n}") for n in (f"Make{contract}", contract, f"{contract}Hooks"))
+        check_class(kind, name, cls, made, kept, hooks)
 
 
 def check_part(kind: str, name: str, part: Any) -> None:
@@ -171,7 +172,7 @@ def check_part(kind: str, name: str, part: Any) -> None:
     Raises:
         UserError: naming the attribute.
     """
-    check_built(kind, name, part, _import(CONTRACTS[kind][0]))
+    check_built(kind, name, part, _import(CONTRACTS[kind]))
 
 
 def _known(found: list[Layer], read: Mapping[str, type]) -> set[str]:

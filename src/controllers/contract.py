@@ -18,17 +18,9 @@ class Controller(Protocol):
     """The policies of all agents, chosen by ``mac:`` in the configuration.
 
     Shapes: B slots or episodes, N agents, O numbers in an observation, A actions, H numbers of memory. What a learner
-    needs of a controller is between the two of them; this is what the run, its runners and a loaded team need.
-
-    Args of the constructor:
-        config: an instance of the class attribute ``Config``, a frozen dataclass of the keys that it reads.
-        agent: the class of the policy networks (``agent:``).
-        net: an instance of the ``Config`` of that class.
-        info: the environment's sizes.
-        generator: source of the initial parameters.
+    needs of a controller is between the two of them; this is what the run, its runners and a loaded team need. The
+    class attribute ``Config`` is a frozen dataclass of the keys that it reads.
     """
-
-    def __init__(self, config: Any, agent: Any, net: Any, info: EnvInfo, generator: torch.Generator) -> None: ...
 
     def to(self, device: torch.device) -> None:
         """Move the networks, before anything else is done with them."""
@@ -75,6 +67,21 @@ class Controller(Protocol):
         """
 
 
+class MakeController(Protocol):
+    """How a controller is built: its class is called."""
+
+    def __call__(self, config: Any, agent: Any, net: Any, info: EnvInfo, generator: torch.Generator) -> Controller:
+        """Build it.
+
+        Args:
+            config: an instance of its ``Config``.
+            agent: the class of the policy networks (``agent:``).
+            net: an instance of the ``Config`` of that class.
+            info: the environment's sizes.
+            generator: source of the initial parameters.
+        """
+
+
 class ControllerHooks(Protocol):
     """Methods that a controller may have."""
 
@@ -94,7 +101,7 @@ class ControllerHooks(Protocol):
     def kernel(agent: Any, net: Any, device: torch.device) -> str:
         """Return what networks are evaluated by, for the last digits depend on it: ``C`` or ``torch``.
 
-        It is stored with the run. Arguments as of the constructor.
+        It is stored with the run. Arguments as of :class:`MakeController`.
         """
 
 

@@ -28,23 +28,10 @@ class Learner(Protocol):
     | updates | iterations so far, logged as ``updates`` |
     | processed | agents' steps that gradients were computed on so far, logged as ``processed_samples`` |
 
-    Args of the constructor:
-        config: an instance of its ``Config``.
-        net: the keys of the networks' architecture (``agent``'s Config).
-        mac: the controller, whose policies it improves, on ``device`` already.
-        info: the environment's sizes.
-        common_reward: whether all agents have the same reward.
-        device: where batches and networks are.
-        seed: the run's seed, from which a learner makes random streams of its own.
     """
 
     updates: int
     processed: int
-
-    def __init__(
-        self, config: Any, net: Any, mac: Controller, info: EnvInfo, *, common_reward: bool, device: torch.device,
-        seed: int,
-    ) -> None: ...  # fmt: skip
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
         """Improve the policies by one iteration.
@@ -84,6 +71,26 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the state back from a checkpoint."""
+
+
+class MakeLearner(Protocol):
+    """How a learner is built: its class is called."""
+
+    def __call__(
+        self, config: Any, net: Any, mac: Controller, info: EnvInfo, *, common_reward: bool, device: torch.device,
+        seed: int,
+    ) -> Learner:  # fmt: skip
+        """Build it.
+
+        Args:
+            config: an instance of its ``Config``.
+            net: the keys of the networks' architecture (``agent``'s Config).
+            mac: the controller, whose policies it improves, on ``device`` already.
+            info: the environment's sizes.
+            common_reward: whether all agents have the same reward.
+            device: where batches and networks are.
+            seed: the run's seed, from which a learner makes random streams of its own.
+        """
 
 
 class LearnerHooks(Protocol):

@@ -26,13 +26,6 @@ class Runner(Protocol):
     | episodes, agent_steps | episodes so far, and steps of single agents |
     | time_env, time_act | seconds in the environments, and in acting |
     | worker_restarts | environment workers that were started again |
-
-    Args of the constructor:
-        config: an instance of its ``Config``.
-        env, env_args: the environment.
-        mac: the controller that acts, with ``actor()`` and ``initial_hidden(n_slots)``.
-        device: where batches go.
-        seed: the run's seed.
     """
 
     info: EnvInfo
@@ -41,10 +34,6 @@ class Runner(Protocol):
     agent_steps: int
     time_env: float
     time_act: float
-
-    def __init__(
-        self, config: Any, env: str, env_args: Mapping[str, Any], mac: Controller, device: torch.device, seed: int
-    ) -> None: ...
 
     @property
     def worker_restarts(self) -> int: ...
@@ -69,6 +58,23 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Release environments and workers."""
+
+
+class MakeRunner(Protocol):
+    """How a runner is built: its class is called."""
+
+    def __call__(
+        self, config: Any, env: str, env_args: Mapping[str, Any], mac: Controller, device: torch.device, seed: int
+    ) -> Runner:
+        """Build it.
+
+        Args:
+            config: an instance of its ``Config``.
+            env, env_args: the environment.
+            mac: the controller that acts, with ``actor()`` and ``initial_hidden(n_slots)``.
+            device: where batches go.
+            seed: the run's seed.
+        """
 
 
 class RunnerHooks(Protocol):

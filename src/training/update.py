@@ -84,7 +84,7 @@ def plain_result(learner: Any, result: Any) -> tuple[dict[str, float], dict[str,
     who = f"{type(learner).__name__}.train"
     if not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(x, Mapping) for x in result)):
         raise UserError(
-            f"{who} returned {_shown(result)}: a pair is expected, a dict of scalars to log and a dict of arrays (or {{}})."
+            f"{who} returned {_shown(result)}: a pair is expected, a dict of scalars and a dict of arrays (maybe {{}})."
         )
     scalars, arrays = result
     for name, values in arrays.items():

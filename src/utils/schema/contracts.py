@@ -1,25 +1,26 @@
 """Whether a part keeps its contract: the methods of a Protocol, callable with the arguments that they will get.
 
-A contract is a :class:`typing.Protocol`. Its ``__init__`` shows how a part is built, its methods how they are called,
-its annotated attributes (and properties) what a built part has. The classes of a run are compared with it before
-anything is built, so that a missing method or a forgotten argument costs no training.
+A contract is a :class:`typing.Protocol`. Its methods show how they are called, its annotated attributes (and
+properties) what a built part has. The classes of a run are compared with it before anything is built, so that a missing
+method or a forgotten argument costs no training.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..errors import UserError, closest
 
 
-def check_class(kind: str, name: str, cls: Any, contract: type, hooks: type | None = None) -> None:
+def check_class(kind: str, name: str, cls: Any, made: type, contract: type, hooks: type) -> None:
     """Refuse a class that does not keep the contract of its kind.
 
     Args:
         kind, name: of the class in the configuration, such as ``learner`` and ``package.module:Class``.
         cls: the class.
+        made: a Protocol whose ``__call__`` shows how the class is called to build one.
         contract: the Protocol of its kind.
         hooks: a Protocol of methods that the class may have; those that it has are compared.
 
@@ -27,20 +28,17 @@ def check_class(kind: str, name: str, cls: Any, contract: type, hooks: type | No
         UserError: a method is missing, or cannot be called as the contract says; the sentence names it.
     """
     methods = dict(_methods(contract))
-    missing = [m for m in methods if m != "__init__" and not callable(getattr(cls, m, None))]
+    missing = [m for m in methods if not callable(getattr(cls, m, None))]
     if missing:
-        public = [m for m in vars(cls) if not m.startswith("_") and m not in methods]
-        near = closest(missing[0], public)
-        hint = f" (its '{near}' is another name)" if near else ""
+        hint = _other_name(missing[0], [m for m in vars(cls) if m not in methods])
         raise UserError(f"{kind}={name} has no method {' or '.join(missing)}: every {kind} needs one{hint}.")
-    for method, expected in [*methods.items(), *(_methods(hooks) if hooks is not None else ())]:
+    for method, expected in [*_methods(made), *methods.items(), *_methods(hooks)]:
         found = _signature(cls, method)
         if found is not None and not _accepts(found, expected):
-            called = cls.__name__ if method == "__init__" else method
-            how = "is built" if method == "__init__" else "is called"
+            called, done = (cls.__name__, "built") if method == "__call__" else (method, "called")
             raise UserError(
-                f"{kind}={name}: every {kind} {how} as {called}{_shown(expected)}, which its own {called}"
-                f"{str(found).partition(' -> ')[0]} does not accept."
+                f"{kind}={name}: every {kind} is {done} as {called}{_shown(expected)}, and this one takes "
+                f"{_shown(list(found.parameters.values()))}."
             )
 
 
@@ -54,20 +52,22 @@ def check_built(kind: str, name: str, part: Any, contract: type) -> None:
     names = [*vars(contract).get("__annotations__", {}), *properties]
     missing = [n for n in names if not n.startswith("_") and not hasattr(part, n)]
     if missing:
-        near = closest(
-            missing[0], [n for n in vars(part) if not n.startswith("_")] if hasattr(part, "__dict__") else []
-        )
-        hint = f" (its '{near}' is another name)" if near else ""
+        hint = _other_name(missing[0], vars(part) if hasattr(part, "__dict__") else ())
         raise UserError(
             f"{kind}={name}: a built {type(part).__name__} has no attribute {' or '.join(missing)}, which every {kind} "
             f"needs{hint}."
         )
 
 
+def _other_name(missing: str, there: Iterable[str]) -> str:
+    near = closest(missing, [n for n in there if not n.startswith("_")])
+    return f" (is it '{near}'?)" if near else ""
+
+
 def _methods(contract: type) -> Iterator[tuple[str, list[inspect.Parameter]]]:
     """Yield the methods of a contract with the parameters that a caller gives."""
     for name, value in vars(contract).items():
-        if name == "__init__" or (not name.startswith("_") and not isinstance(value, property)):
+        if name == "__call__" or (not name.startswith("_") and not isinstance(value, property)):
             function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
             if inspect.isfunction(function):
                 given = list(inspect.signature(function).parameters.values())
@@ -77,7 +77,7 @@ def _methods(contract: type) -> Iterator[tuple[str, list[inspect.Parameter]]]:
 def _signature(cls: Any, method: str) -> inspect.Signature | None:
     """Return the parameters that callers of a class's method give; None where the class lacks it or hides them."""
     try:
-        if method == "__init__":
+        if method == "__call__":
             return inspect.signature(cls)
         found = inspect.getattr_static(cls, method)
         if inspect.isfunction(found):  # bound when it is called on an object
@@ -104,6 +104,10 @@ def _binds(bind: Callable[..., Any], given: list[inspect.Parameter]) -> bool:
     return True
 
 
-def _shown(expected: list[inspect.Parameter]) -> str:
-    words = [f"{p.name}=..." if p.kind is inspect.Parameter.KEYWORD_ONLY else p.name for p in expected]
+def _shown(parameters: list[inspect.Parameter]) -> str:
+    """The parameters in brackets, without types."""
+    words = []
+    for p in parameters:
+        stars = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}.get(p.kind.name, "")
+        words.append(f"{stars}{p.name}{'=...' if p.kind is inspect.Parameter.KEYWORD_ONLY else ''}")
     return f"({', '.join(words)})"

@@ -102,6 +102,12 @@ def _built(settings: Settings, kind: str, make: Callable[[], Any]) -> Any:
     return part
 
 
+def kernel(settings: Settings, device: torch.device) -> str:
+    """Return what networks are evaluated by, for their numbers' last digits depend on it: ``C`` or ``torch``."""
+    mac, agent = settings.mac, settings.agent
+    return str(mac.kernel(agent, settings.part(agent.Config), device)) if hasattr(mac, "kernel") else "torch"
+
+
 @contextlib.contextmanager
 def affordable() -> Iterator[None]:
     """Refuse a configuration that needs more memory than there is.

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..components.finite import all_finite, floating
-from ..settings import NEW_KEYS, NON_LEARNING_KEYS, without_non_learning
-from ..storage import checkpoints, snapshots
+from ..settings import NEW_KEYS, NON_LEARNING_KEYS, Settings, without_non_learning
+from ..storage import checkpoints, sacred_run, snapshots
 from ..storage.liveness import alive
 from ..storage.log import RunLog
 from ..storage.tested_actions import carried_misnamed, measure, renamed_lines, renamed_pending, with_names_of_now
 from ..utils.errors import UserError, reason
+from .run_config import RunConfig
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
 LATEST = "latest"
@@ -92,6 +93,33 @@ def check_step(load_step: int, checkpoint_path: str, init_from: str) -> None:
         f"load_step={load_step} chooses among the checkpoints of checkpoint_path, which is not set: give "
         "checkpoint_path=RUN, or leave load_step out."
     )
+
+
+def resumption(
+    settings: Settings, config: RunConfig, notices: list[str]
+) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """Return the checkpoint file to resume from and its payload, if the settings name one.
+
+    A run that was started without a seed continues with its own, which is set in ``settings``.
+
+    Raises:
+        UserError: there is none of use, or it is another configuration's.
+    """
+    check_step(config.load_step, config.checkpoint_path, config.init_from)
+    asked, any_seed = config.checkpoint_path, settings.source["seed"] == "worked out"
+    if asked == LATEST:
+        found = find_unfinished(sacred_run.run_parent(settings.values), settings.values, any_seed, notices.append)
+        if found is None:
+            notices.append("checkpoint_path=latest: no run of this configuration is there to go on with; a new one.")
+        asked = "" if found is None else str(found)
+    if not asked:
+        return None, None
+    path, saved = open_run(snapshots.at_step(asked, config.load_step, notices.append), notices.append)
+    if any_seed:
+        settings.values["seed"] = saved["config"]["seed"]
+    check_same(settings.values, saved["config"], path)
+    notices.append(f"Resumed from {path}, step {saved['runner']['t_env']:,}.")
+    return path, saved
 
 
 def open_run(path: str | Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import random
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .envs.base import EnvInfo
-from .utils.errors import UserError, nearest
+from .utils.errors import UserError, first_line, nearest
 from .utils.schema import keys as config
 from .utils.schema import vocabulary, yamls
 from .utils.schema.command_line import Request
@@ -121,12 +122,31 @@ class Settings:
         """Have each part refuse contradictions between its keys and the environment.
 
         Raises:
-            UserError: from the classmethod ``check(values, info)`` of one of them.
+            UserError: from the classmethod ``check(values, info)`` of one of them, or that of a user-supplied class
+                raised something else.
         """
         for cls in (self.learner, self.mac, self.runner, *(self.parts[name] for name in self.added)):
             check = getattr(cls, "check", None)
-            if check is not None:
+            if check is None:
+                continue
+            try:
                 check(self.values, info)
+            except UserError:
+                raise
+            except Exception as error:
+                if shipped_class(cls):
+                    raise
+                kind = next(k for k in CONTRACTS if getattr(self, k) is cls)
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                raise UserError(
+                    f"{kind}={self.values[kind]}: its check failed with {type(error).__name__}: {first_line(error)} "
+                    f"({Path(last.filename).name}, line {last.lineno})."
+                ) from error
+
+
+def shipped_class(cls: Any) -> bool:
+    """Whether a class is of this package, not user-supplied."""
+    return str(cls.__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _import(target: str) -> type:

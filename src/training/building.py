@@ -16,11 +16,8 @@ from ..controllers.contract import Prepared, preparation_of
 from ..envs.base import EnvInfo
 from ..envs.build import make_info
 from ..runners.random_play import random_play
-from ..settings import Settings, check_part
+from ..settings import Settings, check_part, shipped_class
 from ..utils.errors import RunError, UserError, first_line, lacks_memory
-
-#: package of the shipped parts
-_OURS = __name__.partition(".")[0]
 
 
 class PartError(UserError):
@@ -65,14 +62,16 @@ def build(
         prepared = prepared or preparation.find(partial(random_play, values, info))
         config = replace(config, **prepared.changes())
     mac = _built(
-        settings, "mac", lambda: settings.mac(config, settings.agent, net, info, generator(seed, "init policies"))
+        settings,
+        ("mac", "agent"),
+        lambda: settings.mac(config, settings.agent, net, info, generator(seed, "init policies")),
     )
     mac.to(device)
-    learner = _built(settings, "learner", lambda: settings.learner(
+    learner = _built(settings, ("learner", "mac", "agent"), lambda: settings.learner(
         settings.part(settings.learner.Config), net, mac, info,
         common_reward=values["common_reward"], device=device, seed=seed,
     ))  # fmt: skip
-    runner = _built(settings, "runner", lambda: settings.runner(
+    runner = _built(settings, ("runner", "mac"), lambda: settings.runner(
         settings.part(settings.runner.Config), values["env"], values["env_args"], mac, device, seed
     ))  # fmt: skip
     if prepared is not None:
@@ -83,17 +82,23 @@ def build(
     return runner, mac, learner
 
 
-def _built(settings: Settings, kind: str, make: Callable[[], Any]) -> Any:
+def _built(settings: Settings, kinds: tuple[str, ...], make: Callable[[], Any]) -> Any:
     """Build a part and compare it with its contract.
 
+    Args:
+        settings: of the run.
+        kinds: the part's own kind, and those of the parts that it is built from.
+        make: builds it.
+
     Raises:
-        PartError: the class is not one of this package, and its constructor raised.
+        PartError: one of these classes is not of this package, and the constructor raised.
     """
+    kind = kinds[0]
     name, cls = settings.values[kind], getattr(settings, kind)
     try:
         part = make()
     except Exception as error:
-        ours = cls.__module__.partition(".")[0] == _OURS
+        ours = all(shipped_class(getattr(settings, k)) for k in kinds)
         if ours or isinstance(error, (UserError, RunError)) or lacks_memory(error):
             raise
         what = f"{kind}={name}: building a {cls.__name__} failed with {type(error).__name__}: {first_line(error)}."

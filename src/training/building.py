@@ -17,7 +17,9 @@ from ..envs.base import EnvInfo
 from ..envs.build import make_info
 from ..runners.random_play import random_play
 from ..settings import Settings, check_part, shipped_class
+from ..storage.payloads import plain
 from ..utils.errors import RunError, UserError, first_line, lacks_memory
+from .update import learned
 
 
 class PartError(UserError):
@@ -104,7 +106,26 @@ def _built(settings: Settings, kinds: tuple[str, ...], make: Callable[[], Any]) 
         what = f"{kind}={name}: building a {cls.__name__} failed with {type(error).__name__}: {first_line(error)}."
         raise PartError(what, traceback.format_exc().rstrip()) from error
     check_part(kind, name, part)
+    if not shipped_class(cls):
+        _check_state(kind, name, part)
+    if kind != "runner":
+        learned(part)
     return part
+
+
+def _check_state(kind: str, name: str, part: Any) -> None:
+    """Refuse a part whose state cannot be stored now, rather than at its first checkpoint.
+
+    Raises:
+        UserError: it is no dict, or holds something else than plain containers, numbers, text, arrays and tensors.
+    """
+    state = part.state_dict()
+    if not isinstance(state, dict):
+        raise UserError(f"{kind}={name}: its state_dict() is a {type(state).__name__}, and a dict is expected.")
+    try:
+        plain(state, "state_dict()")
+    except TypeError as error:
+        raise UserError(f"{kind}={name}: {first_line(error)}.") from None
 
 
 def kernel(settings: Settings, device: torch.device) -> str:

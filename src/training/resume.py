@@ -250,4 +250,6 @@ def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -
         unlike = learner.load_weights(saved["learner"])
     except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise UserError(f"init_from={where} holds nothing that this learner can start from: {reason(error)}.") from None
-    return [f"init_from={where}: the policies were taken; its {name} does not fit and starts anew." for name in unlike]
+    return [
+        f"init_from={where}: the policies were taken; its {name} does not fit and starts anew." for name in unlike or ()
+    ]

@@ -65,7 +65,7 @@ def checked_update(
     mac.observe(batch)
     torch.set_num_threads(config.torch_threads)
     broken = broken_scalars(scalars)
-    parameters = list(learner.parameters())
+    parameters = learned(learner)
     if not all_finite(x for _, x in parameters):
         # a name may stand for several tensors
         names = dict.fromkeys(name for name, x in parameters if not all_finite([x]))
@@ -73,6 +73,22 @@ def checked_update(
     if broken:
         raise NotFinite(f"update {learner.updates} left numbers that are not finite: {', '.join(broken)}", scalars)
     return scalars, arrays
+
+
+def learned(part: Any) -> list[tuple[str, torch.Tensor]]:
+    """Return the parameters of a learner (or a controller) with their names.
+
+    Raises:
+        UserError: it yields something else.
+    """
+    found = list(part.parameters())
+    for item in found:
+        if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and torch.is_tensor(item[1])):
+            raise UserError(
+                f"{type(part).__name__}.parameters yields {_shown(item)}: pairs of a name and a tensor are expected, "
+                "such as ('policies', parameters)."
+            )
+    return found
 
 
 def plain_result(learner: Any, result: Any) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:

@@ -91,6 +91,29 @@ def test_a_learner_without_a_critic_from_yaml_to_team(
     assert team.act(np.zeros((i.n_agents, i.obs_size), np.float32)).shape == (i.n_agents,)
 
 
+def test_a_preparation_of_a_third_party(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What its controller finds out by play has its steps, its log and its file, and a resumed run has it again."""
+    more: dict[str, Any] = {"yaml": TABLE, "learner": "TableReinforce", "mac": "PreparedMAC"}
+    asked = ("table_gain=0", "reward_scalarisation=mean")
+    for name in ("long", "cut"):
+        (tmp_path / name).mkdir()
+    assert main(words(tmp_path / "long", *asked, **more)) == 0
+    (long,) = folders(tmp_path / "long")
+    assert "One batch of random play, to choose the gain." in (long / "run.log").read_text()
+    first = read_metrics(long)[0]
+    ((t, arrays),) = read_arrays(long / "gain.arrays")
+    assert first["t"] == t > 0
+    assert first["metrics"] == {"table_gain": arrays["gain"][0]}
+    assert "The gain is " in (long / "run.log").read_text()
+    assert checkpoints.load(checkpoints.find(long))["mac"]["gain"] == arrays["gain"][0]
+    assert read_metrics(long)[-1]["metrics"].keys() >= {"test_return_mean"}
+    assert main(words(tmp_path / "cut", *asked, "t_max=120", **more)) == 0
+    (cut,) = folders(tmp_path / "cut")
+    assert main(words(tmp_path / "cut", *asked, f"checkpoint_path={cut}", **more)) == 0
+    assert_same_run(long, folders(tmp_path / "cut")[-1])
+    assert oamarl.load(long, trust=True).mac.gain == arrays["gain"][0]
+
+
 def test_a_learner_in_the_current_folder_from_the_command_line(program: Program, tmp_path: Path) -> None:
     """Its environments are in workers; the program is started anew for each step."""
     (tmp_path / "mine.py").write_text(Path(foreign_parts.__file__).read_text())
@@ -174,6 +197,11 @@ def test_broken_policies_of_a_learner_without_a_critic(tmp_path: Path, capsys: p
          "every mac is called as prepare(values, info), and this one takes (values)."),
         (YAML + "runner: foreign_parts:GreedyOnly\n", {},
          "every runner is called as test(n_episodes, greedy), and this one takes (n_episodes)."),
+        (YAML, {"learner": "BareParameters"},
+         "BareParameters.parameters yields an array of shape (1, 138): pairs of a name and a tensor are expected"),
+        (YAML, {"learner": "UnstorableState"},
+         "foreign_parts:UnstorableState: state_dict()['stream'] is a Generator, which a checkpoint cannot hold."),
+        (YAML, {"learner": "NoState"}, "its state_dict() is a NoneType, and a dict is expected."),
         (YAML, {"learner": "ChecksWrongly"},
          "learner=foreign_parts:ChecksWrongly: its check failed with KeyError: 'gama' (foreign_parts.py, line "),
     ],

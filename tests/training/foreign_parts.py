@@ -126,6 +126,58 @@ class TableReinforce(Reinforce):
         return {"loss": loss.item()}, {"logits": {"now": self.mac.logits}}
 
 
+class Gain:
+    """What :class:`PreparedMAC` has found out: the gain of its first logits, from the agents' mean reward."""
+
+    name, inference, learning, environment, seconds = "gain", 0.0, 0.5, 0.25, 0.75
+
+    def __init__(self, gain, t_env=0, agent_steps=0):
+        self.gain, self.t_env, self.agent_steps = gain, t_env, agent_steps
+
+    def __str__(self):
+        return f"The gain is {self.gain:g}."
+
+    def changes(self):
+        return {"table_gain": self.gain}
+
+    def scalars(self):
+        return {"table_gain": self.gain}
+
+    def arrays(self):
+        return {"gain": np.array([self.gain])}
+
+
+class GainPreparation:
+    announcement = "One batch of random play, to choose the gain."
+
+    def known(self, saved, weights, say):
+        return None if saved is None else self.stored(saved["mac"], "the checkpoint")
+
+    def find(self, play, check_stop=lambda: None):
+        runner = play()
+        batch = runner.batch()
+        runner.close()
+        return Gain(1.0 + abs(float(batch.reward.mean())), runner.t_env, runner.agent_steps)
+
+    def stored(self, state, where):
+        return Gain(float(state["gain"]))
+
+
+class PreparedMAC(TableMAC):
+    """A controller whose first policies follow from random play."""
+
+    def __init__(self, config, agent, net, info, generator):
+        super().__init__(config, agent, net, info, generator)
+        self.gain = config.table_gain
+
+    @classmethod
+    def prepare(cls, values, info):
+        return GainPreparation() if values["table_gain"] == 0 else None
+
+    def state_dict(self):
+        return super().state_dict() | {"gain": self.gain}
+
+
 # -- broken ones ----------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +261,21 @@ class NoActor(TableMAC):
 
 class OldActing(TableMAC):
     def act(self, obs, avail): ...
+
+
+class BareParameters(Reinforce):
+    def parameters(self):
+        return self.mac.network.parameters()
+
+
+class UnstorableState(Reinforce):
+    def state_dict(self):
+        return super().state_dict() | {"stream": torch.Generator()}
+
+
+class NoState(Reinforce):
+    def state_dict(self):
+        return None
 
 
 class BreaksMAC(BasicMAC):

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import controllers, modules
 from ..components.finite import all_finite
 from ..components.generators import generator
-from ..controllers.contract import preparation_of
+from ..controllers.contract import Controller, preparation_of
 from ..envs.base import EnvInfo
 from ..storage import checkpoints
 from ..utils.errors import UserError
@@ -288,7 +288,7 @@ def _info_of(saved: Mapping[str, Any], path: Path) -> EnvInfo:
     return EnvInfo(**stored)
 
 
-def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, Any], path: Path) -> Any:
+def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, Any], path: Path) -> Controller:
     """Return the controller with its trained parameters.
 
     Raises:
@@ -302,7 +302,7 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     if preparation is not None:
         config = replace(config, **preparation.stored(weights, str(path)).changes())
     try:
-        built = mac(config, agent, read(agent.Config, values), info, generator(0, "weights follow"))
+        built: Controller = mac(config, agent, read(agent.Config, values), info, generator(0, "weights follow"))
         built.load_state_dict(weights)
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError):
         raise UserError(

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from ..components.generators import generator
-from ..controllers.contract import Prepared, preparation_of
+from ..controllers.contract import Controller, Prepared, preparation_of
 from ..envs.base import EnvInfo
 from ..envs.build import make_info
+from ..learners.contract import Learner
+from ..runners.contract import Runner
 from ..runners.random_play import random_play
 from ..settings import Settings, check_part, shipped_class
 from ..storage.payloads import plain
@@ -43,7 +45,7 @@ def sizes(settings: Settings) -> EnvInfo:
 
 def build(
     settings: Settings, device: torch.device, prepared: Prepared | None = None, info: EnvInfo | None = None
-) -> tuple[Any, Any, Any]:
+) -> tuple[Runner, Controller, Learner]:
     """Return runner, controller and learner of a run.
 
     Args:
@@ -63,17 +65,17 @@ def build(
     if preparation is not None:
         prepared = prepared or preparation.find(partial(random_play, values, info))
         config = replace(config, **prepared.changes())
-    mac = _built(
+    mac: Controller = _built(
         settings,
         ("mac", "agent"),
         lambda: settings.mac(config, settings.agent, net, info, generator(seed, "init policies")),
     )
     mac.to(device)
-    learner = _built(settings, ("learner", "mac", "agent"), lambda: settings.learner(
+    learner: Learner = _built(settings, ("learner", "mac", "agent"), lambda: settings.learner(
         settings.part(settings.learner.Config), net, mac, info,
         common_reward=values["common_reward"], device=device, seed=seed,
     ))  # fmt: skip
-    runner = _built(settings, ("runner", "mac"), lambda: settings.runner(
+    runner: Runner = _built(settings, ("runner", "mac"), lambda: settings.runner(
         settings.part(settings.runner.Config), values["env"], values["env_args"], mac, device, seed
     ))  # fmt: skip
     if prepared is not None:

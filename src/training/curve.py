@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..controllers.contract import Prepared
+from ..learners.contract import Learner
+from ..runners.contract import Runner
 from ..runners.episodes import Episodes
 from ..storage.log import RunLog
 
@@ -26,7 +28,7 @@ PARTS = ("runner", "learner", "log")
 class Curve:
     """Episodes and scalars since the last point, the run's clocks, and records on their way to the files."""
 
-    def __init__(self, runner: Any, learner: Any, common_reward: bool) -> None:
+    def __init__(self, runner: Runner, learner: Learner, common_reward: bool) -> None:
         self.runner, self.learner, self.common_reward = runner, learner, common_reward
         self.seconds = {"environment": 0.0, "inference": 0.0, "learning": 0.0, "logging": 0.0, "testing": 0.0}
         self.elapsed = 0.0

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..components.finite import all_finite, floating
+from ..controllers.contract import Controller
+from ..learners.contract import Learner
 from ..settings import NEW_KEYS, NON_LEARNING_KEYS, Settings, without_non_learning
 from ..storage import checkpoints, sacred_run, snapshots
 from ..storage.liveness import alive
@@ -234,7 +236,7 @@ def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str
     return best
 
 
-def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> list[str]:
+def load_weights(mac: Controller, learner: Learner, saved: Mapping[str, Any], where: str) -> list[str]:
     """Take policies and what else fits from a checkpoint, nothing else; returns notices about what does not fit.
 
     Raises:

@@ -12,7 +12,10 @@ import torch
 from ..components.batch import Batch
 from ..components.finite import all_finite, broken_scalars, dump, first_fault
 from ..components.parallel import default_threads, use_threads
+from ..controllers.contract import Controller
 from ..envs.vector.base import usable_cpus
+from ..learners.contract import Learner
+from ..runners.contract import Runner
 from ..utils.errors import UserError
 from .run_config import RunConfig
 
@@ -39,7 +42,7 @@ class NotFinite(Exception):
 
 
 def checked_update(
-    config: RunConfig, runner: Any, mac: Any, learner: Any, batch: Batch, t_begin: int
+    config: RunConfig, runner: Runner, mac: Controller, learner: Learner, batch: Batch, t_begin: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Train on ``batch``, and take it into the statistics of observations.
 
@@ -75,7 +78,7 @@ def checked_update(
     return scalars, arrays
 
 
-def learned(part: Any) -> list[tuple[str, torch.Tensor]]:
+def learned(part: Learner | Controller) -> list[tuple[str, torch.Tensor]]:
     """Return the parameters of a learner (or a controller) with their names.
 
     Raises:

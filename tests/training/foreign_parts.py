@@ -291,3 +291,8 @@ class PreparesWrongly(BasicMAC):
     @classmethod
     def prepare(cls, values):
         return None
+
+
+class PreparesAsObject(BasicMAC):
+    def prepare(self, values, info):
+        return None

@@ -195,6 +195,8 @@ def test_broken_policies_of_a_learner_without_a_critic(tmp_path: Path, capsys: p
          "called as act(obs, avail, last_actions, hidden, uniform, actor), and this one takes (obs, avail)."),
         (YAML + "mac: foreign_parts:PreparesWrongly\n", {},
          "every mac is called as prepare(values, info), and this one takes (values)."),
+        (YAML + "mac: foreign_parts:PreparesAsObject\n", {},
+         "every mac is called as prepare(values, info), and this one takes (self, values, info)."),
         (YAML + "runner: foreign_parts:GreedyOnly\n", {},
          "every runner is called as test(n_episodes, greedy), and this one takes (n_episodes)."),
         (YAML, {"learner": "BareParameters"},

@@ -33,7 +33,7 @@ def check_class(kind: str, name: str, cls: Any, made: type, contract: type, hook
         hint = _other_name(missing[0], [m for m in vars(cls) if m not in methods])
         raise UserError(f"{kind}={name} has no method {' or '.join(missing)}: every {kind} needs one{hint}.")
     for method, expected in [*_methods(made), *methods.items(), *_methods(hooks)]:
-        found = _signature(cls, method)
+        found = _signature(cls, method, of_class=_is_of_class(hooks, method))
         if found is not None and not _accepts(found, expected):
             called, done = (cls.__name__, "built") if method == "__call__" else (method, "called")
             raise UserError(
@@ -74,13 +74,21 @@ def _methods(contract: type) -> Iterator[tuple[str, list[inspect.Parameter]]]:
                 yield name, given[0 if isinstance(value, staticmethod) else 1 :]
 
 
-def _signature(cls: Any, method: str) -> inspect.Signature | None:
-    """Return the parameters that callers of a class's method give; None where the class lacks it or hides them."""
+def _is_of_class(contract: type, method: str) -> bool:
+    """Whether a method is called on the class, before there is an object."""
+    return isinstance(vars(contract).get(method), (classmethod, staticmethod))
+
+
+def _signature(cls: Any, method: str, of_class: bool) -> inspect.Signature | None:
+    """Return the parameters that callers of a class's method give; None where the class lacks it or hides them.
+
+    ``of_class``: the method is called on the class, so that a ``self`` would have to be given.
+    """
     try:
         if method == "__call__":
             return inspect.signature(cls)
         found = inspect.getattr_static(cls, method)
-        if inspect.isfunction(found):  # bound when it is called on an object
+        if inspect.isfunction(found) and not of_class:  # bound when it is called on an object
             parameters = list(inspect.signature(found).parameters.values())
             takes_all = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
             return inspect.Signature(parameters if takes_all else parameters[1:])

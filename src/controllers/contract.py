@@ -141,6 +141,27 @@ class Prepared(Protocol):
         """Return arrays to log."""
 
 
+class RandomPlay(Protocol):
+    """Batches of random play, as :class:`~oamarl.runners.random_play.RandomRunner` collects them.
+
+    | field | meaning |
+    |---|---|
+    | t_env, agent_steps | environment steps and steps of single agents so far |
+    | time_env, time_act | seconds in the environments and in acting |
+    """
+
+    t_env: int
+    agent_steps: int
+    time_env: float
+    time_act: float
+
+    def batch(self) -> Batch:
+        """Collect one episode from each slot."""
+
+    def close(self) -> None:
+        """Release environments and workers."""
+
+
 class Preparation(Protocol):
     """What has to be done before the networks of a run can be built; see :meth:`ControllerHooks.prepare`."""
 
@@ -162,11 +183,11 @@ class Preparation(Protocol):
             UserError: what they say does not fit this configuration.
         """
 
-    def find(self, play: Callable[[], Any], check_stop: Callable[[], None] = ...) -> Prepared:
+    def find(self, play: Callable[[], RandomPlay], check_stop: Callable[[], None] = ...) -> Prepared:
         """Find it out.
 
         Args:
-            play: starts random play, see :class:`~oamarl.runners.random_play.RandomRunner`.
+            play: starts random play.
             check_stop: called at intervals; what it raises ends the work early.
         """
 

@@ -16,17 +16,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..components import clusters
-from ..components.batch import Batch
 from ..components.generators import generator
 from ..envs.base import EnvInfo
 from ..modules.seps import FitOptions, Latents, Transitions, fit
 from ..utils.errors import UserError
 from ..utils.schema.keys import key, read
+from .contract import RandomPlay
 
 #: value of `sharing` that asks for it
 SELECTIVE = "selective"
@@ -166,27 +166,6 @@ class AgentGroups:
         if self.latents is not None:
             found |= {"mean": self.latents.mean, "std": self.latents.std}
         return found
-
-
-class RandomPlay(Protocol):
-    """Batches of random play, as :class:`~oamarl.runners.random_play.RandomRunner` collects them.
-
-    | field | meaning |
-    |---|---|
-    | t_env, agent_steps | environment steps and steps of single agents so far |
-    | time_env, time_act | seconds in the environments and in acting |
-    """
-
-    t_env: int
-    agent_steps: int
-    time_env: float
-    time_act: float
-
-    def batch(self) -> Batch:
-        """Collect one episode from each slot."""
-
-    def close(self) -> None:
-        """Release environments and workers."""
 
 
 def find(

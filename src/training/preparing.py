@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from ..controllers.contract import Preparation, Prepared
+from ..controllers.contract import Preparation, Prepared, RandomPlay
 from ..storage.log import RunLog
 from ..utils.errors import RunError, first_line, lacks_memory
 from ..utils.signals import Stop, Terminated
 
 
-def prepare(preparation: Preparation, play: Callable[[], Any], stop: Stop, log: RunLog) -> Prepared:
+def prepare(preparation: Preparation, play: Callable[[], RandomPlay], stop: Stop, log: RunLog) -> Prepared:
     """Find it out, and log it.
 
     Args:

@@ -22,7 +22,7 @@ def prepare(words: list[str]) -> Callable[[], float]:
     import torch
 
     from oamarl.parts import resolve
-    from oamarl.run import build
+    from oamarl.training.building import build
     from oamarl.utils.schema.command_line import parse
 
     runner, mac, learner = build(resolve(parse(words)[0]), torch.device("cpu"))

@@ -12,8 +12,6 @@ ALWAYS = {
     "logging": ".storage.log:LoggingConfig",
     "trackers": ".storage.trackers:TrackersConfig",
 }
-#: dataclasses that a value of a key adds: (key, value) -> ".module:Class"
-WITH_VALUE = {("sharing", "selective"): ".controllers.seps:SelectiveConfig"}
 
 
 def resolve(request: Request) -> settings.Settings:
@@ -22,4 +20,4 @@ def resolve(request: Request) -> settings.Settings:
     Raises:
         UserError: whatever is wrong with the request, in one sentence.
     """
-    return settings.resolve(request, ALWAYS, WITH_VALUE)
+    return settings.resolve(request, ALWAYS)

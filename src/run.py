@@ -1,72 +1,136 @@
-"""One run: build the environment, the controller, the learner and the runner, and train (:mod:`training`)."""
+"""One run:
+
+resume from a checkpoint, or take weights                    where asked for
+prepare                                                      what has to be found out before there can be networks
+build the controller, the learner and the runner
+train                                                        (:mod:`training.loop`)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .components.generators import generator
-from .controllers.seps import SELECTIVE, AgentGroups, find, obvious, stored
-from .envs.build import make_info
+from .controllers.contract import preparation_of
 from .envs.build import notices as env_notices
-from .modules.kernels import compiled
 from .runners.random_play import random_play
 from .settings import Settings
-from .storage import checkpoints, sacred_run, snapshots
+from .storage import checkpoints, sacred_run
 from .storage.log import RunLog
 from .storage.tested_actions import MARK
 from .storage.trackers import TrackersConfig
+from .training.building import PartError, affordable, build, kernel, sizes
 from .training.loop import Training
-from .training.resume import LATEST, check_same, check_step, find_unfinished, load_weights, open_run, unfit
+from .training.preparing import prepare
+from .training.resume import load_weights, resumption, unfit
 from .training.run_config import RunConfig
-from .utils.errors import RunError, UserError, first_line, lacks_memory
 from .utils.machine import keep_freed_memory
-from .utils.signals import Stop, Terminated
+from .utils.signals import Stop
 
 
-def build(settings: Settings, device: torch.device, chosen: AgentGroups | None = None) -> tuple[Any, Any, Any]:
-    """Return runner, controller and learner of a run.
-
-    Args:
-        settings: of the run.
-        device: of the networks.
-        chosen: with sharing=selective, the groups of agents that share a network; None: found now.
+def run(settings: Settings) -> int:
+    """Train as ``settings`` say, in one sacred run; returns the exit status.
 
     Raises:
-        UserError: the parts contradict one another or the environment.
+        UserError: a mistake of the request, found before the run or in it.
     """
-    values = settings.values
-    info = make_info(values["env"], values["env_args"])
-    settings.check(info)
-    seed, net, sharing = values["seed"], settings.part(settings.agent.Config), settings.part(settings.mac.Config)
-    if selective(settings):
-        chosen = chosen or find(values, info, partial(random_play, values, info))
-        sharing = replace(sharing, sharing=chosen.index)
-    mac = settings.mac(sharing, settings.agent, net, info, generator(seed, "init policies"))
-    mac.to(device)
-    learner = settings.learner(
-        settings.part(settings.learner.Config), net, mac, info,
-        common_reward=values["common_reward"], device=device, seed=seed,
-    )  # fmt: skip
-    runner = settings.runner(
-        settings.part(settings.runner.Config), values["env"], values["env_args"], mac, device, seed
-    )
-    if chosen is not None:
-        runner.t_env += chosen.t_env
-        runner.agent_steps += chosen.agent_steps
-        runner.time_env += chosen.environment
-        runner.time_act += chosen.inference
-    return runner, mac, learner
+    one = Run(settings)
+    try:
+        # a preparation that has to play is made in the run: it has its log, its time and its end
+        if not one.has_to_play:
+            one.build()
+        return sacred_run.execute(
+            settings.values, one.notices, one.train, info=one.facts(), stop=one.stop,
+            trackers=settings.part(TrackersConfig), close=one.close,
+        ).exit_code  # fmt: skip
+    finally:
+        one.close()
 
 
-def selective(settings: Settings) -> bool:
-    """Return whether the groups of agents that share a network are found before training."""
-    return "selective" in settings.parts
+class Run:
+    """A run from its settings to its end.
+
+    Attributes:
+        notices: sentences to show when it begins.
+        stop: asks it to end early.
+
+    Raises:
+        UserError: a mistake of the request.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.notices = settings, list(settings.notices)
+        self.training: Training | None = None
+        self._failure: PartError | None = None
+        config = settings.part(RunConfig)
+        self.stop = Stop(config.stop_seconds, config.max_seconds)
+        self.device = set_up(config)
+        if config.use_cuda and self.device.type == "cpu" and settings.source["use_cuda"] != "default.yaml":
+            self.notices.append("use_cuda=True, but torch finds no GPU here: the run uses the CPU.")
+        self.path: Path | None
+        self.saved: dict[str, Any] | None
+        self.path, self.saved = resumption(settings, config, self.notices)
+        self.config = settings.part(RunConfig)  # a resumed run may have brought its seed
+        self.notices += env_notices(settings.values["env"], settings.values["env_args"])
+        self.weights: dict[str, Any] | None = None
+        if config.init_from and self.saved is None:
+            self.weights = checkpoints.load_newest(config.init_from, self.notices.append, unfit)[1]
+        with affordable():
+            self.info = sizes(settings)
+        self.preparation = preparation_of(settings.mac, settings.values, self.info)
+        self.prepared = None
+        if self.preparation is not None:
+            self.prepared = self.preparation.known(self.saved, self.weights, self.notices.append)
+
+    @property
+    def has_to_play(self) -> bool:
+        """Whether something has to be played before the networks can be built."""
+        return self.preparation is not None and self.prepared is None
+
+    def build(self) -> None:
+        """Build the parts. What fails in a user-supplied part is kept for :meth:`train`, where there is a log."""
+        try:
+            with affordable():
+                runner, mac, learner = build(self.settings, self.device, self.prepared, self.info)
+        except PartError as failure:
+            self._failure = failure
+            return
+        self.training = Training(self.config, self.settings.values, runner, mac, learner, self.stop)
+        self.training.files.newest = self.path
+        self.notices += learner.notices() if hasattr(learner, "notices") else ()
+        if self.weights is not None:
+            self.notices += load_weights(mac, learner, self.weights, self.config.init_from)
+
+    def train(self, log: RunLog) -> dict[str, float]:
+        """Prepare and build where that is still to be done, and train; returns the result."""
+        if self.preparation is not None and self.has_to_play:
+            said = len(self.notices)
+            play = partial(random_play, self.settings.values, self.info)
+            self.prepared = prepare(self.preparation, play, self.stop, log)
+            self.build()
+            for notice in self.notices[said:]:
+                log.info(notice)
+            if self.training is not None:
+                self.training.curve.before(self.prepared)
+        if self._failure is not None:
+            log.note(self._failure.trace)
+            raise self._failure
+        assert self.training is not None
+        return self.training.run(log, self.saved)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is stored with the run, beside its configuration."""
+        found = {"networks": kernel(self.settings, self.device), **MARK}
+        return found if self.path is None else found | {"resumed_from": str(self.path)}
+
+    def close(self) -> None:
+        """Release the environments."""
+        training, self.training = self.training, None
+        if training is not None:
+            training.runner.close()
 
 
 def set_up(config: RunConfig) -> torch.device:
@@ -76,154 +140,3 @@ def set_up(config: RunConfig) -> torch.device:
     # acting and learning use different recurrent kernels: at reduced precision their ratios would not start at 1
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if config.use_cuda and torch.cuda.is_available() else "cpu")
-
-
-def networks(settings: Settings, device: torch.device) -> str:
-    """Return what first-order networks run in, for their numbers' last digits depend on it: ``C`` or ``torch``."""
-    width = settings.part(settings.agent.Config).hidden_dim
-    return "C" if compiled.available(torch.empty(0, device=device), width) else "torch"
-
-
-def run(settings: Settings) -> int:
-    """Train as ``settings`` say, in one sacred run; returns the exit status.
-
-    Raises:
-        UserError: a mistake of the request, found before the run or in it.
-    """
-    config = settings.part(RunConfig)
-    stop = Stop(config.stop_seconds, config.max_seconds)
-    device = set_up(config)
-    notices = list(settings.notices)
-    if config.use_cuda and device.type == "cpu" and settings.source["use_cuda"] != "default.yaml":
-        notices.append("use_cuda=True, but torch finds no GPU here: the run uses the CPU.")
-    path, saved = resumption(settings, config, notices)
-    config = settings.part(RunConfig)  # a resumed run may have brought its seed
-    notices += env_notices(settings.values["env"], settings.values["env_args"])
-    weights = None
-    if config.init_from and saved is None:
-        weights = checkpoints.load_newest(config.init_from, notices.append, unfit)[1]
-    chosen = known_groups(settings, saved, weights, notices)
-    trainings: list[Training] = []
-
-    def begin(chosen: AgentGroups | None) -> list[str]:
-        runner, mac, learner = _affordable(settings, device, chosen)
-        trainings.append(Training(config, settings.values, runner, mac, learner, stop))
-        trainings[0].files.newest = path
-        return [] if weights is None else load_weights(mac, learner, weights, config.init_from)
-
-    def body(log: RunLog) -> dict[str, float]:
-        if not trainings:
-            found = _find(settings, stop, log)
-            for notice in begin(found):
-                log.info(notice)
-            trainings[0].curve.before(found.seconds, found.learning, found.scalars(), found.arrays())
-        return trainings[0].run(log, saved)
-
-    def close() -> None:
-        while trainings:
-            trainings.pop().runner.close()
-
-    try:
-        # what has to be played to know the networks is played in the run: it has its log, its time and its end
-        if chosen is not None or not selective(settings):
-            notices += begin(chosen)
-        info: dict[str, Any] = {"networks": networks(settings, device), **MARK}
-        if path is not None:
-            info["resumed_from"] = str(path)
-        result = sacred_run.execute(
-            settings.values, notices, body, info=info, stop=stop, trackers=settings.part(TrackersConfig), close=close
-        )
-    finally:
-        close()
-    return result.exit_code
-
-
-def _affordable(settings: Settings, device: torch.device, chosen: AgentGroups | None) -> tuple[Any, Any, Any]:
-    """Build the parts; refuse a configuration that needs more memory than there is."""
-    try:
-        return build(settings, device, chosen)
-    except Exception as error:
-        if not lacks_memory(error):
-            raise
-        raise UserError(f"The configuration asks for more memory than there is: {first_line(error)}.") from None
-
-
-def known_groups(
-    settings: Settings, saved: Mapping[str, Any] | None, weights: Mapping[str, Any] | None, notices: list[str]
-) -> AgentGroups | None:
-    """Return the groups of agents that share a network under sharing=selective, if known without random play.
-
-    A resumed run has the groups that it had; one that starts from the weights of another such run (``init_from``)
-    takes its groups too, for the networks are theirs.
-
-    Raises:
-        UserError: the groups do not fit the configuration.
-    """
-    if not selective(settings):
-        return None
-    values = settings.values
-    info = make_info(values["env"], values["env_args"])
-    settings.check(info)
-    if saved is not None:
-        return stored(saved, info, f"The checkpoint of {saved['folder']}")
-    if weights is not None and weights["config"].get("sharing") == SELECTIVE:
-        found, k = stored(weights, info, f"init_from={values['init_from']}"), values["seps_clusters"]
-        if k not in (None, found.n_networks):
-            raise UserError(f"init_from={values['init_from']} has {found.n_networks} groups of agents, not {k}.")
-        notices.append(f"init_from={values['init_from']}: its groups of agents were taken, {found.groups()}.")
-        return found
-    known = obvious(values, info)
-    if known is None:
-        return None
-    notices.append(str(AgentGroups(known)))
-    return AgentGroups(known)
-
-
-def _find(settings: Settings, stop: Stop, log: RunLog) -> AgentGroups:
-    """Find the groups of agents that share a network by random play, and log them."""
-    values = settings.values
-    log.info(f"Selective sharing: {values['seps_steps']:,} steps of random play, to find out which agents are alike.")
-
-    def check_stop() -> None:
-        why = stop.why()
-        if why:
-            stop.settle()
-            raise Terminated(f"Ended by {why} before training began: there is nothing to go on from.", stop.exit_code)
-
-    info = make_info(values["env"], values["env_args"])
-    try:
-        chosen = find(values, info, partial(random_play, values, info), check_stop)
-    except Exception as error:
-        check_stop()  # a batch system signals all processes of a job: workers may be gone first
-        if lacks_memory(error):
-            raise RunError(f"There is not enough memory ({first_line(error)}).") from error
-        raise
-    log.info(str(chosen))
-    return chosen
-
-
-def resumption(
-    settings: Settings, config: RunConfig, notices: list[str]
-) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
-    """Return the checkpoint file to resume from and its payload, if the settings name one.
-
-    A run that was started without a seed continues with its own, which is set in ``settings``.
-
-    Raises:
-        UserError: there is none of use, or it is another configuration's.
-    """
-    check_step(config.load_step, config.checkpoint_path, config.init_from)
-    asked, any_seed = config.checkpoint_path, settings.source["seed"] == "worked out"
-    if asked == LATEST:
-        found = find_unfinished(sacred_run.run_parent(settings.values), settings.values, any_seed, notices.append)
-        if found is None:
-            notices.append("checkpoint_path=latest: no run of this configuration is there to go on with; a new one.")
-        asked = "" if found is None else str(found)
-    if not asked:
-        return None, None
-    path, saved = open_run(snapshots.at_step(asked, config.load_step, notices.append), notices.append)
-    if any_seed:
-        settings.values["seed"] = saved["config"]["seed"]
-    check_same(settings.values, saved["config"], path)
-    notices.append(f"Resumed from {path}, step {saved['runner']['t_env']:,}.")
-    return path, saved

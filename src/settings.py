@@ -8,16 +8,18 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import random
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .envs.base import EnvInfo
-from .utils.errors import UserError, nearest
+from .utils.errors import UserError, first_line, nearest
 from .utils.schema import keys as config
 from .utils.schema import vocabulary, yamls
 from .utils.schema.command_line import Request
+from .utils.schema.contracts import check_built, check_class
 from .utils.schema.layers import CONFIGS, Layer, collect, leaves, merge, shipped
 from .utils.schema.registry import resolve as look_up
 
@@ -25,8 +27,12 @@ T = TypeVar("T")
 
 #: key that names a class -> the package with its registry
 SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners"}
-#: methods without which a class cannot be one of its kind
-METHODS = {"learner": ("train", "state_dict", "load_state_dict"), "runner": ("run", "test", "close")}
+#: the contract of each kind of class; beside it in its module stand how it is built, and further methods (hooks)
+CONTRACTS = {
+    "runner": ".runners.contract:Runner",
+    "mac": ".controllers.contract:Controller",
+    "learner": ".learners.contract:Learner",
+}
 #: keys read here, with their meaning
 OWN = {
     "name": (
@@ -116,12 +122,31 @@ class Settings:
         """Have each part refuse contradictions between its keys and the environment.
 
         Raises:
-            UserError: from the classmethod ``check(values, info)`` of one of them.
+            UserError: from the classmethod ``check(values, info)`` of one of them, or that of a user-supplied class
+                raised something else.
         """
         for cls in (self.learner, self.mac, self.runner, *(self.parts[name] for name in self.added)):
             check = getattr(cls, "check", None)
-            if check is not None:
+            if check is None:
+                continue
+            try:
                 check(self.values, info)
+            except UserError:
+                raise
+            except Exception as error:
+                if shipped_class(cls):
+                    raise
+                kind = next(k for k in CONTRACTS if getattr(self, k) is cls)
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                raise UserError(
+                    f"{kind}={self.values[kind]}: its check failed with {type(error).__name__}: {first_line(error)} "
+                    f"({Path(last.filename).name}, line {last.lineno})."
+                ) from error
+
+
+def shipped_class(cls: Any) -> bool:
+    """Whether a class is of this package, not user-supplied."""
+    return str(cls.__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _import(target: str) -> type:
@@ -146,7 +171,8 @@ def _check_part(kind: str, name: str, cls: Any) -> None:
     """Refuse a user-supplied class that lacks what every part of its kind has.
 
     Raises:
-        UserError: no dataclass ``Config`` with keys declared by ``key(...)``, or a missing method.
+        UserError: no dataclass ``Config`` with keys declared by ``key(...)``, or a method that is missing or cannot be
+            called as the kind's contract says.
     """
     declared = getattr(cls, "Config", None)
     if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):
@@ -154,9 +180,19 @@ def _check_part(kind: str, name: str, cls: Any) -> None:
     for f in dataclasses.fields(declared):
         if "doc" not in f.metadata:
             raise UserError(f"{kind}={name}: its Config declares '{f.name}' without key(...).")
-    missing = [m for m in METHODS.get(kind, ()) if not callable(getattr(cls, m, None))]
-    if missing:
-        raise UserError(f"{kind}={name} has no method {' or '.join(missing)}: every {kind} needs one.")
+    if kind in CONTRACTS:
+        module, _, contract = CONTRACTS[kind].partition(":")
+        made, kept, hooks = (_import(f"{module}:{n}") for n in (f"Make{contract}", contract, f"{contract}Hooks"))
+        check_class(kind, name, cls, made, kept, hooks)
+
+
+def check_part(kind: str, name: str, part: Any) -> None:
+    """Refuse a part that lacks what its kind's contract says a built one has.
+
+    Raises:
+        UserError: naming the attribute.
+    """
+    check_built(kind, name, part, _import(CONTRACTS[kind]))
 
 
 def _known(found: list[Layer], read: Mapping[str, type]) -> set[str]:
@@ -260,13 +296,23 @@ def _own(values: dict[str, Any]) -> set[str]:
     return derived
 
 
-def resolve(request: Request, always: Mapping[str, str], with_value: Mapping[tuple[str, str], str]) -> Settings:
+def _added(parts: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, type]:
+    """Return the dataclasses that the values of keys add (``key(..., adds=...)``), named by the value."""
+    found = {}
+    for cls in parts.values():
+        for f in dataclasses.fields(cls):
+            value, adds = values.get(f.name), f.metadata["adds"]
+            if isinstance(value, str) and value in adds:
+                found[value] = adds[value]
+    return found
+
+
+def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     """Merge and check everything that can be checked before the environment is built.
 
     Args:
         request: the names of YAMLs and the values of the command line.
         always: the dataclasses that every run reads, part -> ``".module:Class"``.
-        with_value: those that a value of a key adds, (key, value) -> ``".module:Class"``; named by it.
 
     Raises:
         UserError: whatever is wrong with the request, in one sentence.
@@ -280,10 +326,10 @@ def resolve(request: Request, always: Mapping[str, str], with_value: Mapping[tup
     parts = {name: _import(target) for name, target in always.items()}
     parts |= {name: cls.Config for name, cls in classes.items()}
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
-    added = {v: target for (name, v), target in with_value.items() if name in read and values.get(name) == v}
-    for name, target in added.items():
-        parts[name] = _import(target)
-        read |= {f.name: parts[name] for f in dataclasses.fields(parts[name])}
+    added = _added(parts, values)
+    for cls in added.values():
+        read |= {f.name: cls for f in dataclasses.fields(cls)}
+    parts |= added
     _check_names(values, origin, _known(found, read))
     for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.")]:
         inner = name.partition(".")[2]

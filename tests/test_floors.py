@@ -191,6 +191,17 @@ def test_the_parts_of_every_run_are_there() -> None:
     assert set(found) <= set(MODULES)
 
 
+def test_the_run_knows_no_learner_and_no_network() -> None:
+    """What trains, resumes, evaluates and loads a team works through the contracts: for parts of any kind."""
+    own = re.compile(
+        r"\b(theta|hidden_dim|first_order|seps|selective|AgentGroups)\b|learner\.value\b|network\.params\b", re.I
+    )
+    for name, path in MODULES.items():
+        if part_of(name) in ("run", "parts", "settings", "training", "evaluation"):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                assert not own.search(line), f"{path.relative_to(ROOT)}:{number} names a part's own: {line.strip()}"
+
+
 def test_rooms_are_small() -> None:
     rooms: dict[str, int] = {}
     for top in (SRC, ROOT / "tests"):

@@ -19,11 +19,13 @@ from oamarl.evaluation.team import load
 from oamarl.main import main
 from oamarl.modules.kernels import compiled
 from oamarl.parts import resolve
-from oamarl.run import RunConfig, Training, build
 from oamarl.storage import checkpoints
 from oamarl.storage.log import RunLog
 from oamarl.storage.records import read_metrics
+from oamarl.training.building import build
+from oamarl.training.loop import Training
 from oamarl.training.resume import MAY_DIFFER, check_same
+from oamarl.training.run_config import RunConfig
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import parse
 

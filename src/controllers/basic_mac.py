@@ -5,7 +5,7 @@ Sharing is an index from agents to networks: [0, 0, 0] shared, [0, 1, 2] separat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from ..modules.kernels.numpy_policy import Inference, choose
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .actor import Actor, inference, one_hot
+from .contract import Preparation
+from .seps import SELECTIVE, SelectiveConfig, SelectiveSharing
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class MACConfig:
     sharing: str | list[int] = key(
         "Which agents share a policy network: shared, separate, one network number per agent such as [0, 0, 1], or "
         "selective: found before training (SEPS, keys seps_*).",
-        choices=("shared", "separate", "selective"),
+        choices=("shared", "separate", SELECTIVE),
         low=0,
+        adds={SELECTIVE: SelectiveConfig},
     )
     obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
     obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
@@ -46,8 +49,8 @@ def sharing_index(sharing: str | list[int], n_agents: int, name: str = "sharing"
     Raises:
         UserError: a list of the wrong length, or groups that are still to be found.
     """
-    if sharing == "selective":
-        raise UserError(f"{name}=selective: the groups of agents are found by a run before it builds its networks.")
+    if sharing == SELECTIVE:
+        raise UserError(f"{name}={SELECTIVE}: the groups of agents are found by a run before it builds its networks.")
     if sharing == "shared":
         return [0] * n_agents
     if sharing == "separate":
@@ -120,6 +123,16 @@ class BasicMAC:
         self.normaliser = (
             ObservationNormaliser(_groups(alike), info.obs_size, info.state_size) if config.standardise_obs else None
         )
+
+    @classmethod
+    def prepare(cls, values: Mapping[str, Any], info: EnvInfo) -> Preparation | None:
+        """Return how the groups of agents that share a network are found, where they have to be."""
+        return SelectiveSharing(values, info) if values["sharing"] == SELECTIVE else None
+
+    @staticmethod
+    def kernel(agent: Any, net: Any, device: torch.device) -> str:
+        """Return what first-order networks run in, for their numbers' last digits depend on it: ``C`` or ``torch``."""
+        return str(agent.kernel(net, device)) if hasattr(agent, "kernel") else "torch"
 
     def to(self, device: torch.device | str) -> None:
         """Move the networks."""
@@ -310,6 +323,10 @@ class BasicMAC:
 
     # -- state -----------------------------------------------------------------------------------------
 
+    def parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield ("policies", the networks' parameters [K, P])."""
+        yield "policies", self.network.params
+
     def state_dict(self) -> dict[str, Any]:
         """Return the parameters, each agent's network, and the observations' statistics."""
         state: dict[str, Any] = {"theta": self.network.params.detach().clone(), "index": list(self.index)}
@@ -319,8 +336,13 @@ class BasicMAC:
         """Take parameters back; leaves made by ``Network.row`` keep pointing at them.
 
         Raises:
+            ValueError: they have another shape.
             UserError: the policies read standardised observations, and the configuration says otherwise.
         """
+        params = state["theta"]
+        if params.shape != self.network.params.shape:
+            stored, own = list(params.shape), list(self.network.params.shape)
+            raise ValueError(f"parameters (networks, numbers of each) are {stored}, and {own} are needed")
         if (self.normaliser is not None) != ("normaliser" in state):
             raise UserError(
                 f"standardise_obs={self.normaliser is not None} does not fit these policies: they were trained with "
@@ -329,4 +351,4 @@ class BasicMAC:
         if self.normaliser is not None:
             self.normaliser.load_state_dict(state["normaliser"])
         with torch.no_grad():
-            self.network.params.data.copy_(state["theta"])
+            self.network.params.data.copy_(params)

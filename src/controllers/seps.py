@@ -16,17 +16,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..components import clusters
-from ..components.batch import Batch
 from ..components.generators import generator
 from ..envs.base import EnvInfo
 from ..modules.seps import FitOptions, Latents, Transitions, fit
 from ..utils.errors import UserError
 from ..utils.schema.keys import key, read
+from .contract import RandomPlay
 
 #: value of `sharing` that asks for it
 SELECTIVE = "selective"
@@ -115,6 +115,8 @@ class AgentGroups:
     | indices | of every number of groups that was tried its Davies-Bouldin index, shape class by shape class |
     """
 
+    name: ClassVar[str] = "seps"
+
     index: list[int]
     t_env: int = 0
     agent_steps: int = 0
@@ -149,6 +151,10 @@ class AgentGroups:
         said += f" Davies-Bouldin index: {tried}." if tried else ""
         return f"{said} Found in {self.t_env:,} steps of random play and {self.seconds:.1f} seconds."
 
+    def changes(self) -> dict[str, Any]:
+        """The controller's `sharing`: each agent's network."""
+        return {"sharing": self.index}
+
     def scalars(self) -> dict[str, float]:
         """Scalars about the groups."""
         found = {"seps_networks": float(self.n_networks), "seps_steps": float(self.t_env)}
@@ -160,27 +166,6 @@ class AgentGroups:
         if self.latents is not None:
             found |= {"mean": self.latents.mean, "std": self.latents.std}
         return found
-
-
-class RandomPlay(Protocol):
-    """Batches of random play, as :class:`~oamarl.runners.random_play.RandomRunner` collects them.
-
-    | field | meaning |
-    |---|---|
-    | t_env, agent_steps | environment steps and steps of single agents so far |
-    | time_env, time_act | seconds in the environments and in acting |
-    """
-
-    t_env: int
-    agent_steps: int
-    time_env: float
-    time_act: float
-
-    def batch(self) -> Batch:
-        """Collect one episode from each slot."""
-
-    def close(self) -> None:
-        """Release environments and workers."""
 
 
 def find(
@@ -240,14 +225,66 @@ def group(
     return clusters.joined(members, [labels for labels, _ in found]).tolist(), [indices for _, indices in found]
 
 
-def stored(saved: Mapping[str, Any], info: EnvInfo, where: str) -> AgentGroups:
-    """Return the groups of the run that a checkpoint's payload is of.
+class SelectiveSharing:
+    """Preparation of a run with sharing=selective; see :class:`~oamarl.controllers.contract.Preparation`.
+
+    Args:
+        values: the run's configuration.
+        info: the environment's sizes.
+    """
+
+    def __init__(self, values: Mapping[str, Any], info: EnvInfo) -> None:
+        self.values, self.info = values, info
+
+    @property
+    def announcement(self) -> str:
+        """What is said when random play begins."""
+        steps = self.values["seps_steps"]
+        return f"Selective sharing: {steps:,} steps of random play, to find out which agents are alike."
+
+    def known(
+        self, saved: Mapping[str, Any] | None, weights: Mapping[str, Any] | None, say: Callable[[str], None]
+    ) -> AgentGroups | None:
+        """Return the groups, if known without random play.
+
+        A resumed run has the groups that it had; one that starts from the weights of another such run (``init_from``)
+        takes its groups too, for the networks are theirs.
+
+        Raises:
+            UserError: the groups do not fit the configuration.
+        """
+        values = self.values
+        if saved is not None:
+            return self.stored(saved["mac"], f"The checkpoint of {saved['folder']}")
+        if weights is not None and weights["config"].get("sharing") == SELECTIVE:
+            source, k = f"init_from={values['init_from']}", values["seps_clusters"]
+            found = self.stored(weights["mac"], source)
+            if k not in (None, found.n_networks):
+                raise UserError(f"{source} has {found.n_networks} groups of agents, not {k}.")
+            say(f"{source}: its groups of agents were taken, {found.groups()}.")
+            return found
+        index = obvious(values, self.info)
+        if index is None:
+            return None
+        say(str(AgentGroups(index)))
+        return AgentGroups(index)
+
+    def find(self, play: Callable[[], RandomPlay], check_stop: Callable[[], None] = lambda: None) -> AgentGroups:
+        """Find the groups: :func:`find`."""
+        return find(self.values, self.info, play, check_stop)
+
+    def stored(self, state: Mapping[str, Any], where: str) -> AgentGroups:
+        """Return the groups that policies were trained with: :func:`stored`."""
+        return stored(state, self.info, where)
+
+
+def stored(state: Mapping[str, Any], info: EnvInfo, where: str) -> AgentGroups:
+    """Return the groups of agents of a controller's ``state_dict``.
 
     Raises:
         UserError: it does not say, or says it of other agents.
     """
-    mac = saved.get("mac")
-    index = mac.get("index") if isinstance(mac, Mapping) else None
+    index = state.get("index")
     if not isinstance(index, list) or not all(type(k) is int and k >= 0 for k in index):
         raise UserError(f"{where} does not say which agents share a network: sharing={SELECTIVE} cannot go on from it.")
     if len(index) != info.n_agents:

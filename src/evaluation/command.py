@@ -132,9 +132,9 @@ def check_same_policies(settings: Settings, saved: Mapping[str, Any], path: Path
     """
     trained, values = config_of(saved, path), settings.values
     read = {f.name for cls in (MACConfig, settings.agent.Config) for f in dataclasses.fields(cls)} - {"head_gain"}
-    differ = [k for k in ("mac", "agent", *sorted(read)) if k in trained and trained[k] != values[k]]
+    differ = [k for k in ("mac", "agent", *sorted(read)) if k in trained and trained[k] != values.get(k)]
     if differ:
-        shown = ", ".join(f"{k}={values[k]!r} (trained with {trained[k]!r})" for k in differ[:4])
+        shown = ", ".join(f"{k}={values.get(k)!r} (trained with {trained[k]!r})" for k in differ[:4])
         raise UserError(
             f"The policies of {path} are not of this configuration: {shown}; give the --config and the keys that it "
             "was trained with, or use `oamarl evaluate`, which takes them from the checkpoint."

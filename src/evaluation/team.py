@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from .. import controllers, modules
+from ..components.finite import all_finite
 from ..components.generators import generator
-from ..controllers.seps import SELECTIVE, stored
+from ..controllers.contract import Controller, preparation_of
 from ..envs.base import EnvInfo
 from ..storage import checkpoints
 from ..utils.errors import UserError
@@ -287,7 +288,7 @@ def _info_of(saved: Mapping[str, Any], path: Path) -> EnvInfo:
     return EnvInfo(**stored)
 
 
-def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, Any], path: Path) -> Any:
+def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, Any], path: Path) -> Controller:
     """Return the controller with its trained parameters.
 
     Raises:
@@ -295,22 +296,19 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     """
     # keys that came after the checkpoint was written have their default
     values = {**yamls.load(CONFIGS / "default.yaml", "default.yaml"), **values}
-    if values["sharing"] == SELECTIVE:
-        values["sharing"] = stored({"mac": weights}, info, str(path)).index
     mac = resolve(controllers.__name__, controllers.REGISTRY, values["mac"], "mac")
     agent = resolve(modules.__name__, modules.REGISTRY, values["agent"], "agent")
-    options = read(mac.Config, values), agent, read(agent.Config, values)
+    config, preparation = read(mac.Config, values), preparation_of(mac, values, info)
+    if preparation is not None:
+        config = replace(config, **preparation.stored(weights, str(path)).changes())
     try:
-        built = mac(*options, info, generator(0, "weights follow"))
-        params = weights["theta"]
-        if params.shape != built.network.params.shape:
-            raise ValueError
+        built: Controller = mac(config, agent, read(agent.Config, values), info, generator(0, "weights follow"))
         built.load_state_dict(weights)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError):
         raise UserError(
             f"The policies in {path} do not fit the sizes of '{info.name}': {info.n_agents} agents, {info.obs_size} "
             f"numbers seen, {info.n_actions} actions."
         ) from None
-    if not bool(torch.isfinite(built.network.params).all()):
+    if not all_finite(x for _, x in built.parameters()):
         raise UserError(f"The policies in {path} hold numbers that are not finite: take an earlier checkpoint.")
     return built

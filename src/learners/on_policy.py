@@ -224,6 +224,15 @@ class PolicyLearner:
         """An optimiser of policy parameters."""
         return torch.optim.Adam(parameters, lr=self.config.lr, eps=self.config.optim_eps)
 
+    def parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield ("policies", [K, P]) and ("critic", [V, P])."""
+        yield from self.mac.parameters()
+        yield "critic", self.value.network.params
+
+    def load_weights(self, state: Mapping[str, Any]) -> list[str]:
+        """Take the critic of another learner's state; returns ``["critic"]`` where there is none that fits."""
+        return [] if "value" in state and self.value.load_weights(state["value"]) else ["critic"]
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to continue with the same numbers."""
         return {

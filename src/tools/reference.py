@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..parts import ALWAYS, WITH_VALUE
+from ..parts import ALWAYS
 from ..settings import OWN, SELECTORS
 from ..utils.errors import UserError, one_of
 from ..utils.schema import keys as config
@@ -56,18 +57,29 @@ def parts() -> dict[type, list[str]]:
     for target in ALWAYS.values():
         module, _, name = target.partition(":")
         found.setdefault(getattr(importlib.import_module(module, "oamarl"), name), []).append("every run")
-    for (key, value), target in WITH_VALUE.items():
-        module, _, name = target.partition(":")
-        cls = getattr(importlib.import_module(module, "oamarl"), name)
-        found.setdefault(cls, []).append(f"every run with {key}={value}")
+    selected = [(cls, name) for name, cls in _selectable()]
+    for cls in dict.fromkeys(cls for cls, _ in selected):
+        for f in dataclasses.fields(cls):
+            for value, more in f.metadata["adds"].items():
+                found[more] = [f"every run with {f.name}={value}"]
+    for cls, name in selected:
+        found.setdefault(cls, []).append(name)
+    return found
+
+
+def _selectable() -> Iterator[tuple[str, type]]:
+    """Yield every name of a registry, with the configuration dataclass of its class.
+
+    Raises:
+        UserError: a registered class lacks ``Config``.
+    """
     for selector, folder in SELECTORS.items():
         package = importlib.import_module(f"..{folder}", __package__)
         for name in package.REGISTRY:
             cls = resolve(package.__name__, package.REGISTRY, name, selector)
             if not dataclasses.is_dataclass(getattr(cls, "Config", None)):
                 raise UserError(f"The {selector} '{name}' has no dataclass `Config`.")
-            found.setdefault(cls.Config, []).append(name)
-    return found
+            yield name, cls.Config
 
 
 def allowed(hint: Any, meta: Any) -> str:

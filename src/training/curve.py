@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..controllers.contract import Prepared
+from ..learners.contract import Learner
+from ..runners.contract import Runner
 from ..runners.episodes import Episodes
 from ..storage.log import RunLog
 
@@ -25,7 +28,7 @@ PARTS = ("runner", "learner", "log")
 class Curve:
     """Episodes and scalars since the last point, the run's clocks, and records on their way to the files."""
 
-    def __init__(self, runner: Any, learner: Any, common_reward: bool) -> None:
+    def __init__(self, runner: Runner, learner: Learner, common_reward: bool) -> None:
         self.runner, self.learner, self.common_reward = runner, learner, common_reward
         self.seconds = {"environment": 0.0, "inference": 0.0, "learning": 0.0, "logging": 0.0, "testing": 0.0}
         self.elapsed = 0.0
@@ -36,14 +39,12 @@ class Curve:
         #: (name of the array file, or "" for scalars; step; values)
         self.pending: list[tuple[str, int, Mapping[str, Any]]] = []
 
-    def before(
-        self, seconds: float, learning: float, scalars: Mapping[str, float], arrays: Mapping[str, np.ndarray]
-    ) -> None:
+    def before(self, prepared: Prepared) -> None:
         """Take in what came before the first iteration: the time it took, that of learning in it, what it found out."""
-        self.elapsed += seconds
-        self.seconds["learning"] += learning
-        self.add(scalars)
-        self.pending.append(("seps", self.runner.t_env, arrays))
+        self.elapsed += prepared.seconds
+        self.seconds["learning"] += prepared.learning
+        self.add(prepared.scalars())
+        self.pending.append((prepared.name, self.runner.t_env, prepared.arrays()))
 
     def remember(self, played: Episodes, scalars: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
         """Take in what an iteration played and what its update returned."""

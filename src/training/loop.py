@@ -18,7 +18,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ..components.batch import Batch
+from ..controllers.contract import Controller
 from ..envs.build import EnvError
+from ..learners.contract import Learner
+from ..runners.contract import Runner
 from ..runners.testing import play
 from ..storage import checkpoints
 from ..storage.checkpoints import BEST, FOLDER, MODELS
@@ -45,7 +48,7 @@ class Training:
     """
 
     def __init__(
-        self, config: RunConfig, values: Mapping[str, Any], runner: Any, mac: Any, learner: Any,
+        self, config: RunConfig, values: Mapping[str, Any], runner: Runner, mac: Controller, learner: Learner,
         stop: Stop | None = None,
     ) -> None:  # fmt: skip
         self.config, self.values = config, values

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..components.finite import all_finite, floating
-from ..settings import NEW_KEYS, NON_LEARNING_KEYS, without_non_learning
-from ..storage import checkpoints, snapshots
+from ..controllers.contract import Controller
+from ..learners.contract import Learner
+from ..settings import NEW_KEYS, NON_LEARNING_KEYS, Settings, without_non_learning
+from ..storage import checkpoints, sacred_run, snapshots
 from ..storage.liveness import alive
 from ..storage.log import RunLog
 from ..storage.tested_actions import carried_misnamed, measure, renamed_lines, renamed_pending, with_names_of_now
-from ..utils.errors import UserError
+from ..utils.errors import UserError, reason
+from .run_config import RunConfig
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
 LATEST = "latest"
@@ -44,8 +47,8 @@ def unfit(payload: Mapping[str, Any]) -> str:
 
 
 def sound(payload: Mapping[str, Any]) -> bool:
-    """Whether all parameters, of policies and critic, are finite."""
-    return all_finite(floating([payload["mac"], payload["learner"].get("value")]))
+    """Whether all floating-point tensors of policies and learner are finite."""
+    return all_finite(floating([payload["mac"], payload["learner"]]))
 
 
 def differences(values: Mapping[str, Any], saved: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
@@ -92,6 +95,33 @@ def check_step(load_step: int, checkpoint_path: str, init_from: str) -> None:
         f"load_step={load_step} chooses among the checkpoints of checkpoint_path, which is not set: give "
         "checkpoint_path=RUN, or leave load_step out."
     )
+
+
+def resumption(
+    settings: Settings, config: RunConfig, notices: list[str]
+) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """Return the checkpoint file to resume from and its payload, if the settings name one.
+
+    A run that was started without a seed continues with its own, which is set in ``settings``.
+
+    Raises:
+        UserError: there is none of use, or it is another configuration's.
+    """
+    check_step(config.load_step, config.checkpoint_path, config.init_from)
+    asked, any_seed = config.checkpoint_path, settings.source["seed"] == "worked out"
+    if asked == LATEST:
+        found = find_unfinished(sacred_run.run_parent(settings.values), settings.values, any_seed, notices.append)
+        if found is None:
+            notices.append("checkpoint_path=latest: no run of this configuration is there to go on with; a new one.")
+        asked = "" if found is None else str(found)
+    if not asked:
+        return None, None
+    path, saved = open_run(snapshots.at_step(asked, config.load_step, notices.append), notices.append)
+    if any_seed:
+        settings.values["seed"] = saved["config"]["seed"]
+    check_same(settings.values, saved["config"], path)
+    notices.append(f"Resumed from {path}, step {saved['runner']['t_env']:,}.")
+    return path, saved
 
 
 def open_run(path: str | Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
@@ -206,19 +236,22 @@ def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str
     return best
 
 
-def load_weights(mac: Any, learner: Any, saved: Mapping[str, Any], where: str) -> list[str]:
-    """Take policies and critic from a checkpoint, nothing else; returns a notice where the critic does not fit.
+def load_weights(mac: Controller, learner: Learner, saved: Mapping[str, Any], where: str) -> list[str]:
+    """Take policies and what else fits from a checkpoint, nothing else; returns notices about what does not fit.
 
     Raises:
-        UserError: the policies' shapes are other ones, or there are none.
+        UserError: the policies do not fit this configuration, or there are none.
     """
-    other = f"init_from={where} holds policies of another shape than this configuration's."
     try:
-        if saved["mac"]["theta"].shape != mac.network.params.shape:
-            raise UserError(other)
         mac.load_state_dict(saved["mac"])
-        if learner.value.load_weights(saved["learner"]["value"]):
-            return []
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError):
-        raise UserError(f"init_from={where} holds nothing that these policies and critic can be.") from None
-    return [f"init_from={where}: the policies were taken; its critic does not fit and starts anew."]
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"init_from={where} holds policies of another shape or kind than this configuration's: {reason(error)}."
+        ) from None
+    try:
+        unlike = learner.load_weights(saved["learner"])
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        raise UserError(f"init_from={where} holds nothing that this learner can start from: {reason(error)}.") from None
+    return [
+        f"init_from={where}: the policies were taken; its {name} does not fit and starts anew." for name in unlike or ()
+    ]

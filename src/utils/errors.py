@@ -32,6 +32,12 @@ def first_line(error: BaseException) -> str:
     return str(error).split("\n")[0].rstrip(".") or type(error).__name__
 
 
+def reason(error: BaseException) -> str:
+    """The first line of an exception's message, after its type where that tells more than that a value is wrong."""
+    line = first_line(error)
+    return line if isinstance(error, (UserError, ValueError)) else f"{type(error).__name__}: {line}"
+
+
 def closest(name: str, options: Iterable[str]) -> str | None:
     """Return the one of ``options`` that is written most like ``name``, None where none is close."""
     close = difflib.get_close_matches(str(name), [str(o) for o in options], n=1, cutoff=0.5)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from oamarl.components import parallel
-from oamarl.run import build
+from oamarl.training.building import build
 
 from run_tools import CPU, assert_same, settings
 

@@ -25,11 +25,11 @@ from oamarl.envs.build import make_info
 from oamarl.learners.value import ValueLearner
 from oamarl.main import main
 from oamarl.modules.seps import FitOptions, Transitions, fit
-from oamarl.run import build
 from oamarl.runners.episode import EpisodeConfig
 from oamarl.runners.random_play import RandomRunner, random_play
 from oamarl.storage import checkpoints
 from oamarl.storage.records import read_arrays, read_metrics
+from oamarl.training.building import build
 from oamarl.utils.errors import RunError, UserError
 from oamarl.utils.schema.keys import read
 from oamarl.utils.signals import Stop, Terminated
@@ -483,7 +483,6 @@ def no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **more: Any) -> None:
         raise AssertionError("groups were looked for again")
 
-    monkeypatch.setattr("oamarl.run.find", fail)
     monkeypatch.setattr("oamarl.controllers.seps.find", fail)
 
 

@@ -24,8 +24,8 @@ from oamarl.envs.vector import launch, process
 from oamarl.envs.vector.base import SerialVec
 from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec
-from oamarl.run import build
 from oamarl.storage.records import read_metrics
+from oamarl.training.building import build
 from oamarl.utils.errors import UserError
 from oamarl.utils.warn_once import begin_run
 

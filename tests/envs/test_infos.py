@@ -13,11 +13,13 @@ from oamarl.components.seeding import episode_seed
 from oamarl.envs.info_metrics import MAX_METRICS, InfoMetrics, renaming, summarise
 from oamarl.envs.vector.make import make_vec
 from oamarl.evaluation.play import Plan, evaluate, logged_metrics, report
-from oamarl.run import RunConfig, Training, build
 from oamarl.runners.episodes import Episodes
 from oamarl.storage.log import RunLog
 from oamarl.tools import check_env
+from oamarl.training.building import build
 from oamarl.training.curve import Curve
+from oamarl.training.loop import Training
+from oamarl.training.run_config import RunConfig
 from oamarl.utils import warn_once
 
 import toy_zoo

@@ -52,20 +52,33 @@ class Nothing:
 
 class Runner:
     Config = Nothing
-    run = test = close = print
+    run = test = close = origin = use = state_dict = load_state_dict = print
+
+    def __init__(self, config, env, env_args, mac, device, seed):
+        pass
 
 
 class MAC:
     Config = NetConfig
+    to = initial_hidden = actor = act = observe = parameters = state_dict = load_state_dict = print
+
+    def __init__(self, config, agent, net, info, generator):
+        pass
 
 
 class Agent:
     Config = Nothing
 
 
-class Learner:
+class _Learner:
+    train = parameters = load_weights = state_dict = load_state_dict = print
+
+    def __init__(self, config, net, mac, info, *, common_reward, device, seed):
+        pass
+
+
+class Learner(_Learner):
     Config = LearnerConfig
-    train = state_dict = load_state_dict = print
 
     @classmethod
     def check(cls, values, info):
@@ -73,9 +86,8 @@ class Learner:
             raise UserError("One agent is too few.")
 
 
-class ReuseLearner:
+class ReuseLearner(_Learner):
     Config = MatrixConfig
-    train = state_dict = load_state_dict = print
 
 
 class Env:

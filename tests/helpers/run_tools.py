@@ -12,11 +12,13 @@ import torch
 
 from oamarl.components.batch import Batch
 from oamarl.parts import resolve
-from oamarl.run import RunConfig, Training, build
 from oamarl.settings import Settings
 from oamarl.storage import checkpoints
 from oamarl.storage.log import RunLog
 from oamarl.storage.records import read_arrays, read_metrics
+from oamarl.training.building import build
+from oamarl.training.loop import Training
+from oamarl.training.run_config import RunConfig
 from oamarl.utils.schema.command_line import Request
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ import torch
 from oamarl.controllers.basic_mac import with_extras
 from oamarl.envs.base import Arrays, EnvInfo
 from oamarl.envs.matrix.matrix import payoff
-from oamarl.run import build
+from oamarl.training.building import build
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema.layers import shipped
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oamarl.components.batch import Batch
 from oamarl.learners import seac, value
-from oamarl.run import build
+from oamarl.training.building import build
 from oamarl.utils.errors import UserError
 
 from learner_tools import (

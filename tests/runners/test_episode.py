@@ -18,7 +18,7 @@ from oamarl.envs.build import make_env
 from oamarl.envs.vector.episode_store import Job
 from oamarl.envs.vector.playing import ActionNoise
 from oamarl.modules.kernels.numpy_policy import Inference
-from oamarl.run import build
+from oamarl.training.building import build
 from oamarl.utils.errors import UserError
 
 from run_tools import CPU, assert_same, assert_same_batch, settings, train, untimed

@@ -16,8 +16,8 @@ from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import make_env
 from oamarl.main import main
-from oamarl.run import build
 from oamarl.storage import checkpoints
+from oamarl.training.building import build
 from oamarl.utils.errors import UserError
 
 from run_tools import ALGORITHMS, CPU, assert_same, assert_same_batch, assert_same_run, settings, train, untimed

@@ -13,11 +13,11 @@ import torch
 
 from oamarl.analysis.runs import find
 from oamarl.main import main
-from oamarl.run import build
 from oamarl.runners.testing import play
 from oamarl.storage import checkpoints, curve_files
 from oamarl.storage.records import parse_metrics, read_metrics
 from oamarl.storage.tested_actions import GREEDILY, SAMPLED, actions, measure, misnamed, named, run_records
+from oamarl.training.building import build
 from oamarl.training.run_config import RunConfig
 
 from many_runs import CONFIG, make_curve_file, make_epymarl_run, make_run

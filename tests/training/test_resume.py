@@ -23,11 +23,11 @@ import torch
 
 from oamarl.main import main
 from oamarl.parts import resolve
-from oamarl.run import build
 from oamarl.settings import learned
 from oamarl.storage import checkpoints
 from oamarl.storage.records import read_metrics
 from oamarl.storage.snapshots import at_step
+from oamarl.training.building import build
 from oamarl.training.resume import load_weights
 from oamarl.utils.schema.command_line import Request
 

@@ -23,9 +23,9 @@ from oamarl.components.distributions import MaskedCategorical, gumbel
 from oamarl.envs.base import Arrays
 from oamarl.learners.ppo import PPOLearner
 from oamarl.main import main
-from oamarl.run import build
 from oamarl.storage import checkpoints, records
 from oamarl.storage.records import read_arrays, read_metrics
+from oamarl.training.building import build
 from oamarl.utils.errors import RunError
 
 from conftest import PATIENCE, SRC

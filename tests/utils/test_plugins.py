@@ -168,7 +168,7 @@ def test_our_environments_can_be_named_by_their_yamls() -> None:
         ("@dataclass\nclass C:\n    x: int = 3\nclass Learner:\n    Config = C", "declares 'x' without key"),
         (
             "@dataclass\nclass C: ...\nclass Learner:\n    Config = C\n    def train(self): ...",
-            "no method state_dict or load",
+            "no method parameters or load_weights or state_dict or load",
         ),
         ("raise OSError('flat battery')", "cannot be imported: OSError: flat battery"),
         ("Learner = 3", "has no dataclass `Config`"),

@@ -89,6 +89,11 @@ class Network(nn.Module):
                     else:
                         nn.init.orthogonal_(view, head_gain if name == "head.w" else hidden_gain, generator=generator)
 
+    @staticmethod
+    def kernel(config: NetworkConfig, device: torch.device) -> str:
+        """Return what networks of this architecture run in where they are differentiated once: ``C`` or ``torch``."""
+        return "C" if compiled.available(torch.empty(0, device=device), config.hidden_dim) else "torch"
+
     def layers(self, params: Tensor) -> dict[str, Tensor]:
         """Return the views of ``params`` [..., P]: name -> [..., *shape]."""
         parts = params.split(self.sizes, dim=-1)

@@ -63,7 +63,8 @@ class Bench:
     def __init__(self, settings: Settings, folder: Path, stack: ExitStack) -> None:
         settings.values.update(test_nepisode=0, t_max=max(settings.values["t_max"], 10**12))
         self.settings, self.stack, config = settings, stack, settings.part(RunConfig)
-        self.runner, mac, self.learner = build(settings, set_up(config))
+        runner, mac, self.learner = build(settings, set_up(config))
+        self.runner: Any = runner  # a shipped one, whose environments are looked at
         stack.callback(self.runner.close)
         # as a run writes them, without output on the terminal
         self.log = RunLog(folder, screen=Screen(io.StringIO(), io.StringIO(), live=False))

@@ -30,6 +30,7 @@ def key(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    adds: Mapping[str, type] | None = None,
 ) -> Any:
     """Declare a configuration key: its meaning, and what values are allowed.
 
@@ -38,8 +39,11 @@ def key(
         choices: the allowed values (where the type has several members, other types pass free).
         low, high: inclusive bounds of a number (of each member, for a list).
         above: exclusive lower bound.
+        adds: value of the key -> a dataclass of further keys, which a run with that value reads too.
     """
-    return dataclasses.field(metadata={"doc": doc, "choices": choices, "low": low, "high": high, "above": above})
+    return dataclasses.field(
+        metadata={"doc": doc, "choices": choices, "low": low, "high": high, "above": above, "adds": adds or {}}
+    )
 
 
 @cache

@@ -138,12 +138,12 @@ def test_samples_of_recurrent_policies_are_the_same_steps_and_know_their_sequenc
     assert torch.equal(s.actions, flat.actions)
     assert torch.equal(s.valid, flat.valid)
     assert s.counts().tolist() == [5.0, 4.0]
-    assert s.n_entries == B
-    assert s.steps_each() == 3
+    assert s.n_entries == 3
+    assert s.steps_each() == 2
     assert s.sequences is not None
-    assert s.sequences.start.tolist() == [0, 3]
-    # agent 1 takes its last decision one step before the first episode's end
-    assert s.sequences.lengths.tolist() == [[3, 2], [2, 2]]
+    assert s.sequences.start.tolist() == [0, 1, 3]
+    # agent 1 takes its last decision one step before the second episode's end
+    assert s.sequences.lengths.tolist() == [[1, 1], [2, 1], [2, 2]]
     assert s.sequences.hidden is None
 
 
@@ -154,7 +154,7 @@ def test_sequences_of_segments_are_cut_where_episodes_begin() -> None:
     # sequences: row 0's first step; its other two; row 1's two real steps
     assert s.sequences is not None
     assert s.sequences.start.tolist() == [0, 1, 3]
-    assert s.sequences.lengths.tolist() == [[1, 0], [2, 1], [2, 2]]
+    assert s.sequences.lengths.tolist() == [[1, 1], [2, 1], [2, 2]]
     assert s.sequences.hidden is not None
     assert b.hidden is not None
     # what begins inside a row starts from zeros, what continues starts from what was carried over
@@ -183,12 +183,12 @@ def test_entries_of_any_agents_are_found_in_both_layouts() -> None:
     assert rows.packing is None
     rows = sequences.rows(entry, source)
     assert rows.packing is not None
-    assert rows.packing.batch_sizes.tolist() == [2, 2]
-    assert sequences.actions[rows.at].tolist() == [100, 1, 110, 11]  # step by step
-    assert rows.chosen.tolist() == [0, 1, 0, 1]
-    rows = sequences.rows(torch.tensor([1, 0]), torch.tensor([0, 0]))
-    assert sequences.actions[rows.at].tolist() == [0, 100, 10, 110, 20], "the longest comes first"
-    assert rows.chosen.tolist() == [1, 0, 1, 0, 1]
+    assert rows.packing.batch_sizes.tolist() == [2, 1]
+    assert sequences.actions[rows.at].tolist() == [10, 1, 20]  # step by step
+    assert rows.chosen.tolist() == [0, 1, 0]
+    rows = sequences.rows(torch.tensor([0, 2]), torch.tensor([0, 1]))
+    assert sequences.actions[rows.at].tolist() == [101, 0, 111], "the longest comes first"
+    assert rows.chosen.tolist() == [1, 0, 1]
 
 
 def test_rows_of_segments_carry_hidden_states_in_their_own_order() -> None:

@@ -28,6 +28,8 @@ from learner_tools import (
     make_learner,
     parameters,
     permuted,
+    policy_on,
+    samples_of,
     set_policies,
     with_garbage,
 )
@@ -126,7 +128,7 @@ def written_losses(learner: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, 
     c, mac, n = learner.config, learner.mac, learner.info.n_agents
     policies = mac.network.params.detach().clone().requires_grad_()
     critics = learner.value.network.params.detach().clone().requires_grad_()
-    inputs, steps = mac.inputs(batch), batch.actions.shape[1]
+    steps, samples = batch.actions.shape[1], samples_of(learner, batch)
     match = learner.info.agents_match()
     pg, vf = torch.zeros(()), torch.zeros(())
     for i in range(n):
@@ -134,16 +136,18 @@ def written_losses(learner: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, 
             if not match[i, k]:
                 continue
             weight = 1.0 if i == k else c.seac_coef
-            policy = mac.policy(policies[i], inputs[:, :, k], batch.avail[:, :steps, k])
+            policy = policy_on(mac, policies[i], samples, k)
             valid = batch.valid[:, :, k]
-            log_prob = policy.log_prob(batch.actions[:, :, k])
+            log_prob, entropy = batch.log_prob.new_zeros(2, *valid.shape).unbind()
+            log_prob = log_prob.masked_scatter(batch.filled, policy.log_prob(samples.actions[:, k]))
+            entropy = entropy.masked_scatter(batch.filled, policy.entropy())
             ratio = torch.where(valid, log_prob - batch.log_prob[:, :, k], 0.0).exp().detach()
             y = written_targets(learner, batch, i, k)
             v = learner.value.network.single(critics[i], batch.obs[:, :steps, k].flatten(0, 1)).view_as(y)
             terms = ratio * log_prob * (y - v.detach())
             pg = pg - weight * terms[valid].sum() / max(int(valid.sum()), 1)
             if i == k:
-                pg = pg - c.entropy_coef * policy.entropy()[valid].sum() / max(int(valid.sum()), 1)
+                pg = pg - c.entropy_coef * entropy[valid].sum() / max(int(valid.sum()), 1)
             vf = vf + weight * (ratio * (y - v) ** 2)[batch.filled].mean()
     return pg, vf, policies, critics
 

@@ -43,14 +43,16 @@ def build(settings: Settings, device: torch.device, chosen: AgentGroups | None =
     values = settings.values
     info = make_info(values["env"], values["env_args"])
     settings.check(info)
-    seed, net, sharing = values["seed"], settings.part(settings.agent.Config), settings.part(settings.mac.Config)
+    seed, sharing = values["seed"], settings.part(settings.mac.Config)
+    net: Any = settings.part(settings.parts["agent"])
     if selective(settings):
         chosen = chosen or find(values, info, partial(random_play, values, info))
         sharing = replace(sharing, sharing=chosen.index)
     mac = settings.mac(sharing, settings.agent, net, info, generator(seed, "init policies"))
     mac.to(device)
+    critic = settings.part(settings.parts["critic"]) if "critic" in settings.parts else net
     learner = settings.learner(
-        settings.part(settings.learner.Config), net, mac, info,
+        settings.part(settings.learner.Config), critic, mac, info,
         common_reward=values["common_reward"], device=device, seed=seed,
     )  # fmt: skip
     runner = settings.runner(
@@ -80,8 +82,8 @@ def set_up(config: RunConfig) -> torch.device:
 
 def networks(settings: Settings, device: torch.device) -> str:
     """Return what first-order networks run in, for their numbers' last digits depend on it: ``C`` or ``torch``."""
-    width = settings.part(settings.agent.Config).hidden_dim
-    return "C" if compiled.available(torch.empty(0, device=device), width) else "torch"
+    width = settings.values.get("hidden_dim")
+    return "C" if width and compiled.available(torch.empty(0, device=device), width) else "torch"
 
 
 def run(settings: Settings) -> int:

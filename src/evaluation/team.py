@@ -16,6 +16,7 @@ from .. import controllers, modules
 from ..components.generators import generator
 from ..controllers.seps import SELECTIVE, stored
 from ..envs.base import EnvInfo
+from ..modules.options import network_config
 from ..storage import checkpoints
 from ..utils.errors import UserError
 from ..utils.schema import yamls
@@ -299,7 +300,7 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
         values["sharing"] = stored({"mac": weights}, info, str(path)).index
     mac = resolve(controllers.__name__, controllers.REGISTRY, values["mac"], "mac")
     agent = resolve(modules.__name__, modules.REGISTRY, values["agent"], "agent")
-    options = read(mac.Config, values), agent, read(agent.Config, values)
+    options: Any = read(mac.Config, values), agent, read(network_config(agent), values)
     try:
         built = mac(*options, info, generator(0, "weights follow"))
         params = weights["theta"]

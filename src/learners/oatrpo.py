@@ -111,14 +111,14 @@ class OATRPOLearner(PolicyLearner):
             the step, and the ratios of its sources before it.
         """
         c, params = self.config, self.mac.network.params.data[self.mac.index[i]]
-        entries = torch.arange(it.samples.n_entries, device=self.device)
+        entries = it.samples.entries
         (drawn,) = draw_sources(self.mac, mapping, i, len(entries), 1, self.generators["draws"])
         chunks = list(reuse_rows(self.mac, mapping, i, it.samples, target, it.counts, entries, drawn))
         self.processed += sum(int(rows.valid.sum()) for rows in chunks)
         stats = ClipStats(math.inf, self.info.n_agents, self.device)  # nothing is clipped here
         with torch.no_grad():
             for rows in chunks:
-                stats.add(*log_ratios(self.mac, params, rows), rows.valid, rows.source, rows.weight)
+                stats.add(*log_ratios(self.mac, params, rows, twice=True), rows.valid, rows.source, rows.weight)
         surrogate, kl = trust_region_objectives(self.mac, params, chunks, it.entropy_coef)
         others = [j for j in sources_of(mapping, i) if j != i]
         guarded = bool(others) and self.mac.config.reuse_scheme == "adaptive_kl"

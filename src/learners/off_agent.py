@@ -89,8 +89,7 @@ def reuse_rows(
         yield Rows.gather(samples, target, part, source, 1.0 / counts[source])
         return
     share = torch.from_numpy(mapping.matrix[i]).to(device, counts.dtype) / counts
-    steps = samples.valid[0, 0].numel()
-    for chunk in mac.chunks(sources_of(mapping, i), len(part) * steps):
+    for chunk in mac.chunks(sources_of(mapping, i), len(part) * samples.steps_each()):
         source = torch.tensor(chunk, device=device).repeat(len(part))
         yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
 

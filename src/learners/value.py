@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..components.batch import Batch, minibatches
+from ..components.batch import Batch
+from ..components.descent import MiniBatch, descend, epoch
 from ..components.normalisation import RunningMeanStd
-from ..components.packing import Packing
-from ..components.parallel import Shard, differentiate, shards
 from ..components.returns import explained_variance, gae, next_values, nstep
 from ..controllers.basic_mac import sharing_index
 from ..envs.base import EnvInfo
@@ -228,18 +227,11 @@ class ValueLearner:
         n = len(goal) if sequences is None else len(sequences)
         losses, norms = [], []
         for _ in range(self.epochs.epochs):
-            parts = minibatches(n, self.epochs.num_minibatches, self.generator, goal.device)
-            for part in parts:
-                # unequal minibatches add up to the whole batch's mean
-                scale = len(parts) / (goal.numel() if weight is None else 1)
-                cuts = shards(len(part), goal[0].numel(), self.recurrent, goal.device)
-                if sequences is None:  # no copy where everything is used
-                    chosen = [rows[cut if len(parts) == 1 else part[cut]] for cut in cuts]
-                    objectives = [partial(self._losses, own, scale) for own in chosen]
-                else:
-                    packed = [sequences.pack(part[cut]) for cut in cuts]
-                    objectives = [partial(self._sequence_losses, rows[at], scale, p, h) for at, p, h in packed]
-                loss, norm = self._descend(objectives)
+            for part in epoch(n, self.epochs.num_minibatches, self.generator, goal.device):
+                loss, norm = descend(
+                    self.optimiser, self.network.params, part, partial(self._losses, rows, sequences),
+                    rows=goal[0].numel(), recurrent=self.recurrent, clip=self.config.grad_norm_clip,
+                )  # fmt: skip
                 losses.append(loss)
                 norms.append(norm)
         self._update_target()
@@ -256,28 +248,29 @@ class ValueLearner:
             "value_mean": float(values.mean()),
         }
 
-    def _descend(self, objectives: Sequence[Shard]) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser on the sum of the shards' losses; returns it and the gradient's norm."""
-        loss = differentiate(self.network.params, objectives)
-        norm = clip_rows(self.network.params.grad, self.config.grad_norm_clip)
-        self.optimiser.step()
-        return loss, norm
-
-    def _losses(self, rows: _Rows, scale: float, params: Tensor) -> Iterator[Tensor]:
-        """The loss of the critics ``params`` on rows, as a share of the batch's, in pieces of bounded size."""
-        size = max(1, MAX_ROWS // rows.goal[0].numel()) if self.across else len(rows.goal)
-        for k in range(0, len(rows.goal), size):
-            piece = rows[k : k + size]
-            found = self.loss(self._values(self.network, piece.inputs, params), piece.old, piece.goal)
-            yield (found if piece.weight is None else found * piece.weight).sum() * scale
-
-    def _sequence_losses(
-        self, rows: _Rows, scale: float, packing: Packing, hidden: Tensor, params: Tensor
+    def _losses(
+        self, rows: _Rows, sequences: Sequences | None, params: Tensor, part: MiniBatch, tally: None
     ) -> Iterator[Tensor]:
-        """The same of recurrent critics on packed rows, from the memory ``hidden`` [R, *L, H] before each sequence."""
-        predicted = packed_values(self.network, self._params(params), rows.inputs, packing, hidden)
-        found = self.loss(predicted, rows.old, rows.goal)
-        yield (found if rows.weight is None else found * rows.weight).sum() * scale
+        """The loss of the critics ``params`` on the entries of ``part``: steps, or sequences of recurrent critics.
+
+        It comes in pieces of bounded size; those of unequal mini-batches add up to the whole batch's mean.
+        """
+        scale = part.of / (rows.goal.numel() if rows.weight is None else 1)
+        if sequences is None:
+            # no copy where everything is used
+            chosen = rows[part.entries] if part.of > 1 else rows[int(part.entries[0]) : int(part.entries[-1]) + 1]
+            size = max(1, MAX_ROWS // rows.goal[0].numel()) if self.across else len(chosen.goal)
+            pieces = (chosen[k : k + size] for k in range(0, len(chosen.goal), size))
+            found: Iterator[tuple[_Rows, Tensor]] = (
+                (piece, self._values(self.network, piece.inputs, params)) for piece in pieces
+            )
+        else:
+            at, packing, hidden = sequences.pack(part.entries)
+            packed = packed_values(self.network, self._params(params), rows[at].inputs, packing, hidden)
+            found = iter([(rows[at], packed)])
+        for piece, predicted in found:
+            loss = self.loss(predicted, piece.old, piece.goal)
+            yield (loss if piece.weight is None else loss * piece.weight).sum() * scale
 
     def _update_target(self) -> None:
         self.updates += 1
@@ -332,14 +325,3 @@ class ValueLearner:
         if self.recurrent:
             device = self.network.params.device
             self._hidden = {name: h.to(device) for name, h in state["hidden"].items()}
-
-
-def clip_rows(gradient: Tensor | None, limit: float) -> Tensor:
-    """Scale each row of ``gradient`` [K, P] (or [P]) down to norm ``limit`` in place; returns the largest norm before.
-
-    Rows are networks: clipping them together would let one agent's gradient shrink another's.
-    """
-    assert gradient is not None
-    norm = gradient.norm(dim=-1, keepdim=True)
-    gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
-    return norm.max()

@@ -71,7 +71,4 @@ def build_critic(
     inputs = Inputs(width, info.state_size, None, info.n_actions, info.n_agents)
     if config.critic_type == "ac_critic":
         inputs = Inputs.of(width, info)
-    network = critic_networks(critic, n_networks, inputs, net, config.critic_use_rnn, generator)
-    if builtin:
-        network.first_order = True
-    return network
+    return critic_networks(critic, n_networks, inputs, net, config.critic_use_rnn, generator)

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from ..utils.schema.registry import resolve
+from . import REGISTRY, critics
 from .agents.module import ModuleStack
 from .agents.rnn import Network
 from .stack import Inputs
+
+
+def memory_of(kind: str, values: Mapping[str, Any]) -> str:
+    """Return what gives the networks of ``kind`` (agent or critic) a memory, as ``key=value``; empty: they have none.
+
+    Args:
+        values: the configuration.
+    """
+    package, registry, switch = {
+        "agent": (__package__, REGISTRY, "use_rnn"),
+        "critic": (critics.__name__, critics.REGISTRY, "critic_use_rnn"),
+    }[kind]
+    network = resolve(str(package), registry, values[kind], kind)
+    if isinstance(network, type) and issubclass(network, Network):
+        return f"{switch}=True" if values[switch] else ""
+    return f"{kind}={values[kind]}" if callable(getattr(network, "initial_hidden", None)) else ""
 
 
 def policy_networks(

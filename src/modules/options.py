@@ -21,8 +21,3 @@ def network_config(network: Any) -> type:
     """Return the dataclass with the keys that a network class reads."""
     own = getattr(network, "Config", None)
     return own if isinstance(own, type) and dataclasses.is_dataclass(own) else ModuleConfig
-
-
-def recurrent_policies(agent: Any, values: dict[str, Any]) -> bool:
-    """Whether policies of the class ``agent`` have a memory under the configuration ``values``."""
-    return bool(values["use_rnn"]) if "use_rnn" in values else callable(getattr(agent, "initial_hidden", None))

@@ -163,7 +163,8 @@ class ModuleStack(nn.Module):
         try:
             loss = self.single(leaf, x, packing, twice=True).square().sum()
             (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
-            torch.autograd.grad(gradient.square().sum(), leaf)
+            # backward, not grad: it also meets what is no longer connected to the parameters, and would be left out
+            gradient.square().sum().backward()
         except RuntimeError as error:  # NotImplementedError is one
             raise UserError(
                 f"{who} differentiates policies twice, and {self.name} has an operation without a second derivative "

@@ -225,7 +225,8 @@ def _check_self_contained(candidate: Candidate, copies: Sequence[nn.Module], mem
     x = _inputs(candidate, 1, _ROWS) if getattr(candidate.module, "sequences", False) else _inputs(candidate, _ROWS)
     hidden = x.new_zeros(_ROWS, memory)
     leaves = {name: p.detach().requires_grad_(p.requires_grad) for name, p in copies[0].named_parameters()}
-    outs = [functional_call(c, leaves, (x, hidden))[0] for c in (copies[0], copies[-1])]
+    with torch.enable_grad():
+        outs = [functional_call(c, leaves, (x, hidden))[0] for c in (copies[0], copies[-1])]
     if not _close(*outs):
         candidate.refuse(
             "depends on random numbers that are not among its parameters: make lists of layers nn.ModuleList, and "

@@ -35,6 +35,33 @@ Loss = Callable[[Tensor, MiniBatch, Any], Tensor | Iterable[Tensor]]
 NO_TALLIES = (None,) * SHARDS
 
 
+class Tally:
+    """Sums of named figures, which losses add to and :func:`means` averages."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Take in the figures ``values`` (any shape) under ``name``."""
+        self.sums[name] = self.sums.get(name, 0.0) + values.detach().sum()
+        self.counts[name] = self.counts.get(name, 0) + values.numel()
+
+
+def new_tallies() -> list[Tally]:
+    """Return the tallies of an update, for :func:`descend`."""
+    return [Tally() for _ in range(SHARDS)]
+
+
+def means(tallies: Sequence[Tally]) -> dict[str, float]:
+    """Return the mean of each figure that was added to ``tallies`` (0 of none)."""
+    names = dict.fromkeys(name for tally in tallies for name in tally.sums)
+    return {
+        name: float(sum(t.sums.get(name, 0.0) for t in tallies)) / max(sum(t.counts.get(name, 0) for t in tallies), 1)
+        for name in names
+    }
+
+
 def epoch(
     n_entries: int, n_minibatches: int, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Iterator[MiniBatch]:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oamarl.components.packing import Packing
 from oamarl.components.distributions import MaskedCategorical
+from oamarl.components.packing import Packing
 from oamarl.components.trust_region import Step, conjugate_gradient, fisher_product, step_scalars, trust_region_step
 from oamarl.modules.agents.rnn import Network
 

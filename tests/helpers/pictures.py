@@ -22,14 +22,22 @@ class Pictures(Toy):
         self.info = replace(self.info, obs_shape=(1, 4, 4))
 
     def look(self, out: Arrays) -> None:
-        pixel = self.rng.integers(4, size=(2, 2))
+        n = len(self.obs_sizes)
+        pixel = self.rng.integers(4, size=(n, 2))
         self.quarter = pixel[:, 0] // 2 * 2 + pixel[:, 1] // 2
-        images = np.zeros((2, 4, 4), np.float32)
-        images[np.arange(2), pixel[:, 0], pixel[:, 1]] = 1
-        out.obs[...] = images.reshape(2, 16)
+        images = np.zeros((n, 4, 4), np.float32)
+        images[np.arange(n), pixel[:, 0], pixel[:, 1]] = 1
+        out.obs[...] = images.reshape(n, 16)
         out.state[...] = out.obs.ravel()
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
         right = (actions == self.quarter).mean()
         super().step(actions, out)
         out.reward[...] = right
+
+
+class Three(Pictures):
+    """Three agents."""
+
+    obs_sizes = (16, 16, 16)
+    action_sizes = (4, 4, 4)

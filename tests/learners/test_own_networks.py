@@ -44,12 +44,9 @@ def test_every_method_trains_every_network(network: str, algorithm: str, network
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_are_shared_in_every_way(network: str, sharing: str, networks: Any, tmp_path: Path) -> None:
     """Three agents: the grouped ones are 0 and 2."""
-    if network == "Convolution":
-        keys, game = {"sharing": [0, 1] if sharing == "grouped" else sharing}, GAME
-    else:
-        keys, game = {"sharing": [0, 1, 0] if sharing == "grouped" else sharing}, "toy_envs:Three"
+    keys = {"sharing": [0, 1, 0] if sharing == "grouped" else sharing}
     critic = {"critic": "networks:GatedCell", "critic_sharing": "policies", "obs_last_action": True}
-    run = train(tmp_path, "ippo", game, **asked(network, **keys, **critic, num_minibatches=2))
+    run = train(tmp_path, "ippo", "pictures:Three", **asked(network, **keys, **critic, num_minibatches=2))
     mac, value = run.loop.mac, run.loop.learner.value
     expected = {"shared": 1, "separate": run.loop.mac.info.n_agents, "grouped": 2}[sharing]
     assert (len(mac.network.params), len(value.network.params)) == (expected, expected)
@@ -113,7 +110,7 @@ def test_a_trained_network_is_evaluated_and_loaded(networks: Any, tmp_path: Path
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_learn(network: str, networks: Any, tmp_path: Path) -> None:
     """Four steps of a quarter each: at random 1, at best 4."""
-    keys = {"hidden_dim": 32, "t_max": 12_000, "lr": 0.003, "batch_size_run": 16, "epochs": 4, "test_interval": 6000}
+    keys = {"hidden_dim": 32, "t_max": 9_000, "lr": 0.003, "batch_size_run": 16, "epochs": 4, "test_interval": 6000}
     keys["standardise_returns"] = False
     run = train(tmp_path, "mappo", GAME, **{**asked(network), **keys}, log_interval=1000, test_nepisode=32)
     assert run.last("test_greedy_return_mean") > 3.5

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..parts import ALWAYS, WITH_VALUE
-from ..settings import OWN, SELECTORS
+from ..settings import NAMED_BY_LEARNERS, OWN, SELECTORS
 from ..utils.errors import UserError, one_of
 from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls
@@ -60,7 +60,7 @@ def parts() -> dict[type, list[str]]:
         module, _, name = target.partition(":")
         cls = getattr(importlib.import_module(module, "oamarl"), name)
         found.setdefault(cls, []).append(f"every run with {key}={value}")
-    for selector, folder in SELECTORS.items():
+    for selector, folder in {**SELECTORS, **NAMED_BY_LEARNERS}.items():
         package = importlib.import_module(f"..{folder}", __package__)
         for name in package.REGISTRY:
             cls = resolve(package.__name__, package.REGISTRY, name, selector)

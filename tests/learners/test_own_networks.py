@@ -21,7 +21,7 @@ from run_tools import assert_same_run, settings, train
 NETWORKS: dict[str, dict[str, Any]] = {
     "LayerNormMLP": {}, "Convolution": {}, "GatedCell": {}, "EntityAttention": {"entity_size": 4}
 }  # fmt: skip
-GAME = "pictures:Pictures"
+GAME = "toy_envs:Pictures"
 
 
 def asked(network: str, **more: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_networks_are_shared_in_every_way(network: str, sharing: str, networks: 
     """Three agents: the grouped ones are 0 and 2."""
     keys = {"sharing": [0, 1, 0] if sharing == "grouped" else sharing}
     critic = {"critic": "networks:GatedCell", "critic_sharing": "policies", "obs_last_action": True}
-    run = train(tmp_path, "ippo", "pictures:Three", **asked(network, **keys, **critic, num_minibatches=2))
+    run = train(tmp_path, "ippo", "toy_envs:ThreePictures", **asked(network, **keys, **critic, num_minibatches=2))
     mac, value = run.loop.mac, run.loop.learner.value
     expected = {"shared": 1, "separate": run.loop.mac.info.n_agents, "grouped": 2}[sharing]
     assert (len(mac.network.params), len(value.network.params)) == (expected, expected)

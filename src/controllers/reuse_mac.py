@@ -90,6 +90,12 @@ class ReuseMapping:
     permutation: np.ndarray | None
     deviation: float
 
+    def sources(self, learner: int) -> list[int]:
+        """Return the sources that a learner uses in this iteration."""
+        if self.permutation is not None:
+            return [int(self.permutation[learner])]
+        return np.flatnonzero(self.matrix[learner] > 0).tolist()
+
 
 class ReuseMAC(BasicMAC):
     """Separate policies without agent id, and the mapping between them.
@@ -273,6 +279,20 @@ class ReuseMAC(BasicMAC):
         return adaptive_row(
             distances[learner], learner, self.config.reuse_sigma, self.config.reuse_lambda, barred or ()
         )
+
+    def violators(self, mapping: ReuseMapping, learner: int, candidate: Tensor) -> list[int]:
+        """Return the other sources of a learner that its ``candidate`` parameters [P] would be farther than sigma from
+        (Condition 1)."""
+        others = [j for j in mapping.sources(learner) if j != learner]
+        found = self.condition(candidate, mapping.measured, others)
+        # `not <=` so that NaN is a violation
+        return [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.config.reuse_sigma]
+
+    def without(self, mapping: ReuseMapping, learner: int, barred: list[int]) -> ReuseMapping:
+        """Return the mapping with a learner's row rebuilt by eq. 9 over its sources but those ``barred``."""
+        matrix = mapping.matrix.copy()
+        matrix[learner] = self.row(mapping.distances, learner, barred)
+        return replace(mapping, matrix=matrix)
 
     def mapping(
         self, samples: Samples, episode_limit: int, kl_generator: torch.Generator, map_generator: torch.Generator

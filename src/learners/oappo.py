@@ -41,7 +41,6 @@ from .off_agent import (
     per_pair,
     refuse_off_agent,
     reuse_rows,
-    sources_of,
 )
 from .on_policy import ClipConfig, Iteration, PolicyLearner
 
@@ -81,7 +80,7 @@ class OAPPOLearner(PolicyLearner):
         tallies = [clip_stats(c.eps_clip, n, self.device) for _ in range(n)]
         with self.critic_update(it) as critic:
             for i in self.order():
-                sources = sources_of(mapping, i)
+                sources = mapping.sources(i)
                 self._update_agent(i, it, factor.times_advantage(sources, own_slot), mapping, tallies[i])
                 # `own`: slot i changes its player; `bound`: the slot whose action learner i re-draws
                 factor.include(i, i if own_slot else sources[0])
@@ -97,7 +96,7 @@ class OAPPOLearner(PolicyLearner):
     ) -> None:
         """All epochs of learner i on its sources' steps; ``target`` [S, N] is factor times advantage."""
         draws = self.generators["draws"]
-        rows = 1 if self.mac.config.reuse_mode != "weights" else len(sources_of(mapping, i))
+        rows = 1 if self.mac.config.reuse_mode != "weights" else len(mapping.sources(i))
         for drawn in draw_sources(self.mac, mapping, i, it.samples.n_entries, self.config.epochs, draws):
             loss = self._loss(i, it, target, mapping, drawn)
             for part in self.epoch(it):

@@ -122,7 +122,11 @@ class SEACLearner(PolicyLearner):
 
         everything = MiniBatch(samples.entries)
         value = self.descend(it, 0, self.mac.network.params, everything, loss, rows=self.share.numel())
-        critic = self.value.update(batch, it.targets, it.lr_scale, self._value_weights(batch, ratio))
+        coef = self.config.value_loss_coef / samples.n_steps
+        weight = ratio.permute(1, 2, 0) * self.share.t() * coef  # of each critic's error on each source's steps (eq. 5)
+        if not self.sharing:
+            weight = ratio.new_full((samples.n_steps, self.value.n_values), coef)
+        critic = self.value.update(batch, it.targets, it.lr_scale, weight)
         # as all learners log it: the mean over the critics, not weighted
         critic["critic_loss"] /= self.config.value_loss_coef * self.value.n_values
         self.processed += int(((self.share > 0) * it.counts).sum())
@@ -130,7 +134,11 @@ class SEACLearner(PolicyLearner):
             "pg_loss": float(value) / self.info.n_agents, "agent_grad_norm": float(it.norms[0]),
             "entropy": float((entropies.sum(0) / it.counts).mean()),
         }  # fmt: skip
-        return scalars | self._ratio_scalars(samples, ratio), {}
+        taken = ratio[samples.valid & self.weighted.unsqueeze(1)]
+        if self.sharing:  # the importance weights of others' experience
+            scalars["ratio_mean"] = float(taken.mean()) if len(taken) else 1.0
+            scalars["ratio_max"] = float(taken.max()) if len(taken) else 1.0
+        return scalars, {}
 
     def _at_once(self, samples: Samples, n_entries: int) -> int:
         """Entries whose rows are evaluated together: a bounded number where all policies read all experience."""
@@ -165,19 +173,3 @@ class SEACLearner(PolicyLearner):
         own = policy[rows.agent, torch.arange(len(rows), device=self.device)]
         log_prob = policy.log_prob(actions.expand(self.info.n_agents, *actions.shape))
         return log_prob, own.entropy(), samples.advantage[rows.at].movedim(-1, 0), rows.at, rows.agent
-
-    def _value_weights(self, batch: Batch, ratio: Tensor) -> Tensor:
-        """Weights of each critic's error on each source's real steps (eq. 5): [S, N, V], or [S, V] without sharing."""
-        total, coef = int(batch.filled.sum()), self.config.value_loss_coef
-        if not self.sharing:
-            return ratio.new_full((total, self.value.n_values), coef / total)
-        return ratio.permute(1, 2, 0) * self.share.t() * (coef / total)
-
-    def _ratio_scalars(self, samples: Samples, ratio: Tensor) -> dict[str, float]:
-        """Mean and largest importance weight of others' experience."""
-        if not self.sharing:
-            return {}
-        taken = ratio[samples.valid & self.weighted.unsqueeze(1)]
-        if not len(taken):
-            return {"ratio_mean": 1.0, "ratio_max": 1.0}
-        return {"ratio_mean": float(taken.mean()), "ratio_max": float(taken.max())}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,24 +23,10 @@ from ..modules.critics.v import values as values_of
 from ..modules.stack import Stack
 from .value_config import CriticConfig, EpochConfig
 from .value_inputs import build_critic, critic_inputs
-from .value_targets import Targets, ends, normalised_across, normalised_advantage
+from .value_targets import Targets, ValueRows, ends, normalised_across, normalised_advantage
 
 #: Most rows in one evaluation of all networks on all agents' experience: bounds memory with many agents.
 MAX_ROWS = 65536
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Real steps to fit values on: inputs, own outputs before the update, goals (normalised) and weights (or None)."""
-
-    inputs: CriticInputs
-    old: Tensor
-    goal: Tensor
-    weight: Tensor | None
-
-    def __getitem__(self, index: Any) -> _Rows:
-        weight = None if self.weight is None else self.weight[index]
-        return _Rows(self.inputs[index], self.old[index], self.goal[index], weight)
 
 
 class ValueLearner:
@@ -223,7 +208,7 @@ class ValueLearner:
         where = batch.filled.nonzero(as_tuple=True)
         returns, sequences = targets.returns[where], targets.sequences
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
-        rows = _Rows(targets.inputs[where], targets.raw[where], goal, weight)
+        rows = ValueRows(targets.inputs[where], targets.raw[where], goal, weight)
         n = len(goal) if sequences is None else len(sequences)
         losses, norms = [], []
         for _ in range(self.epochs.epochs):
@@ -249,7 +234,7 @@ class ValueLearner:
         }
 
     def _losses(
-        self, rows: _Rows, sequences: Sequences | None, params: Tensor, part: MiniBatch, tally: None
+        self, rows: ValueRows, sequences: Sequences | None, params: Tensor, part: MiniBatch, tally: None
     ) -> Iterator[Tensor]:
         """The loss of the critics ``params`` on the entries of ``part``: steps, or sequences of recurrent critics.
 
@@ -261,7 +246,7 @@ class ValueLearner:
             chosen = rows[part.entries] if part.of > 1 else rows[int(part.entries[0]) : int(part.entries[-1]) + 1]
             size = max(1, MAX_ROWS // rows.goal[0].numel()) if self.across else len(chosen.goal)
             pieces = (chosen[k : k + size] for k in range(0, len(chosen.goal), size))
-            found: Iterator[tuple[_Rows, Tensor]] = (
+            found: Iterator[tuple[ValueRows, Tensor]] = (
                 (piece, self._values(self.network, piece.inputs, params)) for piece in pieces
             )
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,20 @@ class Targets:
     raw: Tensor
     values: Tensor
     sequences: Sequences | None = None
+
+
+@dataclass(frozen=True)
+class ValueRows:
+    """Real steps to fit values on: inputs, own outputs before the update, goals (normalised) and weights (or None)."""
+
+    inputs: CriticInputs
+    old: Tensor
+    goal: Tensor
+    weight: Tensor | None
+
+    def __getitem__(self, index: Any) -> ValueRows:
+        weight = None if self.weight is None else self.weight[index]
+        return ValueRows(self.inputs[index], self.old[index], self.goal[index], weight)
 
 
 def ends(batch: Batch, n_values: int, bootstrap_truncated: bool, by_agent: bool) -> tuple[Tensor, Tensor]:

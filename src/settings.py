@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .envs.base import EnvInfo
+from .modules.options import network_config
 from .utils.errors import UserError, first_line, nearest
 from .utils.schema import keys as config
 from .utils.schema import vocabulary, yamls
@@ -27,6 +28,10 @@ T = TypeVar("T")
 
 #: key that names a class -> the package with its registry
 SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners"}
+#: key that a learner may read -> the package with the registry of the classes that it names
+NAMED_BY_LEARNERS = {"critic": "modules.critics"}
+#: kinds that may be any torch.nn.Module, with or without a ``Config``
+NETWORKS = ("agent", "critic")
 #: the contract of each kind of class; beside it in its module stand how it is built, and further methods (hooks)
 CONTRACTS = {
     "runner": ".runners.contract:Runner",
@@ -68,6 +73,7 @@ NON_LEARNING_ENV_ARGS = {"gymma": frozenset({"quick"})}
 #: Keys newer than the first results, with the value under which nothing changes: older configurations lack them.
 NEW_KEYS: dict[str, Any] = {
     "standardise_obs": False, "learner_threads": None,
+    "critic": "v", "critic_use_rnn": False,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
 }  # fmt: skip
@@ -102,6 +108,7 @@ class Settings:
         parts: the dataclasses that are read, by the key that selected them (``run``, ``logging``, ``learner`` ...).
         added: those of them that the value of a key has added.
         runner, mac, agent, learner: the selected classes.
+        critic: the class of the learner's critic; None for learners without one.
     """
 
     values: dict[str, Any]
@@ -113,6 +120,7 @@ class Settings:
     mac: Any = None
     agent: Any = None
     learner: Any = None
+    critic: Any = None
 
     def part(self, cls: type[T]) -> T:
         """Return the dataclass ``cls`` filled from these values."""
@@ -156,15 +164,25 @@ def _import(target: str) -> type:
 
 
 def _select(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the classes that ``runner``, ``mac``, ``agent`` and ``learner`` name."""
-    found = {}
+    """Return the classes that ``runner``, ``mac``, ``agent`` and ``learner`` name, and those that the learner reads."""
+    found: dict[str, Any] = {}
     for name, package in SELECTORS.items():
         if name not in values:
             raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
-        module = importlib.import_module(f".{package}", __package__)
-        found[name] = look_up(module.__name__, module.REGISTRY, values[name], name)
-        _check_part(name, values[name], found[name])
+        found[name] = _named(name, package, values[name])
+    read = {f.name for f in dataclasses.fields(found["learner"].Config)}
+    for name, package in NAMED_BY_LEARNERS.items():
+        if name in read and name in values:
+            found[name] = _named(name, package, values[name])
     return found
+
+
+def _named(kind: str, package: str, name: str) -> Any:
+    """Return the class that ``name`` names in the registry of a package, or outside."""
+    module = importlib.import_module(f".{package}", __package__)
+    cls = look_up(module.__name__, module.REGISTRY, name, kind)
+    _check_part(kind, name, cls)
+    return cls
 
 
 def _check_part(kind: str, name: str, cls: Any) -> None:
@@ -175,6 +193,8 @@ def _check_part(kind: str, name: str, cls: Any) -> None:
             called as the kind's contract says.
     """
     declared = getattr(cls, "Config", None)
+    if declared is None and kind in NETWORKS:
+        return
     if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):
         raise UserError(f"{kind}={name} has no dataclass `Config` with the keys that it reads.")
     for f in dataclasses.fields(declared):
@@ -324,7 +344,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     derived = _own(values)
     classes = _select(values)
     parts = {name: _import(target) for name, target in always.items()}
-    parts |= {name: cls.Config for name, cls in classes.items()}
+    parts |= {name: network_config(cls) if name in NETWORKS else cls.Config for name, cls in classes.items()}
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
     added = _added(parts, values)
     for cls in added.values():

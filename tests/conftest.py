@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +62,12 @@ def program() -> Program:
         )  # fmt: skip
 
     return call
+
+
+@pytest.fixture(scope="session")
+def networks() -> Iterator[Any]:
+    """The example networks' module, importable by its name (also in processes of their own, from its folder)."""
+    folder = str(ROOT / "examples" / "networks")
+    sys.path.append(folder)
+    yield importlib.import_module("networks")
+    sys.path.remove(folder)

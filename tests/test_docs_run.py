@@ -23,6 +23,7 @@ STORED = {
     ("adding-an-environment.md", "python", 0): "my_module.py",
     ("adding-an-environment.md", "yaml", 0): "rendezvous.yaml",
     ("environments.md", "yaml", 0): "corridor.yaml",
+    ("networks.md", "python", 0): "my_networks.py",
     ("starcraft.md", "yaml", 0): "own_teams.yaml",
     ("sweeps.md", "yaml", 0): "my-sweep.yaml",
     ("sweeps.md", "yaml", 1): "mine.yaml",

@@ -19,7 +19,9 @@ from ..components.normalisation import ObservationNormaliser
 from ..components.packing import Packing
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
+from ..modules.build import policy_networks
 from ..modules.kernels.numpy_policy import Inference, choose
+from ..modules.stack import Inputs
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .actor import Actor, inference, one_hot
@@ -107,16 +109,14 @@ class BasicMAC:
         self.index = sharing_index(config.sharing, info.n_agents)
         self.n_networks = max(self.index) + 1
         self.separate = self.n_networks == info.n_agents
-        self.recurrent = net.use_rnn
         n_inputs = (
             info.obs_size
             + (info.n_actions if config.obs_last_action else 0)
             + (info.n_agents if config.obs_agent_id else 0)
         )
-        self.network = agent(
-            self.n_networks, n_inputs, info.n_actions, hidden_dim=net.hidden_dim, recurrent=net.use_rnn,
-            activation=net.activation, head_gain=net.head_gain, generator=generator,
-        )  # fmt: skip
+        inputs = Inputs.of(n_inputs, info)
+        self.network = policy_networks(agent, self.n_networks, inputs, info.n_actions, net, generator)
+        self.recurrent = self.network.recurrent
         self._index = torch.tensor(self.index)
         # agents of one space share their statistics, whichever agent reads the observation
         alike = info.agents_match()

@@ -20,6 +20,7 @@ class AgentSpaces:
         obs_sizes, action_sizes: each agent's own sizes; a combined action space (MultiDiscrete, MultiBinary, a Tuple
             of Discretes) counts every combination as one action.
         obs_size, n_actions: the largest of them, O and A.
+        obs_shape: of one observation, where all agents' are arrays (Box) of one shape and more than one dimension.
         legal: [N, A] bool, the actions that are not padding.
         watch: None, or a list to which every observation outside its declared space adds a sentence.
     """
@@ -52,6 +53,9 @@ class AgentSpaces:
         self._flatten = spaces.flatten
         self._boxes = [isinstance(s, spaces.Box) for s in self.obs_spaces]
         self.obs_sizes = tuple(int(spaces.flatdim(s)) for s in self.obs_spaces)
+        shapes = {s.shape if box else None for s, box in zip(self.obs_spaces, self._boxes, strict=True)}
+        shape = shapes.pop() if len(shapes) == 1 else None
+        self.obs_shape = tuple(map(int, shape)) if shape is not None and len(shape) > 1 else None
         self._moves = [_moves(where, name, space) for name, space in zip(self.names, actions, strict=True)]
         self._choices = [_choices(space) for space in actions]
         self.action_sizes = tuple(len(m) for m in self._moves)

@@ -17,6 +17,7 @@ from ..components.finite import all_finite
 from ..components.generators import generator
 from ..controllers.contract import Controller, preparation_of
 from ..envs.base import EnvInfo
+from ..modules.options import network_config
 from ..storage import checkpoints
 from ..utils.errors import UserError
 from ..utils.schema import yamls
@@ -302,7 +303,9 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     if preparation is not None:
         config = replace(config, **preparation.stored(weights, str(path)).changes())
     try:
-        built: Controller = mac(config, agent, read(agent.Config, values), info, generator(0, "weights follow"))
+        built: Controller = mac(
+            config, agent, read(network_config(agent), values), info, generator(0, "weights follow")
+        )
         built.load_state_dict(weights)
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError):
         raise UserError(

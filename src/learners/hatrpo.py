@@ -35,6 +35,7 @@ class HATRPOLearner(PolicyLearner):
     """Sequential trust-region updates with separate networks and one joint value function."""
 
     Config = TrustRegionConfig
+    twice = True
     config: TrustRegionConfig
 
     def __init__(

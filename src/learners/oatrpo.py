@@ -57,6 +57,7 @@ class OATRPOLearner(PolicyLearner):
     """Off-agent TRPO: HATRPO whose learners follow the reuse mapping."""
 
     Config = OATRPOConfig
+    twice = True
     config: OATRPOConfig
     mac: ReuseMAC
 

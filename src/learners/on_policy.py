@@ -18,7 +18,9 @@ from ..components.parallel import in_background
 from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
+from ..modules.agents.module import ModuleStack
 from ..modules.agents.rnn import NetworkConfig
+from ..modules.build import memory_of
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .value import Targets, ValueLearner
@@ -116,6 +118,8 @@ class PolicyLearner:
     """
 
     config: LearnerConfig | OnePassConfig
+    #: whether policies are differentiated twice (Fisher products): networks need second derivatives then
+    twice = False
 
     def __init__(
         self,
@@ -131,6 +135,8 @@ class PolicyLearner:
         seed: int,
     ) -> None:
         self.config, self.mac, self.info, self.device = config, mac, info, device
+        if self.twice and isinstance(mac.network, ModuleStack):
+            mac.network.check_twice(type(self).__name__.removesuffix("Learner"))
         epochs, self.n_epochs, self.n_minibatches = EpochConfig(), 1, 1
         if isinstance(config, LearnerConfig):
             self.n_epochs, self.n_minibatches = config.epochs, config.num_minibatches
@@ -282,15 +288,20 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
         )
 
 
-def refuse_recurrent_segments(values: Mapping[str, Any], method: str) -> None:
-    """Refuse recurrent policies on segments: on others' experience their hidden states start where episodes do.
+def refuse_recurrent_segments(values: Mapping[str, Any], method: str, kinds: Sequence[str] = ("agent",)) -> None:
+    """Refuse recurrent networks on segments: on others' experience their hidden states start where episodes do.
+
+    Args:
+        kinds: the networks that read others' experience: agent, critic.
 
     Raises:
-        UserError: recurrent policies and segments.
+        UserError: recurrent networks and segments.
     """
-    if values["use_rnn"] and values["runner"] == "rollout":
+    remembering = [found for kind in kinds if (found := memory_of(kind, values))]
+    if remembering and values["runner"] == "rollout":
         raise UserError(
-            f"{method} with use_rnn=True needs whole episodes to reuse: runner=rollout is refused, use runner=parallel."
+            f"{method} with {remembering[0]} needs whole episodes to reuse: runner=rollout is refused, use "
+            "runner=parallel."
         )
 
 

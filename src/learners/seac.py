@@ -106,7 +106,7 @@ class SEACLearner(PolicyLearner):
                 f"SEAC's critics see an agent's own observation: critic_type={values['critic_type']} is refused, use "
                 "critic_type=ac_critic, or seac_coef=0."
             )
-        refuse_recurrent_segments(values, "SEAC")
+        refuse_recurrent_segments(values, "SEAC", ("agent", "critic"))
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One step of all policies and critics on ``batch``; returns scalars to log, and arrays (none)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,44 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..components.batch import Batch, minibatches
-from ..components.descent import clip_rows
+from ..components.batch import Batch
+from ..components.descent import MiniBatch, descend, epoch
 from ..components.normalisation import RunningMeanStd
-from ..components.parallel import differentiate, shards
-from ..components.returns import explained_variance, gae, next_values, nstep, standardise
-from ..controllers.actor import one_hot
+from ..components.returns import explained_variance, gae, next_values, nstep
 from ..controllers.basic_mac import sharing_index
 from ..envs.base import EnvInfo
-from ..modules.agents.rnn import Network, NetworkConfig
+from ..modules.critics.recurrent import Sequences, Unrolled, packed_values, unroll
 from ..modules.critics.v import CriticInputs
 from ..modules.critics.v import values as values_of
+from ..modules.stack import Stack
 from .value_config import CriticConfig, EpochConfig
+from .value_inputs import build_critic, critic_inputs
+from .value_targets import Targets, ValueRows, ends, normalised_across, normalised_advantage
 
 #: Most rows in one evaluation of all networks on all agents' experience: bounds memory with many agents.
 MAX_ROWS = 65536
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Fixed for one iteration. V is 1 for a joint critic, otherwise N.
-
-    Critics ``across`` the agents have values, returns and advantages of all agents' experience: all but ``inputs``
-    have a further dimension then, [B, T, N, V] with those who acted third and the critics last, and inputs likewise.
-
-    | field | shape | meaning |
-    |---|---|---|
-    | advantage | [B, T, N] | normalised as configured |
-    | returns | [B, T, V] | value targets on the scale of returns |
-    | inputs | [B, T, V, I] | the critic's inputs, in parts |
-    | raw | [B, T, V] | the critic's own output before the update (normalised scale) |
-    | values | [B, T, V] | the same on the scale of returns |
-    """
-
-    advantage: Tensor
-    returns: Tensor
-    inputs: CriticInputs
-    raw: Tensor
-    values: Tensor
 
 
 class ValueLearner:
@@ -57,7 +34,7 @@ class ValueLearner:
 
     Args:
         config: what it reads.
-        net: width and activation (critics are feed-forward).
+        net: what the class that ``config.critic`` names reads: width and activation, or its own ``Config``.
         info: the environment's sizes.
         common_reward: whether all agents have the same reward.
         joint: one value for the team; agent-specific inputs must have been refused.
@@ -72,7 +49,7 @@ class ValueLearner:
     def __init__(
         self,
         config: CriticConfig,
-        net: NetworkConfig,
+        net: Any,
         info: EnvInfo,
         *,
         common_reward: bool,
@@ -98,44 +75,30 @@ class ValueLearner:
         self._index = torch.tensor(index, device=device) if 1 < self.n_networks < self.n_values else None
         n, i = info.n_agents, info
         nothing = self.inputs(torch.zeros(n, i.obs_size), torch.zeros(i.state_size), torch.zeros(n, dtype=torch.int64))
-        self.network = Network(
-            self.n_networks, nothing.width, 1, hidden_dim=net.hidden_dim, recurrent=False,
-            activation=net.activation, head_gain=1.0, generator=generator,
-        ).to(device)  # fmt: skip
+        self.network: Any = build_critic(config, net, info, self.n_networks, nothing.width, generator).to(device)
+        self.recurrent = self.network.recurrent
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=config.critic_lr or config.lr, eps=config.optim_eps
-        )
+        self.optimiser = torch.optim.Adam([self.network.params], lr=config.critic_lr or config.lr, eps=config.optim_eps)
         self.generator = minibatch_generator
         shape = () if common_reward else (info.n_agents,)
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
         self.reward_stats = RunningMeanStd(shape, device) if config.standardise_rewards else None
         self.updates = 0
-
-    # -- inputs --------------------------------------------------------------------------------------------
+        #: recurrent critics on segments: the memory [B, *L, H] before the next batch, of network and slow copy
+        self._hidden: dict[str, Tensor] = {}
 
     def inputs(self, obs: Tensor, state: Tensor, last_actions: Tensor) -> CriticInputs:
         """Return what the critic sees of obs [..., N, O], state [..., S] and last actions [..., N] (-1: none)."""
-        c, n_actions, n = self.config, self.info.n_actions, self.n_values
-        ids = n if c.obs_agent_id and not self.joint else 0
-        last = last_actions if c.obs_last_action else None
-        if c.critic_type == "ac_critic":
-            own = obs if last is None else torch.cat([obs, one_hot(last, n_actions, obs)], dim=-1)
-            if self.across:  # who acted is one more leading dimension, and each row is what all critics see
-                return CriticInputs(own, own[..., None, :0].expand(*own.shape[:-1], n, 0), 0, n)
-            return CriticInputs(state[..., :0], own, ids, n)
-        parts = [state]
-        if c.obs_individual_obs:
-            parts.append(obs.flatten(-2))
-        if last is not None:
-            parts.append(one_hot(last, n_actions, obs).flatten(-2))
-        own = obs if c.critic_agent_obs else obs[..., :n, :0]
-        return CriticInputs(torch.cat(parts, dim=-1), own, ids, n)
+        across = self.across
+        return critic_inputs(self.config, self.info, self.n_values, obs, state, last_actions, self.joint, across)
 
-    def _values(self, network: Network, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
-        """Values [..., V] by a network each, one for all, or one for each group; of the networks ``params`` [K, P]."""
-        params = network.params if params is None else params
-        return values_of(network, inputs, params if self._index is None else params[self._index])
+    def _params(self, params: Tensor) -> Tensor:
+        """[K, P] one row for all value functions or one for each, of the networks' parameters."""
+        return params if self._index is None else params[self._index]
+
+    def _values(self, network: Stack, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
+        """Values [..., V] by feed-forward networks: one each, one for all, or one for each group."""
+        return values_of(network, inputs, self._params(network.params if params is None else params))
 
     # -- targets ---------------------------------------------------------------------------------------------
 
@@ -153,17 +116,12 @@ class ValueLearner:
             reward = self.reward_stats.normalise(reward)
         steps = reward.shape[1]
         inputs = self.inputs(batch.obs, batch.state, batch.last_actions)
-        raw = self._values(self.network, inputs)
-        slow = raw if self.target is self.network else self._values(self.target, inputs)
-        values, following = self._denormalise(raw), self._denormalise(slow)
-        final = following[:0, 0]
-        if len(batch.final_index):
-            row, step = batch.final_index.unbind(1)
-            final_inputs = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
-            final = self._denormalise(self._values(self.target, final_inputs))
-        following = next_values(following, final, batch.final_index)
+        raw, following, final, sequences = self._evaluate(batch, inputs)
+        values = self._denormalise(raw)
+        following = next_values(self._denormalise(following), self._denormalise(final), batch.final_index)
         reward = reward[..., : self.n_values]
-        terminated, ended = self._ends(batch)
+        by_agent = not self.common_reward and not self.joint
+        terminated, ended = ends(batch, self.n_values, c.add_value_last_step, by_agent)
         mask = filled.unsqueeze(-1).expand_as(reward)
         if self.across:
             reward, terminated, ended, mask = (x.unsqueeze(-1) for x in (reward, terminated, ended, mask))
@@ -176,52 +134,49 @@ class ValueLearner:
         if self.return_stats is not None:
             own = returns.diagonal(dim1=-2, dim2=-1) if self.across else returns
             self.return_stats.update(self._statistics(own[filled]))
-        scaled = self._normalise_advantage(advantage, batch)
-        return Targets(scaled, returns, inputs[:, :steps], raw[:, :steps], values[:, :steps])
+        if self.across:
+            scaled = normalised_across(advantage, batch, self.info, normalise=c.normalise_advantage)
+        else:
+            scaled = normalised_advantage(
+                advantage, batch, self.info, normalise=c.normalise_advantage, joint=self.joint,
+                common_reward=self.common_reward,
+            )  # fmt: skip
+        return Targets(scaled, returns, inputs[:, :steps], raw[:, :steps], values[:, :steps], sequences)
+
+    def _evaluate(self, batch: Batch, inputs: CriticInputs) -> tuple[Tensor, Tensor, Tensor, Sequences | None]:
+        """Values of a batch as the networks now are, on their own scale.
+
+        Returns:
+            [B, T+1, V] by the network and by its slow copy; [K, V] of final observations by the slow copy; and of
+            recurrent critics the sequences to fit them on.
+        """
+        row, step = batch.final_index.unbind(1)
+        if not self.recurrent:
+            raw = self._values(self.network, inputs)
+            slow = raw if self.target is self.network else self._values(self.target, inputs)
+            if not len(row):
+                return raw, slow, slow[:0, 0], None
+            final = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
+            return raw, slow, self._values(self.target, final), None
+        final = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
+        networks, found, before = {"network": self.network}, dict[str, Unrolled](), dict[str, Tensor]()
+        if self.target is not self.network:
+            networks["target"] = self.target
+        for name, network in networks.items():
+            hidden = network.initial_hidden(len(batch.filled), *inputs.own.shape[2:-1])
+            if batch.before is not None:
+                kept = self._hidden.get(name)
+                hidden = kept if kept is not None and kept.shape == hidden.shape else hidden
+            before[name] = hidden
+            found[name] = unroll(network, self._params(network.params), inputs, final, batch, hidden)
+            if batch.before is not None:
+                self._hidden[name] = found[name].hidden
+        own, slow_copy = found["network"], found.get("target", found["network"])
+        return own.values, slow_copy.values, slow_copy.final, Sequences.of(batch, before["network"])
 
     def _statistics(self, x: Tensor) -> Tensor:
         """x [n, V] as normalisers take it: one scale under a common reward, otherwise one per agent."""
         return x.flatten() if self.common_reward else x
-
-    def _ends(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """[B, T, V] bool: no bootstrap after the step; the trace is cut after the step."""
-        terminated, truncated = batch.terminated.unsqueeze(-1), batch.truncated.unsqueeze(-1)
-        if not self.config.add_value_last_step:
-            terminated = terminated | truncated
-        # nothing flows back from padding, also where a row stops without a flag
-        goes_on = torch.cat([batch.filled[:, 1:], torch.ones_like(batch.filled[:, :1])], dim=1) & batch.filled
-        ended = terminated | truncated | ~goes_on.unsqueeze(-1)
-        if not self.common_reward and not self.joint:
-            # under individual rewards an agent that left has nothing more to come
-            terminated = terminated | batch.agent_terminated
-            ended = ended | batch.agent_terminated
-        shape = (*batch.filled.shape, self.n_values)
-        return terminated.expand(shape), ended.expand(shape)
-
-    def _normalise_advantage(self, advantage: Tensor, batch: Batch) -> Tensor:
-        filled = batch.filled
-        if self.across:
-            return self._normalise_across(advantage, batch)
-        if not self.config.normalise_advantage:
-            scaled = torch.where(filled.unsqueeze(-1), advantage, 0.0)
-        elif self.joint:
-            scaled = standardise(advantage.squeeze(-1), filled).unsqueeze(-1)
-        elif self.common_reward:
-            scaled = standardise(advantage, filled.unsqueeze(-1).expand_as(advantage))
-        else:
-            valid = batch.valid
-            scaled = torch.stack(
-                [standardise(advantage[..., i], valid[..., i]) for i in range(self.info.n_agents)], dim=-1
-            )
-        return scaled.expand(*filled.shape, self.info.n_agents)
-
-    def _normalise_across(self, advantage: Tensor, batch: Batch) -> Tensor:
-        """Normalised advantages [B, T, N, N]: each learner's over the living steps of all its sources."""
-        if not self.config.normalise_advantage:
-            return torch.where(batch.filled[..., None, None], advantage, 0.0)
-        match = torch.from_numpy(self.info.agents_match()).to(advantage.device)
-        learners = range(self.info.n_agents)
-        return torch.stack([standardise(advantage[..., i], batch.valid & match[i]) for i in learners], dim=-1)
 
     def _denormalise(self, raw: Tensor) -> Tensor:
         return raw if self.return_stats is None else self.return_stats.denormalise(raw)
@@ -251,22 +206,19 @@ class ValueLearner:
         for group in self.optimiser.param_groups:
             group["lr"] = (self.config.critic_lr or self.config.lr) * lr_scale
         where = batch.filled.nonzero(as_tuple=True)
-        x, old, returns = targets.inputs[where], targets.raw[where], targets.returns[where]
+        returns, sequences = targets.returns[where], targets.sequences
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
+        rows = ValueRows(targets.inputs[where], targets.raw[where], goal, weight)
+        n = len(goal) if sequences is None else len(sequences)
         losses, norms = [], []
         for _ in range(self.epochs.epochs):
-            parts = minibatches(len(x), self.epochs.num_minibatches, self.generator, goal.device)
-            for part in parts:
-                # unequal minibatches add up to the whole batch's mean
-                scale = len(parts) / (goal.numel() if weight is None else 1)
-                objectives = []
-                for shard in shards(len(part), goal[0].numel(), False, goal.device):
-                    rows = shard if len(parts) == 1 else part[shard]  # no copy where everything is used
-                    given = None if weight is None else weight[rows]
-                    objectives.append(partial(self._losses, x[rows], old[rows], goal[rows], given, scale))
-                losses.append(differentiate(self.network.params, objectives))
-                norms.append(clip_rows(self.network.params.grad, self.config.grad_norm_clip))
-                self.optimiser.step()
+            for part in epoch(n, self.epochs.num_minibatches, self.generator, goal.device):
+                loss, norm = descend(
+                    self.optimiser, self.network.params, part, partial(self._losses, rows, sequences),
+                    rows=goal[0].numel(), recurrent=self.recurrent, clip=self.config.grad_norm_clip,
+                )  # fmt: skip
+                losses.append(loss)
+                norms.append(norm)
         self._update_target()
         values = targets.values[where]
         if weight is not None:  # what is not learned from says nothing about the critic
@@ -282,14 +234,28 @@ class ValueLearner:
         }
 
     def _losses(
-        self, x: CriticInputs, old: Tensor, goal: Tensor, weight: Tensor | None, scale: float, params: Tensor
+        self, rows: ValueRows, sequences: Sequences | None, params: Tensor, part: MiniBatch, tally: None
     ) -> Iterator[Tensor]:
-        """The loss of the critics ``params`` on rows ``x``, as a share of the batch's, in pieces of bounded size."""
-        size = max(1, MAX_ROWS // goal[0].numel()) if self.across else len(goal)
-        for k in range(0, len(goal), size):
-            cut = slice(k, k + size)
-            found = self.loss(self._values(self.network, x[cut], params), old[cut], goal[cut])
-            yield (found if weight is None else found * weight[cut]).sum() * scale
+        """The loss of the critics ``params`` on the entries of ``part``: steps, or sequences of recurrent critics.
+
+        It comes in pieces of bounded size; those of unequal mini-batches add up to the whole batch's mean.
+        """
+        scale = part.of / (rows.goal.numel() if rows.weight is None else 1)
+        if sequences is None:
+            # no copy where everything is used
+            chosen = rows[part.entries] if part.of > 1 else rows[int(part.entries[0]) : int(part.entries[-1]) + 1]
+            size = max(1, MAX_ROWS // rows.goal[0].numel()) if self.across else len(chosen.goal)
+            pieces = (chosen[k : k + size] for k in range(0, len(chosen.goal), size))
+            found: Iterator[tuple[ValueRows, Tensor]] = (
+                (piece, self._values(self.network, piece.inputs, params)) for piece in pieces
+            )
+        else:
+            at, packing, hidden = sequences.pack(part.entries)
+            packed = packed_values(self.network, self._params(params), rows[at].inputs, packing, hidden)
+            found = iter([(rows[at], packed)])
+        for piece, predicted in found:
+            loss = self.loss(predicted, piece.old, piece.goal)
+            yield (loss if piece.weight is None else loss * piece.weight).sum() * scale
 
     def _update_target(self) -> None:
         self.updates += 1
@@ -319,7 +285,8 @@ class ValueLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to continue with the same numbers."""
-        return {
+        kept = {"hidden": {name: h.clone() for name, h in self._hidden.items()}} if self.recurrent else {}
+        return kept | {
             "theta": self.network.params.detach().clone(),
             "target": self.target.params.detach().clone(),
             "optimiser": self.optimiser.state_dict(),
@@ -340,3 +307,6 @@ class ValueLearner:
                 stats.load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         self.updates = state["updates"]
+        if self.recurrent:
+            device = self.network.params.device
+            self._hidden = {name: h.to(device) for name, h in state["hidden"].items()}

@@ -19,6 +19,8 @@ class CriticConfig:
     standardise_returns: bool = key("Value normalisation: the critic predicts returns on a running scale.")
     standardise_rewards: bool = key("Rewards are shifted and scaled by running statistics before targets are made.")
     normalise_advantage: bool = key("Advantages get mean 0 and deviation 1 over the batch's real steps.")
+    critic: str = key("The critic's network: v (built-in), or `package.module:Class`, an nn.Module of one output.")
+    critic_use_rnn: bool = key("The built-in critic carries a GRU over the episode; otherwise it is feed-forward.")
     critic_type: str = key(
         "Critic input: cv_critic (global state) or ac_critic (the agent's own observation).",
         choices=("cv_critic", "ac_critic"),

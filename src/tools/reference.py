@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..parts import ALWAYS
-from ..settings import OWN, SELECTORS
+from ..settings import NAMED_BY_LEARNERS, OWN, SELECTORS
 from ..utils.errors import UserError, one_of
 from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls
@@ -73,7 +73,7 @@ def _selectable() -> Iterator[tuple[str, type]]:
     Raises:
         UserError: a registered class lacks ``Config``.
     """
-    for selector, folder in SELECTORS.items():
+    for selector, folder in {**SELECTORS, **NAMED_BY_LEARNERS}.items():
         package = importlib.import_module(f"..{folder}", __package__)
         for name in package.REGISTRY:
             cls = resolve(package.__name__, package.REGISTRY, name, selector)

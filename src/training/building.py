@@ -60,7 +60,9 @@ def build(
     """
     values, seed = settings.values, settings.values["seed"]
     info = sizes(settings) if info is None else info
-    net, config = settings.part(settings.agent.Config), settings.part(settings.mac.Config)
+    net: Any = settings.part(settings.parts["agent"])
+    critic: Any = settings.part(settings.parts["critic"]) if "critic" in settings.parts else net
+    config = settings.part(settings.mac.Config)
     preparation = preparation_of(settings.mac, values, info)
     if preparation is not None:
         prepared = prepared or preparation.find(partial(random_play, values, info))
@@ -72,7 +74,7 @@ def build(
     )
     mac.to(device)
     learner: Learner = _built(settings, ("learner", "mac", "agent"), lambda: settings.learner(
-        settings.part(settings.learner.Config), net, mac, info,
+        settings.part(settings.learner.Config), critic, mac, info,
         common_reward=values["common_reward"], device=device, seed=seed,
     ))  # fmt: skip
     runner: Runner = _built(settings, ("runner", "mac"), lambda: settings.runner(
@@ -132,8 +134,8 @@ def _check_state(kind: str, name: str, part: Any) -> None:
 
 def kernel(settings: Settings, device: torch.device) -> str:
     """Return what networks are evaluated by, for their numbers' last digits depend on it: ``C`` or ``torch``."""
-    mac, agent = settings.mac, settings.agent
-    return str(mac.kernel(agent, settings.part(agent.Config), device)) if hasattr(mac, "kernel") else "torch"
+    mac, net = settings.mac, settings.part(settings.parts["agent"])  # type: ignore[var-annotated]
+    return str(mac.kernel(settings.agent, net, device)) if hasattr(mac, "kernel") else "torch"
 
 
 @contextlib.contextmanager

@@ -244,3 +244,18 @@ def test_a_gymnasium_class_as_env_is_told_where_to_go() -> None:
         make_info("toy_gym:Corridor", {})
     with pytest.raises(UserError, match="makes a Thing without an EnvInfo"):
         make_info("toy_zoo:Thing", {})
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "more"),
+    [
+        ("rware:rware-tiny-2ag-v2", (5, 3, 3), {"observation_type": "IMAGE"}),
+        ("rware:rware-tiny-2ag-v2", None, {}),
+        (RAGGED, None, {}),
+        ("toy_gym:ToyOne-v0", None, {"time_limit": 3}),
+    ],
+)
+def test_observations_that_are_images_have_a_shape(key: str, shape: tuple[int, ...] | None, more: dict) -> None:
+    info = make_info("gymma", {"key": key, **more})
+    assert info.obs_shape == shape
+    assert shape is None or np.prod(shape) == info.obs_size

@@ -16,6 +16,8 @@ from oamarl import controllers, learners, modules
 from oamarl.components.batch import Batch, Samples
 from oamarl.components.generators import generator
 from oamarl.envs.base import EnvInfo
+from oamarl.modules import critics
+from oamarl.modules.options import network_config
 from oamarl.utils.schema import yamls
 from oamarl.utils.schema.keys import read
 from oamarl.utils.schema.registry import resolve
@@ -67,10 +69,11 @@ def make_learner(algorithm: str, info: EnvInfo, *, seed: int = 1, **overrides: A
     mac_class = resolve(controllers.__name__, controllers.REGISTRY, v["mac"], "mac")
     agent = resolve(modules.__name__, modules.REGISTRY, v["agent"], "agent")
     learner.check(v, info)
-    net = read(agent.Config, v)
+    critic = resolve(critics.__name__, critics.REGISTRY, v["critic"], "critic")
+    net, critic_net = read(network_config(agent), v), read(network_config(critic), v)
     mac = mac_class(read(mac_class.Config, v), agent, net, info, generator(seed, "init policies"))
     return learner(
-        read(learner.Config, v), net, mac, info,
+        read(learner.Config, v), critic_net, mac, info,
         common_reward=v["common_reward"], device=torch.device("cpu"), seed=seed,
     )  # fmt: skip
 

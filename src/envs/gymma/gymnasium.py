@@ -112,6 +112,7 @@ class Gymma(InfoSource):
         self.info = EnvInfo(
             name=name, n_agents=n, obs_size=s.obs_size, state_size=n * s.obs_size, n_actions=s.n_actions,
             episode_limit=episode_limit, obs_sizes=s.obs_sizes, action_sizes=s.action_sizes, team_reward=team_reward,
+            obs_shape=s.obs_shape,
         )  # fmt: skip
         self._time, self._some_ended = 0, False
         self._foraging = type(env.unwrapped).__module__.startswith("lbforaging.")

@@ -61,7 +61,7 @@ class PettingZoo(InfoSource):
         self.info = EnvInfo(
             name=name, n_agents=n, obs_size=s.obs_size, state_size=self._own_state or n * s.obs_size,
             n_actions=s.n_actions, episode_limit=min(limits), obs_sizes=s.obs_sizes, action_sizes=s.action_sizes,
-            team_reward=team_reward,
+            team_reward=team_reward, obs_shape=s.obs_shape,
         )  # fmt: skip
         self._time = 0
         self._took_part = np.zeros(n, bool)

@@ -1,1 +1,4 @@
 """Networks of critics."""
+
+#: name -> class; also any ``nn.Module`` of one's own
+REGISTRY = {"v": ".v:VNetwork"}

@@ -1,4 +1,7 @@
-"""A state-value critic's inputs and evaluation: what all agents share is multiplied by the weights only once."""
+"""State-value critics: their inputs, and the evaluation of feed-forward ones.
+
+The built-in network multiplies what all agents share by its weights only once; others take whole rows.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,14 @@ import torch
 from torch import Tensor
 
 from ..agents.rnn import Network
+from ..options import ModuleConfig
+from ..stack import Stack
+
+
+class VNetwork(Network):
+    """The built-in critic: the network of :mod:`oamarl.modules.agents.rnn` with one output."""
+
+    Config = ModuleConfig  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,11 @@ class CriticInputs:
         """I."""
         return self.shared.shape[-1] + self.own.shape[-1] + self.ids
 
+    @property
+    def alike(self) -> bool:
+        """Whether nothing tells the value functions apart: one network has one value for all then."""
+        return not (self.own.shape[-1] or self.ids)
+
     def __len__(self) -> int:
         return len(self.shared)
 
@@ -49,13 +65,22 @@ class CriticInputs:
         """All leading dimensions as one."""
         return CriticInputs(self.shared.flatten(0, -2), self.own.flatten(0, -3), self.ids, self.n_values)
 
+    def assembled(self) -> Tensor:
+        """Whole rows [..., V, I]."""
+        shared = self.shared.unsqueeze(-2).expand(*self.own.shape[:-1], -1)
+        return torch.cat([shared, self.own, *self.numbers()], dim=-1)
 
-def values(network: Network, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
-    """Return values [..., V] by one network for all or by V networks: those of ``params`` [K, P], None: as they are."""
+
+def values(network: Stack, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
+    """Return values [..., V] by one feed-forward network for all or by V networks.
+
+    ``params`` [K, P]: the parameters to take; None: as they are.
+    """
     params = network.params if params is None else params
-    x = inputs.rows()
+    lead, x = inputs.shared.shape[:-1], inputs.rows()
+    if not isinstance(network, Network):
+        return _by_rows(network, x, params).view(*lead, x.n_values)
     s, o = x.shared.shape[-1], x.own.shape[-1]
-    lead = inputs.shared.shape[:-1]
     if len(params) == 1 and not (s and (o or x.ids)):  # nothing to multiply only once
         rows = x.shared if s else torch.cat([x.own, *x.numbers()], dim=-1).flatten(0, 1)
         out = network.single(params[0], rows).view(*lead, -1)
@@ -76,3 +101,12 @@ def values(network: Network, inputs: CriticInputs, params: Tensor | None = None)
     if x.ids:
         first = first + weight[:, s + o :].diagonal(dim1=0, dim2=1).t().unsqueeze(1)
     return network.after_first(params, first).squeeze(-1).t().view(*lead, x.n_values)
+
+
+def _by_rows(network: Stack, x: CriticInputs, params: Tensor) -> Tensor:
+    """Values [R, V] of rows by any network."""
+    if len(params) > 1:
+        return network.stacked(params, x.assembled().transpose(0, 1)).squeeze(-1).t()
+    if x.alike:
+        return network.single(params[0], x.shared).expand(-1, x.n_values)
+    return network.single(params[0], x.assembled().flatten(0, 1)).view(-1, x.n_values)

@@ -109,7 +109,8 @@ def run(settings: Settings) -> int:
         runner, mac, learner = _affordable(settings, device, chosen)
         trainings.append(Training(config, settings.values, runner, mac, learner, stop))
         trainings[0].files.newest = path
-        return [] if weights is None else load_weights(mac, learner, weights, config.init_from)
+        said = learner.notices() if hasattr(learner, "notices") else []
+        return said + ([] if weights is None else load_weights(mac, learner, weights, config.init_from))
 
     def body(log: RunLog) -> dict[str, float]:
         if not trainings:

@@ -221,6 +221,26 @@ class BasicMAC:
         steps = batch.actions.shape[1]
         return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
+    def all_outputs(self, batch: Batch, params: Tensor | None = None) -> Tensor:
+        """Return the networks' raw outputs (such as Q-values) at all steps and after the last one, [B, T+1, N, A].
+
+        Where there is no observation, the outputs are 0.
+
+        Args:
+            batch: whole episodes, or rows that are cut where an episode ends.
+            params: [K, P] of the networks (of a slow copy); None: as they are.
+        """
+        first = torch.full_like(batch.actions[:, :1], -1) if batch.before is None else batch.before.unsqueeze(1)
+        x = self.with_extras(batch.obs, torch.cat([first, batch.actions], dim=1))
+        there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
+        rows = self.agent_params(params)
+        if self.recurrent:
+            x = self.network.stacked(rows, self._to_rows(x.transpose(1, 2)))
+            return self._from_rows(x, len(there)).transpose(1, 2) * there[..., None, None]
+        where = there.nonzero(as_tuple=True)
+        found = self._from_rows(self.network.stacked(rows, self._to_rows(x[where])), len(where[0]))
+        return found.new_zeros(*x.shape[:-1], found.shape[-1]).index_put(where, found)
+
     def policies(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
         """Each agent's own policy on its own experience: a distribution over [E', N, *T]; ``params``: the networks
         [K, P], None: as they are."""

@@ -112,6 +112,9 @@ class PolicyLearner:
         seed: the run's seed.
     """
 
+    #: `batch_size` counts the episodes that a runner collects for one update
+    on_policy = True
+
     config: LearnerConfig | OnePassConfig
 
     def __init__(

@@ -10,12 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils.errors import UserError
-from .batch import Batch
+from ...utils.errors import UserError
+from ..batch import Batch
 from .sum_tree import SumTree
 
 #: fields of a batch that are worked out when it is drawn
-_DERIVED = {"filled", "final_obs", "final_state", "final_avail", "final_index", "hidden", "before"}
+_DERIVED = {"filled", "final_index", "hidden", "before"}
+#: fields of which an episode's last one is kept too
+_FINAL = ("obs", "state", "avail")
+#: name of an extra field in the replay
+_EXTRA = "extra."
 #: what :meth:`Replay.entries` has beside the fields of a batch
 _ENTRY = ("length", "before", "whole")
 #: fewest rows of the ring
@@ -68,6 +72,7 @@ class Replay:
         self.capacity, self.longest, self.alpha, self.transitions = capacity, longest, alpha, transitions
         self.generator, self.device = generator, device
         self.rows: dict[str, np.ndarray] = {}
+        self.longer: set[str] = set()  # fields of which an episode has one more than steps
         self.size = 0  # rows of the ring
         self.begin = self.end = 0  # the rows in it: begin <= i < end
         self.oldest = 0  # number of the oldest episode
@@ -112,22 +117,19 @@ class Replay:
             self._allocate({name: (x.shape[2:], x.dtype) for name, x in content.items()})
         last = first + length
         steps = batch.actions.shape[1]
+        self.longer = {name for name, x in content.items() if x.shape[1] > steps}
         final = {int(i * steps + t): k for k, (i, t) in enumerate(batch.final_index.tolist())}
         ending = [final.get(int(i * steps + t), -1) for i, t in zip(at, begins + length - 1, strict=True)]
         ends = np.flatnonzero(np.array(ending) >= 0)
         for name, x in content.items():
             ring = self.rows[name]
             ring[inside % self.size] = x[row, step]
-            if x.shape[1] > steps:
+            if name in self.longer:
                 ring[last % self.size] = x[at, begins + length]
-                if len(ends):
-                    others = getattr(batch, f"final_{name}").cpu().numpy()
+                if len(ends) and (others := _final(batch, name)) is not None:
                     ring[last[ends] % self.size] = others[np.array(ending)[ends]]
-        before = _none_before(batch, len(at)) if batch.before is None else batch.before.cpu().numpy()[at]
-        before = np.where((begins == 0).reshape(-1, *[1] * (before.ndim - 1)), before, -1)
-        over = (batch.terminated | batch.truncated).cpu().numpy()[at, begins + length - 1]
-        fresh = (before < 0).reshape(len(at), -1).all(1)
-        self._append(first, length, before, (fresh & over) if batch.before is not None else np.ones(len(at), bool))
+        before, whole = _beginnings(batch, at, begins, begins + length - 1)
+        self._append(first, length, before, whole)
         if self.tree is not None:
             entries = inside if self.transitions else np.arange(self.newest - len(at), self.newest)
             self.tree[self._leaf(entries)] = self.largest**self._alpha
@@ -274,19 +276,17 @@ class Replay:
         padded = padding.any()
         content = {"filled": torch.from_numpy(~padding)}
         for name, ring in self.rows.items():
-            longer = name in _OBSERVED
+            longer = name in self.longer
             x = ring[place if longer else place[:, :-1]]
             if padded:
                 x[beyond if longer else padding] = 0
             content[name] = torch.from_numpy(x)
-        b, n = place.shape[0], content["obs"].shape[2]
-        none = {f"final_{name}": content[name][:0, 0] for name in ("obs", "state", "avail")}
-        batch = Batch(
-            **content, **none, final_index=torch.zeros(0, 2, dtype=torch.int64),
-            before=None if before is None else torch.from_numpy(before),
-        )  # fmt: skip
-        assert batch.obs.shape[:3] == (b, at.shape[1], n)
-        return batch.to(self.device)
+        none = {f"final_{name}": content[name][:0, 0] for name in _FINAL}
+        named: dict[str, Any] = {name: x for name, x in content.items() if not name.startswith(_EXTRA)}
+        if extra := {name.removeprefix(_EXTRA): x for name, x in content.items() if name.startswith(_EXTRA)}:
+            named["extra"] = extra
+        first = None if before is None else torch.from_numpy(before)
+        return Batch(**named, **none, final_index=torch.zeros(0, 2, dtype=torch.int64), before=first).to(self.device)
 
     # -- state -------------------------------------------------------------------------------------------------
 
@@ -309,7 +309,7 @@ class Replay:
         """Return everything but the episodes: the cursors, the random stream, the priorities to the alpha."""
         state: dict[str, Any] = {
             "begin": self.begin, "end": self.end, "oldest": self.oldest, "newest": self.newest, "size": self.size,
-            "largest": self.largest, "generator": self.generator.get_state(),
+            "largest": self.largest, "longer": sorted(self.longer), "generator": self.generator.get_state(),
         }  # fmt: skip
         if self.tree is not None:
             start, end = (self.begin, self.end) if self.transitions else (self.oldest, self.newest)
@@ -331,6 +331,7 @@ class Replay:
         if not 0 <= begin <= end <= begin + size <= begin + max(self.capacity * (self.longest + 1), _FEWEST):
             raise ValueError(f"a ring of {size} rows, of which {begin} to {end} are in use")
         self.size, self.begin, self.end, self.oldest = size, begin, begin, oldest
+        self.longer = set(state["longer"])
         for number, part in parts:
             self._take(number, {name: np.asarray(x) for name, x in part.items()})
         if (self.end, self.newest) != (end, newest):
@@ -362,16 +363,35 @@ class Replay:
         self._append(first, length, part["before"][missed:], part["whole"][missed:])
 
 
-#: fields that have one entry more than there are steps
-_OBSERVED = ("obs", "state", "avail")
-
-
 def _over_steps(batch: Batch) -> dict[str, np.ndarray]:
-    """Return the fields of a batch that are tensors over its steps, [B, T or T+1, ...]."""
-    named = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name not in _DERIVED}
-    return {name: x.cpu().numpy() for name, x in named.items() if isinstance(x, Tensor)}
+    """Return the fields of a batch that are tensors over its steps, [B, T or T+1, ...], extra ones under their name."""
+    left_out = _DERIVED | {f"final_{name}" for name in _FINAL}
+    named = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name not in left_out}
+    extra = {f"{_EXTRA}{name}": x for name, x in (named.pop("extra", None) or {}).items()}
+    return {name: x.cpu().numpy() for name, x in (named | extra).items() if isinstance(x, Tensor)}
 
 
-def _none_before(batch: Batch, n: int) -> np.ndarray:
-    """Actions before the first step of ``n`` whole episodes: none, -1."""
-    return np.full((n, *batch.actions.shape[2:]), -1, batch.actions.cpu().numpy().dtype)
+def _final(batch: Batch, name: str) -> np.ndarray | None:
+    """Return a field's last entries of the episodes that end inside rows, [K, ...], where the batch has them."""
+    if name.startswith(_EXTRA):
+        found = (getattr(batch, "final_extra", None) or {}).get(name.removeprefix(_EXTRA))
+    else:
+        found = getattr(batch, f"final_{name}", None)
+    return None if found is None else found.cpu().numpy()
+
+
+def _beginnings(batch: Batch, row: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the actions before the first steps of episodes, and whether those are whole.
+
+    Args:
+        row, begin, end: [E] row, first and last step of each.
+    """
+    dtype = batch.actions.cpu().numpy().dtype
+    none = np.array(-1 if dtype.kind == "i" else np.nan, dtype)  # as batches have them
+    if batch.before is None:
+        return np.full((len(row), *batch.actions.shape[2:]), none), np.ones(len(row), bool)
+    given = batch.before.cpu().numpy()[row]
+    before = np.where((begin == 0).reshape(-1, *[1] * (given.ndim - 1)), given, none)
+    over = (batch.terminated | batch.truncated).cpu().numpy()[row, end]
+    absent = before < 0 if dtype.kind == "i" else np.isnan(before)
+    return before, over & absent.reshape(len(row), -1).all(1)

@@ -31,8 +31,10 @@ class OffPolicyConfig:
     """Configuration of every off-policy learner."""
 
     buffer_size: int = key("Episodes that the replay holds; the oldest make room for new ones.", low=1)
-    batch_size: int = key(
-        "Episodes (of learners that draw them: transitions) drawn from the replay for one update.", low=1
+    batch_size: int = key("Episodes (with replay_steps: rows of steps) drawn from the replay for one update.", low=1)
+    replay_steps: int | None = key(
+        "Steps of each row that is drawn (1: single transitions), cut where its episode ends; null: whole episodes.",
+        low=1,
     )
     updates_per_step: float | None = key(
         "Updates per environment step, fractions carried over; null: one update after each batch of batch_size_run "
@@ -78,9 +80,6 @@ class OffPolicyLearner:
 
     #: its batches are drawn from the replay, and `batch_size` is theirs; runners collect one episode from each slot
     on_policy = False
-    #: steps of the transitions that are drawn; None: whole episodes are drawn
-    n_step: int | None = None
-
     config: OffPolicyConfig
 
     def __init__(
@@ -90,7 +89,7 @@ class OffPolicyLearner:
         self.config, self.net, self.mac, self.info, self.device = config, net, mac, info, device
         self.replay = Replay(
             config.buffer_size, info.episode_limit, generator(seed, "replay"), device,
-            transitions=self.n_step is not None,
+            transitions=config.replay_steps is not None,
             alpha=config.replay_alpha if config.replay == "prioritised" else None,
         )  # fmt: skip
         shape = () if common_reward else (info.n_agents,)
@@ -109,21 +108,21 @@ class OffPolicyLearner:
             UserError: naming the keys.
         """
         size, batch, segments = values["buffer_size"], values["batch_size"], values["runner"] == "rollout"
-        if cls.n_step is None and segments:
+        steps = values["replay_steps"]
+        if steps is None and segments:
             raise UserError(
-                "The learner draws whole episodes from the replay, and runner=rollout collects segments: use "
-                "runner=parallel."
+                "replay_steps=null draws whole episodes, and runner=rollout collects segments: use runner=parallel, or "
+                "replay_steps=1 for transitions."
             )
-        if cls.n_step is not None and values["use_rnn"]:
+        if steps is not None and values["use_rnn"]:
             raise UserError(
-                "use_rnn=True needs whole episodes, and the learner draws single transitions from the replay: use "
-                "use_rnn=False."
+                f"use_rnn=True needs whole episodes: replay_steps={steps} is refused, use replay_steps=null."
             )
         if values["mac"] == "reuse_mac":
             raise UserError(
                 "mac=reuse_mac is refused: a replay holds no experience to be reused in; use mac=basic_mac."
             )
-        if cls.n_step is None and size < batch:
+        if steps is None and size < batch:
             raise UserError(f"buffer_size={size} is less than batch_size={batch}: an update draws that many episodes.")
         check_room(size, min(info.episode_limit, values["rollout_length"]) if segments else info.episode_limit, info)
 
@@ -145,7 +144,7 @@ class OffPolicyLearner:
         """Make one update; a learner's own method.
 
         Args:
-            batch: B whole episodes, or B transitions of `n_step` steps.
+            batch: B whole episodes, or B rows of `replay_steps` steps.
             weight: [B] importance weights of the rows (ones if the replay is uniform).
 
         Returns:
@@ -175,7 +174,7 @@ class OffPolicyLearner:
     def notices(self) -> list[str]:
         """What a run says once about how much is learned."""
         c, limit = self.config, self.info.episode_limit
-        kind = "episodes" if self.n_step is None else "transitions"
+        kind = "episodes" if c.replay_steps is None else f"rows of {c.replay_steps} steps"
         one = f"an update learns from {c.batch_size} {kind} out of the last {c.buffer_size:,} episodes"
         if c.updates_per_step is not None:
             return [f"{c.updates_per_step:g} updates per environment step (updates_per_step); {one}."]
@@ -191,9 +190,9 @@ class OffPolicyLearner:
         """Draw `batch_size` entries from the replay."""
         c = self.config
         beta = scheduled("linear", c.replay_beta, 1.0, t_env, c.t_max)
-        if self.n_step is None:
+        if c.replay_steps is None:
             return self.replay.draw_episodes(c.batch_size, beta)
-        return self.replay.draw_transitions(c.batch_size, self.n_step, beta)
+        return self.replay.draw_transitions(c.batch_size, c.replay_steps, beta)
 
     def prepared(self, batch: Batch) -> Batch:
         """Return a drawn batch as networks see it: observations and rewards on their running scales."""

@@ -1,8 +1,8 @@
 """The replay of a run on the disk: chunks in <run>/replay/ that are written once, and that checkpoints refer to.
 
 At each rolling checkpoint the episodes since the last one become new chunks, which are on the disk before the
-checkpoint that names them. So a kill at any moment leaves the last checkpoint with all of its chunks, and what is written at a
-checkpoint does not grow with the replay.
+checkpoint that names them. So a kill at any moment leaves the last checkpoint with all of its chunks, and what is
+written at a checkpoint does not grow with the replay.
 """
 
 from __future__ import annotations

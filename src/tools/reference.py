@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..learners.off_policy import OffPolicyConfig
 from ..parts import ALWAYS, WITH_VALUE
 from ..settings import OWN, SELECTORS
 from ..utils.errors import UserError, one_of
@@ -67,6 +68,7 @@ def parts() -> dict[type, list[str]]:
             if not dataclasses.is_dataclass(getattr(cls, "Config", None)):
                 raise UserError(f"The {selector} '{name}' has no dataclass `Config`.")
             found.setdefault(cls.Config, []).append(name)
+    found.setdefault(OffPolicyConfig, []).append("off-policy learners of your own")
     return found
 
 

@@ -211,7 +211,7 @@ class Replay:
                 "The replay holds pieces of episodes: whole episodes cannot be drawn from segments (runner=rollout), "
                 "use runner=parallel or draw transitions."
             )
-        if self.tree is None:
+        if self.tree is None or self.transitions:
             number = self.oldest + torch.randperm(len(self), generator=self.generator)[:n].numpy()
             weight = torch.ones(n)
         else:
@@ -228,7 +228,7 @@ class Replay:
         what follows is not filled, and the observation after the last filled step is the true one, also where the
         episode ended.
         """
-        if self.tree is None:
+        if self.tree is None or not self.transitions:
             k = torch.randint(self.n_steps, (n,), generator=self.generator).numpy()
             ends = np.cumsum(self.length)
             episode = np.searchsorted(ends, k, side="right")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+from .packing import Packing
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,64 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Training samples of the policies: ENTRIES first, agents second, time last.
-
-    Feed-forward policies: the E entries are the batch's filled steps and ``*T`` is empty.
-    Recurrent policies: the entries are sequences and ``*T`` is ``(T,)``: the batch's rows where they are whole
-    episodes, otherwise its rows cut where episodes begin and padded to the longest. So ``x[entry, source]`` gathers
-    experience of any agents alike in both cases.
+class RowIndex:
+    """Where rows are among :class:`Samples`: L steps of some agents, packed where they are sequences.
 
     | field | shape | meaning |
     |---|---|---|
-    | inputs | [E, N, *T, I] | policy inputs (observation, last action, agent id as configured) |
-    | avail | [E, N, *T, A] bool | legal actions |
-    | actions, log_prob | [E, N, *T] | actions and their acting log-probabilities mu |
-    | valid | [E, N, *T] bool | the loss mask (real step, living agent) |
-    | advantage | [E, N, *T] | advantages; equal for all agents under a joint advantage |
+    | step, agent | [L] int64 | the row's place in the samples |
+    | chosen | [L] int64 | which of the entries asked for the row belongs to |
+    | packing | | recurrent: how the rows are sequences; None: every row is by itself |
+    | hidden | [R, H] | recurrent: hidden state before each sequence, in the packing's order; None: zeros |
+    """
+
+    step: Tensor
+    agent: Tensor
+    chosen: Tensor
+    packing: Packing | None = None
+    hidden: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    @property
+    def at(self) -> tuple[Tensor, Tensor]:
+        """The index of the rows into samples' tensors."""
+        return self.step, self.agent
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences that recurrent policies read: the batch's real steps, cut where episodes begin.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | start | [E] int64 | each sequence's first step among the samples; its others follow |
+    | lengths | [E, N] int64 | each agent's steps in it, up to the last one that it took a decision at |
     | hidden | [E, N, H] | hidden state before each sequence, of the agents themselves; None: zeros |
+    """
+
+    start: Tensor
+    lengths: Tensor
+    hidden: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Training samples of the policies: the S real steps of a batch first, agents second.
+
+    Learners choose among ENTRIES: of feed-forward policies the steps, of recurrent ones the sequences. One entry of one
+    agent is a row, or a sequence of rows (:meth:`rows`), whichever agent's policy reads it.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | inputs | [S, N, I] | policy inputs (observation, last action, agent id as configured) |
+    | avail | [S, N, A] bool | legal actions |
+    | actions | [S, N] or [S, N, D] | actions |
+    | log_prob | [S, N] | their acting log-probabilities mu |
+    | valid | [S, N] bool | the loss mask (the agent took a decision) |
+    | advantage | [S, N] | advantages; equal for all agents under a joint advantage |
+    | sequences | | of recurrent policies; None: every step is an entry by itself |
 
     Where each agent has an advantage of its own for all agents' experience, there is one more dimension of these last.
     """
@@ -120,7 +164,7 @@ class Samples:
     log_prob: Tensor
     valid: Tensor
     advantage: Tensor
-    hidden: Tensor | None = None
+    sequences: Sequences | None = None
 
     @classmethod
     def make(cls, batch: Batch, inputs: Tensor, advantage: Tensor, recurrent: bool) -> Samples:
@@ -130,52 +174,87 @@ class Samples:
             batch: the experience.
             inputs: [B, T, N, I] policy inputs.
             advantage: [B, T, N].
-            recurrent: keep sequences whole.
+            recurrent: note the sequences.
         """
-        steps = batch.actions.shape[1]
+        where, steps = batch.filled.nonzero(as_tuple=True), batch.actions.shape[1]
         per_agent = (inputs, batch.avail[:, :steps], batch.actions, batch.log_prob, batch.valid, advantage)
-        if recurrent and batch.hidden is not None:
-            return cls._cut(batch, batch.hidden, per_agent)
-        if recurrent:
-            return cls(*(x.transpose(1, 2).contiguous() for x in per_agent))
-        where = batch.filled.nonzero(as_tuple=True)
-        return cls(*(x[where] for x in per_agent))
+        inputs, avail, actions, log_prob, valid, advantage = (x[where] for x in per_agent)
+        flat = cls(inputs, avail, actions, log_prob, valid, advantage)
+        return replace(flat, sequences=_sequences(batch, flat.valid)) if recurrent else flat
 
-    @classmethod
-    def _cut(cls, batch: Batch, hidden: Tensor, per_agent: tuple[Tensor, ...]) -> Samples:
-        """Sequences cut where episodes begin, from [B, T, N, ...] of segments whose first hidden state is given."""
-        sequence, position, row, step = _sequences(batch)
-        shape = (int(sequence[-1]) + 1, int(position.max()) + 1)
-        cut = []
-        for x in per_agent:
-            padded = x.new_zeros(*shape, *x.shape[2:])
-            padded[sequence, position] = x[row, step]
-            cut.append(padded.transpose(1, 2).contiguous())
-        first = position == 0
-        carried = (step[first] == 0).view(-1, 1, 1)
-        return cls(*cut, hidden=torch.where(carried, hidden[row[first]], 0.0))  # type: ignore[misc]
+    @property
+    def n_steps(self) -> int:
+        """Number of steps S."""
+        return len(self.actions)
 
     @property
     def n_entries(self) -> int:
         """Number of entries E."""
-        return len(self.actions)
+        return self.n_steps if self.sequences is None else len(self.sequences.start)
+
+    @property
+    def entries(self) -> Tensor:
+        """All entries [E]."""
+        return torch.arange(self.n_entries, device=self.valid.device)
+
+    def steps_each(self) -> int:
+        """Steps of an entry, on average, rounded up."""
+        return -(-self.n_steps // max(self.n_entries, 1))
+
+    def rows(self, entry: Tensor, agent: Tensor) -> RowIndex:
+        """Return where the entries ``entry`` [m] of the agents ``agent`` [m] are.
+
+        A sequence ends with its agent's last decision: what comes after it is not computed.
+        """
+        if self.sequences is None:
+            return RowIndex(entry, agent, torch.arange(len(entry), device=entry.device))
+        start, lengths, hidden = self.sequences.start, self.sequences.lengths, self.sequences.hidden
+        packing = Packing.of(lengths[entry, agent])
+        chosen, first = packing.sequence, packing.order
+        before = None if hidden is None else hidden[entry[first], agent[first]]
+        return RowIndex(start[entry[chosen]] + packing.step, agent[chosen], chosen, packing, before)
+
+    def part(self, entries: Tensor) -> Samples:
+        """Return the entries ``entries`` [m] alone."""
+        if self.sequences is None:
+            steps, sequences = entries, None
+        else:
+            whole, hidden = self._whole()[entries], self.sequences.hidden
+            ends = whole.cumsum(0)
+            steps = torch.arange(int(whole.sum()), device=whole.device)
+            steps = steps + (self.sequences.start[entries] - ends + whole).repeat_interleave(whole)
+            hidden = None if hidden is None else hidden[entries]
+            sequences = Sequences(ends - whole, self.sequences.lengths[entries], hidden)
+        return Samples(
+            self.inputs[steps], self.avail[steps], self.actions[steps], self.log_prob[steps], self.valid[steps],
+            self.advantage[steps], sequences,
+        )  # fmt: skip
+
+    def _whole(self) -> Tensor:
+        """[E] steps of each sequence, those after its agents' last decisions included."""
+        assert self.sequences is not None
+        start = self.sequences.start
+        return torch.cat([start[1:], start.new_tensor([self.n_steps])]) - start
 
     def counts(self) -> Tensor:
         """[N]: valid steps of each agent in the whole batch, at least 1 (a source without any has only zero rows)."""
-        return self.valid.transpose(0, 1).flatten(1).sum(1).clamp(min=1).float()
+        return self.valid.sum(0).clamp(min=1).float()
 
 
-def _sequences(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Number the sequences that a batch of segments consists of, cut where an episode begins.
-
-    Returns:
-        for each real step, [S]: its sequence, its position in it, its row, and its place in the row.
-    """
+def _sequences(batch: Batch, valid: Tensor) -> Sequences:
+    """Cut a batch's real steps into sequences; ``valid`` [S, N] are the steps at which agents took decisions."""
     row, step = batch.filled.nonzero(as_tuple=True)
     # the first real step of a row starts a sequence, whether or not an episode begins there
     starts = batch.begins[row, step] | torch.cat([torch.ones_like(row[:1]), row.diff()]).bool()
-    sequence = starts.long().cumsum(0) - 1
-    return sequence, step - step[starts][sequence], row, step
+    sequence, start = starts.long().cumsum(0) - 1, starts.nonzero().squeeze(1)
+    place = torch.arange(len(row), device=row.device) - start[sequence] + 1
+    lengths = place.new_zeros(len(start), valid.shape[1])
+    last = torch.where(valid, place.unsqueeze(1), 0)
+    lengths.scatter_reduce_(0, sequence.unsqueeze(1).expand_as(last), last, "amax")
+    if batch.hidden is None:
+        return Sequences(start, lengths)
+    carried = (step[start] == 0).view(-1, 1, 1)
+    return Sequences(start, lengths, torch.where(carried, batch.hidden[row[start]], 0.0))
 
 
 def minibatches(

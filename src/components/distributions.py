@@ -53,7 +53,8 @@ class MaskedCategorical:
 
     def __getitem__(self, index: Any) -> MaskedCategorical:
         """The distributions at ``index`` of the leading dimensions."""
-        return self.from_params(self.log_probs[index], ~self._illegal[index])
+        illegal = self._illegal.expand_as(self.log_probs)  # one mask may serve several policies
+        return self.from_params(self.log_probs[index], ~illegal[index])
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """[...] log-probability of ``actions`` [...] int64."""

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples
+from ..components.batch import Batch, RowIndex, Samples
 from ..components.distributions import MaskedCategorical, gumbel
 from ..components.normalisation import ObservationNormaliser
+from ..components.packing import Packing
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.kernels.numpy_policy import Inference, choose
@@ -233,25 +234,61 @@ class BasicMAC:
         first = torch.full_like(batch.actions[:, :1], -1) if batch.before is None else batch.before.unsqueeze(1)
         x = self.with_extras(batch.obs, torch.cat([first, batch.actions], dim=1))
         there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
-        rows = self.agent_params(params)
         if self.recurrent:
-            x = self.network.stacked(rows, self._to_rows(x.transpose(1, 2)))
-            return self._from_rows(x, len(there)).transpose(1, 2) * there[..., None, None]
+            return self._packed_outputs(x, there.sum(1), self.network.params if params is None else params)
         where = there.nonzero(as_tuple=True)
-        found = self._from_rows(self.network.stacked(rows, self._to_rows(x[where])), len(where[0]))
+        found = self.network.stacked(self.agent_params(params), self._to_rows(x[where]))
+        found = self._from_rows(found, len(where[0]))
         return found.new_zeros(*x.shape[:-1], found.shape[-1]).index_put(where, found)
 
-    def policies(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
-        """Each agent's own policy on its own experience: a distribution over [E', N, *T]; ``params``: the networks
-        [K, P], None: as they are."""
-        x = self._to_rows(samples.inputs[entries])
-        hidden = None if samples.hidden is None else self._to_rows(samples.hidden[entries])
-        logits = self.network.stacked(self.agent_params(params), x, hidden)
-        return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
+    def _packed_outputs(self, x: Tensor, lengths: Tensor, params: Tensor) -> Tensor:
+        """Outputs [B, T, N, A] of recurrent networks on sequences x [B, T, N, I] of ``lengths`` [B], from zeros."""
+        agents, places, found = torch.arange(x.shape[2], device=x.device), [], []
+        for k in range(self.n_networks):
+            members = agents[self._index == k]
+            packing = Packing.of(lengths.repeat_interleave(len(members)))
+            row, agent = packing.sequence // len(members), members[packing.sequence % len(members)]
+            places.append((row, packing.step, agent))
+            found.append(self.network.single(params[k], x[places[-1]], packing))
+        where = tuple(torch.cat(parts) for parts in zip(*places, strict=True))
+        return found[0].new_zeros(*x.shape[:-1], found[0].shape[-1]).index_put(where, torch.cat(found))
 
-    def policies_on_all(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
-        """Each agent's policy on the experience of every agent, all in one product: a distribution over
-        [N, E', N, *T], those whose policies they are first, those who acted third.
+    def distribution(self, outputs: Tensor, avail: Tensor) -> MaskedCategorical:
+        """The policy's distribution over actions from the network's ``outputs`` [..., A] and legal actions."""
+        return MaskedCategorical(outputs, avail)
+
+    def distribution_from(self, params: Tensor, avail: Tensor) -> MaskedCategorical:
+        """The distribution that had the parameters ``params``."""
+        return MaskedCategorical.from_params(params, avail)
+
+    def policies(
+        self, samples: Samples, entries: Tensor, params: Tensor | None = None
+    ) -> tuple[MaskedCategorical, Any, Tensor]:
+        """Each agent's own policy on its own experience of ``entries`` [m]; ``params``: the networks [K, P], None: as
+        they are.
+
+        Returns:
+            a distribution, the index of its steps into the samples' tensors, and the agent of each: feed-forward
+            [m, N] with the agents [N], recurrent rows [L] with an agent each.
+        """
+        agents = torch.arange(self.info.n_agents, device=entries.device)
+        if not self.recurrent:
+            outputs = self.network.stacked(self.agent_params(params), self._to_rows(samples.inputs[entries]))
+            return self.distribution(self._from_rows(outputs, len(entries)), samples.avail[entries]), entries, agents
+        params, parts, found = self.network.params if params is None else params, [], []
+        for k in range(self.n_networks):
+            members = agents[self._index == k]
+            rows = samples.rows(entries.repeat_interleave(len(members)), members.repeat(len(entries)))
+            parts.append(self.network.single(params[k], samples.inputs[rows.at], rows.packing, rows.hidden))
+            found.append(rows)
+        at = torch.cat([rows.step for rows in found]), torch.cat([rows.agent for rows in found])
+        return self.distribution(torch.cat(parts), samples.avail[at]), at, at[1]
+
+    def policies_on_all(
+        self, samples: Samples, entries: Tensor, params: Tensor | None = None
+    ) -> tuple[MaskedCategorical, RowIndex]:
+        """Each agent's policy on the experience of every agent: a distribution over [N, L], those whose policies they
+        are first, and the rows of those who acted.
 
         ``params`` [K, P] as in :meth:`policies`. Recurrent policies read whole episodes, from zeros: an agent's hidden
         state is no other agent's.
@@ -259,35 +296,48 @@ class BasicMAC:
         Raises:
             ValueError: sequences that continue from hidden states of the agents that acted.
         """
-        if samples.hidden is not None:
+        n, device = self.info.n_agents, entries.device
+        rows = samples.rows(entries.repeat_interleave(n), torch.arange(n, device=device).repeat(len(entries)))
+        if rows.hidden is not None:
             raise ValueError("recurrent policies can read others' experience from an episode's beginning only")
-        n = self.info.n_agents
-        x = samples.inputs[entries].flatten(0, 1)
-        logits = self.network.stacked(self.agent_params(params).expand(n, -1), x.expand(n, *x.shape))
-        return MaskedCategorical(logits.unflatten(1, (len(entries), n)), samples.avail[entries])
+        x, networks = samples.inputs[rows.at], self.agent_params(params).expand(n, -1)
+        if self.recurrent:
+            outputs = torch.stack([self.network.single(one, x, rows.packing) for one in networks])
+        else:
+            outputs = self.network.stacked(networks, x.expand(n, *x.shape))
+        return self.distribution(outputs, samples.avail[rows.at]), rows
 
-    def policy(self, params: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:
-        """The policy with flat parameters ``params`` [P] on samples [L, *T, I] from any source agent.
+    def policy(
+        self, params: Tensor, inputs: Tensor, avail: Tensor, packing: Packing | None = None,
+        hidden: Tensor | None = None, *, twice: bool = False,
+    ) -> MaskedCategorical:  # fmt: skip
+        """The policy with flat parameters ``params`` [P] on rows [L, I] of any source agents' experience.
 
-        ``hidden`` [L, H]: its hidden state before each sequence; None: zeros.
+        Args:
+            inputs, avail: [L, I] and [L, A] of the rows.
+            packing, hidden: recurrent: how the rows are sequences, and the hidden state [R, H] before each.
+            twice: the result is differentiated twice (Fisher products are).
         """
-        return MaskedCategorical(self.network.single(params, inputs, hidden), avail)
+        return self.distribution(self.network.single(params, inputs, packing, hidden, twice=twice), avail)
 
+    @torch.no_grad()
     def own_log_ratio(self, samples: Samples, agent: int, source: int) -> Tensor:
-        """[E, *T] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""
-        with torch.no_grad():
-            hidden = None if samples.hidden is None else samples.hidden[:, source]
-            policy = self.policy(
-                self.network.params[self.index[agent]], samples.inputs[:, source], samples.avail[:, source], hidden
-            )
-            log_ratio = policy.log_prob(samples.actions[:, source]) - samples.log_prob[:, source]
-            return torch.where(samples.valid[:, source], log_ratio, 0.0)
+        """[S] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""
+        entries = samples.entries
+        rows = samples.rows(entries, torch.full_like(entries, source))
+        params = self.network.params[self.index[agent]]
+        policy = self.policy(params, samples.inputs[rows.at], samples.avail[rows.at], rows.packing, rows.hidden)
+        log_ratio = policy.log_prob(samples.actions[rows.at]) - samples.log_prob[rows.at]
+        found = samples.log_prob.new_zeros(samples.n_steps)
+        found[rows.step] = torch.where(samples.valid[rows.at], log_ratio, 0.0)
+        return found
 
+    @torch.no_grad()
     def mean_entropy(self, samples: Samples) -> float:
         """Mean entropy (nats) of the policies as they are now, over the valid steps."""
-        with torch.no_grad():
-            entropy = self.policies(samples, torch.arange(samples.n_entries, device=samples.valid.device)).entropy()
-            return float(entropy[samples.valid].mean()) if samples.valid.any() else 0.0
+        policy, at, _ = self.policies(samples, samples.entries)
+        valid = samples.valid[at]
+        return float(policy.entropy()[valid].mean()) if valid.any() else 0.0
 
     # -- state -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..components.batch import Samples
-from ..components.distributions import MaskedCategorical, kl_categorical
+from ..components.batch import RowIndex, Samples
+from ..components.distributions import MaskedCategorical
 from ..components.parallel import in_background
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
 from ..envs.base import EnvInfo
@@ -64,21 +64,19 @@ class ReuseConfig(MACConfig):
 
 @dataclass(frozen=True)
 class Measured:
-    """The steps that distances are measured on, sources first: S entries, recurrent ones of T steps each.
+    """The steps that distances are measured on, and the policies that acted there.
 
     | field | shape | meaning |
     |---|---|---|
-    | inputs, avail, valid | [N, S, *T, I], [N, S, *T, A], [N, S, *T] | of the policies, as in Samples |
-    | acting | [N, S, *T, A] | log-probabilities of the policies that acted, each on its own steps |
+    | samples | S steps | the entries that were drawn |
+    | acting | [S, N, ...] | parameters of the distributions of the policies that acted, each on its own steps |
     """
 
-    inputs: Tensor
-    avail: Tensor
-    valid: Tensor
+    samples: Samples
     acting: Tensor
 
     def __len__(self) -> int:
-        return self.valid.shape[1]
+        return self.samples.n_entries
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,12 @@ class ReuseMapping:
     measured: Measured
     permutation: np.ndarray | None
     deviation: float
+
+    def sources(self, learner: int) -> list[int]:
+        """Return the sources that a learner uses in this iteration."""
+        if self.permutation is not None:
+            return [int(self.permutation[learner])]
+        return np.flatnonzero(self.matrix[learner] > 0).tolist()
 
 
 class ReuseMAC(BasicMAC):
@@ -176,23 +180,32 @@ class ReuseMAC(BasicMAC):
             wanted = math.ceil(wanted / episode_limit)
         n = samples.n_entries
         if wanted >= n:
-            return torch.arange(n, device=self.device)
+            return samples.entries
         return torch.randperm(n, generator=generator)[:wanted].sort().values.to(self.device)
 
     @torch.no_grad()
     def measured(self, samples: Samples, entries: Tensor) -> Measured:
-        """Take the policies as they are for those that acted, on ``entries`` [S] of ``samples``."""
-        parts = (samples.inputs[entries], samples.avail[entries], samples.valid[entries])
-        inputs, avail, valid = (x.transpose(0, 1).contiguous() for x in parts)
-        hidden = None if samples.hidden is None else samples.hidden[entries]
-        acting = torch.empty(avail.shape, device=self.device)
+        """Take the policies as they are for those that acted, on ``entries`` [m] of ``samples``."""
+        part = samples.part(entries)
+        found: list[tuple[RowIndex, Tensor] | None] = [None] * self.info.n_agents
 
         def own(j: int) -> None:
-            before = None if hidden is None else hidden[:, j]
-            acting[j] = self.policy(self.network.params[self.index[j]], inputs[j], avail[j], before).log_probs
+            rows = part.rows(part.entries, torch.full_like(part.entries, j))
+            found[j] = rows, self._on(part, rows, self.network.params[self.index[j]]).params
 
         self._for_all_agents(own)
-        return Measured(inputs, avail, valid, acting)
+        acting: Tensor | None = None
+        for rows, params in (x for x in found if x is not None):
+            if acting is None:
+                acting = params.new_zeros(part.n_steps, self.info.n_agents, params.shape[-1])
+            acting[rows.at] = params
+        assert acting is not None
+        return Measured(part, acting)
+
+    def _on(self, samples: Samples, rows: RowIndex, params: Tensor) -> MaskedCategorical:
+        """The policy ``params`` [P] on ``rows`` [L], whichever agents acted; their sequences are read from zeros unless
+        the agents acted themselves."""
+        return self.policy(params, samples.inputs[rows.at], samples.avail[rows.at], rows.packing, rows.hidden)
 
     def distances(self, measured: Measured) -> np.ndarray:
         """D[i, j]: KL( pi_j(.|o_j) || pi_i(.|o_j) ) under j's mask, reduced over j's valid steps (eq. 9, Condition 1).
@@ -232,13 +245,20 @@ class ReuseMAC(BasicMAC):
     def condition(self, params: Tensor, measured: Measured, sources: list[int]) -> Tensor:
         """[J] float64 distances of ``params`` [P] to the ACTING policies of ``sources``, as in :meth:`distances`
         (Condition 1)."""
-        found = []
-        for chunk in self.chunks(sources, measured.valid[0].numel()):
-            at = torch.tensor(chunk, device=self.device)
-            inputs, avail = (x.index_select(0, at).flatten(0, 1) for x in (measured.inputs, measured.avail))
-            policy = MaskedCategorical(self.network.single(params, inputs), avail)
-            kl = kl_categorical(measured.acting.index_select(0, at).flatten(0, 1), policy.log_probs)
-            found.append(self._reduce(kl.view(len(chunk), -1), measured.valid.index_select(0, at).flatten(1)))
+        samples, found = measured.samples, []
+        entries, device = samples.entries, self.device
+        for chunk in self.chunks(sources, samples.n_steps):
+            at = torch.tensor(chunk, device=device)
+            rows = samples.rows(entries.repeat(len(chunk)), at.repeat_interleave(len(entries)))
+            acting = self.distribution_from(measured.acting[rows.at], samples.avail[rows.at])
+            kl = acting.kl(self._on(samples, replace(rows, hidden=None), params))
+            place = torch.arange(len(chunk), device=device).repeat_interleave(len(entries))[rows.chosen]
+            by_source, valid = (
+                kl.new_zeros(len(chunk), samples.n_steps),
+                samples.valid.new_zeros(len(chunk), samples.n_steps),
+            )
+            by_source[place, rows.step], valid[place, rows.step] = kl, samples.valid[rows.at]
+            found.append(self._reduce(by_source, valid))
         return torch.cat(found)
 
     def _reduce(self, kl: Tensor, valid: Tensor) -> Tensor:
@@ -259,6 +279,20 @@ class ReuseMAC(BasicMAC):
         return adaptive_row(
             distances[learner], learner, self.config.reuse_sigma, self.config.reuse_lambda, barred or ()
         )
+
+    def violators(self, mapping: ReuseMapping, learner: int, candidate: Tensor) -> list[int]:
+        """Return the other sources of a learner that its ``candidate`` parameters [P] would be farther than sigma from
+        (Condition 1)."""
+        others = [j for j in mapping.sources(learner) if j != learner]
+        found = self.condition(candidate, mapping.measured, others)
+        # `not <=` so that NaN is a violation
+        return [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.config.reuse_sigma]
+
+    def without(self, mapping: ReuseMapping, learner: int, barred: list[int]) -> ReuseMapping:
+        """Return the mapping with a learner's row rebuilt by eq. 9 over its sources but those ``barred``."""
+        matrix = mapping.matrix.copy()
+        matrix[learner] = self.row(mapping.distances, learner, barred)
+        return replace(mapping, matrix=matrix)
 
     def mapping(
         self, samples: Samples, episode_limit: int, kl_generator: torch.Generator, map_generator: torch.Generator

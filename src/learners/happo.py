@@ -13,18 +13,18 @@ HATRPO paper (Kuba et al. 2022), eq. 10-11 and its Algorithm 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, minibatches
+from ..components.batch import Batch
+from ..components.descent import MiniBatch
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, Rows, SequentialFactor, clipped_loss, clipped_scalars, merged, shard_stats
+from .losses import ClipStats, Rows, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
 from .on_policy import ClipConfig, Iteration, PolicyLearner, refuse_for_sequential
 
 
@@ -39,7 +39,6 @@ class HAPPOLearner(PolicyLearner):
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
-        mac.network.first_order = True
         self.agent_params = [mac.network.row(i) for i in mac.index]
         self.optimisers = [self.adam([params]) for params in self.agent_params]
 
@@ -53,34 +52,23 @@ class HAPPOLearner(PolicyLearner):
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
         it = self.begin_iteration(batch, t_env)
         factor = SequentialFactor(self.mac, it.samples)
-        stats, norms = shard_stats(self.config.eps_clip, self.info.n_agents, self.device), []
+        stats = clip_stats(self.config.eps_clip, self.info.n_agents, self.device)
         with self.critic_update(it) as critic:
             for i in self.order():
-                norms += self._update_agent(i, it, factor.times_advantage([i]), stats)
+                self._update_agent(i, it, factor.times_advantage([i]), stats)
                 factor.include(i, i)
             scalars = self.end_iteration(it, critic())
         total = merged(stats)
         self.processed += total.count
-        return scalars | clipped_scalars(total, norms) | factor.scalars(), {}
+        return scalars | clipped_scalars(total, it.norms) | factor.scalars(), {}
 
-    def _update_agent(self, i: int, it: Iteration, target: Tensor, stats: list[ClipStats]) -> list[Tensor]:
-        """All epochs of agent i; returns its gradient norms."""
-        c, n_entries, norms = self.config, it.samples.n_entries, []
-        for _ in range(c.epochs):
-            parts = minibatches(n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
-            for part in parts:
-                counts = it.counts / len(parts)
-                objectives = [
-                    partial(self._losses, i, it, target, part[shard], counts, own)
-                    for shard, own in zip(self.shards(len(part)), stats, strict=False)
-                ]
-                norms.append(self.gradient_step(i, self.agent_params[i], objectives)[1])
-        return norms
+    def _update_agent(self, i: int, it: Iteration, target: Tensor, stats: list[ClipStats]) -> None:
+        """All epochs of agent i on its own steps; ``target`` [S, N] is factor times advantage."""
 
-    def _losses(
-        self, i: int, it: Iteration, target: Tensor, part: Tensor, counts: Tensor, stats: ClipStats, params: Tensor
-    ) -> Iterator[Tensor]:
-        """Agent i's loss on its own steps of the entries ``part``, of which there are ``counts`` [N] in all."""
-        source = torch.full_like(part, i)
-        rows = Rows.gather(it.samples, target, part, source, 1.0 / counts[source])
-        yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
+        def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Tensor:
+            source = torch.full_like(part.entries, i)
+            rows = Rows.gather(it.samples, target, part.entries, source, 1.0 / (it.counts / part.of)[source])
+            return clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
+
+        for part in self.epochs(it):
+            self.descend(it, i, self.agent_params[i], part, loss, stats)

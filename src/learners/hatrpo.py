@@ -63,7 +63,7 @@ class HATRPOLearner(PolicyLearner):
     def _step(self, i: int, it: Iteration, target: Tensor) -> Step:
         """Agent i's natural-gradient step on its own experience; its policy is changed if the step is accepted."""
         c, params = self.config, self.mac.network.params.data[self.mac.index[i]]
-        entries = torch.arange(it.samples.n_entries, device=self.device)
+        entries = it.samples.entries
         source = torch.full_like(entries, i)
         rows = Rows.gather(it.samples, target, entries, source, (1.0 / it.counts)[source])
         self.processed += int(rows.valid.sum())

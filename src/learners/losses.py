@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..components.batch import Samples
 from ..components.distributions import MaskedCategorical
+from ..components.packing import Packing
 from ..components.parallel import SHARDS
 from ..components.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
 from ..components.trust_region import Step, step_scalars
@@ -19,11 +20,11 @@ from ..controllers.basic_mac import BasicMAC
 
 @dataclass(frozen=True)
 class Rows:
-    """Importance-weighted samples from any source agents, for one learner: L rows (recurrent: of T steps).
+    """Importance-weighted samples from any source agents, for one learner: L steps, of sequences where it is recurrent.
 
-    ``weight`` [L] is the row's share of the objective: a sum over rows of weight times objective per step is the
-    mean over the sources' valid steps that the method asks for. ``target`` [L, *T] is factor times advantage.
-    ``hidden`` [L, H] is the hidden state before each sequence, of the agent that acted (None: zeros).
+    ``weight`` [L] is the row's share of the objective: a sum over rows of weight times objective is the mean over the
+    sources' valid steps that the method asks for. ``target`` [L] is factor times advantage. ``packing`` and ``hidden``
+    [R, H]: of sequences, the hidden state before each that of the agent that acted (None: zeros).
     """
 
     inputs: Tensor
@@ -34,34 +35,39 @@ class Rows:
     target: Tensor
     weight: Tensor
     source: Tensor
+    packing: Packing | None = None
     hidden: Tensor | None = None
 
     @classmethod
     def gather(cls, samples: Samples, target: Tensor, entry: Tensor, source: Tensor, weight: Tensor) -> Rows:
-        """Take the rows (entry[l], source[l]); feed-forward rows that are not valid are left out at once.
+        """Take the entries ``entry`` of the agents ``source``; feed-forward rows that are not valid are left out.
 
         Args:
-            target: [E, N, *T] factor times advantage.
-            entry, source, weight: [L].
+            target: [S, N] factor times advantage.
+            entry, source, weight: [m].
         """
-        if samples.valid.dim() == 2:
+        if samples.sequences is None:
             keep = samples.valid[entry, source].nonzero().squeeze(1)
             entry, source, weight = entry[keep], source[keep], weight[keep]
-        at = (entry, source)
+        rows = samples.rows(entry, source)
+        at = rows.at
         return cls(
             samples.inputs[at], samples.avail[at], samples.actions[at], samples.log_prob[at], samples.valid[at],
-            target[at], weight, source, None if samples.hidden is None else samples.hidden[at],
+            target[at], weight[rows.chosen], rows.agent, rows.packing, rows.hidden,
         )  # fmt: skip
 
-    def per_step(self, x: Tensor) -> Tensor:
-        """[L, *T]: x times the row's weight on valid steps, 0 elsewhere."""
-        weight = self.weight if x.dim() == 1 else self.weight.unsqueeze(-1)
-        return torch.where(self.valid, x * weight, 0.0)
+    def weighted(self, x: Tensor) -> Tensor:
+        """[L]: x times the row's weight where it is valid, 0 elsewhere."""
+        return torch.where(self.valid, x * self.weight, 0.0)
+
+    def policy(self, mac: BasicMAC, params: Tensor, twice: bool = False) -> MaskedCategorical:
+        """The policy with parameters ``params`` [P] on the rows; ``twice``: to be differentiated twice."""
+        return mac.policy(params, self.inputs, self.avail, self.packing, self.hidden, twice=twice)
 
 
-def log_ratios(mac: BasicMAC, params: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """log r = log pi_theta(a_j|o_j) - log mu_j(a_j|o_j) [L, *T], 0 where not valid, and the policy's entropy there."""
-    policy = mac.policy(params, rows.inputs, rows.avail, rows.hidden)
+def log_ratios(mac: BasicMAC, params: Tensor, rows: Rows, twice: bool = False) -> tuple[Tensor, Tensor]:
+    """log r = log pi_theta(a_j|o_j) - log mu_j(a_j|o_j) [L], 0 where not valid, and the policy's entropy there."""
+    policy = rows.policy(mac, params, twice)
     # masked before it is exponentiated: an illegal padded action must not become an infinite ratio
     return torch.where(rows.valid, policy.log_prob(rows.actions) - rows.log_prob, 0.0), policy.entropy()
 
@@ -72,13 +78,13 @@ def targets_with_factor(
     """X = F^(j) A for each source j in use (HATRPO paper, eq. 9; OAPO paper, eq. 6-8).
 
     Args:
-        updated: [E, N, *T] log-ratios of the slots already updated, 0 elsewhere.
+        updated: [S, N] log-ratios of the slots already updated, 0 elsewhere.
         sources: which columns are needed.
         own_slot: leave slot j out of F^(j) (`reuse_factor: own`).
         factor_clip: clip the factor to [1/c, c].
 
     Returns:
-        X [E, N, *T] (0 for other sources), and the factor's range [3]: smallest, largest, share clipped.
+        X [S, N] (0 for other sources), and the factor's range [3]: smallest, largest, share clipped.
     """
     columns = list(sources)
     valid = samples.valid[:, columns]
@@ -109,12 +115,12 @@ class SequentialFactor:
 
     def __init__(self, mac: BasicMAC, samples: Samples, clip: float | None = None) -> None:
         self.mac, self.samples, self.clip = mac, samples, clip
-        #: [E, N, *T] log-ratios of the slots already updated, 0 elsewhere
+        #: [S, N] log-ratios of the slots already updated, 0 elsewhere
         self.log_ratios = torch.zeros_like(samples.log_prob)
         self.ranges: list[Tensor] = []
 
     def times_advantage(self, sources: Sequence[int], own_slot: bool = True, logged: bool = True) -> Tensor:
-        """X = F^(j) A [E, N, *T] of each source j in ``sources``; ``logged``: its range counts in :meth:`scalars`."""
+        """X = F^(j) A [S, N] of each source j in ``sources``; ``logged``: its range counts in :meth:`scalars`."""
         target, found = targets_with_factor(self.samples, self.log_ratios, sources, own_slot, self.clip)
         if logged:
             self.ranges.append(found)
@@ -161,17 +167,15 @@ class ClipStats:
         self.largest = torch.zeros(n_sources, device=device)
 
     def add(self, log_ratio: Tensor, entropy: Tensor, valid: Tensor, source: Tensor, weight: Tensor) -> None:
-        """Take in rows [L, *T] of sources [L] with weights [L]."""
+        """Take in rows [L] of sources [L] with weights [L]."""
         log_ratio, entropy = log_ratio.detach(), entropy.detach()
-        ratio, w = log_ratio.exp(), weight.view(-1, *[1] * (log_ratio.dim() - 1)).expand_as(log_ratio)
+        ratio = log_ratio.exp()
         clipped = ((ratio - 1.0).abs() > self.eps_clip).float()
-        parts = (torch.ones_like(ratio), ratio, ratio**2, w, w * approx_kl(log_ratio), w * clipped, w * entropy)
+        parts = (torch.ones_like(ratio), ratio, ratio**2, weight, weight * approx_kl(log_ratio), weight * clipped,
+                 weight * entropy)  # fmt: skip
         rows = torch.stack([torch.where(valid, p, 0.0) for p in parts])
-        rows = rows.flatten(2).sum(-1) if rows.dim() > 2 else rows
         self.sums.index_add_(1, source, rows.double())
-        top = torch.where(valid, ratio, 0.0)
-        top = top.amax(-1) if top.dim() > 1 else top
-        self.largest.scatter_reduce_(0, source, top, "amax")
+        self.largest.scatter_reduce_(0, source, torch.where(valid, ratio, 0.0), "amax")
 
     def scalars(self) -> dict[str, float]:
         """Means over everything taken in."""
@@ -195,7 +199,7 @@ class ClipStats:
         return int(self.sums[0].sum())
 
 
-def merged(stats: list[ClipStats]) -> ClipStats:
+def merged(stats: Sequence[ClipStats]) -> ClipStats:
     """Several sums in one."""
     total = ClipStats(stats[0].eps_clip, stats[0].sums.shape[1], stats[0].sums.device)
     total.sums = torch.stack([s.sums for s in stats]).sum(0)
@@ -203,8 +207,8 @@ def merged(stats: list[ClipStats]) -> ClipStats:
     return total
 
 
-def shard_stats(eps_clip: float, n_sources: int, device: torch.device) -> list[ClipStats]:
-    """A :class:`ClipStats` for each parallel shard of a mini-batch: threads do not share one."""
+def clip_stats(eps_clip: float, n_sources: int, device: torch.device) -> list[ClipStats]:
+    """The tallies that the losses of an update add to (:func:`oamarl.components.descent.descend`)."""
     return [ClipStats(eps_clip, n_sources, device) for _ in range(SHARDS)]
 
 
@@ -220,7 +224,7 @@ def clipped_loss(
     log_ratio, entropy = log_ratios(mac, params, rows)
     stats.add(log_ratio, entropy, rows.valid, rows.source, rows.weight)
     objective = clipped_surrogate(log_ratio.exp(), rows.target, eps_clip) + entropy_coef * entropy
-    return -rows.per_step(objective).sum()
+    return -rows.weighted(objective).sum()
 
 
 def trust_region_objectives(
@@ -239,23 +243,19 @@ def trust_region_objectives(
 
     Returns:
         each function as the parts that it is the sum of, one for each piece.
-
-    Raises:
-        ValueError: recurrent networks that can be differentiated only once: Fisher products would lack a part.
     """
-    if mac.recurrent and mac.network.first_order:
-        raise ValueError("a trust-region learner of recurrent policies must leave mac.network.first_order False")
+    # all by the kernels that can be differentiated twice: the line search compares numbers of one kind
     with torch.no_grad():
-        old = [mac.policy(params, rows.inputs, rows.avail, rows.hidden) for rows in chunks]
-        total = max(sum(float(rows.per_step(torch.ones_like(rows.target)).sum()) for rows in chunks), 1e-12)
+        old = [rows.policy(mac, params, twice=True) for rows in chunks]
+        total = max(sum(float(rows.weighted(torch.ones_like(rows.target)).sum()) for rows in chunks), 1e-12)
 
     def surrogate(rows: Rows, candidate: Tensor) -> Tensor:
-        log_ratio, entropy = log_ratios(mac, candidate, rows)
+        log_ratio, entropy = log_ratios(mac, candidate, rows, twice=True)
         gain = log_ratio.exp() * rows.target
-        return rows.per_step(gain + entropy_coef * entropy if entropy_coef else gain).sum()
+        return rows.weighted(gain + entropy_coef * entropy if entropy_coef else gain).sum()
 
     def kl(rows: Rows, before: MaskedCategorical, candidate: Tensor) -> Tensor:
-        return rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail, rows.hidden))).sum() / total
+        return rows.weighted(before.kl(rows.policy(mac, candidate, twice=True))).sum() / total
 
     return (
         [partial(surrogate, rows) for rows in chunks],

@@ -21,18 +21,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, minibatches
+from ..components.batch import Batch
+from ..components.descent import Loss, MiniBatch
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, SequentialFactor, clipped_loss, clipped_scalars, merged, shard_stats
+from .losses import ClipStats, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
@@ -41,7 +41,6 @@ from .off_agent import (
     per_pair,
     refuse_off_agent,
     reuse_rows,
-    sources_of,
 )
 from .on_policy import ClipConfig, Iteration, PolicyLearner
 
@@ -63,7 +62,6 @@ class OAPPOLearner(PolicyLearner):
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
-        mac.network.first_order = True
         self.agent_params = [mac.network.row(i) for i in mac.index]
         self.optimisers = [self.adam([params]) for params in self.agent_params]
 
@@ -79,41 +77,37 @@ class OAPPOLearner(PolicyLearner):
         draws = self.generators["kl"], self.generators["mapping"]
         mapping = self.mac.mapping(it.samples, self.info.episode_limit, *draws)
         factor = SequentialFactor(self.mac, it.samples, c.factor_clip)
-        shards, norms = [shard_stats(c.eps_clip, n, self.device) for _ in range(n)], []
+        tallies = [clip_stats(c.eps_clip, n, self.device) for _ in range(n)]
         with self.critic_update(it) as critic:
             for i in self.order():
-                sources = sources_of(mapping, i)
-                norms += self._update_agent(i, it, factor.times_advantage(sources, own_slot), mapping, shards[i])
+                sources = mapping.sources(i)
+                self._update_agent(i, it, factor.times_advantage(sources, own_slot), mapping, tallies[i])
                 # `own`: slot i changes its player; `bound`: the slot whose action learner i re-draws
                 factor.include(i, i if own_slot else sources[0])
             scalars = self.end_iteration(it, critic())
-        stats = [merged(pair) for pair in shards]
+        stats = [merged(tally) for tally in tallies]
         self.processed += sum(s.count for s in stats)
-        scalars |= clipped_scalars(merged(stats), norms) | mapping_scalars(mapping) | factor.scalars()
+        scalars |= clipped_scalars(merged(stats), it.norms) | mapping_scalars(mapping) | factor.scalars()
         pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max", "clip_frac")
         return scalars, {"reuse": mapping_arrays(mapping, pairs)}
 
     def _update_agent(
         self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping, stats: list[ClipStats]
-    ) -> list[Tensor]:
-        """All epochs of learner i; returns its gradient norms."""
-        c, n_entries, norms = self.config, it.samples.n_entries, []
-        rows_each = 1 if self.mac.config.reuse_mode != "weights" else len(sources_of(mapping, i))
-        for drawn in draw_sources(self.mac, mapping, i, n_entries, c.epochs, self.generators["draws"]):
-            parts = minibatches(n_entries, c.num_minibatches, self.generators["minibatches"], self.device)
-            for part in parts:
-                counts = it.counts / len(parts)
-                objectives = [
-                    partial(self._losses, i, it, target, mapping, drawn, part[shard], counts, own)
-                    for shard, own in zip(self.shards(len(part), rows_each), stats, strict=False)
-                ]
-                norms.append(self.gradient_step(i, self.agent_params[i], objectives)[1])
-        return norms
+    ) -> None:
+        """All epochs of learner i on its sources' steps; ``target`` [S, N] is factor times advantage."""
+        draws = self.generators["draws"]
+        rows = 1 if self.mac.config.reuse_mode != "weights" else len(mapping.sources(i))
+        for drawn in draw_sources(self.mac, mapping, i, it.samples.n_entries, self.config.epochs, draws):
+            loss = self._loss(i, it, target, mapping, drawn)
+            for part in self.epoch(it):
+                self.descend(it, i, self.agent_params[i], part, loss, stats, rows=rows)
 
-    def _losses(
-        self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping, drawn: Tensor | None, part: Tensor,
-        counts: Tensor, stats: ClipStats, params: Tensor,
-    ) -> Iterator[Tensor]:  # fmt: skip
-        """Learner i's loss on its sources' steps of the entries ``part``, of which there are ``counts`` [N] in all."""
-        for rows in reuse_rows(self.mac, mapping, i, it.samples, target, counts, part, drawn):
-            yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
+    def _loss(self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping, drawn: Tensor | None) -> Loss:
+        """Learner i's loss; ``drawn`` [E]: one source for each entry, None: all of them."""
+
+        def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Iterator[Tensor]:
+            counts = it.counts / part.of
+            for rows in reuse_rows(self.mac, mapping, i, it.samples, target, counts, part.entries, drawn):
+                yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
+
+        return loss

@@ -20,7 +20,6 @@ learner near its sources. In `sample` a learner has one source and no row to reb
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,16 +33,16 @@ from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, SequentialFactor, log_ratios, merged, trust_region_objectives, trust_region_scalars
+from .losses import ClipStats, SequentialFactor, merged, trust_region_objectives, trust_region_scalars
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
     mapping_arrays,
     mapping_scalars,
     per_pair,
+    ratios_before,
     refuse_off_agent,
     reuse_rows,
-    sources_of,
 )
 from .on_policy import Iteration, PolicyLearner, TrustRegionConfig
 
@@ -79,27 +78,28 @@ class OATRPOLearner(PolicyLearner):
         mapping = self.mac.mapping(it.samples, self.info.episode_limit, *draws)
         matrix = mapping.matrix
         factor = SequentialFactor(self.mac, it.samples, self.config.factor_clip)
-        stats = [ClipStats(math.inf, n, self.device) for _ in range(n)]
+        stats: dict[int, ClipStats] = {}
         steps, retries = [], 0
         with self.critic_update(it) as critic:
             for i in self.order():
-                target = factor.times_advantage(sources_of(mapping, i), own_slot)
+                target = factor.times_advantage(mapping.sources(i), own_slot)
                 step, stats[i] = self._step(i, it, target, mapping)
                 if step.blocked is not None and not step.accepted and mapping.permutation is None:
-                    mapping = self._without_violators(i, step.blocked, mapping)
+                    mapping = self.mac.without(mapping, i, self.mac.violators(mapping, i, step.blocked))
                     # own experience may be a source only now (lambda = 0)
-                    target = factor.times_advantage(sources_of(mapping, i), own_slot, logged=False)
+                    target = factor.times_advantage(mapping.sources(i), own_slot, logged=False)
                     step, stats[i] = self._step(i, it, target, mapping)
                     retries += 1
                 if step.accepted:
                     self.mac.network.params.data[self.mac.index[i]].copy_(step.params)
-                factor.include(i, i if own_slot else sources_of(mapping, i)[0])
+                factor.include(i, i if own_slot else mapping.sources(i)[0])
                 steps.append(step)
             scalars = self.end_iteration(it, critic())
-        ratios = {k: v for k, v in merged(stats).scalars().items() if k.startswith("ratio")}
+        each = [stats[i] for i in range(n)]
+        ratios = {k: v for k, v in merged(each).scalars().items() if k.startswith("ratio")}
         scalars |= trust_region_scalars(steps, factor) | mapping_scalars(mapping) | ratios
         scalars["condition_retries"] = retries / n
-        pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max")
+        pairs = per_pair(each, "ess", "ratio_mean", "ratio_max")
         # M as eq. 9 gives it, and as it was used once Condition 1 had dropped sources
         arrays = mapping_arrays(replace(mapping, matrix=matrix), {**pairs, "M_used": mapping.matrix})
         return scalars, {"reuse": arrays}
@@ -110,35 +110,18 @@ class OATRPOLearner(PolicyLearner):
         Returns:
             the step, and the ratios of its sources before it.
         """
-        c, params = self.config, self.mac.network.params.data[self.mac.index[i]]
-        entries = torch.arange(it.samples.n_entries, device=self.device)
-        (drawn,) = draw_sources(self.mac, mapping, i, len(entries), 1, self.generators["draws"])
-        chunks = list(reuse_rows(self.mac, mapping, i, it.samples, target, it.counts, entries, drawn))
+        c, mac, params = self.config, self.mac, self.mac.network.params.data[self.mac.index[i]]
+        entries = it.samples.entries
+        (drawn,) = draw_sources(mac, mapping, i, len(entries), 1, self.generators["draws"])
+        chunks = list(reuse_rows(mac, mapping, i, it.samples, target, it.counts, entries, drawn))
         self.processed += sum(int(rows.valid.sum()) for rows in chunks)
-        stats = ClipStats(math.inf, self.info.n_agents, self.device)  # nothing is clipped here
-        with torch.no_grad():
-            for rows in chunks:
-                stats.add(*log_ratios(self.mac, params, rows), rows.valid, rows.source, rows.weight)
-        surrogate, kl = trust_region_objectives(self.mac, params, chunks, it.entropy_coef)
-        others = [j for j in sources_of(mapping, i) if j != i]
-        guarded = bool(others) and self.mac.config.reuse_scheme == "adaptive_kl"
-
-        def condition(candidate: Tensor) -> bool:
-            # against the policies that ACTED, also after their owners have been updated
-            found = self.mac.condition(candidate, mapping.measured, others)
-            return bool((found <= self.mac.config.reuse_sigma).all())
-
+        stats = ratios_before(mac, params, chunks)
+        surrogate, kl = trust_region_objectives(mac, params, chunks, it.entropy_coef)
+        guarded = mac.config.reuse_scheme == "adaptive_kl" and mapping.sources(i) != [i]
         step = trust_region_step(
             surrogate, kl, params, delta=c.kl_threshold, cg_iters=c.cg_iters, cg_damping=c.cg_damping,
-            line_search_steps=c.line_search_steps, condition=condition if guarded else None,
+            line_search_steps=c.line_search_steps,
+            # Condition 1, against the policies that ACTED, also after their owners have been updated
+            condition=(lambda candidate: not mac.violators(mapping, i, candidate)) if guarded else None,
         )  # fmt: skip
         return step, stats
-
-    def _without_violators(self, i: int, candidate: Tensor, mapping: ReuseMapping) -> ReuseMapping:
-        """The mapping with row i rebuilt by eq. 9 over the sources that ``candidate`` stays within sigma of."""
-        others = [j for j in sources_of(mapping, i) if j != i]
-        found = self.mac.condition(candidate, mapping.measured, others)
-        barred = [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.mac.config.reuse_sigma]
-        matrix = mapping.matrix.copy()
-        matrix[i] = self.mac.row(mapping.distances, i, barred)
-        return replace(mapping, matrix=matrix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .losses import ClipStats, Rows
+from .losses import ClipStats, Rows, log_ratios
 from .on_policy import refuse_for_sequential, refuse_recurrent_segments
 
 
@@ -39,19 +40,12 @@ def refuse_off_agent(values: Mapping[str, Any], info: EnvInfo, method: str) -> N
         refuse_recurrent_segments(values, method)
 
 
-def sources_of(mapping: ReuseMapping, i: int) -> list[int]:
-    """The sources that learner i uses in this iteration."""
-    if mapping.permutation is not None:
-        return [int(mapping.permutation[i])]
-    return np.flatnonzero(mapping.matrix[i] > 0).tolist()
-
-
 def draw_sources(
     mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, epochs: int, generator: torch.Generator
 ) -> Sequence[Tensor] | list[None]:
     """For each epoch, [E] one source for each entry (`frequency`: drawn from M[i, .]; `sample`: e(i)), or None in
     `weights`."""
-    sources = sources_of(mapping, i)
+    sources = mapping.sources(i)
     if len(sources) == 1:
         # nothing to draw, in any mode
         return [torch.full((n_entries,), sources[0], device=mac.device)] * epochs
@@ -89,10 +83,18 @@ def reuse_rows(
         yield Rows.gather(samples, target, part, source, 1.0 / counts[source])
         return
     share = torch.from_numpy(mapping.matrix[i]).to(device, counts.dtype) / counts
-    steps = samples.valid[0, 0].numel()
-    for chunk in mac.chunks(sources_of(mapping, i), len(part) * steps):
+    for chunk in mac.chunks(mapping.sources(i), len(part) * samples.steps_each()):
         source = torch.tensor(chunk, device=device).repeat(len(part))
         yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
+
+
+def ratios_before(mac: ReuseMAC, params: Tensor, chunks: Sequence[Rows]) -> ClipStats:
+    """The ratios of a learner's sources before its step: ``params`` [P] on its rows; nothing is clipped."""
+    stats = ClipStats(math.inf, mac.info.n_agents, mac.device)
+    with torch.no_grad():
+        for rows in chunks:
+            stats.add(*log_ratios(mac, params, rows, twice=True), rows.valid, rows.source, rows.weight)
+    return stats
 
 
 def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
+from ..components.descent import NO_TALLIES, Loss, MiniBatch, descend, epoch
 from ..components.generators import generator
-from ..components.parallel import Shard, differentiate, in_background, shards
+from ..components.parallel import in_background
 from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .value import Targets, ValueLearner, clip_rows
+from .value import Targets, ValueLearner
 from .value_config import CriticConfig, EpochConfig, ValueConfig
 
 
@@ -84,6 +85,7 @@ class Iteration:
     | counts | [N] valid steps of each agent |
     | lr_scale | the share of the learning rates that the schedule leaves |
     | entropy_coef | the weight of the entropy bonus (0 for learners that have none) |
+    | norms | the gradients' norms, in the order of the policies' updates |
     """
 
     batch: Batch
@@ -92,6 +94,7 @@ class Iteration:
     counts: Tensor
     lr_scale: float
     entropy_coef: float
+    norms: list[Tensor] = field(default_factory=list)
 
 
 class PolicyLearner:
@@ -131,8 +134,9 @@ class PolicyLearner:
         seed: int,
     ) -> None:
         self.config, self.mac, self.info, self.device = config, mac, info, device
-        epochs = EpochConfig()
+        epochs, self.n_epochs, self.n_minibatches = EpochConfig(), 1, 1
         if isinstance(config, LearnerConfig):
+            self.n_epochs, self.n_minibatches = config.epochs, config.num_minibatches
             epochs = EpochConfig(config.critic_epochs or config.epochs, config.num_minibatches, config.value_clip)
         self.value = ValueLearner(
             config, net, info, common_reward=common_reward, joint=joint, epochs=epochs, across=across, device=device,
@@ -169,7 +173,7 @@ class PolicyLearner:
         return Iteration(batch, samples, targets, samples.counts(), lr_scale, entropy_coef)
 
     def critic_update(self, it: Iteration) -> AbstractContextManager[Callable[[], dict[str, float]]]:
-        """Fit the critic in the background of the policies' updates; see :mod:`oamarl.components.parallel`."""
+        """Fit the critic beside the policies' updates; its scalars are there when they are asked for."""
         return in_background(partial(self.value.update, it.batch, it.targets, it.lr_scale))
 
     def end_iteration(self, it: Iteration, critic: Mapping[str, float]) -> dict[str, float]:
@@ -178,24 +182,34 @@ class PolicyLearner:
         scalars = {**critic, "lr": self.config.lr * it.lr_scale}
         return scalars | {"entropy_coef": it.entropy_coef} if isinstance(self.config, EntropyConfig) else scalars
 
-    def shards(self, n: int, rows: int = 1) -> list[slice]:
-        """The parallel shards (:func:`oamarl.components.parallel.shards`) of ``n`` entries, ``rows`` rows each."""
-        return shards(n, rows, self.mac.recurrent, self.device)
+    def epochs(self, it: Iteration) -> Iterator[MiniBatch]:
+        """Yield the mini-batches of all `epochs` over an iteration's entries."""
+        for _ in range(self.n_epochs):
+            yield from self.epoch(it)
 
-    def gradient_step(self, k: int, params: Tensor, objectives: Sequence[Shard]) -> tuple[Tensor, Tensor]:
-        """Step optimiser ``k`` once on the sum of the shards' losses, each network's gradient clipped.
+    def epoch(self, it: Iteration) -> Iterator[MiniBatch]:
+        """Yield the mini-batches of one epoch over an iteration's entries."""
+        return epoch(it.samples.n_entries, self.n_minibatches, self.generators["minibatches"], self.device)
+
+    def descend(
+        self, it: Iteration, k: int, params: Tensor, part: MiniBatch, loss: Loss, tallies: Sequence[Any] = NO_TALLIES,
+        rows: int = 1,
+    ) -> Tensor:  # fmt: skip
+        """Step optimiser ``k`` once on ``loss`` of a mini-batch; see :func:`oamarl.components.descent.descend`.
 
         Args:
             params: the leaf that the optimiser changes, [K, P] or [P].
-            objectives: the loss of each shard of a mini-batch.
+            rows: network rows that an entry takes.
 
         Returns:
-            the loss, and the largest norm of a network's gradient before it was clipped.
+            the loss; the gradient's norm is added to ``it.norms``.
         """
-        loss = differentiate(params, objectives)
-        norm = clip_rows(params.grad, self.config.grad_norm_clip)
-        self.optimisers[k].step()
-        return loss, norm
+        value, norm = descend(
+            self.optimisers[k], params, part, loss, tallies, rows=rows, recurrent=self.mac.recurrent,
+            clip=self.config.grad_norm_clip,
+        )  # fmt: skip
+        it.norms.append(norm)
+        return value
 
     def lr_scale(self, t_env: int) -> float:
         """The share of the learning rates that the schedule leaves at ``t_env``; set into every optimiser."""

@@ -24,20 +24,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.distributions import entropy_categorical
+from ..components.descent import MiniBatch
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .on_policy import EntropyConfig, OnePassConfig, PolicyLearner, refuse_recurrent_segments, shares_networks
+from .on_policy import (
+    EntropyConfig,
+    Iteration,
+    OnePassConfig,
+    PolicyLearner,
+    refuse_recurrent_segments,
+    shares_networks,
+)
 from .value import MAX_ROWS
 
 
@@ -66,7 +72,6 @@ class SEACLearner(PolicyLearner):
             config, net, mac, info, common_reward=common_reward, joint=False, across=self.sharing, device=device,
             seed=seed,
         )  # fmt: skip
-        mac.network.first_order = True
         self.optimisers = [self.adam(list(mac.network.parameters()))]
         n = info.n_agents
         #: [V, N] what each source's experience counts for each learner; V = N, or 1 without sharing: oneself alone
@@ -106,84 +111,65 @@ class SEACLearner(PolicyLearner):
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One step of all policies and critics on ``batch``; returns scalars to log, and arrays (none)."""
         it = self.begin_iteration(batch, t_env)
-        samples, counts = it.samples, it.counts
+        samples = it.samples
+        #: importance weights [V, S, N] and entropies [S, N], which the losses fill in
         ratio = samples.log_prob.new_ones(len(self.share), *samples.log_prob.shape)
         entropies = torch.zeros_like(samples.log_prob)
-        everything = torch.arange(samples.n_entries, device=self.device)
-        objectives = [
-            partial(self._losses, samples, everything[shard], counts, it.entropy_coef, ratio, entropies)
-            for shard in self.shards(len(everything), self.share.numel())
-        ]
-        loss, norm = self.gradient_step(0, self.mac.network.params, objectives)
-        critic = self.value.update(batch, it.targets, it.lr_scale, self._value_weights(batch, ratio))
+
+        def loss(params: Tensor, part: MiniBatch, _: None) -> Iterator[Tensor]:
+            for entries in part.entries.split(self._at_once(samples, len(part))):
+                yield self._loss(it, entries, params, ratio, entropies)
+
+        everything = MiniBatch(samples.entries)
+        value = self.descend(it, 0, self.mac.network.params, everything, loss, rows=self.share.numel())
+        coef = self.config.value_loss_coef / samples.n_steps
+        weight = ratio.permute(1, 2, 0) * self.share.t() * coef  # of each critic's error on each source's steps (eq. 5)
+        if not self.sharing:
+            weight = ratio.new_full((samples.n_steps, self.value.n_values), coef)
+        critic = self.value.update(batch, it.targets, it.lr_scale, weight)
         # as all learners log it: the mean over the critics, not weighted
         critic["critic_loss"] /= self.config.value_loss_coef * self.value.n_values
-        self.processed += int(((self.share > 0) * counts).sum())
+        self.processed += int(((self.share > 0) * it.counts).sum())
         scalars = self.end_iteration(it, critic) | {
-            "pg_loss": float(loss) / self.info.n_agents, "agent_grad_norm": float(norm),
-            "entropy": float((entropies.transpose(0, 1).flatten(1).sum(1) / counts).mean()),
+            "pg_loss": float(value) / self.info.n_agents, "agent_grad_norm": float(it.norms[0]),
+            "entropy": float((entropies.sum(0) / it.counts).mean()),
         }  # fmt: skip
-        return scalars | self._ratio_scalars(samples, ratio), {}
+        taken = ratio[samples.valid & self.weighted.unsqueeze(1)]
+        if self.sharing:  # the importance weights of others' experience
+            scalars["ratio_mean"] = float(taken.mean()) if len(taken) else 1.0
+            scalars["ratio_max"] = float(taken.max()) if len(taken) else 1.0
+        return scalars, {}
 
-    def _losses(
-        self, samples: Samples, part: Tensor, counts: Tensor, entropy_coef: float, ratio: Tensor, entropies: Tensor,
-        params: Tensor,
-    ) -> Iterator[Tensor]:  # fmt: skip
-        """The policies' loss (eq. 4) on the entries ``part``, in pieces of bounded size.
-
-        Args:
-            counts: [N] each source's valid steps in the whole batch.
-            ratio: [V, E, N, *T] where the importance weights are written to.
-            entropies: [E, N, *T] where the entropies are written to.
-        """
-        steps = samples.valid[0, 0].numel()
-        size = max(1, MAX_ROWS // (self.share.numel() * steps)) if self.sharing else max(1, len(part))
-        each = self._pairs(self.share / counts, samples.valid)
-        own = self._pairs(1.0 / counts.unsqueeze(0), samples.valid)[0]
-        for entries in part.split(size):
-            valid = samples.valid[entries]
-            log_prob, entropy, advantage = self._evaluate(samples, entries, params)
-            if self.sharing:
-                ratio[:, entries] = self._importance(log_prob.detach(), samples.log_prob[entries], valid)
-            entropies[entries] = torch.where(valid, entropy.detach(), 0.0)
-            gain = torch.where(valid, each * ratio[:, entries] * log_prob * advantage, 0.0).sum()
-            yield -(gain + entropy_coef * torch.where(valid, own * entropy, 0.0).sum())
-
-    @staticmethod
-    def _pairs(x: Tensor, like: Tensor) -> Tensor:
-        """``x`` [V, N], a number for each learner and source, as [V, 1, N, *1] beside ``like`` [E, N, *T]."""
-        return x.view(len(x), 1, -1, *[1] * (like.dim() - 2))
-
-    def _evaluate(self, samples: Samples, entries: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log pi_i(a_k|o_k) [V, E', N, *T], own entropies [E', N, *T] and the learners' advantages [V, E', N, *T]."""
-        actions, advantage = samples.actions[entries], samples.advantage[entries]
+    def _at_once(self, samples: Samples, n_entries: int) -> int:
+        """Entries whose rows are evaluated together: a bounded number where all policies read all experience."""
         if not self.sharing:
-            policy = self.mac.policies(samples, entries, params)
-            return policy.log_prob(actions).unsqueeze(0), policy.entropy(), advantage.unsqueeze(0)
-        policy = self.mac.policies_on_all(samples, entries, params)
-        i = torch.arange(self.info.n_agents, device=self.device)
-        entropy = entropy_categorical(policy.log_probs[i, :, i]).transpose(0, 1)
-        return policy.log_prob(actions.expand(len(i), *actions.shape)), entropy, advantage.movedim(-1, 0)
+            return max(1, n_entries)
+        return max(1, MAX_ROWS // (self.share.numel() * samples.steps_each()))
 
-    def _importance(self, log_prob: Tensor, acting: Tensor, valid: Tensor) -> Tensor:
-        """r_ik [N, E', N, *T]: exactly 1 on own experience, where it is rounding alone, and where k took no decision
-        or cannot be learned from."""
-        return torch.where(valid & self._pairs(self.weighted, valid), log_prob - acting, 0.0).exp()
+    def _loss(self, it: Iteration, entries: Tensor, params: Tensor, ratio: Tensor, entropies: Tensor) -> Tensor:
+        """The policies' loss (eq. 4) on some entries; importance weights and entropies are written to their places."""
+        samples = it.samples
+        log_prob, entropy, advantage, at, agent = self._evaluate(samples, entries, params)
+        valid = samples.valid[at]
+        if self.sharing:
+            # exactly 1 on own experience, where it is rounding alone, and on what cannot be learned from
+            taken = valid & self.weighted[:, agent]
+            weight = torch.where(taken, log_prob.detach() - samples.log_prob[at], 0.0).exp()
+            ratio[(slice(None), *at)] = weight
+            log_prob = log_prob * weight
+        entropies[at] = torch.where(valid, entropy.detach(), 0.0)
+        gain = torch.where(valid, (self.share / it.counts)[:, agent] * log_prob * advantage, 0.0).sum()
+        return -(gain + it.entropy_coef * torch.where(valid, (1.0 / it.counts)[agent] * entropy, 0.0).sum())
 
-    def _value_weights(self, batch: Batch, ratio: Tensor) -> Tensor:
-        """Weights of each critic's error on each source's real steps (eq. 5): [S, N, V], or [S, V] without sharing."""
-        total, coef = int(batch.filled.sum()), self.config.value_loss_coef
+    def _evaluate(
+        self, samples: Samples, entries: Tensor, params: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Any, Tensor]:
+        """log pi_i(a_k|o_k) [V, L], own entropies [L], the learners' advantages [V, L], and where these rows are."""
         if not self.sharing:
-            return ratio.new_full((total, self.value.n_values), coef / total)
-        # entries are the real steps, or whole episodes
-        by_step = ratio.permute(1, 3, 2, 0)[batch.filled] if ratio.dim() == 4 else ratio.permute(1, 2, 0)
-        return by_step * self.share.t() * (coef / total)
-
-    def _ratio_scalars(self, samples: Samples, ratio: Tensor) -> dict[str, float]:
-        """Mean and largest importance weight of others' experience."""
-        if not self.sharing:
-            return {}
-        taken = ratio[samples.valid & self._pairs(self.weighted, samples.valid)]
-        if not len(taken):
-            return {"ratio_mean": 1.0, "ratio_max": 1.0}
-        return {"ratio_mean": float(taken.mean()), "ratio_max": float(taken.max())}
+            policy, at, agent = self.mac.policies(samples, entries, params)
+            return policy.log_prob(samples.actions[at]).unsqueeze(0), policy.entropy(), samples.advantage[at], at, agent
+        policy, rows = self.mac.policies_on_all(samples, entries, params)
+        actions = samples.actions[rows.at]
+        own = policy[rows.agent, torch.arange(len(rows), device=self.device)]
+        log_prob = policy.log_prob(actions.expand(self.info.n_agents, *actions.shape))
+        return log_prob, own.entropy(), samples.advantage[rows.at].movedim(-1, 0), rows.at, rows.agent

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..components.batch import Batch, minibatches
+from ..components.descent import clip_rows
 from ..components.normalisation import RunningMeanStd
 from ..components.parallel import differentiate, shards
 from ..components.returns import explained_variance, gae, next_values, nstep, standardise
@@ -101,7 +102,6 @@ class ValueLearner:
             self.n_networks, nothing.width, 1, hidden_dim=net.hidden_dim, recurrent=False,
             activation=net.activation, head_gain=1.0, generator=generator,
         ).to(device)  # fmt: skip
-        self.network.first_order = True
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=config.critic_lr or config.lr, eps=config.optim_eps
@@ -340,14 +340,3 @@ class ValueLearner:
                 stats.load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         self.updates = state["updates"]
-
-
-def clip_rows(gradient: Tensor | None, limit: float) -> Tensor:
-    """Scale each row of ``gradient`` [K, P] (or [P]) down to norm ``limit`` in place; returns the largest norm before.
-
-    Rows are networks: clipping them together would let one agent's gradient shrink another's.
-    """
-    assert gradient is not None
-    norm = gradient.norm(dim=-1, keepdim=True)
-    gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
-    return norm.max()

@@ -133,34 +133,32 @@ def test_feed_forward_samples_are_the_filled_steps() -> None:
     assert s.counts().tolist() == [5.0, 4.0]
 
 
-def test_recurrent_samples_are_the_rows_with_time_last() -> None:
-    s = samples(recurrent=True)
-    assert s.n_entries == B
-    assert s.actions.tolist() == [[[0, 10, 20], [1, 11, 21]], [[100, 110, 120], [101, 111, 121]]]
-    assert torch.equal(s.log_prob, -s.actions.float())
-    assert torch.equal(s.advantage, 1000.0 + s.actions)
-    assert torch.equal(s.inputs, torch.stack([s.actions.float(), 0.5 * s.actions], dim=-1))
-    assert s.valid.tolist() == [[[True, True, True], [True, True, False]], [[True, True, False], [True, True, False]]]
-    assert s.avail.shape == (B, N, T, A)
-    assert s.avail[..., 2].nonzero().tolist() == [[0, 1, 1]]
+def test_samples_of_recurrent_policies_are_the_same_steps_and_know_their_sequences() -> None:
+    s, flat = samples(recurrent=True), samples(recurrent=False)
+    assert torch.equal(s.actions, flat.actions)
+    assert torch.equal(s.valid, flat.valid)
     assert s.counts().tolist() == [5.0, 4.0]
+    assert s.n_entries == B
+    assert s.steps_each() == 3
+    assert s.sequences is not None
+    assert s.sequences.start.tolist() == [0, 3]
+    # agent 1 takes its last decision one step before the first episode's end
+    assert s.sequences.lengths.tolist() == [[3, 2], [2, 2]]
+    assert s.sequences.hidden is None
 
 
-def test_recurrent_samples_of_segments_are_cut_where_episodes_begin() -> None:
+def test_sequences_of_segments_are_cut_where_episodes_begin() -> None:
     b = segments()
     inputs = torch.stack([b.actions.float(), 0.5 * b.actions], dim=-1)
     s = Samples.make(b, inputs, 1000.0 + b.actions, True)
     # sequences: row 0's first step; its other two; row 1's two real steps
-    assert s.actions.tolist() == [[[0, 0], [1, 0]], [[10, 20], [11, 21]], [[100, 110], [101, 111]]]
-    assert s.valid[..., 0].tolist() == [[True, True]] * 3
-    assert s.valid[..., 1].tolist() == [[False, False], [True, False], [True, True]]
-    assert torch.equal(s.inputs[..., 0], s.actions.float())
-    assert torch.equal(s.log_prob, -s.actions.float())
-    assert s.advantage[2].tolist() == [[1100.0, 1110.0], [1101.0, 1111.0]]
-    assert s.hidden is not None
+    assert s.sequences is not None
+    assert s.sequences.start.tolist() == [0, 1, 3]
+    assert s.sequences.lengths.tolist() == [[1, 0], [2, 1], [2, 2]]
+    assert s.sequences.hidden is not None
     assert b.hidden is not None
-    # what begins inside a row starts from zeros, what goes on starts from what was carried over
-    assert torch.equal(s.hidden, torch.stack([b.hidden[0], torch.zeros(N, 3), b.hidden[1]]))
+    # what begins inside a row starts from zeros, what continues starts from what was carried over
+    assert torch.equal(s.sequences.hidden, torch.stack([b.hidden[0], torch.zeros(N, 3), b.hidden[1]]))
     assert s.counts().tolist() == samples(True).counts().tolist()
 
 
@@ -168,18 +166,56 @@ def test_a_step_that_was_lost_cuts_the_sequence_around_it() -> None:
     b = segments()
     filled = torch.tensor([[True, False, True], [True, True, True]])
     s = Samples.make(replace(b, filled=filled, terminated=b.terminated & False), b.obs[:, :T], b.reward, True)
-    assert s.actions[:, 0].tolist() == [[0, 0, 0], [20, 0, 0], [100, 110, 120]]
-    assert s.valid[:, 0].tolist() == [[True, False, False], [True, False, False], [True, True, True]]
-    assert s.hidden is not None
-    assert not s.hidden[1].any()
+    assert s.actions[:, 0].tolist() == [0, 20, 100, 110, 120]
+    assert s.sequences is not None
+    assert s.sequences.start.tolist() == [0, 1, 2]
+    assert s.sequences.lengths[:, 0].tolist() == [1, 1, 3]
+    assert s.sequences.hidden is not None
+    assert not s.sequences.hidden[1].any()
+
+
+def test_entries_of_any_agents_are_found_in_both_layouts() -> None:
+    entry, source = torch.tensor([1, 0]), torch.tensor([0, 1])
+    steps, sequences = samples(False), samples(True)
+    rows = steps.rows(entry, source)
+    assert steps.actions[rows.at].tolist() == [10, 1]
+    assert rows.chosen.tolist() == [0, 1]
+    assert rows.packing is None
+    rows = sequences.rows(entry, source)
+    assert rows.packing is not None
+    assert rows.packing.batch_sizes.tolist() == [2, 2]
+    assert sequences.actions[rows.at].tolist() == [100, 1, 110, 11]  # step by step
+    assert rows.chosen.tolist() == [0, 1, 0, 1]
+    rows = sequences.rows(torch.tensor([1, 0]), torch.tensor([0, 0]))
+    assert sequences.actions[rows.at].tolist() == [0, 100, 10, 110, 20], "the longest comes first"
+    assert rows.chosen.tolist() == [1, 0, 1, 0, 1]
+
+
+def test_rows_of_segments_carry_hidden_states_in_their_own_order() -> None:
+    b = segments()
+    s = Samples.make(b, b.obs[:, :T], b.reward, True)
+    rows = s.rows(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]))
+    assert s.actions[rows.at].tolist() == [101, 0, 11, 111]
+    assert b.hidden is not None
+    assert rows.hidden is not None
+    assert torch.equal(rows.hidden, torch.stack([b.hidden[1, 1], b.hidden[0, 0], torch.zeros(3)]))
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-def test_entry_and_source_gather_alike_in_both_layouts(recurrent: bool) -> None:
-    s = samples(recurrent)
-    entry, source = torch.tensor([1, 0]), torch.tensor([0, 1])
-    expected = [[100, 110, 120], [1, 11, 21]] if recurrent else [10, 1]
-    assert s.actions[entry, source].tolist() == expected
+def test_a_part_of_the_samples_are_samples(recurrent: bool) -> None:
+    b = segments()
+    s = Samples.make(b, b.obs[:, :T], b.reward, recurrent)
+    entries = torch.tensor([2, 0])
+    part = s.part(entries)
+    assert part.n_entries == 2
+    assert part.actions[:, 0].tolist() == ([100, 110, 0] if recurrent else [20, 0])
+    for agent in (0, 1):
+        mine, theirs = part.rows(part.entries, torch.full((2,), agent)), s.rows(entries, torch.full((2,), agent))
+        assert torch.equal(part.inputs[mine.at], s.inputs[theirs.at])
+        if recurrent:
+            assert mine.hidden is not None
+            assert theirs.hidden is not None
+            assert torch.equal(mine.hidden, theirs.hidden)
 
 
 def test_a_source_without_a_valid_step_counts_as_one() -> None:

@@ -163,5 +163,6 @@ def fresh_log_probs(mac: Any, batch: Batch) -> torch.Tensor:
     samples = Samples.make(seen, mac.inputs(seen), torch.zeros_like(batch.log_prob), False)
     found = torch.zeros_like(batch.log_prob)
     with torch.no_grad():
-        found[batch.filled] = mac.policies(samples, torch.arange(samples.n_entries)).log_prob(samples.actions)
+        policy, at, _ = mac.policies(samples, samples.entries)
+        found[batch.filled] = policy.log_prob(samples.actions[at])
     return found

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from oamarl.components.distributions import MaskedCategorical
+from oamarl.components.packing import Packing
 from oamarl.components.trust_region import Step, conjugate_gradient, fisher_product, step_scalars, trust_region_step
 from oamarl.modules.agents.rnn import Network
 
@@ -110,21 +111,23 @@ def test_fisher_product_of_a_network_is_the_expected_outer_product_of_scores(rec
         generator=torch.Generator().manual_seed(3),
     ).double()  # fmt: skip
     params = net.row(0)
-    shape = (2, 3, 2) if recurrent else (4, 2)
-    x = torch.randn(shape, dtype=F64, generator=torch.Generator().manual_seed(4))
-    avail = torch.ones(*shape[:-1], 3, dtype=torch.bool)
-    avail[0, ..., 1] = False
-    policy = MaskedCategorical(net.single(params, x), avail)
-    log_probs = policy.log_probs.flatten(0, -2)
+    packing = Packing.of(torch.tensor([3, 1, 2])) if recurrent else None
+    x = torch.randn(6, 2, dtype=F64, generator=torch.Generator().manual_seed(4))
+    avail = torch.ones(6, 3, dtype=torch.bool)
+    avail[0, 1] = False
+    policy = MaskedCategorical(net.single(params, x, packing, twice=True), avail)
+    log_probs = policy.log_probs
     fisher = torch.zeros(len(params), len(params), dtype=F64)
-    for row, legal in zip(log_probs, avail.flatten(0, -2), strict=True):
+    for row, legal in zip(log_probs, avail, strict=True):
         for action in legal.nonzero().squeeze(1):
             (score,) = torch.autograd.grad(row[action], params, retain_graph=True)
             fisher += row[action].exp().detach() * torch.outer(score, score) / len(log_probs)
-    before = MaskedCategorical(net.single(params, x).detach(), avail)
-    product = fisher_product(
-        lambda p: before.kl(MaskedCategorical(net.single(p, x), avail)).mean(), params.detach(), damping=0.0
-    )
+    before = policy.from_params(policy.params.detach(), avail)
+
+    def kl(candidate: Tensor) -> Tensor:
+        return before.kl(MaskedCategorical(net.single(candidate, x, packing, twice=True), avail)).mean()
+
+    product = fisher_product(kl, params.detach(), damping=0.0)
     columns = torch.stack([product(e) for e in torch.eye(len(params), dtype=F64)])
     assert fisher.abs().max() > 1e-3
     torch.testing.assert_close(columns, fisher, atol=1e-12, rtol=1e-9)

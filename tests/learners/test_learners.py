@@ -774,10 +774,10 @@ def test_thirty_agents_train_in_bounded_memory(monkeypatch: pytest.MonkeyPatch, 
     small, large = build(3), build(30)
     single = large.mac.network.single
 
-    def spy(params: Tensor, x: Tensor, *hidden: Tensor | None) -> Tensor:
+    def spy(params: Tensor, x: Tensor, *rest: Any, **options: Any) -> Tensor:
         nonlocal largest
         largest = max(largest, x[..., 0].numel())
-        return single(params, x, *hidden)
+        return single(params, x, *rest, **options)
 
     few = peak_of_training(small, make_batch(small.mac, lengths=lengths))
     monkeypatch.setattr(large.mac.network, "single", spy)

@@ -338,10 +338,10 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         learner = make_learner("seac", make_info(), lr=0.01)
         batch, stacked = make_batch(learner.mac), learner.mac.network.stacked
 
-        def spy(params: Tensor, x: Tensor, hidden: Tensor | None = None, stacked: Any = stacked) -> Tensor:
+        def spy(params: Tensor, x: Tensor, stacked: Any = stacked) -> Tensor:
             nonlocal largest
             largest = max(largest, x[..., 0].numel())
-            return stacked(params, x, hidden)
+            return stacked(params, x)
 
         monkeypatch.setattr(learner.mac.network, "stacked", spy)
         largest = 0

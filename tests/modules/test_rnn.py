@@ -1,11 +1,12 @@
-"""Stacked networks: one evaluation by hand, three ways to one number, and training one row alone."""
+"""Stacked networks: one evaluation by hand, initial parameters, and training one row alone."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from oamarl.components.packing import Packing
 from oamarl.modules.agents.rnn import Network
 
 from learner_tools import one_step
@@ -43,55 +44,6 @@ def test_feed_forward_by_hand() -> None:
     assert both.tolist() == [[[4.5]], [[-1.0]]]
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_recurrent_network_is_torch_s_gru_with_the_same_weights(activation: str) -> None:
-    net = with_biases(network(recurrent=True, activation=activation))
-    w = {name: view.detach() for name, view in net.layers(net.params[1]).items()}
-    gru = nn.GRU(H, H, batch_first=True)
-    with torch.no_grad():
-        gru.weight_ih_l0.copy_(w["w_ih"])
-        gru.weight_hh_l0.copy_(w["w_hh"])
-        gru.bias_ih_l0.copy_(w["b_ih"])
-        gru.bias_hh_l0.copy_(w["b_hh"])
-        x = noise(4, 6, IN)
-        before = {"relu": torch.relu, "tanh": torch.tanh}[activation](x @ w["fc1.w"] + w["fc1.b"])
-        expected = gru(before)[0] @ w["head.w"] + w["head.b"]
-        torch.testing.assert_close(net.single(net.params[1], x), expected)
-
-
-@pytest.mark.parametrize("recurrent", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("k", [1, 3])
-def test_single_stacked_and_step_by_step_agree(recurrent: bool, activation: str, k: int) -> None:
-    net = with_biases(network(k, recurrent=recurrent, activation=activation))
-    rows, steps = 4, 6
-    x = noise(k, rows, steps, IN)
-    with torch.no_grad():
-        if recurrent:
-            stacked = net.stacked(net.params, x)
-            single = torch.stack([net.single(net.params[i], x[i]) for i in range(k)])
-        else:
-            stacked = net.stacked(net.params, x.flatten(1, 2)).view(k, rows, steps, OUT)
-            single = torch.stack([net.single(net.params[i], x[i]) for i in range(k)])
-        hidden, outputs = net.initial_hidden(k, rows), []
-        assert hidden.shape == (k, rows, H)
-        assert hidden.eq(0.0).all()
-        for t in range(steps):
-            output, hidden = one_step(net, x[:, :, t], hidden)
-            outputs.append(output)
-    torch.testing.assert_close(stacked, single)
-    torch.testing.assert_close(torch.stack(outputs, dim=2), single)
-    assert hidden.eq(0.0).all() != recurrent
-    # networks and rows see nothing of one another
-    assert not torch.allclose(single[0, 0], single[-1, -1])
-    with torch.no_grad():
-        changed = x.clone()
-        changed[0, 0] += 1.0
-        again = net.stacked(net.params, changed) if recurrent else net.single(net.params[0], changed[0]).unsqueeze(0)
-    torch.testing.assert_close(again[0, 1:], single[0, 1:])
-    assert not torch.allclose(again[0, 0], single[0, 0])
-
-
 def test_a_recurrent_step_depends_on_what_came_before() -> None:
     net = network(recurrent=True)
     x = noise(3, 4, IN)
@@ -109,7 +61,8 @@ def test_a_row_is_a_leaf_on_the_same_storage_and_trains_one_network_alone(recurr
     assert row.requires_grad
     assert row.data_ptr() == net.params[1].data_ptr()
     optimiser = torch.optim.Adam([row], lr=0.1)
-    net.single(row, noise(4, 6, IN)).square().sum().backward()
+    packing = Packing.of(torch.full((4,), 6)) if recurrent else None
+    net.single(row, noise(24, IN), packing).square().sum().backward()
     assert row.grad is not None
     assert net.params.grad is None
     optimiser.step()

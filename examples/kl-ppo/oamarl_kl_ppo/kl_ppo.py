@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from oamarl.components.batch import minibatches
-from oamarl.components.distributions import MaskedCategorical
+from oamarl.components.descent import means, new_tallies
 from oamarl.learners.on_policy import LearnerConfig, PolicyLearner
-from oamarl.learners.value import clip_rows
 from oamarl.utils.schema.keys import key
 
 
@@ -27,20 +25,25 @@ class KLPPOLearner(PolicyLearner):
 
     def train(self, batch, t_env):
         it = self.begin_iteration(batch, t_env)  # learning rates are set and advantages fixed here, once
-        samples = it.samples
+        samples, mac, coef = it.samples, self.mac, self.config.kl_coef
         with torch.no_grad():
-            old = self.mac.policies(samples, torch.arange(samples.n_entries)).log_probs
-        for _ in range(self.config.epochs):
-            for part in minibatches(samples.n_entries, self.config.num_minibatches, self.generators["minibatches"]):
-                policy, valid = self.mac.policies(samples, part), samples.valid[part]
-                log_ratio = torch.where(valid, policy.log_prob(samples.actions[part]) - samples.log_prob[part], 0.0)
-                kl = MaskedCategorical(old[part], samples.avail[part]).kl(policy)
-                objective = log_ratio.exp() * samples.advantage[part] - self.config.kl_coef * kl
-                loss = -objective[valid].mean()
-                self.optimisers[0].zero_grad()
-                loss.backward()
-                clip_rows(self.mac.network.params.grad, self.config.grad_norm_clip)
-                self.optimisers[0].step()
+            policy, at, _ = mac.policies(samples, samples.entries)
+        old = torch.zeros_like(samples.avail, dtype=torch.float32)
+        old[at] = policy.params
+        tallies = new_tallies()
+
+        def loss(params, part, tally):
+            policy, at, _ = mac.policies(samples, part.entries, params)
+            valid, counts = samples.valid[at], samples.valid.sum() / part.of
+            log_ratio = torch.where(valid, policy.log_prob(samples.actions[at]) - samples.log_prob[at], 0.0)
+            kl = mac.distribution_from(old[at], samples.avail[at]).kl(policy)
+            tally.add("kl", kl[valid])
+            objective = log_ratio.exp() * samples.advantage[at] - coef * kl
+            return -objective[valid].sum() / counts
+
+        with self.critic_update(it) as critic:
+            for part in self.epochs(it):
+                self.descend(it, 0, mac.network.params, part, loss, tallies, rows=self.info.n_agents)
+            scalars = self.end_iteration(it, critic())
         self.processed += int(samples.valid.sum()) * self.config.epochs
-        critic = self.value.update(batch, it.targets, it.lr_scale)
-        return self.end_iteration(it, critic) | {"kl": kl[valid].mean().item()}, {}
+        return scalars | means(tallies), {}

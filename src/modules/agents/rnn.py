@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...components.packing import Packing
 from ...utils.schema.keys import key
 from ..kernels import compiled
 from ..kernels.gru import recurrence
@@ -64,8 +65,6 @@ class Network(nn.Module):
         self._sizes: compiled.Sizes = {
             "inputs": n_inputs, "size": hidden_dim, "outputs": n_outputs, "activation": activation
         }  # fmt: skip
-        #: whether derivatives are never differentiated again (Fisher products are): only torch's operations can be
-        self.first_order = False
         h = hidden_dim
         # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
         middle = (
@@ -104,68 +103,60 @@ class Network(nn.Module):
         """Return zeros [*rows, H]: the hidden state before an episode's first step."""
         return self.params.new_zeros(*rows, self.hidden_dim)
 
-    def single(self, params: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Evaluate ONE network on rows of steps, or (recurrent) of whole sequences.
+    def single(
+        self, params: Tensor, x: Tensor, packing: Packing | None = None, hidden: Tensor | None = None, *,
+        twice: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """Evaluate ONE network on rows of steps, or (recurrent) of packed sequences.
 
         Args:
             params: [P].
-            x: [L, I], or [L, T, I] when recurrent.
-            hidden: [L, H] the recurrent network's hidden state before each sequence; None: zeros.
+            x: [L, I].
+            packing: how the rows are sequences, for a recurrent network.
+            hidden: [R, H] the recurrent network's hidden state before each sequence, in the packing's order; None:
+                zeros.
+            twice: the result is differentiated twice (Fisher products are), which torch's operations alone can be.
 
         Returns:
-            [L, n_outputs] or [L, T, n_outputs].
+            [L, n_outputs].
         """
-        if self._by_compiled(x):
-            if not self.recurrent:
+        by_compiled = self._by_compiled(x, twice)
+        if not self.recurrent:
+            if by_compiled:
                 return compiled.feed_forward(params, x, None, self._sizes)
-            before = x.new_zeros(len(x), self.hidden_dim) if hidden is None else hidden
-            return compiled.recurrent(params, x.transpose(0, 1), before, self._sizes).transpose(0, 1)
-        if self.recurrent and not self._by_torch(x):
-            starts = None if hidden is None else hidden.unsqueeze(0)
-            return self._sequences(params.unsqueeze(0), x.unsqueeze(0), starts)[0]
-        w = self.layers(params)
-        x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
-        if self.recurrent:
-            start = x.new_zeros(1, len(x), self.hidden_dim) if hidden is None else hidden.unsqueeze(0).contiguous()
-            weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
-            x = torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
-        else:
+            w = self.layers(params)
+            x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
             x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
-        return x @ w["head.w"] + w["head.b"]
+            return x @ w["head.w"] + w["head.b"]
+        if packing is None:
+            raise ValueError("a recurrent network reads sequences: packing is missing")
+        if hidden is None:
+            hidden = x.new_zeros(len(packing.order), self.hidden_dim)
+        if by_compiled:
+            return compiled.recurrent(params, x, packing.batch_sizes, hidden, self._sizes)
+        return self._packed(params, x, packing.batch_sizes, hidden, twice)
 
-    def _by_compiled(self, x: Tensor) -> bool:
-        """Whether ``x`` goes through the compiled networks."""
-        return self.first_order and compiled.available(x, self.hidden_dim)
-
-    def _by_torch(self, x: Tensor) -> bool:
-        """Whether sequences, where not compiled, go through torch's own kernel."""
-        return x.is_cuda or not self.first_order
-
-    def _sequences(self, params: Tensor, x: Tensor, hidden: Tensor | None) -> Tensor:
-        """Recurrent networks ``params`` [K, P] on whole sequences ``x`` [K, L, T, I], all steps' products at once."""
-        k, rows, steps, _ = x.shape
+    def _packed(self, params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, twice: bool) -> Tensor:
+        """A recurrent network on packed rows ``x`` [S, I] by torch's operations: [S, n_outputs]."""
         w = self.layers(params)
-        # time first: a step of all rows is one piece of memory
-        x = x.transpose(1, 2).reshape(k, steps * rows, -1)
-        x = self.activation(torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
-        x = torch.baddbmm(w["b_ih"].unsqueeze(1), x, w["w_ih"].transpose(1, 2))
-        start = x.new_zeros(k, rows, self.hidden_dim) if hidden is None else hidden
-        x = recurrence(x.view(k, steps, rows, -1).transpose(0, 1), start, w["w_hh"], w["b_hh"])
-        x = torch.baddbmm(w["head.b"].unsqueeze(1), x.transpose(0, 1).reshape(k, steps * rows, -1), w["head.w"])
-        return x.view(k, steps, rows, -1).transpose(1, 2)
+        x = self.activation(torch.addmm(w["fc1.b"], x, w["fc1.w"]))
+        if x.is_cuda and not twice:  # cuDNN's has no second derivative
+            weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
+            x = torch.gru(x, batch_sizes, hidden.unsqueeze(0), weights, True, 1, 0.0, self.training, False)[0]
+        else:
+            x = torch.addmm(w["b_ih"], x, w["w_ih"].t())
+            x = recurrence(x, batch_sizes, hidden, w["w_hh"], w["b_hh"])
+        return torch.addmm(w["head.b"], x, w["head.w"])
 
-    def stacked(self, params: Tensor, x: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Evaluate networks ``params`` [K, P] on their own rows ``x`` [K, L, (T,) I]: [K, L, (T,) n_outputs].
+    def _by_compiled(self, x: Tensor, twice: bool = False) -> bool:
+        """Whether ``x`` goes through the compiled networks."""
+        return not twice and compiled.available(x, self.hidden_dim)
 
-        ``hidden`` [K, L, H]: as in :meth:`single`.
-        """
-        by_compiled = self._by_compiled(x)
-        if self.recurrent and not by_compiled and not self._by_torch(x):
-            return self._sequences(params, x, hidden)
-        if len(params) == 1 or self.recurrent or by_compiled:
-            # one network needs no batched product; these take one network
-            starts = [None] * len(params) if hidden is None else hidden
-            return torch.stack([self.single(p, rows, h) for p, rows, h in zip(params, x, starts, strict=True)])
+    def stacked(self, params: Tensor, x: Tensor, *, twice: bool = False) -> Tensor:
+        """Evaluate feed-forward networks ``params`` [K, P] on their own rows ``x`` [K, L, I]: [K, L, n_outputs]."""
+        if len(params) == 1 or self._by_compiled(x, twice):
+            # one network needs no batched product; compiled ones take one network
+            return torch.stack([self.single(p, rows, twice=twice) for p, rows in zip(params, x, strict=True)])
         w = self.layers(params)
         return self._after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
 

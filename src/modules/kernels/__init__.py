@@ -1,1 +1,1 @@
-"""Fast forms of the built-in network: C, TorchScript, numpy."""
+"""Forms of the built-in network behind one interface (:class:`..agents.rnn.Network`): C, torch, numpy."""

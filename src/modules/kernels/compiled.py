@@ -36,7 +36,7 @@ def _library() -> ctypes.CDLL | None:
         whole, pointer = ctypes.c_ssize_t, ctypes.c_void_p
         found.network_lanes.restype = whole
         for name, wholes, pointers in (
-            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 6, 8), ("gru_backward", 6, 10),
+            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 6, 9), ("gru_backward", 6, 11),
         ):  # fmt: skip
             getattr(found, name).argtypes = [whole] * wholes + [pointer] * pointers
     return found
@@ -101,33 +101,39 @@ class _FeedForward(torch.autograd.Function):
 
 
 class _Recurrent(torch.autograd.Function):
-    """One network's parameters [P] on sequences [T, R, I] from hidden states [R, H]: [T, R, A]."""
+    """One network's parameters [P] on packed rows [S, I] from hidden states [R, H]: [S, A]."""
 
     @staticmethod
-    def forward(ctx: Any, params: Tensor, x: Tensor, hidden: Tensor, sizes: tuple[int, int, int, int]) -> Tensor:
+    def forward(
+        ctx: Any, params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, sizes: tuple[int, int, int, int]
+    ) -> Tensor:
         params, x, hidden = params.contiguous(), x.contiguous(), hidden.contiguous()
         _, size, outputs, _ = sizes
-        steps, rows, _ = x.shape
-        needed = ctx.needs_input_grad[0]
-        first, candidates, states = (params.new_empty(steps if needed else 0, rows, size) for _ in range(3))
-        gates = params.new_empty(steps if needed else 0, rows, 3 * size)
-        out = params.new_empty(steps, rows, outputs)
+        rows, needed = len(x), ctx.needs_input_grad[0] or ctx.needs_input_grad[3]
+        first, candidates, states = (params.new_empty(rows if needed else 0, size) for _ in range(3))
+        gates = params.new_empty(rows if needed else 0, 3 * size)
+        out = params.new_empty(rows, outputs)
         if rows:
-            _call("gru_forward", steps, rows, *sizes, params, x, hidden, first, gates, candidates, states, out)
+            _call(
+                "gru_forward", len(batch_sizes), len(hidden), *sizes, batch_sizes, params, x, hidden, first, gates,
+                candidates, states, out,
+            )  # fmt: skip
         if needed:
-            ctx.save_for_backward(params, x, hidden, first, gates, candidates, states)
+            ctx.save_for_backward(batch_sizes, params, x, hidden, first, gates, candidates, states)
             ctx.sizes = sizes
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        params, x, hidden, *_ = ctx.saved_tensors
+        batch_sizes, params, x, hidden, *_ = ctx.saved_tensors
         dparams, carry = torch.zeros_like(params), torch.zeros_like(hidden)
-        steps, rows, _ = x.shape
-        if rows:
-            _call("gru_backward", steps, rows, *ctx.sizes, *ctx.saved_tensors, grad.contiguous(), dparams, carry)
-        return dparams, None, carry if ctx.needs_input_grad[2] else None, None
+        if len(x):
+            _call(
+                "gru_backward", len(batch_sizes), len(hidden), *ctx.sizes, *ctx.saved_tensors, grad.contiguous(),
+                dparams, carry,
+            )  # fmt: skip
+        return dparams, None, None, carry if ctx.needs_input_grad[3] else None, None
 
 
 def feed_forward(params: Tensor, x: Tensor | None, sums: Tensor | None, sizes: Sizes) -> Tensor:
@@ -148,13 +154,31 @@ def feed_forward(params: Tensor, x: Tensor | None, sums: Tensor | None, sizes: S
     return result
 
 
-def recurrent(params: Tensor, x: Tensor, hidden: Tensor, sizes: Sizes) -> Tensor:
-    """Evaluate one recurrent network: ``params`` [P] on ``x`` [T, R, I] from ``hidden`` [R, H]: [T, R, A].
+def recurrent(params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, sizes: Sizes) -> Tensor:
+    """Evaluate one recurrent network on packed sequences (:class:`~oamarl.components.packing.Packing`).
+
+    Args:
+        params: [P] its parameters.
+        x: [S, I] the rows of the first step, those of the second, ...; the longest sequence first.
+        batch_sizes: [T] int64 on the CPU, the rows of each step: never increasing, R at first, S in all.
+        hidden: [R, H] before the first step, in the order of its rows.
+        sizes: the network.
+
+    Returns:
+        [S, A].
 
     Raises:
+        ValueError: the rows are not those that ``batch_sizes`` speaks of.
         MemoryError: none is left.
     """
-    result: Tensor = _Recurrent.apply(params, x, hidden, _numbers(sizes))
+    counts = batch_sizes.contiguous()
+    first = int(counts[0]) if len(counts) else 0
+    if counts.dtype != torch.int64 or int(counts.sum()) != len(x) or first != len(hidden):
+        raise ValueError(
+            f"batch_sizes must be int64 with {len(hidden)} rows (hidden states) at first and {len(x)} (rows of x) in "
+            f"all, not {counts.dtype} with {first} and {int(counts.sum())}"
+        )
+    result: Tensor = _Recurrent.apply(params, x, counts, hidden, _numbers(sizes))
     return result
 
 

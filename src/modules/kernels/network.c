@@ -492,21 +492,42 @@ static void gru_step_back(
         }
 }
 
-/* x [T, R, I] and hidden [R, H] (before the first step) to out [T, R, A]. first [T, R, H], gates [T, R, 3H],
- * candidates and states [T, R, H] are kept for gru_backward; all NULL where nothing is to be differentiated. */
-int gru_forward(
-    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
-    const float *hidden, float *first, float *gates, float *candidates, float *states, float *out)
+/* Packed sequences: the rows of step 0, then those of step 1, ...; row r of each step belongs to the r-th longest
+ * sequence, so that the state before it is row r of the step before. counts [T]: the rows of each step, R at first and
+ * never more than the step before has; S in all. A block's rows need not be whole steps. */
+typedef struct { whole step, begin, end; } Span; /* rows begin to end (of all S) are of this step */
+
+/* The part of the span's step that lies in rows from to up to. */
+static whole part(Span step, whole from, whole to, whole *begin)
 {
-    const whole wide = GATES * size, most = at_most(steps, 1 + (BLOCK - 1) / rows), block = most * rows;
+    *begin = step.begin < from ? from : step.begin;
+    return at_most(step.end, to) - *begin;
+}
+
+static whole total(whole steps, const int64_t *counts)
+{
+    whole sum = 0;
+    for (whole t = 0; t < steps; t++)
+        sum += counts[t];
+    return sum;
+}
+
+/* x [S, I] and hidden [R, H] (before the first step) to out [S, A]. first [S, H], gates [S, 3H], candidates and states
+ * [S, H] are kept for gru_backward; all NULL where nothing is to be differentiated. */
+int gru_forward(
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts,
+    const float *params, const float *x, const float *hidden, float *first, float *gates, float *candidates,
+    float *states, float *out)
+{
+    const whole wide = GATES * size, all_rows = total(steps, counts);
     const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
     Scratch s = {0};
     Head head;
-    float *one = NULL, *projected = NULL, *packed = NULL, *turned = NULL, *after = NULL, *last = NULL;
+    float *one = NULL, *projected = NULL, *packed = NULL, *turned = NULL, *after = NULL, *current = NULL;
     for (int pass = 0; pass < 2; pass++) {
         head_take(&s, &head, size, outputs, 0);
-        one = take(&s, block * size), projected = take(&s, block * wide), after = take(&s, block * size);
-        packed = take(&s, wide * size), turned = take(&s, wide * size), last = take(&s, rows * size);
+        one = take(&s, BLOCK * size), projected = take(&s, BLOCK * wide), after = take(&s, BLOCK * size);
+        packed = take(&s, wide * size), turned = take(&s, wide * size), current = take(&s, rows * size);
         if (!pass && !ready(&s))
             return 1;
     }
@@ -514,46 +535,53 @@ int gru_forward(
     head_load(&head, params + body, params + body + size * outputs, 0);
     by_unit(w_hh, size, packed);
     transpose(wide, size, w_ih, turned, wide);
-    const float *before = hidden;
-    for (whole t = 0; t < steps; t += most) {
-        const whole count = at_most(most, steps - t), n = count * rows, row = t * rows;
+    memcpy(current, hidden, rows * size * sizeof(float));
+    Span step = {0, 0, counts[0]};
+    for (whole row = 0; row < all_rows; row += BLOCK) {
+        const whole n = at_most(BLOCK, all_rows - row);
         if (first)
             one = first + row * size, after = states + row * size;
         affine(n, inputs, size, x + row * inputs, params, b1, one);
         activate(kind, n * size, one, one);
         affine(n, size, wide, one, turned, b_ih, projected);
-        for (whole k = 0; k < count; k++) {
-            float *to = after + k * rows * size;
+        for (;;) {
+            whole begin;
+            const whole count = part(step, row, row + n, &begin), at = begin - row;
+            float *before = current + (begin - step.begin) * size;
             gru_step(
-                rows, size, packed, b_ih + wide, projected + k * rows * wide, before,
-                gates ? gates + (row + k * rows) * wide : NULL, gates ? candidates + (row + k * rows) * size : NULL, to);
-            before = to;
+                count, size, packed, b_ih + wide, projected + at * wide, before, gates ? gates + begin * wide : NULL,
+                gates ? candidates + begin * size : NULL, after + at * size);
+            memcpy(before, after + at * size, count * size * sizeof(float));
+            if (step.end > row + n || step.end == all_rows)
+                break;
+            step = (Span){step.step + 1, step.end, step.end + counts[step.step + 1]};
+            if (step.begin == row + n)
+                break;
         }
-        for (whole i = 0; i < n; i += BLOCK)
-            head_forward(&head, at_most(BLOCK, n - i), after + i * size, out + (row + i) * outputs);
-        if (!first) /* the block's states are overwritten by the next block's */
-            before = memcpy(last, before, rows * size * sizeof(float));
+        head_forward(&head, n, after, out + row * outputs);
     }
     free(s.base);
     return 0;
 }
 
-/* grad [T, R, A] of the outputs to dparams (added to) and carry [R, H] of the hidden state before the first step (zeros
- * at first); the rest as gru_forward left it. */
+/* grad [S, A] of the outputs to dparams (added to) and carry [R, H] of the hidden state before the first step (zeros at
+ * first); the rest as gru_forward left it. */
 int gru_backward(
-    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
-    const float *hidden, const float *first, const float *gates, const float *candidates, const float *states,
-    const float *grad, float *dparams, float *carry)
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts,
+    const float *params, const float *x, const float *hidden, const float *first, const float *gates,
+    const float *candidates, const float *states, const float *grad, float *dparams, float *carry)
 {
-    const whole wide = GATES * size, most = at_most(steps, 1 + (BLOCK - 1) / rows), block = most * rows;
+    (void)rows;
+    const whole wide = GATES * size, all_rows = total(steps, counts);
     const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
     Scratch s = {0};
     Head head;
-    float *dstate = NULL, *dgate = NULL, *dn = NULL, *done = NULL, *zeros = NULL, *copy = NULL;
+    float *dstate = NULL, *dgate = NULL, *dn = NULL, *done = NULL, *before = NULL, *zeros = NULL, *copy = NULL;
     for (int pass = 0; pass < 2; pass++) {
         head_take(&s, &head, size, outputs, 1);
-        dstate = take(&s, block * size), dgate = take(&s, block * wide), dn = take(&s, block * size);
-        done = take(&s, block * size), zeros = take(&s, size), copy = take(&s, 2 * wide * size);
+        dstate = take(&s, BLOCK * size), dgate = take(&s, BLOCK * wide), dn = take(&s, BLOCK * size);
+        done = take(&s, BLOCK * size), before = take(&s, BLOCK * size), zeros = take(&s, size);
+        copy = take(&s, 2 * wide * size);
         if (!pass && !ready(&s))
             return 1;
     }
@@ -562,27 +590,26 @@ int gru_backward(
     float *db_ih = dw_hh + wide * size, *db_hh = db_ih + wide;
     head_load(&head, params + body, params + body + size * outputs, 1);
     memset(zeros, 0, size * sizeof(float));
-    for (whole t = (steps - 1) / most * most; t >= 0; t -= most) {
-        const whole count = at_most(most, steps - t), n = count * rows, row = t * rows;
-        for (whole i = 0; i < n; i += BLOCK)
-            head_backward(
-                &head, at_most(BLOCK, n - i), states + (row + i) * size, grad + (row + i) * outputs, zeros,
-                dstate + i * size);
-        for (whole k = count - 1; k >= 0; k--) {
-            const whole here = row + k * rows;
-            const float *before = here ? states + (here - rows) * size : hidden;
+    Span step = {steps - 1, all_rows - counts[steps - 1], all_rows};
+    for (whole row = (all_rows - 1) / BLOCK * BLOCK; row >= 0; row -= BLOCK) {
+        const whole n = at_most(BLOCK, all_rows - row);
+        head_backward(&head, n, states + row * size, grad + row * outputs, zeros, dstate);
+        for (;;) {
+            whole begin;
+            const whole count = part(step, row, row + n, &begin), at = begin - row, r = begin - step.begin;
+            const float *from = step.step ? states + (step.begin - counts[step.step - 1] + r) * size : hidden + r * size;
+            memcpy(before + at * size, from, count * size * sizeof(float));
             gru_step_back(
-                rows, size, dstate + k * rows * size, gates + here * wide, candidates + here * size, before,
-                dgate + k * rows * wide, dn + k * rows * size, carry);
-            product(rows, size, wide, dgate + k * rows * wide, wide, 1, w_hh, size, NULL, carry, size);
+                count, size, dstate + at * size, gates + begin * wide, candidates + begin * size, from,
+                dgate + at * wide, dn + at * size, carry + r * size);
+            product(count, size, wide, dgate + at * wide, wide, 1, w_hh, size, NULL, carry + r * size, size);
+            if (step.begin < row || !step.step)
+                break;
+            step = (Span){step.step - 1, step.begin - counts[step.step - 1], step.begin};
+            if (step.end == row)
+                break;
         }
-        const whole own = row ? 0 : rows; /* the first step's state before it lies elsewhere */
-        if (own)
-            product(wide, size, own, dgate, 1, wide, hidden, size, NULL, dw_hh, size);
-        if (n > own)
-            product(
-                wide, size, n - own, dgate + own * wide, 1, wide, states + (row + own - rows) * size, size, NULL, dw_hh,
-                size);
+        product(wide, size, n, dgate, 1, wide, before, size, NULL, dw_hh, size);
         add_rows(n, wide, dgate, db_hh);
         for (whole i = 0; i < n; i++) /* the input's part of the candidate does not pass the reset gate */
             memcpy(dgate + i * wide + 2 * size, dn + i * size, size * sizeof(float));

@@ -1,0 +1,121 @@
+"""One step of gradient descent: shards of a mini-batch in parallel, clipping, and the optimiser, behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .batch import minibatches
+from .parallel import SHARDS, differentiate, shards
+
+
+@dataclass(frozen=True)
+class MiniBatch:
+    """Some entries of a batch: ``entries`` [m] int64; it is one of ``of`` that an epoch consists of."""
+
+    entries: Tensor
+    of: int = 1
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: slice) -> MiniBatch:
+        return replace(self, entries=self.entries[index])
+
+
+#: Parameters (a leaf), entries of the mini-batch, and a tally to add figures to -> their loss: one tensor, or several
+#: that are added up, each differentiated before the next one is asked for (memory holds one graph at a time).
+Loss = Callable[[Tensor, MiniBatch, Any], Tensor | Iterable[Tensor]]
+
+NO_TALLIES = (None,) * SHARDS
+
+
+class Tally:
+    """Sums of named figures, which losses add to and :func:`means` averages."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Take in the figures ``values`` (any shape) under ``name``."""
+        self.sums[name] = self.sums.get(name, 0.0) + values.detach().sum()
+        self.counts[name] = self.counts.get(name, 0) + values.numel()
+
+
+def new_tallies() -> list[Tally]:
+    """Return the tallies of an update, for :func:`descend`."""
+    return [Tally() for _ in range(SHARDS)]
+
+
+def means(tallies: Sequence[Tally]) -> dict[str, float]:
+    """Return the mean of each figure that was added to ``tallies`` (0 of none)."""
+    names = dict.fromkeys(name for tally in tallies for name in tally.sums)
+    return {
+        name: float(sum(t.sums.get(name, 0.0) for t in tallies)) / max(sum(t.counts.get(name, 0) for t in tallies), 1)
+        for name in names
+    }
+
+
+def epoch(
+    n_entries: int, n_minibatches: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Iterator[MiniBatch]:
+    """Yield the mini-batches of one epoch over ``n_entries``; see :func:`~oamarl.components.batch.minibatches`."""
+    parts = minibatches(n_entries, n_minibatches, generator, device)
+    for part in parts:
+        yield MiniBatch(part, len(parts))
+
+
+def descend(
+    optimiser: torch.optim.Optimizer,
+    params: Tensor,
+    part: MiniBatch,
+    loss: Loss,
+    tallies: Sequence[Any] = NO_TALLIES,
+    *,
+    rows: int,
+    recurrent: bool,
+    clip: float,
+) -> tuple[Tensor, Tensor]:
+    """Step ``optimiser`` once down the loss of a mini-batch, each network's gradient clipped.
+
+    The mini-batch may be cut into shards that are differentiated in parallel: a loss must be a sum over entries.
+
+    Args:
+        params: the leaf that the optimiser changes, [K, P] or [P]; networks are rows.
+        part: the mini-batch.
+        loss: its loss.
+        tallies: what losses add figures to, as many as there may be shards (SHARDS).
+        rows: network rows that an entry takes.
+        recurrent: whether entries are sequences.
+        clip: largest L2 norm of each network's gradient.
+
+    Returns:
+        the loss, and the largest norm of a network's gradient before it was clipped.
+    """
+
+    def shard(cut: slice, tally: Any, leaf: Tensor) -> Iterable[Tensor]:
+        found = loss(leaf, part[cut], tally)
+        return [found] if isinstance(found, Tensor) else found
+
+    cuts = shards(len(part), rows, recurrent, params.device)
+    value = differentiate(params, [partial(shard, *x) for x in zip(cuts, tallies, strict=False)])
+    norm = clip_rows(params.grad, clip)
+    optimiser.step()
+    return value, norm
+
+
+def clip_rows(gradient: Tensor | None, limit: float) -> Tensor:
+    """Scale each row of ``gradient`` [K, P] (or [P]) down to norm ``limit`` in place; returns the largest norm before.
+
+    Rows are networks: clipping them together would let one agent's gradient shrink another's.
+    """
+    assert gradient is not None
+    norm = gradient.norm(dim=-1, keepdim=True)
+    gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm.max()

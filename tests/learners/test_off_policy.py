@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from test_docs import blocks
 
 from oamarl.components.batch import Batch
 from oamarl.envs.build import make_info
 from oamarl.learners import off_policy
+from oamarl.main import main
 from oamarl.parts import resolve
 from oamarl.run import build
 from oamarl.settings import Settings
@@ -232,3 +234,22 @@ def test_importance_weights_scale_what_is_learned() -> None:
     torch.testing.assert_close(seen[0] + seen[1], seen[2])
     assert priority.shape == (2,)
     assert bool((priority > 0).all())
+
+
+# -- the guide ----------------------------------------------------------------------------------------------
+
+
+def test_the_guide_prints_the_example_and_its_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files as the page prints them, in a folder of one's own."""
+    page = (ROOT / "docs" / "parts" / "off-policy.md").read_text(encoding="utf-8")
+    (code,), (values,) = blocks("python", page), blocks("yaml", page)
+    assert code == (IQL / "iql.py").read_text(encoding="utf-8")
+    assert len(code.splitlines()) < 120
+    assert set(values.splitlines()) <= set((IQL / "iql.yaml").read_text(encoding="utf-8").splitlines())
+    (tmp_path / "iql.py").write_text(code, encoding="utf-8")
+    (tmp_path / "iql.yaml").write_text((IQL / "iql.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = re.search(r"`oamarl (--config=\./iql\.yaml [^`]*)`", page)
+    assert command is not None
+    short = ["with", "t_max=1", "test_nepisode=0", "use_cuda=False", "backend=serial", f"local_results_path={tmp_path}"]
+    assert main([*command[1].split(), *short]) == 0

@@ -88,11 +88,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Pat
     return {}
 
 
+#: rows of two steps by their priorities, rewards on a running scale
 PRIORITISED = ("replay=prioritised", "replay_steps=2", "batch_size=16", "standardise_rewards=True")
 
 
-@pytest.mark.parametrize("more", [(), PRIORITISED], ids=["uniform", "prioritised"])
-@pytest.mark.parametrize("where", ["checkpoint", "chunk", "anywhere"])
+@pytest.mark.parametrize(
+    ("where", "more"),
+    [
+        pytest.param("checkpoint", PRIORITISED, id="checkpoint-prioritised"),
+        pytest.param("chunk", (), id="chunk-uniform"),
+        pytest.param("checkpoint", (), id="checkpoint-uniform", marks=pytest.mark.slow),
+        pytest.param("chunk", PRIORITISED, id="chunk-prioritised", marks=pytest.mark.slow),
+        pytest.param("anywhere", (), id="anywhere-uniform", marks=pytest.mark.slow),
+        pytest.param("anywhere", PRIORITISED, id="anywhere-prioritised", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_with_the_same_numbers(
     where: str, more: tuple[str, ...], whole: dict[Any, Path], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

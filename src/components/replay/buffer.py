@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,9 @@ from torch import Tensor
 
 from ...utils.errors import UserError
 from ..batch import Batch
+from .fields import EXTRA, FINAL, beginnings, final, over_steps
 from .sum_tree import SumTree
 
-#: fields of a batch that are worked out when it is drawn
-_DERIVED = {"filled", "final_index", "hidden", "before"}
-#: fields of which an episode's last one is kept too
-_FINAL = ("obs", "state", "avail")
-#: name of an extra field in the replay
-_EXTRA = "extra."
 #: what :meth:`Replay.entries` has beside the fields of a batch
 _ENTRY = ("length", "before", "whole")
 #: fewest rows of the ring
@@ -112,23 +107,23 @@ class Replay:
         at, begins = row[places], step[places]
         first = self._make_room(length)
         inside = first.repeat(length) + np.arange(len(row)) - places.repeat(length)
-        content = _over_steps(batch)
+        content = over_steps(batch)
         if not self.rows:
             self._allocate({name: (x.shape[2:], x.dtype) for name, x in content.items()})
         last = first + length
         steps = batch.actions.shape[1]
         self.longer = {name for name, x in content.items() if x.shape[1] > steps}
-        final = {int(i * steps + t): k for k, (i, t) in enumerate(batch.final_index.tolist())}
-        ending = [final.get(int(i * steps + t), -1) for i, t in zip(at, begins + length - 1, strict=True)]
+        endings = {int(i * steps + t): k for k, (i, t) in enumerate(batch.final_index.tolist())}
+        ending = [endings.get(int(i * steps + t), -1) for i, t in zip(at, begins + length - 1, strict=True)]
         ends = np.flatnonzero(np.array(ending) >= 0)
         for name, x in content.items():
             ring = self.rows[name]
             ring[inside % self.size] = x[row, step]
             if name in self.longer:
                 ring[last % self.size] = x[at, begins + length]
-                if len(ends) and (others := _final(batch, name)) is not None:
+                if len(ends) and (others := final(batch, name)) is not None:
                     ring[last[ends] % self.size] = others[np.array(ending)[ends]]
-        before, whole = _beginnings(batch, at, begins, begins + length - 1)
+        before, whole = beginnings(batch, at, begins, begins + length - 1)
         self._append(first, length, before, whole)
         if self.tree is not None:
             entries = inside if self.transitions else np.arange(self.newest - len(at), self.newest)
@@ -281,9 +276,9 @@ class Replay:
             if padded:
                 x[beyond if longer else padding] = 0
             content[name] = torch.from_numpy(x)
-        none = {f"final_{name}": content[name][:0, 0] for name in _FINAL}
-        named: dict[str, Any] = {name: x for name, x in content.items() if not name.startswith(_EXTRA)}
-        if extra := {name.removeprefix(_EXTRA): x for name, x in content.items() if name.startswith(_EXTRA)}:
+        none = {f"final_{name}": content[name][:0, 0] for name in FINAL}
+        named: dict[str, Any] = {name: x for name, x in content.items() if not name.startswith(EXTRA)}
+        if extra := {name.removeprefix(EXTRA): x for name, x in content.items() if name.startswith(EXTRA)}:
             named["extra"] = extra
         first = None if before is None else torch.from_numpy(before)
         return Batch(**named, **none, final_index=torch.zeros(0, 2, dtype=torch.int64), before=first).to(self.device)
@@ -361,37 +356,3 @@ class Replay:
         first = self.end + np.cumsum(length + 1) - (length + 1)
         self.end += rows
         self._append(first, length, part["before"][missed:], part["whole"][missed:])
-
-
-def _over_steps(batch: Batch) -> dict[str, np.ndarray]:
-    """Return the fields of a batch that are tensors over its steps, [B, T or T+1, ...], extra ones under their name."""
-    left_out = _DERIVED | {f"final_{name}" for name in _FINAL}
-    named = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name not in left_out}
-    extra = {f"{_EXTRA}{name}": x for name, x in (named.pop("extra", None) or {}).items()}
-    return {name: x.cpu().numpy() for name, x in (named | extra).items() if isinstance(x, Tensor)}
-
-
-def _final(batch: Batch, name: str) -> np.ndarray | None:
-    """Return a field's last entries of the episodes that end inside rows, [K, ...], where the batch has them."""
-    if name.startswith(_EXTRA):
-        found = (getattr(batch, "final_extra", None) or {}).get(name.removeprefix(_EXTRA))
-    else:
-        found = getattr(batch, f"final_{name}", None)
-    return None if found is None else found.cpu().numpy()
-
-
-def _beginnings(batch: Batch, row: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the actions before the first steps of episodes, and whether those are whole.
-
-    Args:
-        row, begin, end: [E] row, first and last step of each.
-    """
-    dtype = batch.actions.cpu().numpy().dtype
-    none = np.array(-1 if dtype.kind == "i" else np.nan, dtype)  # as batches have them
-    if batch.before is None:
-        return np.full((len(row), *batch.actions.shape[2:]), none), np.ones(len(row), bool)
-    given = batch.before.cpu().numpy()[row]
-    before = np.where((begin == 0).reshape(-1, *[1] * (given.ndim - 1)), given, none)
-    over = (batch.terminated | batch.truncated).cpu().numpy()[row, end]
-    absent = before < 0 if dtype.kind == "i" else np.isnan(before)
-    return before, over & absent.reshape(len(row), -1).all(1)

@@ -124,7 +124,17 @@ class Settings:
 
     def part(self, cls: type[T]) -> T:
         """Return the dataclass ``cls`` filled from these values."""
-        return config.read(cls, self.values)
+        return config.read(cls, self.values_for(cls))
+
+    def values_for(self, cls: type) -> dict[str, Any]:
+        """Return the values as ``cls``, a part or its dataclass, reads them.
+
+        `batch_size` is what one update learns from. An off-policy learner draws it from the replay, and runners collect
+        one episode from each slot then, as if it were null.
+        """
+        collects = cls in (self.runner, getattr(self.runner, "Config", None))
+        drawn = collects and not getattr(self.learner, "on_policy", True)
+        return {**self.values, "batch_size": None} if drawn else self.values
 
     def check(self, info: EnvInfo) -> None:
         """Have each part refuse contradictions between its keys and the environment.
@@ -138,7 +148,7 @@ class Settings:
             if check is None:
                 continue
             try:
-                check(self.values, info)
+                check(self.values_for(cls), info)
             except UserError:
                 raise
             except Exception as error:

@@ -235,6 +235,37 @@ class BasicMAC:
         steps = batch.actions.shape[1]
         return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
+    def all_outputs(self, batch: Batch, params: Tensor | None = None) -> Tensor:
+        """Return the networks' raw outputs (such as Q-values) at all steps and after the last one, [B, T+1, N, A].
+
+        Where there is no observation, the outputs are 0.
+
+        Args:
+            batch: whole episodes, or rows that are cut where an episode ends.
+            params: [K, P] of the networks (of a slow copy); None: as they are.
+        """
+        first = torch.full_like(batch.actions[:, :1], -1) if batch.before is None else batch.before.unsqueeze(1)
+        x = self.with_extras(batch.obs, torch.cat([first, batch.actions], dim=1))
+        there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
+        if self.recurrent:
+            return self._packed_outputs(x, there.sum(1), self.network.params if params is None else params)
+        where = there.nonzero(as_tuple=True)
+        found = self.network.stacked(self.agent_params(params), self._to_rows(x[where]))
+        found = self._from_rows(found, len(where[0]))
+        return found.new_zeros(*x.shape[:-1], found.shape[-1]).index_put(where, found)
+
+    def _packed_outputs(self, x: Tensor, lengths: Tensor, params: Tensor) -> Tensor:
+        """Outputs [B, T, N, A] of recurrent networks on sequences x [B, T, N, I] of ``lengths`` [B], from zeros."""
+        agents, places, found = torch.arange(x.shape[2], device=x.device), [], []
+        for k in range(self.n_networks):
+            members = agents[self._index == k]
+            packing = Packing.of(lengths.repeat_interleave(len(members)))
+            row, agent = packing.sequence // len(members), members[packing.sequence % len(members)]
+            places.append((row, packing.step, agent))
+            found.append(self.network.single(params[k], x[places[-1]], packing))
+        where = tuple(torch.cat(parts) for parts in zip(*places, strict=True))
+        return found[0].new_zeros(*x.shape[:-1], found[0].shape[-1]).index_put(where, torch.cat(found))
+
     def distribution(self, outputs: Tensor, avail: Tensor) -> MaskedCategorical:
         """The policy's distribution over actions from the network's ``outputs`` [..., A] and legal actions."""
         return MaskedCategorical(outputs, avail)

@@ -117,6 +117,9 @@ class PolicyLearner:
         seed: the run's seed.
     """
 
+    #: `batch_size` counts the episodes that a runner collects for one update
+    on_policy = True
+
     config: LearnerConfig | OnePassConfig
     #: whether policies are differentiated twice (Fisher products): networks need second derivatives then
     twice = False

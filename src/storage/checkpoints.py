@@ -1,35 +1,26 @@
 """Checkpoint files: written whole or not at all, checked when read, and never able to run code.
 
-A file is one text line, the SHA-256 of what follows, and a ``torch.save`` of plain containers and tensors::
-
-    oamarl-checkpoint 2 <sha256 in hex>\\n<bytes of torch.save>
-
-The checksum detects accidental damage; the content is read as untrusted data (:mod:`payloads`).
+The format of the files is in :mod:`payloads`; the content is read as untrusted data.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import stat
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..utils.errors import UserError
-from .payloads import Damaged, pack, unpack
+from .payloads import HEADER_SIZE, Damaged, pack, read_sealed, unpack, write_sealed
 from .records import beginning
 
 FOLDER = "checkpoints"  # inside a run's folder: the newest ones, to resume from
 MODELS = "models"  # permanent snapshots
 BEST = "best"  # the one with the best test return
 
-_HEADER = re.compile(rb"oamarl-checkpoint (\d+) ([0-9a-f]{64})\n")
-_HEADER_SIZE = 128  # enough to read the line; it is shorter
-_VERSION = 2
 _NAME = re.compile(r"checkpoint_(\d{1,18})\.pt")
 
 T = TypeVar("T")
@@ -72,12 +63,11 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
     """
     folder = Path(folder)
     content = pack(payload)
-    header = _header(content)
     path = folder / name_of(t_env)
     temporary = folder / f".{path.name}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(temporary, path, header, content)
+        write_sealed(path, content, temporary)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -99,60 +89,15 @@ def copy(source: Path, folder: Path) -> bool:
     """Put a copy of an intact checkpoint into ``folder``; returns whether that succeeded."""
     temporary = folder / f".{source.name}.{os.getpid()}.tmp"
     try:
-        content = _content(source)
+        content = read_sealed(source)
         _payload(source, content)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(temporary, folder / source.name, _header(content), content)
+        write_sealed(folder / source.name, content, temporary)
     except (Damaged, OSError):
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         return False
     return True
-
-
-def _header(content: memoryview) -> bytes:
-    return f"oamarl-checkpoint {_VERSION} {hashlib.sha256(content).hexdigest()}\n".encode()
-
-
-def _write(temporary: Path, path: Path, header: bytes, content: memoryview) -> None:
-    with open(temporary, "wb") as file:
-        file.write(header)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)  # the move itself must reach the disk too
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _content(path: Path) -> memoryview:
-    """Return the bytes after the header line.
-
-    Raises:
-        Damaged: they cannot be read, or are not what was written.
-    """
-    try:
-        # reading a pipe under a checkpoint's name would block; a device has no end
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Damaged("is not a file")
-            head = file.read(_HEADER_SIZE)
-            match = _HEADER.match(head)
-            if match is None or int(match.group(1)) < 1:
-                raise Damaged("is not a checkpoint of this program")
-            if int(match.group(1)) != _VERSION:
-                age = "a newer" if int(match.group(1)) > _VERSION else "an older"
-                raise Damaged(f"was written by {age} version of this program")
-            content = memoryview(head + file.read())[match.end() :]
-    except OSError as error:
-        raise Damaged(f"cannot be read ({error.strerror or error})") from None
-    if hashlib.sha256(content).hexdigest().encode() != match.group(2):
-        raise Damaged("is damaged (its checksum does not match)")
-    return content
 
 
 def _payload(path: Path, content: memoryview) -> dict[str, Any]:
@@ -196,7 +141,7 @@ class Written:
         if now == self._stamp:
             return now[0] >= 0
         try:
-            _content(self.path)
+            read_sealed(self.path)
         except Damaged:
             return False
         if _sum(self.path) != self._sum:
@@ -209,11 +154,11 @@ def _sum(path: Path) -> bytes:
     """Return the line with the checksum of a file; nothing where it is none."""
     if not path.is_file():
         return b""
-    return beginning(path, _HEADER_SIZE).partition(b"\n")[0]
+    return beginning(path, HEADER_SIZE).partition(b"\n")[0]
 
 
 def _whole(path: Path) -> dict[str, Any]:
-    return _payload(path, _content(path))
+    return _payload(path, read_sealed(path))
 
 
 def load(path: str | Path) -> dict[str, Any]:

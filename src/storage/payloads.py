@@ -1,19 +1,33 @@
-"""The conversion of checkpoint contents to bytes and back: plain containers and tensors, also from untrusted files.
+"""The conversion of checkpoint contents to bytes and back, and the files that hold them, also untrusted ones.
 
-Reading never executes code and never takes more memory than a few times the size of the file.
+A file is one text line, the SHA-256 of what follows, and a ``torch.save`` of plain containers and tensors::
+
+    oamarl-checkpoint 2 <sha256 in hex>\\n<bytes of torch.save>
+
+The checksum detects accidental damage. Reading never executes code and never takes more memory than a few times the
+size of the file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import pickle
+import re
+import stat
 import struct
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+_HEADER = re.compile(rb"oamarl-checkpoint (\d+) ([0-9a-f]{64})\n")
+HEADER_SIZE = 128  # enough to read the line; it is shorter
+_VERSION = 2
 
 
 class Damaged(Exception):
@@ -111,3 +125,51 @@ def _check(payload: Any) -> None:
                 raise odd
         elif value is not None and type(value) not in (bool, int, float, str, bytes):
             raise odd
+
+
+def write_sealed(path: Path, content: memoryview, temporary: Path) -> str:
+    """Write bytes with their checksum, under a temporary name until they are on the disk; returns the checksum.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    checksum = hashlib.sha256(content).hexdigest()
+    with open(temporary, "wb") as file:
+        file.write(f"oamarl-checkpoint {_VERSION} {checksum}\n".encode())
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY)  # the move itself must reach the disk too
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return checksum
+
+
+def read_sealed(path: Path) -> memoryview:
+    """Return the bytes after the header line.
+
+    Raises:
+        Damaged: they cannot be read, or are not what was written.
+    """
+    try:
+        # reading a pipe under a checkpoint's name would block; a device has no end
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Damaged("is not a file")
+            head = file.read(HEADER_SIZE)
+            match = _HEADER.match(head)
+            if match is None or int(match.group(1)) < 1:
+                raise Damaged("is not a checkpoint of this program")
+            if int(match.group(1)) != _VERSION:
+                age = "a newer" if int(match.group(1)) > _VERSION else "an older"
+                raise Damaged(f"was written by {age} version of this program")
+            content = memoryview(head + file.read())[match.end() :]
+    except OSError as error:
+        raise Damaged(f"cannot be read ({error.strerror or error})") from None
+    if hashlib.sha256(content).hexdigest().encode() != match.group(2):
+        raise Damaged("is damaged (its checksum does not match)")
+    return content

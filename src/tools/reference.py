@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..learners.off_policy import OffPolicyConfig
 from ..parts import ALWAYS
 from ..settings import NAMED_BY_LEARNERS, OWN, SELECTORS
 from ..utils.errors import UserError, one_of
@@ -64,6 +65,7 @@ def parts() -> dict[type, list[str]]:
                 found[more] = [f"every run with {f.name}={value}"]
     for cls, name in selected:
         found.setdefault(cls, []).append(name)
+    found.setdefault(OffPolicyConfig, []).append("off-policy learners of your own")
     return found
 
 

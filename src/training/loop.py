@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..components.batch import Batch
@@ -26,6 +27,7 @@ from ..runners.testing import play
 from ..storage import checkpoints
 from ..storage.checkpoints import BEST, FOLDER, MODELS
 from ..storage.log import RunLog
+from ..storage.replay_files import ReplayFiles
 from ..storage.tested_actions import MARK, measure
 from ..utils.errors import RunError, UserError, first_line, lacks_memory
 from ..utils.hints import SHORTEST, hints
@@ -79,6 +81,8 @@ class Training:
             Terminated: `stop` asked for the end; the message says how to resume.
         """
         self.stop.say = log.info
+        replay = getattr(self.learner, "replay", None)  # learners without one need not say so
+        self.files.replay = None if replay is None else ReplayFiles(log.folder, replay)
         try:
             if saved is not None:
                 self._take(saved, log)
@@ -301,6 +305,10 @@ class Training:
         loop = carry_curve(saved, log)
         self.mac.load_state_dict(saved["mac"])
         self.learner.load_state_dict(saved["learner"])
+        if self.files.replay is not None and "replay" in saved:
+            self.files.replay.resume(saved["replay"], Path(saved["folder"]))
+        elif self.files.replay is not None:
+            log.warning("The replay begins empty: it is kept with the rolling checkpoints in checkpoints/ alone.")
         for notice in self.runner.load_state_dict(saved["runner"]):
             log.warning(notice)
         t = self.runner.t_env

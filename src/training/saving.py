@@ -10,6 +10,7 @@ from ..storage import checkpoints
 from ..storage.checkpoints import FOLDER
 from ..storage.log import RunLog
 from ..storage.provenance import resume_command
+from ..storage.replay_files import ReplayFiles
 from ..utils.errors import UserError
 
 
@@ -18,6 +19,8 @@ class CheckpointFiles:
 
     def __init__(self) -> None:
         self.newest: Path | None = None
+        #: of a learner with a replay: its chunks, which the rolling checkpoints refer to
+        self.replay: ReplayFiles | None = None
         self._written: checkpoints.Written | None = None  # the newest, if this run wrote it
         self._failing = False
 
@@ -29,7 +32,12 @@ class CheckpointFiles:
         A full disk may be empty again at the next interval, so it is said once and the run continues.
         """
         try:
-            path = checkpoints.save(log.folder / folder, t_env, payload(), keep=keep)
+            content = payload()
+            if self.replay is not None and folder == FOLDER:
+                content = content | {"replay": self.replay.write()}
+            path = checkpoints.save(log.folder / folder, t_env, content, keep=keep)
+            if self.replay is not None and folder == FOLDER:
+                self.replay.saved(path)
         except (UserError, OSError) as error:
             if not self._failing:
                 log.warning(f"{error} The next one is tried at its time.")

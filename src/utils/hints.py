@@ -193,6 +193,8 @@ def _waiting(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
     time = share["environment"] + share["inference"]
     if values["runner"] != "parallel" or use.waiting <= _WAITING or time <= _INFERENCE:
         return None
+    if "buffer_size" in values:  # off-policy learners, most of which draw whole episodes from their replay
+        return None
     batch = " batch_size=null" if values["batch_size"] is not None else ""
     # workers and the network call continue for the other slots: about half of the waiting is lost
     return time * use.waiting / 2, (

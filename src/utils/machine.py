@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 _PROC = Path("/proc")
+#: limit and use of memory in a container, in both versions of cgroups
+_CGROUP = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _OF_GLIBC = {"GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
 
@@ -133,6 +138,15 @@ def memory() -> int | None:
         if name == "MemTotal":
             return int(value.split()[0]) * 1024
     return None
+
+
+def free_memory() -> int | None:
+    """Return the memory in bytes that this process can still have: what is free, within the limit of its cgroup."""
+    found = [int(v.split()[0]) * 1024 for name, v in _pairs(_PROC / "meminfo") if name == "MemAvailable"]
+    for limit, used in _CGROUP:
+        with contextlib.suppress(OSError, ValueError):  # no limit is the word `max`
+            found.append(int(limit.read_text()) - int(used.read_text()))
+    return max(min(found), 0) if found else None
 
 
 def _ram_gb() -> float | None:

@@ -47,7 +47,8 @@ OWN: dict[str, dict[str, Any]] = {
 def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, **overrides: Any) -> Settings:
     """Settings of a shipped algorithm in ``env``: a shipped YAML's name, or ``toy_envs:Class``.
 
-    Whole episodes for every algorithm, unless ``overrides`` say otherwise; without the keys that it does not read.
+    Whole episodes for every algorithm, unless ``overrides`` say otherwise; without the keys that it does not read, and
+    those whose value is ``...``.
     """
     own = ":" in env
     given = {
@@ -59,6 +60,7 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
     }
     if config in A2C:
         given = {"runner": "parallel", **{k: v for k, v in given.items() if k not in PASSES}}
+    given = {k: v for k, v in given.items() if v is not ...}
     return resolve(Request(config, None if own else env, given))
 
 

@@ -32,7 +32,7 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
 
 #: key -> why it has no effect
 INERT: dict[str, str] = {
-    "buffer_cpu_only": "it says in which memory a replay buffer lies, and there is none; no number depends on it",
+    "buffer_cpu_only": "it says in which memory a replay lies: it is always the CPU's; no number depends on it",
     "hypergroup": "a name that a search gives its runs, which training does not read; `label` is kept with a run",
     "optim_alpha": "of RMSProp; these methods use Adam, in EPyMARL too",
     "repeat_id": "a number for one's own bookkeeping, which training does not read; `label` is kept with a run",

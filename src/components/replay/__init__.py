@@ -1,0 +1,5 @@
+"""Replay of past experience."""
+
+from .buffer import Drawn, Replay
+
+__all__ = ["Drawn", "Replay"]

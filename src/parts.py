@@ -13,7 +13,10 @@ ALWAYS = {
     "trackers": ".storage.trackers:TrackersConfig",
 }
 #: dataclasses that a value of a key adds: (key, value) -> ".module:Class"
-WITH_VALUE = {("sharing", "selective"): ".controllers.seps:SelectiveConfig"}
+WITH_VALUE = {
+    ("sharing", "selective"): ".controllers.seps:SelectiveConfig",
+    ("action_selector", "epsilon_greedy"): ".modules.action_selectors:EpsilonConfig",
+}
 
 
 def resolve(request: Request) -> settings.Settings:

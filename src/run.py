@@ -48,6 +48,7 @@ def build(settings: Settings, device: torch.device, chosen: AgentGroups | None =
         chosen = chosen or find(values, info, partial(random_play, values, info))
         sharing = replace(sharing, sharing=chosen.index)
     mac = settings.mac(sharing, settings.agent, net, info, generator(seed, "init policies"))
+    mac.select_by(values)
     mac.to(device)
     learner = settings.learner(
         settings.part(settings.learner.Config), net, mac, info,

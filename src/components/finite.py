@@ -107,7 +107,7 @@ def dump(path: Path, batch: Batch, scalars: Mapping[str, Any]) -> None:
     Raises:
         OSError: the file cannot be written (nothing is left of it).
     """
-    arrays = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    arrays = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "extra"} | {**batch.extra}
     plain = {name: x.detach().cpu().numpy() for name, x in arrays.items() if x is not None}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -34,7 +34,13 @@ class Policies(Protocol):
 
 
 def one_hot(actions: Tensor, n_actions: int, like: Tensor) -> Tensor:
-    """Actions [...] int64 as one-hot rows [..., A] of ``like``'s type; -1 (none) is a row of zeros."""
+    """Actions as inputs of a network [..., A] of ``like``'s type; none (-1 or NaN) is a row of zeros.
+
+    Args:
+        actions: [...] int64, which become one-hot rows, or [..., D] continuous ones, which are taken as they are.
+    """
+    if actions.is_floating_point():
+        return torch.where(actions.isnan(), 0.0, actions).to(like.dtype)
     return F.one_hot(actions + 1, n_actions + 1)[..., 1:].to(like.dtype)
 
 
@@ -57,7 +63,12 @@ def inference(mac: Policies) -> Inference:
         bias = bias.expand(-1, info.n_agents, -1)
     arrays = {name: x.transpose(1, 2) if name in ("w_ih", "w_hh") else x for name, x in w.items()} | {"first": first}
     if config.obs_last_action:
-        arrays["last"] = F.pad(last, (0, 0, 0, 1))  # the last row, which -1 finds, is of zeros
+        # the last row, which -1 finds, is of zeros
+        arrays["last"] = last if info.continuous else F.pad(last, (0, 0, 0, 1))
+    if "free" in arrays:  # outputs that no input changes
+        free = arrays.pop("free")
+        arrays["head.w"] = F.pad(arrays["head.w"], (0, free.shape[-1]))
+        arrays["head.b"] = torch.cat([arrays["head.b"], free], dim=-1)
     if shared:
         arrays = {name: x[0] for name, x in arrays.items()}
     arrays["bias"] = bias[0] if shared else bias[:, 0]
@@ -67,8 +78,8 @@ def inference(mac: Policies) -> Inference:
     return Inference(form, {name: x.contiguous().cpu().numpy() for name, x in arrays.items()})
 
 
-class Actor:
-    """Policies of any network class, prepared to act: all agents of all slots in one call of torch.
+class TorchNetwork:
+    """Networks of any class at one time step: all agents of all slots in one call of torch, in the main process.
 
     Args:
         mac: the controller; later changes of its parameters may or may not be seen.
@@ -82,7 +93,7 @@ class Actor:
 
     @torch.no_grad()
     def __call__(self, obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logits [B, N, A] and the next hidden state [B, N, H]; see :class:`Inference`."""
+        """Return the outputs [B, N, P] and the next hidden state [B, N, H]; see :class:`Inference`."""
         mac, shape = self.mac, obs.shape[:2]
         seen = torch.from_numpy(obs).to(mac.device)
         x = mac.with_extras(seen if mac.normaliser is None else mac.normaliser.obs(seen), torch.from_numpy(last))

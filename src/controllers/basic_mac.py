@@ -14,19 +14,28 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.distributions import MaskedCategorical, gumbel
+from ..components.distributions import gumbel
+from ..components.experience import Field, action_shape, no_action
 from ..components.normalisation import ObservationNormaliser
 from ..envs.base import EnvInfo
+from ..modules import heads
+from ..modules.acting import Actor, NetworkActor
+from ..modules.action_selectors import Context, Selector, make_selector, selector_class
 from ..modules.agents.rnn import Network, NetworkConfig
-from ..modules.kernels.numpy_policy import Inference, choose
+from ..modules.heads import HeadConfig, Policy
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .actor import Actor, inference, one_hot
+from .actor import TorchNetwork, inference, one_hot
 
 
 @dataclass(frozen=True)
-class MACConfig:
+class MACConfig(HeadConfig):
     """Configuration of the controller."""
+
+    action_selector: str | None = key(
+        "How actions are chosen: multinomial (EPyMARL's soft_policies), epsilon_greedy, gaussian or "
+        "`package.module:Class`; null: multinomial or, of continuous actions, gaussian."
+    )
 
     sharing: str | list[int] = key(
         "Which agents share a policy network: shared, separate, one network number per agent such as [0, 0, 1], or "
@@ -35,7 +44,9 @@ class MACConfig:
         low=0,
     )
     obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
-    obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
+    obs_last_action: bool = key(
+        "Append the last action (one-hot; continuous ones as they are) to policy (and critic) inputs."
+    )
     standardise_obs: bool = key("Observations and states are shifted and scaled by running statistics.")
 
 
@@ -68,7 +79,7 @@ def with_extras(obs: Tensor, last_actions: Tensor | None, agent_id: bool, n_acti
 
     Args:
         obs: [..., N, O].
-        last_actions: [..., N] int64, -1 where there is none; None leaves it out.
+        last_actions: [..., N] int64, -1 where there is none, or [..., N, D], NaN there; None leaves it out.
         agent_id: append the id.
 
     Returns:
@@ -109,10 +120,15 @@ class BasicMAC:
             + (info.n_actions if config.obs_last_action else 0)
             + (info.n_agents if config.obs_agent_id else 0)
         )
+        head = heads.head(info, config)
+        free: dict[str, Any] = {"n_free": head.free, "free_start": head.start} if head.free else {}
         self.network = agent(
-            self.n_networks, n_inputs, info.n_actions, hidden_dim=net.hidden_dim, recurrent=net.use_rnn,
-            activation=net.activation, head_gain=net.head_gain, generator=generator,
+            self.n_networks, n_inputs, head.outputs, hidden_dim=net.hidden_dim, recurrent=net.use_rnn,
+            activation=net.activation, head_gain=net.head_gain, generator=generator, **free,
         )  # fmt: skip
+        self._selector: Selector | None = None
+        if getattr(selector_class(config.action_selector, info.continuous), "Config", None) is None:
+            self.select_by({"action_selector": config.action_selector})
         self._index = torch.tensor(self.index)
         # agents of one space share their statistics, whichever agent reads the observation
         alike = info.agents_match()
@@ -157,9 +173,44 @@ class BasicMAC:
         """Return the hidden state of all agents in ``n_slots`` slots before their first step, [B, N, H]."""
         return self.network.initial_hidden(n_slots, self.info.n_agents)
 
-    def actor(self) -> Inference | Actor:
+    def initial_last(self, n_slots: int) -> Tensor:
+        """Return the last actions before the first step, [B, N] int64 of -1 or [B, N, D] of NaN."""
+        shape, dtype = action_shape(self.info)
+        return torch.full((n_slots, *shape), no_action(self.info), dtype=getattr(torch, dtype))
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse an action selector that is not for this environment's actions.
+
+        Raises:
+            UserError: naming the key.
+        """
+        make_selector(values, info)
+
+    def select_by(self, values: Mapping[str, Any]) -> None:
+        """Choose actions from here on by the selector of a configuration, with the keys that it reads.
+
+        Raises:
+            UserError: there is none such for this environment's actions.
+        """
+        self._selector = make_selector(values, self.info)
+
+    @property
+    def selector(self) -> Selector:
+        """How actions are chosen."""
+        if self._selector is None:
+            raise ValueError(f"action_selector={self.config.action_selector} needs select_by(values) with its own keys")
+        return self._selector
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What its actors record of each step beside actions and log_prob."""
+        return self.selector.fields
+
+    def actor(self) -> Actor:
         """Return the policies as they are now, prepared for many steps: what runners act with."""
-        return inference(self) if type(self.network) is Network else Actor(self)
+        network = inference(self) if type(self.network) is Network else TorchNetwork(self)
+        return NetworkActor(network, self.selector, self.info.n_actions)
 
     def act(
         self,
@@ -168,27 +219,39 @@ class BasicMAC:
         last_actions: Tensor,
         hidden: Tensor,
         uniform: Tensor | None,
-        actor: Inference | Actor | None = None,
+        actor: Actor | None = None,
+        context: Context | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Choose actions for all agents of all slots in one call, on the CPU.
 
         Args:
             obs: [B, N, O].
             avail: [B, N, A] bool.
-            last_actions: [B, N] int64, -1 at an episode's first step.
+            last_actions: [B, N] int64, -1 at an episode's first step, or [B, N, D], NaN there.
             hidden: [B, N, H].
-            uniform: [B, N, A] noise in [0, 1), or None for greedy (argmax) actions.
+            uniform: [B, N, W] noise in [0, 1), of the width W of :attr:`selector` (A or D as a rule), or None for
+                greedy (argmax) actions.
             actor: from :meth:`actor`, where many steps are acted.
+            context: step count and test; None: a test, greedy where there is no noise.
 
         Returns:
-            actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
+            actions [B, N] (or [B, N, D]), their log-probabilities [B, N], the next hidden state [B, N, H].
         """
-        given = (x.detach().cpu().numpy() for x in (obs, last_actions, hidden))
+        seen, legal, last, state = (x.detach().cpu().numpy() for x in (obs, avail, last_actions, hidden))
+        noise = None if uniform is None else self._noise(uniform).cpu().numpy()
+        context = Context(test=True, greedy=uniform is None) if context is None else context
         with np.errstate(over="ignore"):
-            logits, following = (self.actor() if actor is None else actor)(*given)
-        noise = None if uniform is None else gumbel(uniform).cpu().numpy()
-        actions, log_prob = choose(logits, avail.cpu().numpy(), noise)
-        return torch.from_numpy(actions), torch.from_numpy(log_prob), torch.from_numpy(following)
+            chosen = (self.actor() if actor is None else actor)(seen, legal, last, state, noise, context)
+        actions, log_prob, following = (torch.from_numpy(np.asarray(x)) for x in chosen)
+        return actions, log_prob, following
+
+    def _noise(self, uniform: Tensor) -> Tensor:
+        """The selector's kind of noise from ``uniform`` noise in [0, 1)."""
+        if self.selector.noise == "gumbel":
+            return gumbel(uniform)
+        if self.selector.noise == "normal":
+            return torch.special.ndtri(uniform.clamp(1e-7, 1.0 - 1e-7))
+        return uniform
 
     def with_extras(self, obs: Tensor, last_actions: Tensor | None) -> Tensor:
         """Return the policies' inputs [..., N, I] of observations [..., N, O] and the last actions [..., N]."""
@@ -221,15 +284,24 @@ class BasicMAC:
         steps = batch.actions.shape[1]
         return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
-    def policies(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
+    def distribution(self, outputs: Tensor, avail: Tensor) -> Policy:
+        """The distribution that the networks' ``outputs`` [..., P] stand for, where ``avail`` [..., A] is legal: THE
+        place where policies are built, whatever the action space."""
+        return heads.distribution(self.info, outputs, avail)
+
+    def distribution_from(self, params: Tensor, avail: Tensor) -> Policy:
+        """The distribution that had ``params`` [..., P] (see ``components.distributions``)."""
+        return heads.distribution_from(self.info, params, avail)
+
+    def policies(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> Policy:
         """Each agent's own policy on its own experience: a distribution over [E', N, *T]; ``params``: the networks
         [K, P], None: as they are."""
         x = self._to_rows(samples.inputs[entries])
         hidden = None if samples.hidden is None else self._to_rows(samples.hidden[entries])
         logits = self.network.stacked(self.agent_params(params), x, hidden)
-        return MaskedCategorical(self._from_rows(logits, len(entries)), samples.avail[entries])
+        return self.distribution(self._from_rows(logits, len(entries)), samples.avail[entries])
 
-    def policies_on_all(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> MaskedCategorical:
+    def policies_on_all(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> Policy:
         """Each agent's policy on the experience of every agent, all in one product: a distribution over
         [N, E', N, *T], those whose policies they are first, those who acted third.
 
@@ -244,14 +316,14 @@ class BasicMAC:
         n = self.info.n_agents
         x = samples.inputs[entries].flatten(0, 1)
         logits = self.network.stacked(self.agent_params(params).expand(n, -1), x.expand(n, *x.shape))
-        return MaskedCategorical(logits.unflatten(1, (len(entries), n)), samples.avail[entries])
+        return self.distribution(logits.unflatten(1, (len(entries), n)), samples.avail[entries])
 
-    def policy(self, params: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> MaskedCategorical:
+    def policy(self, params: Tensor, inputs: Tensor, avail: Tensor, hidden: Tensor | None = None) -> Policy:
         """The policy with flat parameters ``params`` [P] on samples [L, *T, I] from any source agent.
 
         ``hidden`` [L, H]: its hidden state before each sequence; None: zeros.
         """
-        return MaskedCategorical(self.network.single(params, inputs, hidden), avail)
+        return self.distribution(self.network.single(params, inputs, hidden), avail)
 
     def own_log_ratio(self, samples: Samples, agent: int, source: int) -> Tensor:
         """[E, *T] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""

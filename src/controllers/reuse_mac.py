@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Samples
-from ..components.distributions import MaskedCategorical, kl_categorical
 from ..components.parallel import in_background
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
 from ..envs.base import EnvInfo
@@ -69,7 +68,7 @@ class Measured:
     | field | shape | meaning |
     |---|---|---|
     | inputs, avail, valid | [N, S, *T, I], [N, S, *T, A], [N, S, *T] | of the policies, as in Samples |
-    | acting | [N, S, *T, A] | log-probabilities of the policies that acted, each on its own steps |
+    | acting | [N, S, *T, P] | ``params`` of the policies that acted, each on its own steps |
     """
 
     inputs: Tensor
@@ -122,6 +121,7 @@ class ReuseMAC(BasicMAC):
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
         """Refuse contradictions between the reuse keys and the agents before anything starts."""
+        super().check(values, info)
         cls.check_reuse(read(cls.Config, values), info)
 
     @staticmethod
@@ -185,14 +185,14 @@ class ReuseMAC(BasicMAC):
         parts = (samples.inputs[entries], samples.avail[entries], samples.valid[entries])
         inputs, avail, valid = (x.transpose(0, 1).contiguous() for x in parts)
         hidden = None if samples.hidden is None else samples.hidden[entries]
-        acting = torch.empty(avail.shape, device=self.device)
+        acting: list[Tensor] = [valid] * self.info.n_agents
 
         def own(j: int) -> None:
             before = None if hidden is None else hidden[:, j]
-            acting[j] = self.policy(self.network.params[self.index[j]], inputs[j], avail[j], before).log_probs
+            acting[j] = self.policy(self.network.params[self.index[j]], inputs[j], avail[j], before).params
 
         self._for_all_agents(own)
-        return Measured(inputs, avail, valid, acting)
+        return Measured(inputs, avail, valid, torch.stack(acting))
 
     def distances(self, measured: Measured) -> np.ndarray:
         """D[i, j]: KL( pi_j(.|o_j) || pi_i(.|o_j) ) under j's mask, reduced over j's valid steps (eq. 9, Condition 1).
@@ -236,8 +236,8 @@ class ReuseMAC(BasicMAC):
         for chunk in self.chunks(sources, measured.valid[0].numel()):
             at = torch.tensor(chunk, device=self.device)
             inputs, avail = (x.index_select(0, at).flatten(0, 1) for x in (measured.inputs, measured.avail))
-            policy = MaskedCategorical(self.network.single(params, inputs), avail)
-            kl = kl_categorical(measured.acting.index_select(0, at).flatten(0, 1), policy.log_probs)
+            acting = self.distribution_from(measured.acting.index_select(0, at).flatten(0, 1), avail)
+            kl = acting.kl(self.distribution(self.network.single(params, inputs), avail))
             found.append(self._reduce(kl.view(len(chunk), -1), measured.valid.index_select(0, at).flatten(1)))
         return torch.cat(found)
 

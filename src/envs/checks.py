@@ -21,7 +21,7 @@ from .spaces import AgentSpaces
 from .vector.slots import FOR_GOOD, beyond_limit
 
 #: what an episode is compared by, in the order in which differences are named
-FIELDS = tuple(f.name for f in fields(Arrays))
+FIELDS = tuple(f.name for f in fields(Arrays) if f.name != "extra")
 _FLOATS = ("obs", "state", "reward", "metrics")
 _FLAGS = ("avail", "terminated", "truncated", "agent_terminated", "alive")
 
@@ -141,7 +141,7 @@ class Player:
         self.info, self.report = self.env.info, report
         self.plain = Arrays.allocate(self.info, 1).slot(0)
         watched = {n: _watched(getattr(self.plain, n), n, self.info, report) for n in FIELDS}
-        self.out = Arrays(**watched)
+        self.out = Arrays.of(watched | self.plain.extra)
         self._given = watched
         self._last: Step | None = None
         self.closed = False

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from .. import controllers, modules
+from ..components.experience import no_action
 from ..components.generators import generator
 from ..controllers.seps import SELECTIVE, stored
 from ..envs.base import EnvInfo
+from ..envs.vector.playing import within_bounds
 from ..storage import checkpoints
 from ..utils.errors import UserError
 from ..utils.schema import yamls
@@ -78,7 +80,7 @@ class Memory:
     """The policies' memory of the unfinished episodes."""
 
     hidden: Tensor  # [B, N, H]
-    last: Tensor  # [B, N], -1 before the first action
+    last: Tensor  # [B, N] or [B, N, D]; -1 or NaN before the first action
 
 
 class Team:
@@ -123,7 +125,7 @@ class Team:
         check_names(self.config, ("mac", "agent"), path, trust)
         self.mac = _policies(self.config, self.info, weights, path)
         self._memory: Memory | None = None
-        self._actor = self.mac.actor()
+        self.actor = self.mac.actor()
         self.seed(seed)
 
     # -- playing ---------------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ class Team:
             greedy: greedy (argmax) or sampled actions; None: as given to :func:`load`.
 
         Returns:
-            [N] or [B, N] int64.
+            [N] or [B, N] int64; continuous ones [N, D] or [B, N, D] float32, within the bounds.
 
         Raises:
             ValueError: a wrong shape, a number that is not finite, or an agent without a legal action.
@@ -155,8 +157,10 @@ class Team:
             )
         uniform = None
         if not (self.greedy if greedy is None else greedy):
-            uniform = torch.rand(b, self.info.n_agents, self.info.n_actions, generator=self._generator)
-        actions = self.decide(torch.from_numpy(seen), torch.from_numpy(legal), self._memory, uniform).numpy().copy()
+            width = self.mac.selector.width(self.info.n_actions)
+            uniform = torch.rand(b, self.info.n_agents, width, generator=self._generator)
+        actions = self.decide(torch.from_numpy(seen), torch.from_numpy(legal), self._memory, uniform).numpy()
+        actions = within_bounds(self.info)(actions).copy()
         return actions[0] if np.ndim(obs) == 2 else actions
 
     def reset(self, rows: np.ndarray | None = None) -> None:
@@ -175,7 +179,7 @@ class Team:
         if chosen.shape != (len(self._memory.last),) or chosen.dtype != bool:
             raise ValueError(f"rows must be [{len(self._memory.last)}] bool, not {chosen.shape} {chosen.dtype}")
         where = torch.from_numpy(chosen)
-        self._memory.hidden[where], self._memory.last[where] = 0.0, -1
+        self._memory.hidden[where], self._memory.last[where] = 0.0, no_action(self.info)
 
     def seed(self, seed: int) -> None:
         """Restart the random stream of sampled actions."""
@@ -183,7 +187,7 @@ class Team:
 
     def begin(self, n: int) -> Memory:
         """Return the memory of ``n`` episodes before their first step."""
-        return Memory(self.mac.initial_hidden(n), torch.full((n, self.info.n_agents), -1))
+        return Memory(self.mac.initial_hidden(n), self.mac.initial_last(n))
 
     def decide(self, obs: Tensor, avail: Tensor, memory: Memory, uniform: Tensor | None) -> Tensor:
         """Return actions [B, N] and update ``memory``; arguments are not checked.
@@ -192,9 +196,9 @@ class Team:
             obs: [B, N, O] float32.
             avail: [B, N, A] bool.
             memory: of these B episodes.
-            uniform: [B, N, A] noise in [0, 1), or None for greedy (argmax) actions.
+            uniform: [B, N, W] noise in [0, 1) (W: the selector's width), or None for greedy (argmax) actions.
         """
-        memory.last, _, memory.hidden = self.mac.act(obs, avail, memory.last, memory.hidden, uniform, self._actor)
+        memory.last, _, memory.hidden = self.mac.act(obs, avail, memory.last, memory.hidden, uniform, self.actor)
         return memory.last
 
     def _checked(self, obs: Any, avail: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -302,6 +306,7 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     options = read(mac.Config, values), agent, read(agent.Config, values)
     try:
         built = mac(*options, info, generator(0, "weights follow"))
+        built.select_by(values)
         params = weights["theta"]
         if params.shape != built.network.params.shape:
             raise ValueError

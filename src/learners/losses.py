@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Samples
-from ..components.distributions import MaskedCategorical
 from ..components.parallel import SHARDS
 from ..components.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
 from ..components.trust_region import Step, step_scalars
 from ..controllers.basic_mac import BasicMAC
+from ..modules.heads import Policy
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def trust_region_objectives(
         gain = log_ratio.exp() * rows.target
         return rows.per_step(gain + entropy_coef * entropy if entropy_coef else gain).sum()
 
-    def kl(rows: Rows, before: MaskedCategorical, candidate: Tensor) -> Tensor:
+    def kl(rows: Rows, before: Policy, candidate: Tensor) -> Tensor:
         return rows.per_step(before.kl(mac.policy(candidate, rows.inputs, rows.avail, rows.hidden))).sum() / total
 
     return (

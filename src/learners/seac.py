@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.distributions import entropy_categorical
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
@@ -162,7 +161,7 @@ class SEACLearner(PolicyLearner):
             return policy.log_prob(actions).unsqueeze(0), policy.entropy(), advantage.unsqueeze(0)
         policy = self.mac.policies_on_all(samples, entries, params)
         i = torch.arange(self.info.n_agents, device=self.device)
-        entropy = entropy_categorical(policy.log_probs[i, :, i]).transpose(0, 1)
+        entropy = policy[i, :, i].entropy().transpose(0, 1)
         return policy.log_prob(actions.expand(len(i), *actions.shape)), entropy, advantage.movedim(-1, 0)
 
     def _importance(self, log_prob: Tensor, acting: Tensor, valid: Tensor) -> Tensor:

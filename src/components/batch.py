@@ -84,6 +84,11 @@ class Batch:
         extra = {name: x for name, x in given.items() if name not in own}
         return cls(**{name: x for name, x in given.items() if name in own}, extra=extra)
 
+    def named(self) -> dict[str, Tensor]:
+        """Return the tensors by name, the extra ones among them, those that are None left out."""
+        own = {f.name: x for f in fields(self) if f.name != "extra" and (x := getattr(self, f.name)) is not None}
+        return {**own, **self.extra}
+
     @property
     def valid(self) -> Tensor:
         """[B, T, N] bool: THE loss mask of policies: the step is real and the agent took a decision."""
@@ -121,8 +126,7 @@ class Batch:
         """Return the batch on ``device`` (itself when it is there already)."""
         if self.obs.device == torch.device(device):
             return self
-        there = {f.name: x for f in fields(self) if f.name != "extra" and (x := getattr(self, f.name)) is not None}
-        return Batch.of({name: x.to(device, non_blocking=True) for name, x in (there | {**self.extra}).items()})
+        return Batch.of({name: x.to(device, non_blocking=True) for name, x in self.named().items()})
 
 
 @dataclass(frozen=True)

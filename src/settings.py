@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .envs.base import EnvInfo
+from .modules import action_selectors
 from .utils.errors import UserError, nearest
 from .utils.schema import keys as config
 from .utils.schema import vocabulary, yamls
@@ -141,6 +142,15 @@ def _select(values: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = look_up(module.__name__, module.REGISTRY, values[name], name)
         _check_part(name, values[name], found[name])
     return found
+
+
+def _own_selector(values: Mapping[str, Any]) -> dict[str, type]:
+    """Return the dataclass of a user-supplied action selector's keys, if it has one, as the part action_selector."""
+    name = values.get("action_selector")
+    if not isinstance(name, str) or ":" not in name:
+        return {}
+    declared = getattr(action_selectors.selector_class(name, continuous=False), "Config", None)
+    return {} if declared is None else {"action_selector": declared}
 
 
 def _check_part(kind: str, name: str, cls: Any) -> None:
@@ -280,6 +290,7 @@ def resolve(request: Request, always: Mapping[str, str], with_value: Mapping[tup
     classes = _select(values)
     parts = {name: _import(target) for name, target in always.items()}
     parts |= {name: cls.Config for name, cls in classes.items()}
+    parts |= _own_selector(values)
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
     added = {v: target for (name, v), target in with_value.items() if name in read and values.get(name) == v}
     for name, target in added.items():

@@ -131,7 +131,10 @@ def check_same_policies(settings: Settings, saved: Mapping[str, Any], path: Path
         UserError: naming the keys that differ.
     """
     trained, values = config_of(saved, path), settings.values
-    read = {f.name for cls in (MACConfig, settings.agent.Config) for f in dataclasses.fields(cls)} - {"head_gain"}
+    read = {f.name for cls in (MACConfig, settings.agent.Config) for f in dataclasses.fields(cls)} - {
+        "head_gain",
+        "log_std_init",
+    }
     differ = [k for k in ("mac", "agent", *sorted(read)) if k in trained and trained[k] != values[k]]
     if differ:
         shown = ", ".join(f"{k}={values[k]!r} (trained with {trained[k]!r})" for k in differ[:4])

@@ -122,7 +122,8 @@ class Team:
         if info is not None:
             check_fits(info, trained)
         self.info = info or trained
-        check_names(self.config, ("mac", "agent"), path, trust)
+        selector = ("action_selector",) if self.config.get("action_selector") is not None else ()
+        check_names(self.config, ("mac", "agent", *selector), path, trust)
         self.mac = _policies(self.config, self.info, weights, path)
         self._memory: Memory | None = None
         self.actor = self.mac.actor()

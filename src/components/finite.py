@@ -107,7 +107,7 @@ def dump(path: Path, batch: Batch, scalars: Mapping[str, Any]) -> None:
     Raises:
         OSError: the file cannot be written (nothing is left of it).
     """
-    plain = {name: x.detach().cpu().numpy() for name, x in batch.named().items()}
+    plain: dict[str, Any] = {name: x.detach().cpu().numpy() for name, x in batch.named().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -16,9 +16,9 @@ class Constant:
     """A team whose agent i always takes action ``actions[i]``: its own controller and actor."""
 
     noise, width, fields, arrays, recipe = None, 0, (), {}, None
-    extras: Any = {}
 
     def __init__(self, env: str, env_args: dict[str, Any], actions: list[int]) -> None:
+        self.extras: dict[str, Any] = {}
         self.info, self.actions = make_info(env, env_args), np.array([actions])
         self.mac = self.actor = self
 

@@ -174,7 +174,8 @@ class Target:
         self._look(out)
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
-        assert actions.dtype == np.float32 and actions.shape == (2, self.SIZE)
+        assert actions.dtype == np.float32
+        assert actions.shape == (2, self.SIZE)
         assert (np.abs(actions) <= 1).all(), "beyond the bounds"
         assert (actions[~self.own] == 0).all(), "an action of a dimension that the agent lacks"
         self.time += 1

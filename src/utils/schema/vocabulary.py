@@ -91,14 +91,15 @@ OTHER: dict[str, str] = {
 }
 
 READ: tuple[str, ...] = (
-    "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path", "common_reward", "critic_type",
-    "entropy_coef", "env", "env_args", "epochs", "eps_clip", "epsilon_anneal_time", "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma", "grad_norm_clip", "hidden_dim",
-    "label", "learner", "learner_log_interval", "load_step", "local_results_path", "log_interval", "lr", "mac", "name",
-    "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation",
-    "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay", "standardise_returns",
-    "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode",
-    "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model",
-    "wandb_team",
+    "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path",
+    "common_reward", "critic_type", "entropy_coef", "env", "env_args", "epochs", "eps_clip", "epsilon_anneal_time",
+    "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma", "grad_norm_clip", "hidden_dim",
+    "label", "learner", "learner_log_interval", "load_step", "local_results_path", "log_interval", "lr", "mac",
+    "name", "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render",
+    "reward_scalarisation", "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay",
+    "standardise_returns", "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy",
+    "test_interval", "test_nepisode", "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode",
+    "wandb_project", "wandb_save_model", "wandb_team",
 )  # fmt: skip
 
 KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})

@@ -219,10 +219,13 @@ class _OneSlot:
         self.info = env.info
         self._slot = np.zeros(1, np.int64)
         self._active = np.ones(1, bool)
+        self._out: Arrays | None = None
+        self._view: Arrays
 
-    @staticmethod
-    def _rows(out: Arrays) -> Arrays:
-        return Arrays.of({name: x[None] for name, x in out.named().items()})
+    def _rows(self, out: Arrays) -> Arrays:
+        if out is not self._out:  # a slot's views are the same ones at every step
+            self._out, self._view = out, Arrays.of({name: x[None] for name, x in out.named().items()})
+        return self._view
 
     def reset(self, seed: int, out: Arrays) -> None:
         self.env.reset(self._slot, np.array([seed], np.int64), self._rows(out))

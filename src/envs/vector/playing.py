@@ -131,7 +131,7 @@ class Player:
         context, noise = job.context, self._noise()
         until = None if job.seconds is None else began + job.seconds
         with np.errstate(over="ignore", invalid="ignore"):  # numbers that are not finite are reported elsewhere
-            while self.active.any():
+            while until is not None or self.active.any():
                 now = time.perf_counter()
                 if until is not None and now >= until and self.made:
                     break
@@ -183,14 +183,11 @@ class Player:
     def _step_unrecorded(self, actions: np.ndarray) -> None:
         """Step every slot and count the steps, for a measurement."""
         self.stepper.step(actions, self.active)
-        out, lost = self.out, self.stepper.lost
-        over = out.terminated | out.truncated
-        if lost.any():
-            over = over | lost
-            self.made -= int(lost.sum())
-        self.made += len(over)
-        if over.any():
-            self._begin(np.flatnonzero(over))
+        lost = self.stepper.lost
+        self.made += len(lost) - int(np.count_nonzero(lost))
+        over = np.flatnonzero(self.out.terminated | self.out.truncated | lost)
+        if len(over):
+            self._begin(over)
 
     def _step(self, actions: np.ndarray, log_prob: np.ndarray) -> None:
         """Step every active slot, record the step, and begin new episodes where old ones have ended."""
@@ -304,6 +301,9 @@ class Player:
             cursor["number"][slots] = [self.queue.popleft() for _ in slots.tolist()]
         else:
             cursor["number"][slots] += 1
+        if job.seconds is not None:  # drawing seeds would count against a fast environment
+            self.stepper.reset(slots, (job.seed + slots + len(self.active) * cursor["number"][slots]) % 2**31)
+            return
         for name, first in (("step", 0), ("returns", 0.0), ("last", self._none), ("hidden", 0.0)):
             cursor[name][slots] = first
         self.stepper.reset(slots, self._seeds(slots))
@@ -315,9 +315,6 @@ class Player:
     def _seeds(self, slots: np.ndarray) -> np.ndarray:
         """Return the seeds [k] of the episodes that begin in ``slots`` [k]."""
         job, numbers = self.job, self.store.cursor["number"][slots]
-        if job.seconds is not None:  # drawing them would count against a fast environment
-            seeds: np.ndarray = (job.seed + slots + len(self.active) * numbers) % 2**31
-            return seeds
         numbered = zip(slots.tolist(), numbers.tolist(), strict=True)
         first = self.first
         given = [episode_seed(job.seed, job.purpose, first + b if job.queue is None else 0, k) for b, k in numbered]

@@ -159,11 +159,7 @@ class UniformActor:
         self._quick = quick
         self._drawn: np.ndarray | None = None
         self._calls = 0
-        self._bounds = None
-        if info.continuous:
-            low, high = info.bounds()
-            low, high = np.where(np.isfinite(low), low, -1.0), np.where(np.isfinite(high), high, 1.0)
-            self._bounds = low.astype(np.float32), (high - low).astype(np.float32)
+        self._bounds = _low_and_size(info) if info.continuous else None
         self.noise: Noise | None = None if quick is not None else "uniform" if info.continuous else "gumbel"
 
     def _pre_drawn(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -194,6 +190,21 @@ class UniformActor:
         actions = np.where(avail, noise, -np.inf).argmax(-1)
         legal = avail.sum(-1, dtype=np.float32)
         return actions, -np.log(np.where(legal > 0, legal, avail.shape[-1])).astype(np.float32), hidden
+
+
+def _low_and_size(info: EnvInfo) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest uniform actions [N, D] and their ranges, infinite bounds taken as -1 and 1."""
+    low, high = info.bounds()
+    low, high = np.where(np.isfinite(low), low, -1.0), np.where(np.isfinite(high), high, 1.0)
+    return low.astype(np.float32), (high - low).astype(np.float32)
+
+
+def random_actions(info: EnvInfo, avail: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return uniform legal actions of one slot, [N] int64 or [N, D] float32, at ``avail`` [N, A]; 0 without any."""
+    if info.continuous:
+        low, size = _low_and_size(info)
+        return np.where(avail, low + size * rng.random(low.shape, np.float32), 0).astype(np.float32)
+    return np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in avail], np.int64)
 
 
 def _uniform(info: EnvInfo, quick: int | None, arrays: Mapping[str, np.ndarray]) -> UniformActor:

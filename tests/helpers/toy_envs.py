@@ -144,7 +144,7 @@ class Spy(Toy):
 
 
 class Target:
-    """Two agents see a target and are rewarded for actions close to it: -|a - target|^2 of what the environment gets.
+    """Two agents see a target and are rewarded for actions close to it, each by its own -|a - target|^2.
 
     The second agent has one dimension less where ``ragged``. Bounds are -1 and 1, targets lie between -0.6 and 0.6.
     Actions beyond the bounds, or numbers where an agent has no dimension, fail.
@@ -179,9 +179,8 @@ class Target:
         assert (np.abs(actions) <= 1).all(), "beyond the bounds"
         assert (actions[~self.own] == 0).all(), "an action of a dimension that the agent lacks"
         self.time += 1
-        out.reward[...] = -np.square(actions - self.target).sum()
-        out.terminated[...] = self.time >= self.info.episode_limit
-        out.agent_terminated[...] = out.terminated
+        out.reward[...] = -np.square(actions - self.target).sum(1)
+        out.truncated[...] = self.time >= self.info.episode_limit
         self._look(out)
 
     def close(self) -> None:

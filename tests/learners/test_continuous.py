@@ -35,9 +35,9 @@ QUICK = {"batch_size_run": 32, "lr": 0.003, "hidden_dim": 32, "gamma": 0.5, "t_m
        ("mappo", {"obs_last_action": True, "sharing": "separate", "obs_agent_id": False})],
 )  # fmt: skip
 def test_a_target_is_learned(algorithm: str, more: dict[str, Any], tmp_path: Path) -> None:
-    """Untrained policies lose about 5 an episode in their means, and 9 in what they draw."""
+    """Untrained policies lose about 2.5 an episode by their means."""
     run = train(tmp_path, algorithm, TARGET, {"ragged": False}, **{**QUICK, **more, "test_nepisode": 16})
-    assert run.last("test_greedy_return_mean") > -2.0
+    assert run.last("test_greedy_return_mean") > -1.0
 
 
 def collected(backend: str, **more: Any) -> list[Batch]:

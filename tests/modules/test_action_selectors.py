@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from oamarl.components.experience import Field
 from oamarl.envs.base import EnvInfo
+from oamarl.modules.acting import NetworkActor, UniformActor, one_by_one
 from oamarl.modules.action_selectors import (
     DRAW,
     Context,
@@ -104,3 +106,56 @@ def test_noise_has_the_distribution_that_its_name_says() -> None:
     means = {kind: float(draw(rng, (N, 2)).mean()) for kind, draw in DRAW.items()}
     assert means == pytest.approx({"gumbel": 0.5772, "normal": 0.0, "uniform": 0.5}, abs=0.02)
     assert math.isclose(float(DRAW["normal"](rng, (N, 2)).std()), 1.0, abs_tol=0.02)
+
+
+# -- actors ------------------------------------------------------------------------------------------------------
+
+
+class Leaky:
+    """A network whose outputs depend on how many slots are evaluated together, as large products of torch do."""
+
+    def __call__(self, obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.repeat(obs.sum(-1, keepdims=True), 4, -1) * len(obs) + np.arange(4, dtype=np.float32), hidden
+
+
+class Recording(Multinomial):
+    """Keeps the logits."""
+
+    fields = (Field("logits", ("N", "A"), "float32", "actor"),)
+
+    def record(self, outputs: np.ndarray, avail: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": outputs}
+
+
+def test_one_slot_at_a_time_no_number_depends_on_the_slots() -> None:
+    rng = np.random.default_rng(0)
+    obs, avail = rng.standard_normal((5, 2, 3), np.float32), np.ones((5, 2, 4), bool)
+    last, hidden, noise = np.full((5, 2), -1), np.zeros((5, 2, 1), np.float32), rng.gumbel(size=(5, 2, 4))
+    actor = one_by_one(NetworkActor(Leaky(), Recording(), 4))
+    together = actor(obs, avail, last, hidden, noise, Context())
+    extras = actor.extras["logits"]
+    for b in range(5):
+        one = slice(b, b + 1)
+        alone = actor(obs[one], avail[one], last[one], hidden[one], noise[one], Context())
+        for x, y in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(x, y[one])
+        np.testing.assert_array_equal(actor.extras["logits"], extras[one])
+
+
+def test_uniform_actions_are_legal_and_their_probabilities_true() -> None:
+    shape = (N, 2, 4)
+    legal = np.broadcast_to(np.array([[True, True, False, True], [True, False, False, False]]), shape)
+    given = np.zeros(shape, np.float32), legal, np.full((N, 2), -1), np.zeros((N, 2, 1), np.float32)
+    actor = UniformActor(DISCRETE)
+    actions, log_prob, _ = actor(*given, DRAW["gumbel"](np.random.default_rng(0), shape), Context())
+    shares = np.bincount(actions[:, 0], minlength=4) / N
+    np.testing.assert_allclose(shares, [1 / 3, 1 / 3, 0, 1 / 3], atol=0.01)
+    np.testing.assert_allclose(np.exp(log_prob[0]), [1 / 3, 1], rtol=1e-6)
+    box = UniformActor(BOX)
+    actions, log_prob, _ = box(
+        np.zeros((N, 2, 3), np.float32), np.ones((N, 2, 2), bool), np.zeros((N, 2, 2)), given[3],
+        DRAW["uniform"](np.random.default_rng(0), (N, 2, 2)), Context(),
+    )  # fmt: skip
+    assert -1 <= actions.min() < -0.99
+    assert 0.99 < actions.max() <= 1
+    np.testing.assert_allclose(log_prob, 2 * np.log(0.5), rtol=1e-6)

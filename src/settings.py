@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .envs.base import EnvInfo
+from .modules import action_selectors
 from .modules.options import network_config
 from .utils.errors import UserError, first_line, nearest
 from .utils.schema import keys as config
@@ -72,8 +73,8 @@ NON_LEARNING_KEYS = frozenset(
 NON_LEARNING_ENV_ARGS = {"gymma": frozenset({"quick"})}
 #: Keys newer than the first results, with the value under which nothing changes: older configurations lack them.
 NEW_KEYS: dict[str, Any] = {
-    "standardise_obs": False, "learner_threads": None,
-    "critic": "v", "critic_use_rnn": False,
+    "standardise_obs": False, "learner_threads": None, "action_selector": None, "action_std": "free",
+    "log_std_init": -0.5, "critic": "v", "critic_use_rnn": False,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
 }  # fmt: skip
@@ -193,6 +194,15 @@ def _named(kind: str, package: str, name: str) -> Any:
     cls = look_up(module.__name__, module.REGISTRY, name, kind)
     _check_part(kind, name, cls)
     return cls
+
+
+def _own_selector(values: Mapping[str, Any]) -> dict[str, type]:
+    """Return the dataclass of a user-supplied action selector's keys, if it has one, as the part action_selector."""
+    name = values.get("action_selector")
+    if not isinstance(name, str) or ":" not in name:
+        return {}
+    declared = getattr(action_selectors.selector_class(name, continuous=False), "Config", None)
+    return {} if declared is None else {"action_selector": declared}
 
 
 def _check_part(kind: str, name: str, cls: Any) -> None:
@@ -355,6 +365,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     classes = _select(values)
     parts = {name: _import(target) for name, target in always.items()}
     parts |= {name: network_config(cls) if name in NETWORKS else cls.Config for name, cls in classes.items()}
+    parts |= _own_selector(values)
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
     added = _added(parts, values)
     for cls in added.values():

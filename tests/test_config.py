@@ -454,7 +454,7 @@ def test_a_buffer_in_a_yaml_names_the_yaml(world):
 @pytest.mark.parametrize(
     "override",
     [
-        "action_selector=epsilon_greedy", "agent_output_type=q", "mask_before_softmax=False",
+        "agent_output_type=q", "mask_before_softmax=False",
         "env_args.pretrained_wrapper=PretrainedTag", "env_args.seed=3",
     ],
 )  # fmt: skip
@@ -466,7 +466,7 @@ def test_refused_values(world, override):
 
 def test_what_happens_anyway_is_accepted_silently(world):
     s = ok(
-        "action_selector=multinomial", "agent_output_type=pi_logits", "mask_before_softmax=True",
+        "agent_output_type=pi_logits", "mask_before_softmax=True",
         "env_args.pretrained_wrapper=null", "env_args.seed=null",
     )  # fmt: skip
     assert s.notices == ()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
+from .experience import TABLE
 from .packing import Packing
 
 
@@ -19,7 +22,7 @@ class Batch:
     | obs | [B, T+1, N, O] | observations, the last one after the last action |
     | state | [B, T+1, S] | global states |
     | avail | [B, T+1, N, A] bool | legal actions |
-    | actions | [B, T, N] int64 | actions taken |
+    | actions | [B, T, N] int64, or [B, T, N, D] | actions taken; continuous ones as they were drawn |
     | log_prob | [B, T, N] | their log-probability under the policy that acted, mu |
     | reward | [B, T, N] | rewards; all N entries equal with a common reward |
     | terminated, truncated | [B, T] bool | how the step ended; both set means terminated |
@@ -29,8 +32,12 @@ class Batch:
     | final_obs, final_state, final_avail | [K, ...] | true last observations of episodes that end inside a row |
     | final_index | [K, 2] int64 | their (row, step) |
     | hidden | [B, N, H] | the policies' hidden state before the first step; None: zeros (whole episodes) |
-    | before | [B, N] int64 | actions before the first step, -1 where an episode begins there; None: all -1 |
-    """
+    | before | [B, N] int64, or [B, N, D] | actions before the first step, -1 (NaN) where an episode begins there; None: all so |
+    | extra | name -> [B, T, ...] | extra fields of the environment and the actor; one with a final value [B, T+1, ...] |
+
+    The fields of a step are those of :data:`~oamarl.components.experience.TABLE`. Extra fields with a final value have
+    ``final_<name>`` [K, ...] too where episodes end inside a row.
+    """  # noqa: E501
 
     obs: Tensor
     state: Tensor
@@ -49,22 +56,39 @@ class Batch:
     final_index: Tensor
     hidden: Tensor | None = None
     before: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         b, t, n = self.log_prob.shape
         k = len(self.final_obs)
         expected = {
-            "obs": (b, t + 1, n), "state": (b, t + 1), "avail": (b, t + 1, n), "actions": (b, t, n),
-            "reward": (b, t, n), "terminated": (b, t), "truncated": (b, t), "agent_terminated": (b, t, n),
-            "filled": (b, t), "alive": (b, t, n), "final_index": (k, 2), "final_state": (k,), "final_avail": (k, n),
-            "hidden": (b, n), "before": (b, n),
-        }  # fmt: skip
+            f.name: (b, t + f.final, *((n,) if f.axes[:1] == ("N",) else ())) for f in TABLE if f.known != "ending"
+        }
+        expected |= {"final_index": (k, 2), "final_state": (k,), "final_avail": (k, n)}
+        expected |= {"hidden": (b, n), "before": (b, n)}
         for name, shape in expected.items():
             if getattr(self, name) is None:
                 continue
             got = tuple(getattr(self, name).shape[: len(shape)])
             if got != shape:
                 raise ValueError(f"Batch.{name} starts with shape {got}, expected {shape}.")
+        for name, x in self.extra.items():
+            final = name.startswith("final_")
+            if len(x) != (k if final else b) or not (final or x.shape[1] in (t, t + 1)):
+                raise ValueError(f"Batch.extra['{name}'] has shape {tuple(x.shape)}, expected {(b, t)} at its start.")
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Tensor], **more: Tensor) -> Batch:
+        """Make a batch of tensors by name; those that are no field of it become ``extra``."""
+        own = {f.name for f in fields(cls)} - {"extra"}
+        given = {**arrays, **more}
+        extra = {name: x for name, x in given.items() if name not in own}
+        return cls(**{name: x for name, x in given.items() if name in own}, extra=extra)
+
+    def named(self) -> dict[str, Tensor]:
+        """Return the tensors by name, the extra ones among them, those that are None left out."""
+        own = {f.name: x for f in fields(self) if f.name != "extra" and (x := getattr(self, f.name)) is not None}
+        return {**own, **self.extra}
 
     @property
     def valid(self) -> Tensor:
@@ -75,24 +99,35 @@ class Batch:
     def begins(self) -> Tensor:
         """[B, T+1] bool: an episode begins after the step before: it ended one, or was not real."""
         over = self.terminated | self.truncated | ~self.filled
-        first = torch.ones_like(over[:, :1]) if self.before is None else (self.before < 0).all(1, keepdim=True)
+        if self.before is None:
+            first = torch.ones_like(over[:, :1])
+        else:
+            none = self.before.isnan() if self.continuous else self.before < 0
+            first = none.flatten(1).all(1, keepdim=True)
         return torch.cat([first, over], dim=1)
 
     @property
+    def continuous(self) -> bool:
+        """Whether actions are vectors of numbers."""
+        return self.actions.dim() == 4
+
+    @property
     def last_actions(self) -> Tensor:
-        """[B, T+1, N] int64: the action before each step, -1 where there is none (an episode's first step)."""
-        first = torch.full_like(self.actions[:, :1], -1) if self.before is None else self.before.unsqueeze(1)
+        """[B, T+1, N] int64 (or [B, T+1, N, D]): the action before each step, -1 (or NaN) where there is none (an
+        episode's first step)."""
+        none = math.nan if self.continuous else -1
+        first = torch.full_like(self.actions[:, :1], none) if self.before is None else self.before.unsqueeze(1)
         previous = torch.cat([first, self.actions], dim=1)
         if self.before is None:
             return previous  # whole episodes: the last column follows the step that ended one
-        return torch.where(self.begins.unsqueeze(-1), -1, previous)
+        begins = self.begins.view(*self.begins.shape, *[1] * (previous.dim() - 2))
+        return torch.where(begins, none, previous)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device`` (itself when it is there already)."""
         if self.obs.device == torch.device(device):
             return self
-        there = {f.name: x for f in fields(self) if (x := getattr(self, f.name)) is not None}
-        return Batch(**{name: x.to(device, non_blocking=True) for name, x in there.items()})
+        return Batch.of({name: x.to(device, non_blocking=True) for name, x in self.named().items()})
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The policy distribution: a categorical over legal actions."""
+"""The policies' distributions: a categorical over legal actions (Discrete), a diagonal Gaussian (Box)."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,44 @@ ILLEGAL = -1e10
 
 #: so many actions are not worth turning the matrix for
 FEW = 32
+#: Standard deviations are kept within exp(-10) and exp(2): beyond them ratios and divergences lose their digits.
+LOG_STD = (-10.0, 2.0)
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+D = TypeVar("D", bound="Distribution")
+
+
+class Distribution(Protocol):
+    """The distribution of an agent's action, at each of [...] steps; learners need nothing else of a policy.
+
+    Actions are [...] int64 (Discrete) or [..., D] float (Box).
+    """
+
+    @property
+    def params(self) -> Tensor:
+        """[..., P] what the distribution is made of: with the legal actions it makes the same one again."""
+
+    @classmethod
+    def from_params(cls: type[D], params: Tensor, avail: Tensor) -> D:
+        """The distribution that had ``params`` [..., P] where ``avail`` [..., A] was legal."""
+
+    def __getitem__(self: D, index: Any) -> D:
+        """The distributions at ``index`` of the leading dimensions."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """[...] log-probability (or log-density) of ``actions``."""
+
+    def entropy(self) -> Tensor:
+        """[...] entropy in nats (differential for Box)."""
+
+    def kl(self, other: Any) -> Tensor:
+        """[...] exact KL(self || other) in nats, under the same ``avail``."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions drawn with ``noise`` [..., A or D]: Gumbel (Discrete) or standard normal (Box)."""
+
+    def mode(self) -> Tensor:
+        """The most probable actions."""
 
 
 def gumbel(uniform: Tensor) -> Tensor:
@@ -64,7 +103,7 @@ class MaskedCategorical:
         """[...] entropy in nats; illegal actions add nothing."""
         return entropy_categorical(self.log_probs)
 
-    def kl(self, other: MaskedCategorical) -> Tensor:
+    def kl(self, other: Any) -> Tensor:
         """[...] exact KL(self || other) in nats, under the same mask."""
         return kl_categorical(self.log_probs, other.log_probs)
 
@@ -78,6 +117,70 @@ class MaskedCategorical:
     def mode(self) -> Tensor:
         """[...] int64 greedy (argmax) actions (the first of equals)."""
         return self.log_probs.masked_fill(self._illegal, -torch.inf).argmax(-1)
+
+
+class DiagonalGaussian:
+    """Gaussian over the dimensions that an agent has, each with a standard deviation of its own.
+
+    Dimensions that an agent lacks (ragged agents, padding) are 0 and add nothing to log_prob, entropy and KL.
+
+    Args:
+        outputs: [..., 2 D] means, then logarithms of standard deviations (kept within :data:`LOG_STD`).
+        avail: [..., D] bool, the dimensions that the agent has.
+    """
+
+    def __init__(self, outputs: Tensor, avail: Tensor) -> None:
+        mean, log_std = outputs.chunk(2, dim=-1)
+        self._own = avail
+        self.mean = mean.masked_fill(~avail, 0.0)
+        self.log_std = log_std.clamp(*LOG_STD).masked_fill(~avail, 0.0)
+
+    @classmethod
+    def from_params(cls, params: Tensor, avail: Tensor) -> DiagonalGaussian:
+        """The distribution that had ``params``; see :attr:`params`."""
+        made = cls.__new__(cls)
+        made._own = avail
+        made.mean, made.log_std = params.chunk(2, dim=-1)
+        return made
+
+    @property
+    def params(self) -> Tensor:
+        """[..., 2 D] means and logarithms of standard deviations, 0 in the dimensions that an agent lacks."""
+        return torch.cat([self.mean, self.log_std], dim=-1)
+
+    def __getitem__(self, index: Any) -> DiagonalGaussian:
+        """The distributions at ``index`` of the leading dimensions."""
+        return self.from_params(self.params[index], self._own.expand_as(self.mean)[index])
+
+    def _sum(self, terms: Tensor) -> Tensor:
+        """[...] sum of ``terms`` [..., D] over the dimensions that the agent has."""
+        return torch.where(self._own, terms, 0.0).sum(-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """[...] log-density of ``actions`` [..., D]: sum_d ( -z_d^2 / 2 - log std_d - log(2 pi) / 2 )."""
+        z = (actions - self.mean) * (-self.log_std).exp()
+        return self._sum(-0.5 * z.square() - self.log_std - _HALF_LOG_2PI)
+
+    def entropy(self) -> Tensor:
+        """[...] differential entropy in nats: sum_d ( log std_d + (1 + log(2 pi)) / 2 )."""
+        return self._sum(self.log_std + (0.5 + _HALF_LOG_2PI))
+
+    def kl(self, other: Any) -> Tensor:
+        """[...] exact KL(self || other): sum_d ( log(s'/s) + (s^2 + (m - m')^2) / (2 s'^2) - 1/2 )."""
+        shift = ((self.mean - other.mean) * (-other.log_std).exp()).square()
+        apart = self.log_std - other.log_std
+        return self._sum(0.5 * ((2.0 * apart).exp() + shift - 1.0) - apart)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """[..., D] actions drawn with standard normal ``noise`` [..., D].
+
+        They are finite even where means are NaN, as the categorical's are legal: log_prob shows such numbers.
+        """
+        return torch.where(self._own, self.mean + self.log_std.exp() * noise, 0.0).nan_to_num(0.0, 0.0, 0.0)
+
+    def mode(self) -> Tensor:
+        """[..., D] the means."""
+        return self.mean.nan_to_num(0.0, 0.0, 0.0)
 
 
 def entropy_categorical(log_p: Tensor) -> Tensor:

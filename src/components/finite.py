@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,7 @@ def dump(path: Path, batch: Batch, scalars: Mapping[str, Any]) -> None:
     Raises:
         OSError: the file cannot be written (nothing is left of it).
     """
-    arrays = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    plain = {name: x.detach().cpu().numpy() for name, x in arrays.items() if x is not None}
+    plain: dict[str, Any] = {name: x.detach().cpu().numpy() for name, x in batch.named().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

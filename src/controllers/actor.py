@@ -9,7 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..components.distributions import gumbel
+from ..components.experience import action_shape, no_action
 from ..envs.base import EnvInfo
+from ..modules.acting import Actor
+from ..modules.action_selectors import Context
 from ..modules.kernels.numpy_policy import Form, Inference
 
 
@@ -34,8 +38,53 @@ class Policies(Protocol):
 
 
 def one_hot(actions: Tensor, n_actions: int, like: Tensor) -> Tensor:
-    """Actions [...] int64 as one-hot rows [..., A] of ``like``'s type; -1 (none) is a row of zeros."""
+    """Actions as inputs of a network [..., A] of ``like``'s type; none (-1 or NaN) is a row of zeros.
+
+    Args:
+        actions: [...] int64, which become one-hot rows, or [..., D] continuous ones, which are taken as they are.
+    """
+    if actions.is_floating_point():
+        return torch.where(actions.isnan(), 0.0, actions).to(like.dtype)
     return F.one_hot(actions + 1, n_actions + 1)[..., 1:].to(like.dtype)
+
+
+def act(
+    actor: Actor, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose actions for all agents of B slots as in a test.
+
+    Args:
+        actor: chooses.
+        obs: [B, N, O].
+        avail: [B, N, A] bool.
+        last_actions: [B, N] int64, -1 at an episode's first step, or [B, N, D], NaN there (:func:`no_actions`).
+        hidden: [B, N, H].
+        uniform: [B, N, W] noise in [0, 1) of the actor's width W (A or D as a rule); None for greedy actions.
+
+    Returns:
+        actions [B, N] (or [B, N, D]), their log-probabilities [B, N], the next hidden state [B, N, H].
+    """
+    seen, legal, last, state = (x.detach().cpu().numpy() for x in (obs, avail, last_actions, hidden))
+    noise = None if uniform is None else _noise(actor.noise, uniform).cpu().numpy()
+    with np.errstate(over="ignore"):
+        chosen = actor(seen, legal, last, state, noise, Context(test=True, greedy=uniform is None))
+    actions, log_prob, following = (torch.from_numpy(np.asarray(x)) for x in chosen)
+    return actions, log_prob, following
+
+
+def _noise(kind: str | None, uniform: Tensor) -> Tensor:
+    """Noise of the kind that an actor needs from ``uniform`` noise in [0, 1)."""
+    if kind == "gumbel":
+        return gumbel(uniform)
+    if kind == "normal":
+        return torch.special.ndtri(uniform.clamp(1e-7, 1.0 - 1e-7))
+    return uniform
+
+
+def no_actions(info: EnvInfo, n_slots: int) -> Tensor:
+    """Return the last actions before the first step, [B, N] int64 of -1 or [B, N, D] of NaN."""
+    shape, dtype = action_shape(info)
+    return torch.full((n_slots, *shape), no_action(info), dtype=getattr(torch, dtype))
 
 
 @torch.no_grad()
@@ -57,7 +106,12 @@ def inference(mac: Policies) -> Inference:
         bias = bias.expand(-1, info.n_agents, -1)
     arrays = {name: x.transpose(1, 2) if name in ("w_ih", "w_hh") else x for name, x in w.items()} | {"first": first}
     if config.obs_last_action:
-        arrays["last"] = F.pad(last, (0, 0, 0, 1))  # the last row, which -1 finds, is of zeros
+        # the last row, which -1 finds, is of zeros
+        arrays["last"] = last if info.continuous else F.pad(last, (0, 0, 0, 1))
+    if "free" in arrays:  # outputs that no input changes
+        free = arrays.pop("free")
+        arrays["head.w"] = F.pad(arrays["head.w"], (0, free.shape[-1]))
+        arrays["head.b"] = torch.cat([arrays["head.b"], free], dim=-1)
     if shared:
         arrays = {name: x[0] for name, x in arrays.items()}
     arrays["bias"] = bias[0] if shared else bias[:, 0]
@@ -67,8 +121,8 @@ def inference(mac: Policies) -> Inference:
     return Inference(form, {name: x.contiguous().cpu().numpy() for name, x in arrays.items()})
 
 
-class Actor:
-    """Policies of any network class, prepared to act: all agents of all slots in one call of torch.
+class TorchNetwork:
+    """Networks of any class at one time step: all agents of all slots in one call of torch, in the main process.
 
     Args:
         mac: the controller; later changes of its parameters may or may not be seen.
@@ -82,10 +136,11 @@ class Actor:
 
     @torch.no_grad()
     def __call__(self, obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logits [B, N, A] and the next hidden state [B, N, H]; see :class:`Inference`."""
+        """Return the outputs [B, N, P] and the next hidden state [B, N, H]; see :class:`Inference`."""
         mac, shape = self.mac, obs.shape[:2]
         seen = torch.from_numpy(obs).to(mac.device)
-        x = mac.with_extras(seen if mac.normaliser is None else mac.normaliser.obs(seen), torch.from_numpy(last))
+        before = torch.from_numpy(last).to(mac.device)
+        x = mac.with_extras(seen if mac.normaliser is None else mac.normaliser.obs(seen), before)
         state = torch.from_numpy(hidden).to(mac.device)
         if self.shared:
             x, state = x.flatten(0, 1), state.flatten(0, 1)

@@ -14,25 +14,33 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, RowIndex, Samples
-from ..components.distributions import MaskedCategorical, gumbel
+from ..components.experience import no_action
 from ..components.normalisation import ObservationNormaliser
 from ..components.packing import Packing
 from ..envs.base import EnvInfo
+from ..modules import heads
+from ..modules.acting import Actor, NetworkActor
+from ..modules.action_selectors import EpsilonConfig, Selector, make_selector, selector_class
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.build import policy_networks
-from ..modules.kernels.numpy_policy import Inference, choose
+from ..modules.heads import HeadConfig, Policy
 from ..modules.stack import Inputs
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .actor import Actor, inference, one_hot
+from .actor import TorchNetwork, act, inference, one_hot
 from .contract import Preparation
 from .seps import SELECTIVE, SelectiveConfig, SelectiveSharing
 
 
 @dataclass(frozen=True)
-class MACConfig:
+class MACConfig(HeadConfig):
     """Configuration of the controller."""
 
+    action_selector: str | None = key(
+        "How actions are chosen: multinomial (EPyMARL's soft_policies), epsilon_greedy, gaussian or "
+        "`package.module:Class`; null: multinomial or, of continuous actions, gaussian.",
+        adds={"epsilon_greedy": EpsilonConfig},
+    )
     sharing: str | list[int] = key(
         "Which agents share a policy network: shared, separate, one network number per agent such as [0, 0, 1], or "
         "selective: found before training (SEPS, keys seps_*).",
@@ -41,7 +49,9 @@ class MACConfig:
         adds={SELECTIVE: SelectiveConfig},
     )
     obs_agent_id: bool = key("Append the agent's one-hot id to policy (and critic) inputs.")
-    obs_last_action: bool = key("Append the last action, one-hot, to policy (and critic) inputs.")
+    obs_last_action: bool = key(
+        "Append the last action (one-hot; continuous ones as they are) to policy (and critic) inputs."
+    )
     standardise_obs: bool = key("Observations and states are shifted and scaled by running statistics.")
 
 
@@ -74,7 +84,7 @@ def with_extras(obs: Tensor, last_actions: Tensor | None, agent_id: bool, n_acti
 
     Args:
         obs: [..., N, O].
-        last_actions: [..., N] int64, -1 where there is none; None leaves it out.
+        last_actions: [..., N] int64, -1 where there is none, or [..., N, D], NaN there; None leaves it out.
         agent_id: append the id.
 
     Returns:
@@ -114,9 +124,12 @@ class BasicMAC:
             + (info.n_actions if config.obs_last_action else 0)
             + (info.n_agents if config.obs_agent_id else 0)
         )
-        inputs = Inputs.of(n_inputs, info)
-        self.network = policy_networks(agent, self.n_networks, inputs, info.n_actions, net, generator)
+        inputs, head = Inputs.of(n_inputs, info), heads.head(info, config)
+        self.network = policy_networks(agent, self.n_networks, inputs, head, net, generator)
         self.recurrent = self.network.recurrent
+        self._selector: Selector | None = None
+        if getattr(selector_class(config.action_selector, info.continuous), "Config", None) is None:
+            self.select_by({"action_selector": config.action_selector})
         self._index = torch.tensor(self.index)
         # agents of one space share their statistics, whichever agent reads the observation
         alike = info.agents_match()
@@ -171,38 +184,44 @@ class BasicMAC:
         """Return the hidden state of all agents in ``n_slots`` slots before their first step, [B, N, H]."""
         return self.network.initial_hidden(n_slots, self.info.n_agents)
 
-    def actor(self) -> Inference | Actor:
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse an action selector that is not for this environment's actions.
+
+        Raises:
+            UserError: naming the key.
+        """
+        make_selector(values, info)
+
+    def select_by(self, values: Mapping[str, Any]) -> None:
+        """Choose actions from here on by the selector of a configuration, with the keys that it reads.
+
+        Raises:
+            UserError: there is none such for this environment's actions.
+        """
+        self._selector = make_selector(values, self.info)
+
+    @property
+    def selector(self) -> Selector:
+        """How actions are chosen."""
+        if self._selector is None:
+            raise ValueError(f"action_selector={self.config.action_selector} needs select_by(values) with its own keys")
+        return self._selector
+
+    def actor(self) -> Actor:
         """Return the policies as they are now, prepared for many steps: what runners act with."""
-        return inference(self) if type(self.network) is Network else Actor(self)
+        network = inference(self) if type(self.network) is Network else TorchNetwork(self)
+        return NetworkActor(network, self.selector, self.info.n_actions)
 
     def act(
-        self,
-        obs: Tensor,
-        avail: Tensor,
-        last_actions: Tensor,
-        hidden: Tensor,
-        uniform: Tensor | None,
-        actor: Inference | Actor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose actions for all agents of all slots in one call, on the CPU.
+        self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None,
+        actor: Actor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Choose actions for all agents of all slots in one call, on the CPU; see :func:`~.actor.act`.
 
-        Args:
-            obs: [B, N, O].
-            avail: [B, N, A] bool.
-            last_actions: [B, N] int64, -1 at an episode's first step.
-            hidden: [B, N, H].
-            uniform: [B, N, A] noise in [0, 1), or None for greedy (argmax) actions.
-            actor: from :meth:`actor`, where many steps are acted.
-
-        Returns:
-            actions [B, N], their log-probabilities [B, N], the next hidden state [B, N, H].
+        ``actor``: from :meth:`actor`, where many steps are acted.
         """
-        given = (x.detach().cpu().numpy() for x in (obs, last_actions, hidden))
-        with np.errstate(over="ignore"):
-            logits, following = (self.actor() if actor is None else actor)(*given)
-        noise = None if uniform is None else gumbel(uniform).cpu().numpy()
-        actions, log_prob = choose(logits, avail.cpu().numpy(), noise)
-        return torch.from_numpy(actions), torch.from_numpy(log_prob), torch.from_numpy(following)
+        return act(actor or self.actor(), obs, avail, last_actions, hidden, uniform)
 
     def with_extras(self, obs: Tensor, last_actions: Tensor | None) -> Tensor:
         """Return the policies' inputs [..., N, I] of observations [..., N, O] and the last actions [..., N]."""
@@ -244,7 +263,8 @@ class BasicMAC:
             batch: whole episodes, or rows that are cut where an episode ends.
             params: [K, P] of the networks (of a slow copy); None: as they are.
         """
-        first = torch.full_like(batch.actions[:, :1], -1) if batch.before is None else batch.before.unsqueeze(1)
+        none = no_action(self.info)
+        first = torch.full_like(batch.actions[:, :1], none) if batch.before is None else batch.before.unsqueeze(1)
         x = self.with_extras(batch.obs, torch.cat([first, batch.actions], dim=1))
         there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
         if self.recurrent:
@@ -266,17 +286,16 @@ class BasicMAC:
         where = tuple(torch.cat(parts) for parts in zip(*places, strict=True))
         return found[0].new_zeros(*x.shape[:-1], found[0].shape[-1]).index_put(where, torch.cat(found))
 
-    def distribution(self, outputs: Tensor, avail: Tensor) -> MaskedCategorical:
-        """The policy's distribution over actions from the network's ``outputs`` [..., A] and legal actions."""
-        return MaskedCategorical(outputs, avail)
+    def distribution(self, outputs: Tensor, avail: Tensor) -> Policy:
+        """The distribution that the networks' ``outputs`` [..., P] stand for, where ``avail`` [..., A] is legal: THE
+        place where policies are built, whatever the action space."""
+        return heads.distribution(self.info, outputs, avail)
 
-    def distribution_from(self, params: Tensor, avail: Tensor) -> MaskedCategorical:
-        """The distribution that had the parameters ``params``."""
-        return MaskedCategorical.from_params(params, avail)
+    def distribution_from(self, params: Tensor, avail: Tensor) -> Policy:
+        """The distribution that had ``params`` [..., P] (see ``components.distributions``)."""
+        return heads.distribution_from(self.info, params, avail)
 
-    def policies(
-        self, samples: Samples, entries: Tensor, params: Tensor | None = None
-    ) -> tuple[MaskedCategorical, Any, Tensor]:
+    def policies(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> tuple[Policy, Any, Tensor]:
         """Each agent's own policy on its own experience of ``entries`` [m]; ``params``: the networks [K, P], None: as
         they are.
 
@@ -299,7 +318,7 @@ class BasicMAC:
 
     def policies_on_all(
         self, samples: Samples, entries: Tensor, params: Tensor | None = None
-    ) -> tuple[MaskedCategorical, RowIndex]:
+    ) -> tuple[Policy, RowIndex]:
         """Each agent's policy on the experience of every agent: a distribution over [N, L], those whose policies they
         are first, and the rows of those who acted.
 
@@ -323,7 +342,7 @@ class BasicMAC:
     def policy(
         self, params: Tensor, inputs: Tensor, avail: Tensor, packing: Packing | None = None,
         hidden: Tensor | None = None, *, twice: bool = False,
-    ) -> MaskedCategorical:  # fmt: skip
+    ) -> Policy:  # fmt: skip
         """The policy with flat parameters ``params`` [P] on rows [L, I] of any source agents' experience.
 
         Args:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ..components.batch import Batch
     from ..envs.base import EnvInfo
+    from ..modules.acting import Actor
 
 
 class Controller(Protocol):
@@ -28,25 +29,12 @@ class Controller(Protocol):
     def initial_hidden(self, n_slots: int) -> Tensor:
         """Return the memory before an episode's first step, [B, N, H] float32 (H is at least 1)."""
 
-    def actor(self) -> Any:
-        """Return the policies as they are now, prepared for many steps: what runners act with.
+    def actor(self) -> Actor:
+        """Return the policies as they are now, prepared for many steps: what runners and teams act with.
 
-        (obs [B, N, O], last actions [B, N], hidden [B, N, H]) -> logits [B, N, A], the next hidden state.
-        """
-
-    def act(
-        self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None,
-        actor: Any = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Choose actions [B, N] for obs [B, N, O]; returns them, their log-probabilities [B, N] and the next memory.
-
-        Args:
-            obs: [B, N, O].
-            avail: legal actions, [B, N, A] bool.
-            last_actions: [B, N] int64, -1 at an episode's first step.
-            hidden: [B, N, H].
-            uniform: [B, N, A] noise in [0, 1), or None for greedy actions.
-            actor: from :meth:`actor`, where many steps are acted.
+        (obs [B, N, O], avail [B, N, A], last actions [B, N], hidden [B, N, H], noise, context) -> actions [B, N], their
+        log-probabilities [B, N], the next hidden state. :class:`~oamarl.modules.acting.Actor` says which attributes it
+        has; :class:`~oamarl.modules.acting.NetworkActor` makes one of a function of outputs and a selector.
         """
 
     def observe(self, batch: Batch) -> None:
@@ -92,6 +80,9 @@ class ControllerHooks(Protocol):
         Raises:
             UserError: one sentence that names the key, and what is allowed.
         """
+
+    def select_by(self, values: Mapping[str, Any]) -> None:
+        """Choose actions by the selector of a configuration; called once, before anything is acted."""
 
     @classmethod
     def prepare(cls, values: Mapping[str, Any], info: EnvInfo) -> Preparation | None:

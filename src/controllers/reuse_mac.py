@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..components.batch import RowIndex, Samples
-from ..components.distributions import MaskedCategorical
 from ..components.parallel import in_background
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
+from ..modules.heads import Policy
 from ..utils.errors import UserError
 from ..utils.schema.keys import key, read
 from .basic_mac import BasicMAC, MACConfig
@@ -126,6 +126,7 @@ class ReuseMAC(BasicMAC):
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
         """Refuse contradictions between the reuse keys and the agents before anything starts."""
+        super().check(values, info)
         cls.check_reuse(read(cls.Config, values), info)
 
     @staticmethod
@@ -202,7 +203,7 @@ class ReuseMAC(BasicMAC):
         assert acting is not None
         return Measured(part, acting)
 
-    def _on(self, samples: Samples, rows: RowIndex, params: Tensor) -> MaskedCategorical:
+    def _on(self, samples: Samples, rows: RowIndex, params: Tensor) -> Policy:
         """The policy ``params`` [P] on ``rows`` [L], whichever agents acted; their sequences are read from zeros unless
         the agents acted themselves."""
         return self.policy(params, samples.inputs[rows.at], samples.avail[rows.at], rows.packing, rows.hidden)

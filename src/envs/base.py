@@ -5,12 +5,13 @@ No torch is imported here or below: environment workers stay small and start fas
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import numpy as np
 
-from ..components.experience import EnvInfo
+from ..components.experience import EnvInfo, shown_layout
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Arrays:
     | agent_terminated | [B, N] bool | the agent itself ended at this step or earlier |
     | alive | [B, N] bool | the agent takes decisions (otherwise it has one legal action, and no policy term) |
     | metrics | [B, M] float32 | the values of ``EnvInfo.metrics`` so far in this episode |
+    | extra | name -> [B, ...] | the fields of ``EnvInfo.extra`` |
 
     At a step that ends an episode, ``obs``, ``state`` and ``avail`` are the FINAL ones; nothing resets
     itself. ``terminated`` and ``truncated`` both set means terminated.
@@ -42,35 +44,31 @@ class Arrays:
     agent_terminated: np.ndarray
     alive: np.ndarray
     metrics: np.ndarray
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
 
-    @staticmethod
-    def layout(info: EnvInfo, n_slots: int) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Return shape and dtype of every field for ``n_slots`` slots."""
-        b, n = n_slots, info.n_agents
-        return {
-            "obs": ((b, n, info.obs_size), "float32"),
-            "state": ((b, info.state_size), "float32"),
-            "avail": ((b, n, info.n_actions), "bool"),
-            "reward": ((b, n), "float32"),
-            "terminated": ((b,), "bool"),
-            "truncated": ((b,), "bool"),
-            "agent_terminated": ((b, n), "bool"),
-            "alive": ((b, n), "bool"),
-            "metrics": ((b, len(info.metrics)), "float32"),
-        }
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """Make them of arrays by name, those of ``EnvInfo.extra`` among them."""
+        own = {f.name for f in fields(cls)} - {"extra"}
+        given = {name: x for name, x in arrays.items() if name in own}
+        return cls(**given, extra={name: x for name, x in arrays.items() if name not in own})
+
+    def named(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name, the extra ones among them."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"} | self.extra
 
     @classmethod
     def allocate(cls, info: EnvInfo, n_slots: int) -> Arrays:
         """Return zeroed arrays for ``n_slots`` slots."""
-        return cls(**{k: np.zeros(shape, dtype) for k, (shape, dtype) in cls.layout(info, n_slots).items()})
+        return cls.of({k: np.zeros(shape, dtype) for k, (shape, dtype) in shown_layout(info, n_slots).items()})
 
     def part(self, first: int, last: int) -> Arrays:
         """Return views of slots ``first`` to ``last - 1``."""
-        return Arrays(**{f.name: getattr(self, f.name)[first:last] for f in fields(self)})
+        return self.of({name: x[first:last] for name, x in self.named().items()})
 
     def slot(self, b: int) -> Arrays:
         """Return writable views of one slot, WITHOUT the leading dimension (scalars stay 0-d arrays)."""
-        return Arrays(**{f.name: getattr(self, f.name)[b, ...] for f in fields(self)})
+        return self.of({name: x[b, ...] for name, x in self.named().items()})
 
 
 class Env(Protocol):
@@ -86,7 +84,12 @@ class Env(Protocol):
         """Start an episode that depends on ``seed`` alone; write obs, state, avail, alive and clear the rest."""
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
-        """Apply ``actions`` [N] int64 and write every field of ``out`` (one slot's views)."""
+        """Apply ``actions`` and write every field of ``out`` (one slot's views).
+
+        Args:
+            actions: [N] int64 or, where ``info.action_low`` is given, [N, D] float32 within the bounds.
+            out: where to write.
+        """
 
     def close(self) -> None:
         """Release what the environment holds."""
@@ -101,7 +104,7 @@ class BatchedEnv(Protocol):
         """Start episodes in ``slots`` [k] int64 from ``seeds`` [k] int64, writing those rows of ``out``."""
 
     def step(self, actions: np.ndarray, active: np.ndarray, out: Arrays) -> None:
-        """Apply ``actions`` [B, N] in the slots where ``active`` [B] bool; other rows stay as they are."""
+        """Apply ``actions`` [B, N] (or [B, N, D]) where ``active`` [B] bool; other rows stay as they are."""
 
     def close(self) -> None:
         """Release what the environment holds."""

@@ -6,11 +6,11 @@ import importlib
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, cast
 
 import numpy as np
 
+from ..components.experience import faulty_fields
 from ..utils.errors import RunError, UserError, nearest, one_of
 from ..utils.schema.registry import resolve
 from . import PASSING, REGISTRY
@@ -174,8 +174,25 @@ def faulty_size(info: EnvInfo) -> str:
             return f"info.{name}={sizes} and info.{size}={getattr(info, size)} do not fit."
     if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
         return f"info.metrics={info.metrics!r} must be a tuple of names."
+    fault = faulty_actions(info) or faulty_fields(info.extra)
+    if fault:
+        return f"info.{fault}" if fault.startswith("action") else fault
     for name in filter(is_reserved, info.metrics):
         return f"info.metrics has '{name}', and {name}_mean is a metric of the program's own: give it another name."
+    return ""
+
+
+def faulty_actions(info: EnvInfo) -> str:
+    """Return what is wrong with the bounds of continuous actions, in one sentence; ``""`` where nothing is."""
+    for name in ("action_low", "action_high"):
+        rows = getattr(info, name)
+        if len(rows) != (info.n_agents if info.continuous else 0):
+            return f"{name} has {len(rows)} rows for {info.n_agents} agents: give one an agent in both bounds, or none."
+        if any(len(row) not in (size, info.n_actions) for row, size in zip(rows, info.action_sizes, strict=False)):
+            return f"{name}={rows!r} and info.action_sizes={info.action_sizes} do not fit."
+    low, high = info.bounds()
+    if not (low <= high).all():
+        return f"action_low={info.action_low!r} is not below info.action_high={info.action_high!r} everywhere."
     return ""
 
 
@@ -202,10 +219,13 @@ class _OneSlot:
         self.info = env.info
         self._slot = np.zeros(1, np.int64)
         self._active = np.ones(1, bool)
+        self._out: Arrays | None = None
+        self._view: Arrays
 
-    @staticmethod
-    def _rows(out: Arrays) -> Arrays:
-        return Arrays(**{f.name: getattr(out, f.name)[None] for f in fields(out)})
+    def _rows(self, out: Arrays) -> Arrays:
+        if out is not self._out:  # a slot's views are the same ones at every step
+            self._out, self._view = out, Arrays.of({name: x[None] for name, x in out.named().items()})
+        return self._view
 
     def reset(self, seed: int, out: Arrays) -> None:
         self.env.reset(self._slot, np.array([seed], np.int64), self._rows(out))

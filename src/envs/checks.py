@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..modules.acting import random_actions
 from ..utils.errors import UserError
 from ..utils.waiting import within
 from .base import Arrays, Env, EnvInfo
@@ -21,7 +22,7 @@ from .spaces import AgentSpaces
 from .vector.slots import FOR_GOOD, beyond_limit
 
 #: what an episode is compared by, in the order in which differences are named
-FIELDS = tuple(f.name for f in fields(Arrays))
+FIELDS = tuple(f.name for f in fields(Arrays) if f.name != "extra")
 _FLOATS = ("obs", "state", "reward", "metrics")
 _FLAGS = ("avail", "terminated", "truncated", "agent_terminated", "alive")
 
@@ -141,7 +142,7 @@ class Player:
         self.info, self.report = self.env.info, report
         self.plain = Arrays.allocate(self.info, 1).slot(0)
         watched = {n: _watched(getattr(self.plain, n), n, self.info, report) for n in FIELDS}
-        self.out = Arrays(**watched)
+        self.out = Arrays.of(watched | self.plain.extra)
         self._given = watched
         self._last: Step | None = None
         self.closed = False
@@ -191,8 +192,7 @@ class Player:
             not np.array_equal(getattr(self.plain, n), v, equal_nan=n in _FLOATS) for n, v in self._last.items()
         ):
             self.report.find("written later", "the arrays of one instance change while only another one is stepped.")
-        avail = self.plain.avail
-        actions = np.array([rng.choice(np.flatnonzero(row)) if row.any() else 0 for row in avail], np.int64)
+        actions = random_actions(self.info, self.plain.avail, rng)
         given = actions.copy()
         self._call(f"step {t} (seed {seed})", STEP_SECONDS, lambda: self.env.step(given, self.out))
         if not np.array_equal(given, actions):
@@ -263,7 +263,7 @@ def check_step(steps: list[Step], seed: int, info: EnvInfo, report: Report) -> N
         legal, alive, size = now["avail"][i], bool(now["alive"][i]), info.action_sizes[i]
         if alive and not legal.any() and not over:
             report.find("no action", f"{at} agent {i} is alive and has no legal action.")
-        if not alive and legal.sum() != 1 and not over:
+        if not alive and legal.sum() != 1 and not over and not info.continuous:
             report.find(
                 "dead actions",
                 f"{at} agent {i} is not alive and has {legal.sum()} legal actions: it needs exactly one.",

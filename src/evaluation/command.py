@@ -131,7 +131,8 @@ def check_same_policies(settings: Settings, saved: Mapping[str, Any], path: Path
         UserError: naming the keys that differ.
     """
     trained, values = config_of(saved, path), settings.values
-    read = {f.name for cls in (MACConfig, settings.parts["agent"]) for f in dataclasses.fields(cls)} - {"head_gain"}
+    read = {f.name for cls in (MACConfig, settings.parts["agent"]) for f in dataclasses.fields(cls)}
+    read -= {"head_gain", "log_std_init"}
     differ = [k for k in ("mac", "agent", *sorted(read)) if k in trained and trained[k] != values.get(k)]
     if differ:
         shown = ", ".join(f"{k}={values.get(k)!r} (trained with {trained[k]!r})" for k in differ[:4])

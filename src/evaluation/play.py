@@ -1,27 +1,27 @@
 """Evaluation of a trained team: exactly the requested episodes, the same numbers for the same seed.
 
-Episode k's start and its action noise depend on (seed, k) alone, and the networks are called for one episode at a
-time: slots, backends, workers and a video change no number. Nothing is learned and no checkpoint is changed.
+Episode k's start and its action noise depend on (seed, k) alone, and a slot's policies are evaluated by themselves:
+slots, backends, workers and a video change no number. Nothing is learned and no checkpoint is changed.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..components.generators import generator
-from ..components.seeding import episode_seed
+from ..components.experience import Layout
 from ..envs.base import EnvInfo
 from ..envs.rendering import Watched
 from ..envs.vector.base import VecConfig, VecEnv
+from ..envs.vector.episode_store import EpisodeStore, Job, cursor_layout, endings_layout
 from ..envs.vector.make import make_vec
+from ..envs.vector.playing import Player
+from ..modules.acting import one_by_one
 from ..runners.episodes import Episodes, info_values
 from ..storage.provenance import command_line, versions
 from ..storage.run_files import write_json
@@ -29,7 +29,7 @@ from ..storage.tested_actions import GREEDY, TEST
 from ..utils.errors import UserError
 from ..utils.video import Video, check_target
 from .statistics import describe
-from .team import Memory, Team
+from .team import Team
 
 #: Episodes that a video shows by default.
 VIDEO_EPISODES = 3
@@ -84,76 +84,47 @@ class Episode:
     notes: dict[str, float] = field(default_factory=dict)
 
 
-class _Slot:
-    """An unfinished episode."""
-
-    def __init__(self, team: Team, number: int, plan: Plan) -> None:
-        self.number = number
-        self.seed = episode_seed(plan.seed, "evaluate", 0, number)
-        self.memory: Memory = team.begin(1)
-        self.noise = None if plan.greedy else generator(plan.seed, "evaluate", number)
-        self.returns, self.length = np.zeros(team.info.n_agents), 0
-
-    def choose(self, team: Team, obs: np.ndarray, avail: np.ndarray) -> np.ndarray:
-        """Return actions [N] at obs [N, O] and avail [N, A]."""
-        uniform = None
-        if self.noise is not None:
-            uniform = torch.rand(1, *avail.shape, generator=self.noise)
-        # one row at a time: in a larger product its last bits would depend on the other rows
-        chosen = team.decide(torch.from_numpy(obs[None]), torch.from_numpy(avail[None]), self.memory, uniform)
-        return chosen[0].numpy()
-
-
 def play(
     team: Team,
     vec: VecEnv,
     numbers: Sequence[int],
     plan: Plan,
-    seen: Callable[[_Slot, bool], None] | None = None,
+    seen: Callable[[dict[str, np.ndarray], bool], None] | None = None,
     done: Callable[[], None] | None = None,
 ) -> list[Episode]:
     """Play the episodes ``numbers``, each slot taking the next unstarted one; returns them in order.
 
     Args:
-        seen: called at every moment of every episode (slot, whether it is over), for pictures.
+        seen: called at every moment of every episode with its slot's row of ``EpisodeStore.cursor`` and whether it is
+            over, for pictures.
         done: called at the end of every episode.
     """
-    waiting, out, played = deque(numbers), vec.arrays, []
-    slots: dict[int, _Slot] = {}
-
-    def begin(free: Sequence[int]) -> None:
-        chosen = [b for b, _ in zip(free, list(waiting), strict=False)]
-        for b in chosen:
-            slots[b] = _Slot(team, waiting.popleft(), plan)
-        vec.reset(np.array(chosen, np.int64), np.array([slots[b].seed for b in chosen], np.int64))
-        for b in chosen if seen is not None else ():
-            seen(slots[b], False)  # type: ignore[misc]
-
-    begin(range(vec.n_slots))
-    while slots:
-        active, actions = np.zeros(vec.n_slots, bool), np.zeros((vec.n_slots, team.info.n_agents), np.int64)
-        for b, s in slots.items():
-            active[b], actions[b] = True, s.choose(team, out.obs[b], out.avail[b])
-        vec.step(actions, active)
-        free = np.flatnonzero(active & vec.lost).tolist()
-        for b in free:  # its worker died: the same episode once more
-            waiting.appendleft(slots.pop(b).number)
-        for b, s in list(slots.items()):
-            s.returns += out.reward[b]
-            s.length += 1
-            over = bool(out.terminated[b] or out.truncated[b])
-            if seen is not None:
-                seen(s, over)
-            if over:
-                del slots[b]
-                free.append(b)
-                metrics, notes = out.metrics[b].astype(np.float64), vec.info_metrics.read(b)
-                ended = bool(out.terminated[b])
-                played.append(Episode(s.number, s.seed, s.returns, s.length, ended, metrics, notes))
-                if done is not None:
-                    done()
-        begin(free)
+    b, info = vec.n_slots, team.info
+    hidden = team.mac.initial_hidden(1).shape[-1]
+    infos = vec.info_metrics
+    store = EpisodeStore(
+        _arrays(cursor_layout(info, b, hidden, played=False)),
+        _arrays(endings_layout(info, b, len(numbers), infos.width, final=False)),
+    )
+    cursor, endings = store.cursor, store.endings
+    cursor["fresh"][:] = True
+    moment = None if seen is None else lambda b, over: seen({name: x[b] for name, x in cursor.items()}, over)
+    job = Job(plan.seed, "evaluate", plan.greedy, "own", False, None, queue=tuple(numbers))
+    Player(vec, store, 0).play(job, one_by_one(team.actor), moment, done)
+    played = [
+        Episode(
+            int(endings["number"][at]), int(endings["seed"][at]), endings["returns"][at].copy(),
+            int(endings["length"][at]), bool(endings["terminated"][at]), endings["metrics"][at].copy(),
+            infos.read(at[0], endings["info_metrics"][at]),
+        )
+        for at in ((b, k) for b in range(vec.n_slots) for k in range(int(cursor["done"][b])))
+    ]  # fmt: skip
     return sorted(played, key=lambda e: e.number)
+
+
+def _arrays(layout: Layout) -> dict[str, np.ndarray]:
+    """Return arrays of zeros; untouched pages take no memory."""
+    return {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
 
 
 def evaluate(team: Team, plan: Plan, done: Callable[[], None] | None = None) -> list[Episode]:
@@ -186,9 +157,9 @@ def _film(team: Team, plan: Plan, count: int, done: Callable[[], None] | None) -
         video = Video(path)
         undo.callback(video.discard)
 
-        def seen(slot: _Slot, over: bool) -> None:
-            value = plan.team_return(slot.returns, team.info)
-            caption = f"episode {slot.number + 1}   step {slot.length}   return {value:.4g}"
+        def seen(slot: dict[str, np.ndarray], over: bool) -> None:
+            value = plan.team_return(slot["returns"], team.info)
+            caption = f"episode {slot['number'] + 1}   step {slot['step']}   return {value:.4g}"
             video.add(vec.frame(), caption, last=over)
 
         played = play(team, vec, range(count), plan, seen, done)

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 
 from .. import controllers, modules
+from ..components.experience import no_action
 from ..components.finite import all_finite
 from ..components.generators import generator
+from ..controllers.actor import act, no_actions
 from ..controllers.contract import Controller, preparation_of
 from ..envs.base import EnvInfo
+from ..envs.vector.playing import within_bounds
 from ..modules.options import network_config
 from ..storage import checkpoints
 from ..utils.errors import UserError
@@ -80,7 +83,7 @@ class Memory:
     """The policies' memory of the unfinished episodes."""
 
     hidden: Tensor  # [B, N, H]
-    last: Tensor  # [B, N], -1 before the first action
+    last: Tensor  # [B, N] or [B, N, D]; -1 or NaN before the first action
 
 
 class Team:
@@ -122,10 +125,11 @@ class Team:
         if info is not None:
             check_fits(info, trained)
         self.info = info or trained
-        check_names(self.config, ("mac", "agent"), path, trust)
+        selector = ("action_selector",) if self.config.get("action_selector") is not None else ()
+        check_names(self.config, ("mac", "agent", *selector), path, trust)
         self.mac = _policies(self.config, self.info, weights, path)
         self._memory: Memory | None = None
-        self._actor = self.mac.actor()
+        self.actor = self.mac.actor()
         self.seed(seed)
 
     # -- playing ---------------------------------------------------------------------------------------------
@@ -142,7 +146,7 @@ class Team:
             greedy: greedy (argmax) or sampled actions; None: as given to :func:`load`.
 
         Returns:
-            [N] or [B, N] int64.
+            [N] or [B, N] int64; continuous ones [N, D] or [B, N, D] float32, within the bounds.
 
         Raises:
             ValueError: a wrong shape, a number that is not finite, or an agent without a legal action.
@@ -157,8 +161,10 @@ class Team:
             )
         uniform = None
         if not (self.greedy if greedy is None else greedy):
-            uniform = torch.rand(b, self.info.n_agents, self.info.n_actions, generator=self._generator)
-        actions = self.decide(torch.from_numpy(seen), torch.from_numpy(legal), self._memory, uniform).numpy().copy()
+            width = self.actor.width
+            uniform = torch.rand(b, self.info.n_agents, width, generator=self._generator)
+        actions = self.decide(torch.from_numpy(seen), torch.from_numpy(legal), self._memory, uniform).numpy()
+        actions = within_bounds(self.info)(actions).copy()
         return actions[0] if np.ndim(obs) == 2 else actions
 
     def reset(self, rows: np.ndarray | None = None) -> None:
@@ -177,7 +183,7 @@ class Team:
         if chosen.shape != (len(self._memory.last),) or chosen.dtype != bool:
             raise ValueError(f"rows must be [{len(self._memory.last)}] bool, not {chosen.shape} {chosen.dtype}")
         where = torch.from_numpy(chosen)
-        self._memory.hidden[where], self._memory.last[where] = 0.0, -1
+        self._memory.hidden[where], self._memory.last[where] = 0.0, no_action(self.info)
 
     def seed(self, seed: int) -> None:
         """Restart the random stream of sampled actions."""
@@ -185,7 +191,7 @@ class Team:
 
     def begin(self, n: int) -> Memory:
         """Return the memory of ``n`` episodes before their first step."""
-        return Memory(self.mac.initial_hidden(n), torch.full((n, self.info.n_agents), -1))
+        return Memory(self.mac.initial_hidden(n), no_actions(self.info, n))
 
     def decide(self, obs: Tensor, avail: Tensor, memory: Memory, uniform: Tensor | None) -> Tensor:
         """Return actions [B, N] and update ``memory``; arguments are not checked.
@@ -194,9 +200,9 @@ class Team:
             obs: [B, N, O] float32.
             avail: [B, N, A] bool.
             memory: of these B episodes.
-            uniform: [B, N, A] noise in [0, 1), or None for greedy (argmax) actions.
+            uniform: [B, N, W] noise in [0, 1) (W: the actor's width), or None for greedy (argmax) actions.
         """
-        memory.last, _, memory.hidden = self.mac.act(obs, avail, memory.last, memory.hidden, uniform, self._actor)
+        memory.last, _, memory.hidden = act(self.actor, obs, avail, memory.last, memory.hidden, uniform)
         return memory.last
 
     def _checked(self, obs: Any, avail: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -303,9 +309,10 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     if preparation is not None:
         config = replace(config, **preparation.stored(weights, str(path)).changes())
     try:
-        built: Controller = mac(
-            config, agent, read(network_config(agent), values), info, generator(0, "weights follow")
-        )
+        net: Any = read(network_config(agent), values)
+        built: Controller = mac(config, agent, net, info, generator(0, "weights follow"))
+        if hasattr(built, "select_by"):
+            built.select_by(values)
         built.load_state_dict(weights)
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError):
         raise UserError(

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Samples
-from ..components.distributions import MaskedCategorical
 from ..components.packing import Packing
 from ..components.parallel import SHARDS
 from ..components.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
 from ..components.trust_region import Step, step_scalars
 from ..controllers.basic_mac import BasicMAC
+from ..modules.heads import Policy
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Rows:
         """[L]: x times the row's weight where it is valid, 0 elsewhere."""
         return torch.where(self.valid, x * self.weight, 0.0)
 
-    def policy(self, mac: BasicMAC, params: Tensor, twice: bool = False) -> MaskedCategorical:
+    def policy(self, mac: BasicMAC, params: Tensor, twice: bool = False) -> Policy:
         """The policy with parameters ``params`` [P] on the rows; ``twice``: to be differentiated twice."""
         return mac.policy(params, self.inputs, self.avail, self.packing, self.hidden, twice=twice)
 
@@ -254,7 +254,7 @@ def trust_region_objectives(
         gain = log_ratio.exp() * rows.target
         return rows.weighted(gain + entropy_coef * entropy if entropy_coef else gain).sum()
 
-    def kl(rows: Rows, before: MaskedCategorical, candidate: Tensor) -> Tensor:
+    def kl(rows: Rows, before: Policy, candidate: Tensor) -> Tensor:
         return rows.weighted(before.kl(rows.policy(mac, candidate, twice=True))).sum() / total
 
     return (

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..components.batch import Batch
 from ..components.descent import clip_rows
+from ..components.experience import steps_layout
 from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn, Replay
 from ..components.schedules import scheduled
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.vector.episode_store import steps_layout
 from ..envs.vector.memory import nbytes
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError

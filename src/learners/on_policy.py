@@ -161,7 +161,9 @@ class PolicyLearner:
         Raises:
             UserError: naming the key.
         """
-        refuse_reuse(values, cls.__name__.removesuffix("Learner") or cls.__name__)
+        name = cls.__name__.removesuffix("Learner") or cls.__name__
+        refuse_unsampled(values, name)
+        refuse_reuse(values, name)
 
     def samples(self, batch: Batch) -> tuple[Samples, Targets]:
         """Fix the advantages and lay the batch out for the policies."""
@@ -275,6 +277,7 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
     Raises:
         UserError: individual rewards, shared networks, agent ids, or an agent-specific critic.
     """
+    refuse_unsampled(values, method)
     if not values["common_reward"]:
         raise UserError(
             f"{method} needs common_reward=True: its joint advantage has no meaning for individual rewards."
@@ -317,4 +320,17 @@ def refuse_reuse(values: Mapping[str, Any], method: str) -> None:
     if values["mac"] == "reuse_mac":
         raise UserError(
             f"{method} does not reuse other agents' experience: mac=reuse_mac is refused, use mac=basic_mac."
+        )
+
+
+def refuse_unsampled(values: Mapping[str, Any], method: str) -> None:
+    """Refuse actions that are not drawn from the policy: its log-probability would not be the behaviour's.
+
+    Raises:
+        UserError: epsilon-greedy actions.
+    """
+    if values.get("action_selector") == "epsilon_greedy":
+        raise UserError(
+            f"action_selector=epsilon_greedy is for learners of action values, and {method} learns policies, which are "
+            "sampled: use multinomial or null."
         )

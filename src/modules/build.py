@@ -11,6 +11,7 @@ from ..utils.schema.registry import resolve
 from . import REGISTRY, critics
 from .agents.module import ModuleStack
 from .agents.rnn import Network
+from .heads import Head
 from .stack import Inputs
 
 
@@ -31,7 +32,7 @@ def memory_of(kind: str, values: Mapping[str, Any]) -> str:
 
 
 def policy_networks(
-    agent: Any, n_networks: int, inputs: Inputs, n_outputs: int, config: Any, generator: torch.Generator
+    agent: Any, n_networks: int, inputs: Inputs, head: Head, config: Any, generator: torch.Generator
 ) -> Any:
     """Return the policies' :class:`~oamarl.modules.stack.Stack`.
 
@@ -39,7 +40,8 @@ def policy_networks(
         agent: a subclass of the built-in network, or any ``nn.Module`` that keeps the contract of
             :mod:`oamarl.modules.agents.module`.
         n_networks: K.
-        inputs, n_outputs: sizes of a row's input and output.
+        inputs: the inputs of a row.
+        head: the outputs of a row.
         config: what the class reads.
         generator: source of the initial parameters.
 
@@ -48,10 +50,13 @@ def policy_networks(
     """
     if isinstance(agent, type) and issubclass(agent, Network):
         return agent(
-            n_networks, int(inputs), n_outputs, hidden_dim=config.hidden_dim, recurrent=config.use_rnn,
-            activation=config.activation, head_gain=config.head_gain, generator=generator,
+            n_networks, int(inputs), head.outputs, hidden_dim=config.hidden_dim, recurrent=config.use_rnn,
+            activation=config.activation, head_gain=config.head_gain, generator=generator, n_free=head.free,
+            free_start=head.start,
         )  # fmt: skip
-    return ModuleStack(agent, n_networks, inputs, n_outputs, config, generator)
+    return ModuleStack(
+        agent, n_networks, inputs, head.outputs, config, generator, n_free=head.free, free_start=head.start
+    )
 
 
 def critic_networks(

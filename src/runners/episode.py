@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from ..components.batch import Batch
+from ..components.experience import Layout, fields_of, no_action, steps_layout
 from ..components.seeding import Purpose
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.base import VecConfig, VecEnv, usable_cpus
-from ..envs.vector.episode_store import FINAL, EpisodeStore, Job, cursor_layout, endings_layout, steps_layout
+from ..envs.vector.episode_store import EpisodeStore, Job, cursor_layout, endings_layout
 from ..envs.vector.make import make_vec
-from ..envs.vector.memory import Layout, nbytes
+from ..envs.vector.memory import nbytes
 from ..modules.kernels.build import library
 from ..utils.errors import UserError
 from ..utils.hints import Use
@@ -120,16 +121,16 @@ class EpisodeRunner:
 
     def _new_store(self) -> EpisodeStore:
         """Allocate the store in which episodes are recorded."""
-        hidden = self.mac.initial_hidden(1).shape[-1]
+        hidden, self.fields = self.mac.initial_hidden(1).shape[-1], self.mac.actor().fields
         cursor = self.vec.room(cursor_layout(self.info, self.n_slots, hidden, self._segments))
-        cursor["number"][:], cursor["last"][:], cursor["fresh"][:] = -1, -1, True
-        return EpisodeStore(
-            cursor, self._new_endings(self._most), self.vec.room(steps_layout(self.info, *self._batch_shape))
-        )
+        cursor["number"][:], cursor["last"][:], cursor["fresh"][:] = -1, no_action(self.info), True
+        steps = self.vec.room(steps_layout(self.info, *self._batch_shape, self.fields))
+        return EpisodeStore(cursor, self._new_endings(self._most), steps)
 
     def _new_endings(self, most: int) -> dict[str, np.ndarray]:
         """Allocate the endings of up to ``most`` episodes of each slot."""
-        return self.vec.room(endings_layout(self.info, self.n_slots, most, self.vec.info_metrics.width, self._segments))
+        infos = self.vec.info_metrics.width
+        return self.vec.room(endings_layout(self.info, self.n_slots, most, infos, self._segments, self.fields))
 
     def _play(self, purpose: Purpose, plan: list[list[int]], greedy: bool, keep: bool) -> Episodes:
         """Play the episodes ``plan[b]`` (numbers) in each slot b, one after another.
@@ -144,7 +145,8 @@ class EpisodeRunner:
             self.store = replace(self.store, endings=self._new_endings(most))
         cursor = self.store.cursor
         cursor["fresh"][:], cursor["row"][:] = True, np.cumsum([0, *(len(p) for p in plan)])[:-1]
-        self._play_job(Job(self.seed, purpose, greedy, self._rewards, keep, tuple(tuple(p) for p in plan)))
+        numbers = tuple(tuple(p) for p in plan)
+        self._play_job(Job(self.seed, purpose, greedy, self._rewards, keep, numbers, t_env=self.t_env))
         order = [(i, k) for i in range(b) for k in range(int(cursor["done"][i]))]
         return Episodes.of(self.store, order, self.vec.info_metrics)
 
@@ -187,9 +189,10 @@ class EpisodeRunner:
         self._slot_steps += int(busy.max()) * self.n_slots
         self._waited += int(busy.max()) * self.n_slots - int(busy.sum())
         longest = max(played.lengths)
-        tensors = {k: torch.from_numpy(v[:, : longest + (k in FINAL)]) for k, v in self.store.steps.items()}
-        none = {f"final_{k}": tensors[k][:0, 0] for k in FINAL}
-        batch = Batch(**tensors, **none, final_index=torch.zeros(0, 2, dtype=torch.int64))
+        final = self._final
+        tensors = {k: torch.from_numpy(v[:, : longest + (k in final)]) for k, v in self.store.steps.items()}
+        none = {f"final_{k}": tensors[k][:0, 0] for k in final}
+        batch = Batch.of(tensors, **none, final_index=torch.zeros(0, 2, dtype=torch.int64))
         return batch.to(self.device), played
 
     def use(self) -> Use:
@@ -203,6 +206,11 @@ class EpisodeRunner:
     def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:
         """Return slot and episode seed of a step of the batch that was collected last."""
         return row // self.per_slot, int(self._row_seeds[row])
+
+    @property
+    def _final(self) -> list[str]:
+        """Names of the fields of which there is a final value."""
+        return [f.name for f in fields_of(self.info, self.fields) if f.final]
 
     @property
     def _batch_shape(self) -> tuple[int, int]:

@@ -6,41 +6,37 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..components.batch import Batch
 from ..components.finite import first_fault
 from ..components.seeding import Purpose
 from ..envs.base import EnvInfo
-from ..modules.kernels.numpy_policy import Form, Inference
+from ..modules.acting import UniformActor
 from ..utils.errors import RunError
 from ..utils.schema.keys import read
 from .episode import EpisodeConfig, EpisodeRunner
 
 
 class RandomPolicies:
-    """Uniform policies, in place of a controller: weights of zeros give every legal action the same logit.
+    """Uniform policies, in place of a controller.
 
     They act where policies act (in environment workers too), with an episode's own action noise: the same play for any
     backend and number of workers.
     """
 
+    fields = ()
+
     def __init__(self, info: EnvInfo) -> None:
-        self._shape = info.n_agents, info.obs_size, info.n_actions
+        self._info = info
 
     def initial_hidden(self, n_slots: int) -> torch.Tensor:
         """Return [B, N, 1]: there is nothing to remember."""
-        return torch.zeros(n_slots, self._shape[0], 1)
+        return torch.zeros(n_slots, self._info.n_agents, 1)
 
-    def actor(self) -> Inference:
-        """Return the numpy policy that runners act with."""
-        n, o, a = self._shape
-        shapes = {
-            "first": (o, 1), "bias": (n, 1), "fc2.w": (1, 1), "fc2.b": (1,), "head.w": (1, a), "head.b": (a,)
-        }  # fmt: skip
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-        return Inference(Form(shared=True, recurrent=False, activation="relu"), zeros)
+    def actor(self) -> UniformActor:
+        """Return what runners act with."""
+        return UniformActor(self._info)
 
 
 class RandomRunner(EpisodeRunner):

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from ..components.batch import Batch
+from ..components.experience import no_action, steps_layout
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
-from ..envs.vector.episode_store import FINAL, Job, cursor_layout, steps_layout
+from ..envs.vector.episode_store import Job, cursor_layout
+from ..envs.vector.playing import within_bounds
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .episode import EpisodeConfig, EpisodeRunner
@@ -66,20 +68,21 @@ class RolloutRunner(EpisodeRunner):
     def run(self) -> tuple[Batch, Episodes]:
         """Collect one batch: `rollout_length` steps of every slot; returns it and the episodes that ended in it."""
         cursor, steps, endings = self.store.cursor, self.store.steps, self.store.endings
-        cursor["hidden"][cursor["fresh"]], cursor["last"][cursor["fresh"]] = 0.0, -1
+        cursor["hidden"][cursor["fresh"]], cursor["last"][cursor["fresh"]] = 0.0, no_action(self.info)
         hidden, before = cursor["hidden"].copy(), cursor["last"].copy()
         self._clear()
         cursor["row"][:] = np.arange(self.n_slots)
-        self._play_job(Job(self.seed, "train", False, self._rewards, True, None, self.config.rollout_length))
+        job = Job(self.seed, "train", False, self._rewards, True, None, self.config.rollout_length, self.t_env)
+        self._play_job(job)
         self._count()
         order = [(b, k) for b in range(self.n_slots) for k in range(int(cursor["done"][b]))]
         order.sort(key=lambda x: int(endings["column"][x]))
         self.episodes += len(order)
         where = tuple(np.array(order, np.int64).reshape(-1, 2).T)
-        finals = {f"final_{name}": torch.from_numpy(endings[name][where]) for name in FINAL}
+        finals = {f"final_{name}": torch.from_numpy(endings[name][where]) for name in self._final}
         index = np.stack([where[0], endings["column"][where]], axis=1)
-        batch = Batch(
-            **{k: torch.from_numpy(v) for k, v in steps.items()}, **finals, final_index=torch.from_numpy(index),
+        batch = Batch.of(
+            {k: torch.from_numpy(v) for k, v in steps.items()}, **finals, final_index=torch.from_numpy(index),
             hidden=torch.from_numpy(hidden), before=torch.from_numpy(before),
         )  # fmt: skip
         return batch.to(self.device), Episodes.of(self.store, order, self.vec.info_metrics)
@@ -145,12 +148,13 @@ class RolloutRunner(EpisodeRunner):
         for name in _KEPT:
             cursor[name][...] = torch.as_tensor(slots[name]).numpy()  # a checkpoint's arrays are tensors
         actions, under_way = torch.as_tensor(slots["played"]).numpy(), ~cursor["fresh"]
+        bounded = within_bounds(self.info)
         cursor["played"][:, : actions.shape[1]] = actions
         self._reset_to(np.flatnonzero(under_way))
         for t in range(actions.shape[1]):
             # an episode that ends too early is not the one that was played before
             going = under_way & (t < cursor["step"]) & ~(out.terminated | out.truncated | self.vec.lost)
-            self.vec.step(actions[:, t], going)
+            self.vec.step(bounded(actions[:, t]), going)
         astray = [b for b in np.flatnonzero(under_way).tolist() if self._seen(b) != slots["seen"][b]]
         cursor["fresh"][astray] = True
         return (

@@ -25,7 +25,7 @@ MARK = {"test_actions": "sampled"}
 #: metrics of episodes, which depend on how actions were chosen
 _PLAYED = ("return_", "ep_length", "won")
 #: EPyMARL's selectors of policies that are distributions
-_OF_POLICIES = (None, "soft_policies", "multinomial")
+_OF_POLICIES = (None, "soft_policies", "multinomial", "gaussian")
 
 
 def measure(test_greedy: bool, common_reward: bool) -> str:
@@ -51,15 +51,17 @@ def misnamed(config: Mapping[str, Any], facts: Mapping[str, Any], names: Iterabl
         facts: info.json, or the head of a curve file.
         names: of all its metrics.
     """
+    if facts.get("test_actions") == MARK["test_actions"] or any(name.startswith(GREEDY) for name in names):
+        return False
     selector = config.get("action_selector")
     if selector is not None:
         # EPyMARL: soft_policies samples in tests too; epsilon_greedy has no other tests than greedy ones
         return selector == "multinomial" and config.get("test_greedy") is not False
-    if config.get("test_greedy") is False or any(name.startswith(GREEDY) for name in names):
+    if config.get("test_greedy") is False:
         return False
     # a curve file's configuration lacks test_greedy, and its command has it
     asked = str(facts.get("command") or "").split()
-    return facts.get("test_actions") != MARK["test_actions"] and "test_greedy=False" not in asked
+    return "test_greedy=False" not in asked
 
 
 def renamed(values: Mapping[str, T]) -> dict[str, T]:

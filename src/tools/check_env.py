@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..components.experience import action_shape
 from ..envs.build import check_env_args, is_native, make_env, notices
 from ..envs.checks import FIELDS, Player, Report, Step, Stop, check_info, check_step, difference
 from ..envs.closing import CLOSE_SECONDS
@@ -18,6 +19,7 @@ from ..envs.info_metrics import logging_notices, naming_warnings
 from ..envs.own_random import global_state, seed_global, set_global_state
 from ..envs.vector.base import VecEnv
 from ..envs.vector.make import make_vec
+from ..modules.acting import random_actions
 from ..utils import signals
 from ..utils.errors import UserError
 from ..utils.schema import vocabulary, yamls
@@ -222,9 +224,10 @@ class Checks:
             active = ~(a.terminated | a.truncated)
             if not active.any():
                 return
-            actions = np.zeros((len(seeds), vec.info.n_agents), np.int64)
+            shape, dtype = action_shape(vec.info)
+            actions = np.zeros((len(seeds), *shape), dtype)
             for b in np.flatnonzero(active).tolist():
-                actions[b] = [rngs[b].choice(np.flatnonzero(row)) if row.any() else 0 for row in a.avail[b]]
+                actions[b] = random_actions(vec.info, a.avail[b], rngs[b])
             vec.step(actions, active)
 
     def _speed(self, first: Player) -> None:
@@ -237,8 +240,11 @@ class Checks:
                     cleared[...] = 0
                 first.env.reset(seed, p)
                 for _ in range(first.info.episode_limit):
-                    scores = rng.random(p.avail.shape)
-                    first.env.step(np.where(p.avail, scores, -1.0).argmax(-1), p)
+                    if first.info.continuous:
+                        actions = random_actions(first.info, p.avail, rng)
+                    else:  # quicker
+                        actions = np.where(p.avail, rng.random(p.avail.shape), -1.0).argmax(-1)
+                    first.env.step(actions, p)
                     steps += 1
                     if p.terminated or p.truncated or time.perf_counter() - began > _SPEED_SECONDS:
                         break

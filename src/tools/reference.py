@@ -39,7 +39,8 @@ result with the source of each value, without running anything.
   algorithm does not read is an error on the command line, a notice where a YAML of yours sets it, and ignored in the
   shipped YAMLs.
 - A value of the wrong type or out of range is an error. `env_args` are checked against the environment's constructor.
-- `runner`, `mac`, `agent`, `learner` and `env` take a registered name, or `package.module:Class` of your own.
+- `runner`, `mac`, `agent`, `action_selector`, `learner` and `env` take a registered name, or `package.module:Class` of
+  your own.
 - `q_nstep` selects n-step returns and `gae_lambda` generalised advantage estimation: one of them is set and the
   other is null. `q_nstep: 0` (the target is the critic's own value, nothing is learned from rewards) is out of range.
 - A relative `local_results_path` is relative to the current folder. Without one, results go to `results/` of the
@@ -146,7 +147,8 @@ def _epymarl(read: set[str]) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]
     for name, names in vocabulary.ALIASES.items():
         for theirs, (ours, implied, meaning) in names.items():
-            table.append((f"`{name}: {theirs}`", "alias", f"`{name}: {ours}`, `{implied}: {meaning}`"))
+            more = f", `{implied}: {meaning}`" if implied else ""
+            table.append((f"`{name}: {theirs}`", "alias", f"`{name}: {ours}`{more}"))
     return table
 
 

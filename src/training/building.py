@@ -72,6 +72,8 @@ def build(
         ("mac", "agent"),
         lambda: settings.mac(config, settings.agent, net, info, generator(seed, "init policies")),
     )
+    if hasattr(mac, "select_by"):
+        mac.select_by(values)
     mac.to(device)
     learner: Learner = _built(settings, ("learner", "mac", "agent"), lambda: settings.learner(
         settings.part(settings.learner.Config), critic, mac, info,

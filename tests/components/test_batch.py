@@ -45,7 +45,7 @@ CHECKED = [
     (f.name, dim)
     for f in fields(Batch)
     for dim in (0, 1)
-    if f.name not in ("log_prob", "final_obs") and (f.name, dim) != ("final_state", 1)
+    if f.name not in ("log_prob", "final_obs", "extra") and (f.name, dim) != ("final_state", 1)
 ]
 
 

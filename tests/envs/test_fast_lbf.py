@@ -482,10 +482,10 @@ def episodes(env: Any, n: int) -> list[bytes]:
         env.reset(seed, out)
         done = False
         while not done:
-            seen.append(b"".join(value.tobytes() for value in vars(out).values()))
+            seen.append(b"".join(value.tobytes() for value in out.named().values()))
             env.step(rng.integers(0, env.info.n_actions, env.info.n_agents), out)
             done = bool(out.terminated | out.truncated)
-        seen.append(b"".join(value.tobytes() for value in vars(out).values()))
+        seen.append(b"".join(value.tobytes() for value in out.named().values()))
     return seen
 
 

@@ -234,7 +234,7 @@ def test_a_worker_that_is_started_again_loses_its_episodes_alone(how: str) -> No
             both.reset(np.array([2, 3]), np.array([7, 9]))
             both.step(np.ones((4, 2), np.int64), np.ones(4, bool))
         assert not made.lost.any()
-        for name, array in vars(out).items():
+        for name, array in out.named().items():
             assert_same(array, getattr(honest.arrays, name), name)
 
 

@@ -45,7 +45,7 @@ class Played:
         return actions
 
     def row(self, slot: int) -> dict[str, np.ndarray]:
-        return {name: np.array(value[slot]) for name, value in vars(self.out).items()}
+        return {name: np.array(value[slot]) for name, value in self.out.named().items()}
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
@@ -337,7 +337,7 @@ def test_backends_give_the_same_numbers(backend: str):
             go = everyone & ~(native.arrays.terminated | native.arrays.truncated)
             for vec in (native, other):
                 vec.step(actions, go)
-            for name, mine in vars(native.arrays).items():
+            for name, mine in native.arrays.named().items():
                 assert np.array_equal(mine, getattr(other.arrays, name)), name
     finally:
         native.close()

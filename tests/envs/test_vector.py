@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +57,10 @@ def history(env: str, args: dict, backend: str, workers: int | None = None, step
             scores = rng.random(out.avail.shape)
             actions = np.where(out.avail, scores, -1.0).argmax(-1)
             vec.step(actions, (rng.random(n) < 0.8) & ~(out.terminated | out.truncated))
-            seen += [getattr(out, f.name).copy() for f in fields(out)]
+            seen += [x.copy() for x in out.named().values()]
             over = np.flatnonzero(out.terminated | out.truncated)
             vec.reset(over, over + 100 * t)
-            seen += [getattr(out, f.name).copy() for f in fields(out)]
+            seen += [x.copy() for x in out.named().values()]
     return seen
 
 

@@ -142,7 +142,7 @@ def test_an_episode_whose_worker_died_is_played_again(sampler: Team) -> None:
         def __init__(self) -> None:
             self.inner, self.count = make_vec(MIXED, {}, 3, backend="serial"), 0
             self.n_slots, self.arrays, self.lost = 3, self.inner.arrays, np.zeros(3, bool)
-            self.info_metrics = self.inner.info_metrics
+            self.info, self.info_metrics, self.seeds = self.inner.info, self.inner.info_metrics, self.inner.seeds
 
         def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
             self.lost[slots] = False

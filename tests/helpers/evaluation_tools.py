@@ -10,21 +10,25 @@ import torch
 from oamarl.envs.build import make_info
 from oamarl.envs.vector.base import VecConfig
 from oamarl.evaluation.play import Episode
-from oamarl.evaluation.team import Memory
 
 
 class Constant:
-    """A team whose agent i always takes action ``actions[i]``."""
+    """A team whose agent i always takes action ``actions[i]``: its own controller and actor."""
+
+    noise, width, fields, arrays, recipe = None, 0, (), {}, None
 
     def __init__(self, env: str, env_args: dict[str, Any], actions: list[int]) -> None:
-        self.info, self.actions = make_info(env, env_args), torch.tensor([actions])
+        self.extras: dict[str, Any] = {}
+        self.info, self.actions = make_info(env, env_args), np.array([actions])
+        self.mac = self.actor = self
 
-    def begin(self, n: int) -> Memory:
-        return Memory(torch.zeros(n, self.info.n_agents, 1), torch.full((n, self.info.n_agents), -1))
+    def initial_hidden(self, n: int) -> torch.Tensor:
+        return torch.zeros(n, self.info.n_agents, 1)
 
-    def decide(self, obs: Any, avail: Any, memory: Memory, uniform: Any) -> torch.Tensor:
-        assert obs.shape[0] == 1
-        return self.actions
+    def __call__(self, obs: Any, avail: Any, last: Any, hidden: Any, noise: Any, context: Any) -> Any:
+        assert noise is None
+        assert context.test
+        return self.actions.repeat(len(obs), 0), np.zeros(obs.shape[:2], np.float32), hidden
 
 
 def stepping(backend: str = "serial", **more: Any) -> VecConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def with_garbage(batch: Batch, mac: Any, seed: int = 0) -> Batch:
     padding = ~batch.filled
     beyond = torch.arange(t + 1) > lengths
     idle = batch.filled.unsqueeze(-1) & ~batch.alive
-    content = {f.name: x.clone() for f in fields(batch) if (x := getattr(batch, f.name)) is not None}
+    content = {name: x.clone() for name, x in batch.named().items()}
 
     def spoil(name: str, where: Tensor) -> None:
         x = content[name]

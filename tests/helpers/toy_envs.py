@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from oamarl.components.experience import Field
 from oamarl.envs.base import Arrays, EnvInfo
 from oamarl.utils.errors import UserError
 
@@ -174,3 +175,68 @@ class ThreePictures(Pictures):
 
     obs_sizes = (16, 16, 16)
     action_sizes = (4, 4, 4)
+
+
+class Target:
+    """Two agents see a target and are rewarded for actions close to it, each by its own -|a - target|^2.
+
+    The second agent has one dimension less where ``ragged``. Bounds are -1 and 1, targets lie between -0.6 and 0.6.
+    Actions beyond the bounds, or numbers where an agent has no dimension, fail.
+    """
+
+    SIZE = 2
+
+    def __init__(self, limit: int = 5, ragged: bool = False) -> None:
+        self.sizes = (self.SIZE, self.SIZE - ragged)
+        low = tuple((-1.0,) * size for size in self.sizes)
+        high = tuple((1.0,) * size for size in self.sizes)
+        self.info = EnvInfo(
+            "target", 2, self.SIZE, 2 * self.SIZE, self.SIZE, limit, (self.SIZE, self.SIZE), self.sizes,
+            action_low=low, action_high=high,
+        )  # fmt: skip
+        self.own = np.arange(self.SIZE) < np.array(self.sizes)[:, None]
+
+    def _look(self, out: Arrays) -> None:
+        self.target = np.where(self.own, self.rng.uniform(-0.6, 0.6, (2, self.SIZE)), 0.0)
+        out.obs[...] = self.target
+        out.state[...] = self.target.ravel()
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        self.rng, self.time = np.random.default_rng(seed), 0
+        out.alive[...] = True
+        out.avail[...] = self.own
+        self._look(out)
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        assert actions.dtype == np.float32
+        assert actions.shape == (2, self.SIZE)
+        assert (np.abs(actions) <= 1).all(), "beyond the bounds"
+        assert (actions[~self.own] == 0).all(), "an action of a dimension that the agent lacks"
+        self.time += 1
+        out.reward[...] = -np.square(actions - self.target).sum(1)
+        out.truncated[...] = self.time >= self.info.episode_limit
+        self._look(out)
+
+    def close(self) -> None:
+        pass
+
+
+class Counting(Target):
+    """Gives two fields of its own: the step that is about to be made (with a final one), and whether it was odd."""
+
+    def __init__(self, limit: int = 5) -> None:
+        super().__init__(limit)
+        extra = (
+            Field("clock", ("N", 2), "int64", "before", final=True),
+            Field("odd", ("N",), "bool", "after"),
+        )
+        self.info = EnvInfo(**{**vars(self.info), "extra": extra})
+
+    def reset(self, seed: int, out: Arrays) -> None:
+        super().reset(seed, out)
+        out.extra["clock"][...] = self.time
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        out.extra["clock"][...] = self.time
+        out.extra["odd"][...] = self.time % 2

@@ -100,7 +100,7 @@ def test_packed_sequences_are_the_module_step_by_step(name: str, given: bool, ne
 
 
 def test_free_numbers_are_outputs_of_every_row() -> None:
-    net = stack(Plain, 2, n_free=3, free_init=-0.5)
+    net = stack(Plain, 2, n_free=3, free_start=-0.5)
     assert net.params.shape == (2, stack(Plain).params.shape[1] + 3)
     out = net.stacked(net.params, torch.randn(2, 6, 5))
     assert out.shape == (2, 6, 7)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oamarl.components.distributions import MaskedCategorical
-from oamarl.controllers.actor import Actor
+from oamarl.controllers.actor import TorchNetwork
 from oamarl.controllers.basic_mac import BasicMAC, MACConfig
 from oamarl.envs.base import EnvInfo
 from oamarl.modules.agents.rnn import Network, NetworkConfig
@@ -23,6 +23,7 @@ class Other(Network):
 def controller(sharing: Any, use_rnn: bool, n: int, agent: type[Network] = Network, **keys: Any) -> BasicMAC:
     info = EnvInfo("toy", n, 5, 3, 4, 10, (5,) * n, (4,) * n)
     given = {"obs_agent_id": True, "obs_last_action": True, "standardise_obs": False, **keys}
+    given |= {"action_selector": None, "action_std": "free", "log_std_init": 0.0}
     activation = given.pop("activation", "relu")
     mac = BasicMAC(
         MACConfig(sharing=sharing, **given), agent, NetworkConfig(16, use_rnn, activation, 1.0), info,
@@ -52,10 +53,10 @@ def test_numpy_and_torch_agree(sharing: Any, use_rnn: bool, keys: dict[str, Any]
     if mac.normaliser is not None:
         mac.normaliser.obs_stats[0].update(3.0 + 2.0 * torch.randn(50, 5))
         mac.normaliser._refresh()
-    actor = mac.actor()
+    actor = mac.actor().network
     assert isinstance(actor, Inference)
     obs, last, hidden = moment(3, n)
-    found, expected = actor(obs, last, hidden), Actor(mac)(obs, last, hidden)
+    found, expected = actor(obs, last, hidden), TorchNetwork(mac)(obs, last, hidden)
     for x, y in zip(found, expected, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-5)
     assert np.abs(found[0]).std() > 0.05
@@ -66,7 +67,7 @@ def test_numpy_and_torch_agree(sharing: Any, use_rnn: bool, keys: dict[str, Any]
 @pytest.mark.parametrize("use_rnn", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8])
 def test_a_slots_numbers_do_not_depend_on_the_others(sharing: str, use_rnn: bool, n: int) -> None:
-    actor = controller(sharing, use_rnn, n).actor()
+    actor = controller(sharing, use_rnn, n).actor().network
     obs, last, hidden = moment(37, n)
     together = actor(obs, last, hidden)
     noise, avail = np.random.default_rng(0).gumbel(size=(37, n, 4)).astype(np.float32), np.ones((37, n, 4), bool)
@@ -118,13 +119,13 @@ def test_large_gates_are_closed_without_a_word() -> None:
     with torch.no_grad():
         mac.network.params *= 1e4
     with np.errstate(over="ignore"):
-        logits, hidden = mac.actor()(*moment(2, 2))
+        logits, hidden = mac.actor().network(*moment(2, 2))
     assert np.isfinite(logits).all()
     assert np.isfinite(hidden).all()
 
 
 def test_networks_of_another_class_act_by_torch_with_the_same_policies() -> None:
     ours, theirs = controller("shared", True, 3), controller("shared", True, 3, agent=Other)
-    assert isinstance(theirs.actor(), Actor)
-    for x, y in zip(ours.actor()(*moment(2, 3)), theirs.actor()(*moment(2, 3)), strict=True):
+    assert isinstance(theirs.actor().network, TorchNetwork)
+    for x, y in zip(ours.actor().network(*moment(2, 3)), theirs.actor().network(*moment(2, 3)), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-5)

@@ -45,7 +45,7 @@ def parts(
 
 def clone(batch: Batch) -> Batch:
     """A batch of its own: a runner's next one is written over the last."""
-    return Batch(**{k: v if v is None else v.clone() for k, v in vars(batch).items()})
+    return Batch.of({name: x.clone() for name, x in batch.named().items()})
 
 
 # -- a batch holds what happened -------------------------------------------------------------------------

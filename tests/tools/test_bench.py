@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oamarl.envs.vector import throughput
+from oamarl.envs.vector import playing
 from oamarl.envs.vector.make import make_vec
 from oamarl.learners.ppo import PPOLearner
 from oamarl.main import main
@@ -106,9 +106,10 @@ def test_random_play_takes_legal_actions_and_begins_again(env: str, monkeypatch:
     monkeypatch.setattr(vec, "step", lambda a, active: (actions.append(a.copy()), step(a, active))[1])
     monkeypatch.setattr(vec, "reset", lambda slots, seeds: (began.extend(seeds.tolist()), reset(slots, seeds))[1])
     seconds = itertools.count()
-    monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(playing.time, "perf_counter", lambda: next(seconds))
     # a toy refuses illegal actions, and a vec to step what has ended
-    assert vec.random_throughput(20.0, seed=1) == (3 * 19, 20)
+    # a look at the clock to begin with, one before each step, and one at the end
+    assert vec.random_throughput(20.0, seed=1) == (3 * 19, 21)
     assert len(set(began)) == len(began) > 3
     played = np.stack(actions)
     assert (played.max(0) > played.min(0)).any(), "always the same action"

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from oamarl.controllers.basic_mac import BasicMAC
+from oamarl.modules.acting import NetworkActor
+from oamarl.modules.action_selectors import Multinomial
 from oamarl.runners.episode import EpisodeRunner
 from oamarl.utils.schema.keys import key
 
@@ -84,16 +86,10 @@ class TableMAC:
     def actor(self):
         logits = self.logits.detach().cpu().numpy().copy()
 
-        def act(obs, last, hidden):
+        def outputs(obs, last, hidden):
             return np.broadcast_to(logits, (len(obs), *logits.shape)), hidden
 
-        return act
-
-    def act(self, obs, avail, last_actions, hidden, uniform, actor=None):
-        logits = self.logits.detach().expand(len(obs), -1, -1).masked_fill(~avail, -torch.inf)
-        noise = 0 if uniform is None else -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
-        actions = (logits + noise).argmax(-1)
-        return actions, logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1), hidden
+        return NetworkActor(outputs, Multinomial(), self.info.n_actions)
 
     def observe(self, batch):
         pass

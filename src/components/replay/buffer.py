@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...utils.errors import UserError
 from ..batch import Batch
-from .fields import EXTRA, FINAL, beginnings, final, over_steps
+from .fields import beginnings, final, over_steps
 from .sum_tree import SumTree
 
 #: what :meth:`Replay.entries` has beside the fields of a batch
@@ -276,12 +276,11 @@ class Replay:
             if padded:
                 x[beyond if longer else padding] = 0
             content[name] = torch.from_numpy(x)
-        none = {f"final_{name}": content[name][:0, 0] for name in FINAL}
-        named: dict[str, Any] = {name: x for name, x in content.items() if not name.startswith(EXTRA)}
-        if extra := {name.removeprefix(EXTRA): x for name, x in content.items() if name.startswith(EXTRA)}:
-            named["extra"] = extra
-        first = None if before is None else torch.from_numpy(before)
-        return Batch(**named, **none, final_index=torch.zeros(0, 2, dtype=torch.int64), before=first).to(self.device)
+        content |= {f"final_{name}": content[name][:0, 0] for name in self.longer}
+        content["final_index"] = torch.zeros(0, 2, dtype=torch.int64)
+        if before is not None:
+            content["before"] = torch.from_numpy(before)
+        return Batch.of(content).to(self.device)
 
     # -- state -------------------------------------------------------------------------------------------------
 

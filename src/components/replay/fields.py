@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
-from torch import Tensor
 
 from ..batch import Batch
 
 #: fields of a batch that are worked out when it is drawn
 _DERIVED = {"filled", "final_index", "hidden", "before"}
-#: fields of which an episode's last one is kept too
-FINAL = ("obs", "state", "avail")
-#: name of an extra field in the replay
-EXTRA = "extra."
 
 
 def over_steps(batch: Batch) -> dict[str, np.ndarray]:
-    """Return the fields of a batch that are tensors over its steps, [B, T or T+1, ...], extra ones under their name."""
-    left_out = _DERIVED | {f"final_{name}" for name in FINAL}
-    named = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name not in left_out}
-    extra = {f"{EXTRA}{name}": x for name, x in (named.pop("extra", None) or {}).items()}
-    return {name: x.cpu().numpy() for name, x in (named | extra).items() if isinstance(x, Tensor)}
+    """Return the fields of a batch that are tensors over its steps, [B, T or T+1, ...], the extra ones among them."""
+    kept = {n: x for n, x in batch.named().items() if n not in _DERIVED and not n.startswith("final_")}
+    return {name: x.cpu().numpy() for name, x in kept.items()}
 
 
 def final(batch: Batch, name: str) -> np.ndarray | None:
     """Return a field's last entries of the episodes that end inside rows, [K, ...], where the batch has them."""
-    if name.startswith(EXTRA):
-        found = (getattr(batch, "final_extra", None) or {}).get(name.removeprefix(EXTRA))
-    else:
-        found = getattr(batch, f"final_{name}", None)
+    found = batch.named().get(f"final_{name}")
     return None if found is None else found.cpu().numpy()
 
 

@@ -19,13 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from ...components.experience import action_shape
+from ...modules.acting import Actor
 from ...utils.schema.keys import key
 from ..base import Arrays, BatchedEnv, EnvInfo
 from ..closing import close_all, only_here
 from ..info_metrics import InfoMetrics
 from .episode_store import EpisodeStore, Job
 from .memory import Layout
-from .playing import Player, Policies
+from .playing import Player
 from .slots import SlotChecks, Slots
 from .throughput import random_throughput
 
@@ -99,6 +101,7 @@ class VecEnv(ABC):
         self.info, self.arrays, self.seeds, self.steps = info, arrays, seeds, steps
         self.info_metrics = InfoMetrics.none(len(seeds)) if info_metrics is None else info_metrics
         self.n_slots = len(seeds)
+        self._action_shape = action_shape(info)[0]
         self.seeds[:] = -1
         self.lost = np.zeros(self.n_slots, bool)
         self.worker_restarts = 0
@@ -120,15 +123,20 @@ class VecEnv(ABC):
         self._reset(slots, seeds)
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> None:
-        """Apply ``actions`` [B, N] int64 in the slots where ``active`` [B] bool; other rows stay as they are.
+        """Apply ``actions`` in the slots where ``active``; other rows stay as they are.
+
+        Args:
+            actions: [B, N] int64, or [B, N, D] float32 within the bounds.
+            active: [B] bool.
 
         Raises:
             ValueError: an active slot's episode has ended and was not started again.
             UserError: an agent has no legal action.
             EnvError: an environment or its worker failed, or an episode outlives the environment's limit.
         """
-        if actions.shape != (self.n_slots, self.info.n_agents) or active.shape != (self.n_slots,):
-            raise ValueError(f"actions {actions.shape} and active {active.shape} must be [B, N] and [B]")
+        if actions.shape != (self.n_slots, *self._action_shape) or active.shape != (self.n_slots,):
+            wanted = "[B, N, D]" if self.info.continuous else "[B, N]"
+            raise ValueError(f"actions {actions.shape} and active {active.shape} must be {wanted} and [B]")
         over = active & (self.arrays.terminated | self.arrays.truncated)
         if over.any():
             raise ValueError(f"slots {np.flatnonzero(over).tolist()} have ended: reset them first")
@@ -144,18 +152,18 @@ class VecEnv(ABC):
         """Return arrays of zeros in memory that the stepping processes share."""
         return {name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()}
 
-    def play(self, store: EpisodeStore, job: Job, act: Policies) -> None:
-        """Play ``job`` in all slots with the policies ``act``, and record it in ``store``.
+    def play(self, store: EpisodeStore, job: Job, actor: Actor) -> None:
+        """Play ``job`` in all slots with the policies of ``actor``, and record it in ``store``.
 
-        The store's arrays come from :meth:`room`. A numpy policy (:mod:`oamarl.modules.kernels.numpy_policy`) acts
-        where the slots are; anything else acts in this process.
+        The store's arrays come from :meth:`room`. An actor in numpy (one with ``arrays``) acts where the slots are;
+        any other acts in this process.
 
         Raises:
             UserError, EnvError: as :meth:`step`.
         """
         if self._player is None or self._player.store is not store:
             self._player = Player(self, store, 0)
-        self._player.play(job, act)
+        self._player.play(job, actor)
 
     def random_throughput(self, seconds: float, seed: int) -> tuple[int, float]:
         """Measure random play for ``seconds``; returns the steps of all slots, and the seconds they took."""

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from ...components.experience import TABLE, EnvInfo, Field, Layout, action_shape, fields_of
 from ...components.seeding import Purpose
-from ..base import EnvInfo
-from .memory import Layout
+from ...modules.action_selectors import Context
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,12 @@ class Job:
     | keep | record the steps in ``EpisodeStore.steps`` |
     | plan | the numbers of each slot's episodes; None: as many as it takes to make ``steps`` steps, in their order |
     | steps | of each slot, where there is no plan |
+    | t_env | environment steps of the run before this job, for the actor |
+    | queue | in place of a plan, numbers of episodes for the next free slot each (see below) |
+    | seconds | in place of a plan, measure throughput for so long: nothing of the episodes is recorded |
+
+    Episodes of a ``queue`` have the starts and noise of slot 0, so that no number depends on the slots; a lost one is
+    played again. It is played in the main process, whose slots share it.
     """
 
     seed: int
@@ -34,6 +40,14 @@ class Job:
     keep: bool
     plan: tuple[tuple[int, ...], ...] | None
     steps: int = 0
+    t_env: int = 0
+    queue: tuple[int, ...] | None = None
+    seconds: float | None = None
+
+    @property
+    def context(self) -> Context:
+        """What the actor knows of it."""
+        return Context(self.t_env, self.purpose in ("test", "evaluate"), self.greedy)
 
 
 @dataclass
@@ -49,14 +63,14 @@ class EpisodeStore:
     | row, column | [B] int64 | row and column of its next step in ``steps`` |
     | done, lost | [B] int64 | episodes that ended and that were lost, in this job |
     | returns | [B, N] float64 | of the episode so far, as learners see rewards |
-    | last | [B, N] int64 | the last actions, -1 at an episode's first step |
+    | last | [B, N] int64 | the last actions, -1 at an episode's first step; [B, N, D] float32, NaN there |
     | hidden | [B, N, H] float32 | the policies' hidden state |
-    | played | [B, L, N] int64 | the episode's actions so far (L = 0 where they are not needed) |
+    | played | [B, L, N] (or [B, L, N, D]) | the episode's actions so far (L = 0 where they are not needed) |
     | acting, playing | [B] float64 | seconds spent on choosing actions and on everything, at a player's first slot |
 
     ``endings`` [B, K, ...] are how a slot's first ``done`` episodes ended, in order: return, length, metrics,
-    info_metrics (see :class:`~..info_metrics.InfoMetrics`), seed, row, column (of the last step) and, where segments
-    are played, the final obs, state and avail.
+    info_metrics (see :class:`~..info_metrics.InfoMetrics`), seed, number, terminated, row, column (of the last step)
+    and, where segments are played, the final obs, state and avail.
 
     ``steps`` [rows, T, ...] are the steps of all slots, with the names and shapes of
     :class:`components.batch.Batch`.
@@ -81,56 +95,39 @@ class EpisodeStore:
 def cursor_layout(info: EnvInfo, n_slots: int, hidden: int, played: bool) -> Layout:
     """Return names, shapes and types of ``EpisodeStore.cursor``."""
     b, n = n_slots, info.n_agents
+    actions, dtype = action_shape(info)
     return {
         **dict.fromkeys(("number", "step", "row", "column", "done", "lost"), ((b,), "int64")),
         "fresh": ((b,), "bool"),
         "returns": ((b, n), "float64"),
-        "last": ((b, n), "int64"),
+        "last": ((b, *actions), dtype),
         "hidden": ((b, n, hidden), "float32"),
-        "played": ((b, info.episode_limit if played else 0, n), "int64"),
+        "played": ((b, info.episode_limit if played else 0, *actions), dtype),
         "acting": ((b,), "float64"),
         "playing": ((b,), "float64"),
     }
 
 
-def endings_layout(info: EnvInfo, n_slots: int, most: int, n_info_metrics: int, final: bool) -> Layout:
+def endings_layout(
+    info: EnvInfo, n_slots: int, most: int, n_info_metrics: int, final: bool, extra: Iterable[Field] = ()
+) -> Layout:
     """Return names, shapes and types of ``EpisodeStore.endings``.
 
     Args:
         most: episodes of a slot, K.
         n_info_metrics: numbers of an episode that an environment may report in its infos.
         final: with the final observation, state and legal actions.
+        extra: fields that the actor gives.
     """
-    lead, n = (n_slots, most), info.n_agents
-    seen = {
-        "obs": ((*lead, n, info.obs_size), "float32"),
-        "state": ((*lead, info.state_size), "float32"),
-        "avail": ((*lead, n, info.n_actions), "bool"),
-    }
+    lead = (n_slots, most)
+    seen = {f.name: ((*lead, *f.shape(info)), f.dtype) for f in fields_of(info, extra) if f.final}
     return {
-        **dict.fromkeys(("length", "seed", "row", "column"), (lead, "int64")),
-        "returns": ((*lead, n), "float64"),
+        **dict.fromkeys(("length", "seed", "number", "row", "column"), (lead, "int64")),
+        "terminated": (lead, "bool"),
+        "returns": ((*lead, info.n_agents), "float64"),
         "metrics": ((*lead, len(info.metrics)), "float64"),
         "info_metrics": ((*lead, n_info_metrics), "float64"),
         **(seen if final else {}),
-    }
-
-
-def steps_layout(info: EnvInfo, rows: int, steps: int) -> Layout:
-    """Return names, shapes and types of ``EpisodeStore.steps``."""
-    n = info.n_agents
-    return {
-        "obs": ((rows, steps + 1, n, info.obs_size), "float32"),
-        "state": ((rows, steps + 1, info.state_size), "float32"),
-        "avail": ((rows, steps + 1, n, info.n_actions), "bool"),
-        "actions": ((rows, steps, n), "int64"),
-        "log_prob": ((rows, steps, n), "float32"),
-        "reward": ((rows, steps, n), "float32"),
-        "terminated": ((rows, steps), "bool"),
-        "truncated": ((rows, steps), "bool"),
-        "agent_terminated": ((rows, steps, n), "bool"),
-        "filled": ((rows, steps), "bool"),
-        "alive": ((rows, steps, n), "bool"),
     }
 
 
@@ -140,11 +137,6 @@ def learner_rewards(rewards: str, reward: np.ndarray) -> np.ndarray:
         return reward
     team = reward.sum(-1, keepdims=True) if rewards == "sum" else reward.mean(-1, keepdims=True)
     return np.broadcast_to(team, reward.shape)
-
-
-#: fields of ``steps`` that are read before a step, and those that the step sets
-BEFORE, AFTER = ("obs", "state", "avail", "alive"), ("terminated", "truncated", "agent_terminated")
-FINAL = ("obs", "state", "avail")
 
 
 def remaining_job(job: Job, store: EpisodeStore, slots: Iterable[int]) -> Job:
@@ -172,7 +164,8 @@ def remaining_job(job: Job, store: EpisodeStore, slots: Iterable[int]) -> Job:
             k = int(cursor["done"][b])
             if k and store.endings["column"][b, k - 1] == t:
                 cursor["done"][b] -= 1
-            for name in ("filled", "reward", *AFTER):
-                steps[name][b, t] = 0
+            for field in TABLE:
+                if field.known in ("after", "player"):
+                    steps[field.name][b, t] = 0
             cursor["column"][b] += 1
     return replace(job, plan=tuple(plan)) if job.plan is not None else job

@@ -6,13 +6,11 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-#: name -> (shape, dtype)
-Layout = Mapping[str, tuple[tuple[int, ...], str]]
+from ...components.experience import Layout
 
 _LINE = 64  # bytes; an array begins on a cache line of its own
 

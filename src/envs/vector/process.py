@@ -15,13 +15,14 @@ import select
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
 
-from ...modules.kernels.numpy_policy import Inference
+from ...components.experience import shown_layout
+from ...modules.acting import Actor
 from ...utils.errors import UserError
 from ...utils.waiting import say as report
 from ...utils.warn_once import WarningBuffer
@@ -33,7 +34,6 @@ from .base import VecEnv, usable_cores
 from .episode_store import EpisodeStore, Job, remaining_job
 from .launch import Worker
 from .memory import Group, Layout, Memory
-from .playing import Policies
 from .worker import orders_layout
 
 #: A slot may end its worker this often without having finished an episode in between.
@@ -85,9 +85,9 @@ class ProcessVec(VecEnv):
             OSError: the system has no more processes, memory or file descriptors.
         """
         self._memory = Memory()
-        layouts = Arrays.layout(info, n_slots), orders_layout(info, n_slots), info_metrics_layout(n_slots)
+        layouts = shown_layout(info, n_slots), orders_layout(info, n_slots), info_metrics_layout(n_slots)
         shown, orders, metrics = (self._memory.add(layout) for layout in layouts)
-        arrays = Arrays(**shown.arrays(self._memory.descriptor))
+        arrays = Arrays.of(shown.arrays(self._memory.descriptor))
         self._orders = orders.arrays(self._memory.descriptor)
         info_metrics = InfoMetrics(**metrics.arrays(self._memory.descriptor))
         super().__init__(info, arrays, self._orders["seeds"], self._orders["steps"], info_metrics)
@@ -169,13 +169,13 @@ class ProcessVec(VecEnv):
     def _group(self, arrays: dict[str, np.ndarray]) -> Group | None:
         return next((group for known, group in self._rooms if known is arrays), None)
 
-    def play(self, store: EpisodeStore, job: Job, act: Policies) -> None:
-        if not isinstance(act, Inference):
-            return super().play(store, job, act)
-        self._share(act)
+    def play(self, store: EpisodeStore, job: Job, actor: Actor) -> None:
+        if actor.arrays is None or actor.recipe is None:
+            return super().play(store, job, actor)
+        self._share(actor.arrays)
         request = {
             "store": [self._group(x) for x in (store.cursor, store.endings, store.steps)],
-            "form": act.form, "policies": self._group(self._policies),
+            "recipe": actor.recipe, "policies": self._group(self._policies),
         }  # fmt: skip
         finished = np.zeros(self.n_slots, np.int64)
 
@@ -205,12 +205,12 @@ class ProcessVec(VecEnv):
             self._deaths[store.cursor["done"] > finished] = 0
         return None
 
-    def _share(self, act: Inference) -> None:
+    def _share(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Copy the policies' arrays into memory that the workers share."""
-        layout = {name: (x.shape, str(x.dtype)) for name, x in act.arrays.items()}
+        layout = {name: (x.shape, str(x.dtype)) for name, x in arrays.items()}
         if {name: (x.shape, str(x.dtype)) for name, x in self._policies.items()} != layout:
             self._policies = self.room(layout)
-        for name, x in act.arrays.items():
+        for name, x in arrays.items():
             self._policies[name][...] = x
 
     def random_throughput(self, seconds: float, seed: int) -> tuple[int, float]:
@@ -330,8 +330,8 @@ class ProcessVec(VecEnv):
             over &= ~concerned
         lost = own & (self.seeds >= 0) & ~over
         self.lost |= lost
-        for field in fields(out):
-            getattr(out, field.name)[lost] = 0
+        for array in out.named().values():
+            array[lost] = 0
         out.avail[lost] = out.alive[lost] = True
 
     def _start_again(self, w: Worker, fault: _Fault) -> Worker:

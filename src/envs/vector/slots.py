@@ -51,14 +51,15 @@ class SlotChecks:
         self._began = np.zeros(len(seeds), bool)
         # agents of the present episodes that have ended, and those among them that were not alive then
         self._ended, self._down = np.zeros((2, *arrays.alive.shape), bool)
+        self._extra = [arrays.extra[f.name] for f in info.extra if f.known == "after"]
         self._calls = 0  # that may come before a slot can be at its limit
         self._warned: set[str] = set()
 
     def begin(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Record that episodes begin in ``slots`` [k] from ``seeds`` [k], and zero their rewards, flags, metrics."""
         out = self.arrays
-        for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics):
-            field[slots] = 0
+        for array in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics, *self._extra):
+            array[slots] = 0
         self.seeds[slots], self.steps[slots] = seeds, 0
         self._ended[slots] = self._down[slots] = False
         self._began[slots] = True
@@ -146,6 +147,7 @@ class Slots:
     """Consecutive slots, stepped one after another in this process; used by `serial` and by each worker.
 
     Attributes:
+        info: sizes and names of their environment.
         arrays: what they show.
         info_metrics: numbers that their environments report at an episode's end.
         seeds, steps: [S] int64, of each slot's episode.
@@ -184,8 +186,9 @@ class Slots:
             self.busy[0] = first + i
             self.envs.append(make_env(env, env_args))
         self.busy[0] = -1
+        self.info = self.envs[0].info
         self.rows = [arrays.slot(i) for i in range(len(seeds))]
-        self.checks = SlotChecks(self.envs[0].info, arrays, seeds, steps, first, warn)
+        self.checks = SlotChecks(self.info, arrays, seeds, steps, first, warn)
         for i, built in enumerate(self.envs):
             attach(built, InfoRecorder(self.checks, info_metrics, i))
 
@@ -205,7 +208,7 @@ class Slots:
         self.checks.check()
 
     def step(self, actions: np.ndarray, active: np.ndarray) -> None:
-        """Apply ``actions`` [S, N] in the slots where ``active`` [S].
+        """Apply ``actions`` [S, N] (or [S, N, D]) in the slots where ``active`` [S].
 
         Raises:
             UserError: an agent has no legal action.

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ...modules.kernels.numpy_policy import Inference
+from ...components.experience import action_shape
 from ...utils.errors import UserError
 from ...utils.warn_once import WarningBuffer
 from .. import build
@@ -48,8 +48,9 @@ def orders_layout(info: EnvInfo, n_slots: int) -> Layout:
     ``seeds`` and ``steps`` (of the episodes under way); ``busy`` (see :class:`~.slots.Slots`), ``throughput`` (steps,
     seconds) and ``warnings`` (see :class:`~oamarl.utils.warn_once.WarningBuffer`) are rows for each worker.
     """
+    actions, dtype = action_shape(info)
     return {
-        "actions": ((n_slots, info.n_agents), "int64"),
+        "actions": ((n_slots, *actions), dtype),
         "active": ((n_slots,), "bool"),
         "reset": ((n_slots,), "bool"),
         "asked": ((n_slots,), "int64"),
@@ -84,7 +85,7 @@ class _Work:
         self.first, self.last = job["first"], job["last"]
         self.groups: dict[int, dict[str, np.ndarray]] = {}
         self.orders = self.group(job["orders"])
-        shown, mine = Arrays(**self.group(job["arrays"])), slice(self.first, self.last)
+        shown, mine = Arrays.of(self.group(job["arrays"])), slice(self.first, self.last)
         metrics = InfoMetrics(**self.group(job["info_metrics"]))
         self.slots = Slots(
             job["env"], job["env_args"], shown.part(self.first, self.last), self.orders["seeds"][mine],
@@ -116,7 +117,8 @@ class _Work:
                 self._store = message["store"]
                 store = EpisodeStore(*(self.group(g) if g is not None else {} for g in self._store))
                 self.player = Player(self.slots, store.part(self.first, self.last), self.first)
-            self.player.play(message["job"], Inference(message["form"], self.group(message["policies"])))
+            shared = message["policies"]
+            self.player.play(message["job"], message["recipe"]({} if shared is None else self.group(shared)))
         else:
             self.orders["throughput"][self.number] = random_throughput(self.slots, message["seconds"], message["seed"])
 

@@ -43,7 +43,7 @@ class ModuleStack(nn.Module):
         generator: source of the initial parameters, which are the module's own (torch's defaults).
         kind: the key that names the class, for messages.
         n_free: numbers at the end of each row of parameters that are appended to every output as they are.
-        free_init: their initial value.
+        free_start: their initial value.
 
     Raises:
         UserError: a module that does not keep the contract, in one sentence.
@@ -60,7 +60,7 @@ class ModuleStack(nn.Module):
         *,
         kind: str = "agent",
         n_free: int = 0,
-        free_init: float = 0.0,
+        free_start: float = 0.0,
     ) -> None:
         super().__init__()
         self.name = f"{kind}={module.__module__}:{module.__qualname__}"
@@ -77,7 +77,7 @@ class ModuleStack(nn.Module):
         if n_free:
             self.shapes[_FREE] = (n_free,)
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
-        free = torch.full((n_free,), free_init, dtype=torch.get_default_dtype())
+        free = torch.full((n_free,), free_start, dtype=torch.get_default_dtype())
         rows = [torch.cat([*(p.detach().flatten() for p in c.parameters()), free]) for c in copies[:n_networks]]
         self.params = nn.Parameter(torch.stack(rows))
         # Lists, so that their parameters are not this module's. The first is only ever copied: a functional call

@@ -43,6 +43,9 @@ class Network(nn.Module):
         hidden_dim, recurrent, activation: the architecture.
         head_gain: gain of the head's orthogonal initialisation.
         generator: source of the initial parameters.
+        n_free: free numbers of each network, the last columns of ``params``: they follow its outputs, whatever the
+            input (see :mod:`oamarl.modules.heads`).
+        free_start: their initial value.
     """
 
     Config = NetworkConfig
@@ -58,6 +61,8 @@ class Network(nn.Module):
         activation: str,
         head_gain: float,
         generator: torch.Generator,
+        n_free: int = 0,
+        free_start: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_networks, self.hidden_dim, self.recurrent = n_networks, hidden_dim, recurrent
@@ -75,12 +80,17 @@ class Network(nn.Module):
         self.shapes: dict[str, tuple[int, ...]] = {
             "fc1.w": (n_inputs, h), "fc1.b": (h,), **middle, "head.w": (h, n_outputs), "head.b": (n_outputs,)
         }  # fmt: skip
+        self.n_free = n_free
+        if n_free:
+            self.shapes["free"] = (n_free,)
         self.sizes = [math.prod(s) for s in self.shapes.values()]
         self.params = nn.Parameter(torch.zeros(n_networks, sum(self.sizes)))
         hidden_gain = nn.init.calculate_gain("relu" if activation == "relu" else "tanh")
         with torch.no_grad():
             for k in range(n_networks):
                 for name, view in self.layers(self.params[k]).items():
+                    if name == "free":
+                        view.fill_(free_start)
                     if view.dim() == 1:
                         continue  # biases start at zero
                     if name in ("w_ih", "w_hh"):
@@ -96,9 +106,18 @@ class Network(nn.Module):
 
     def layers(self, params: Tensor) -> dict[str, Tensor]:
         """Return the views of ``params`` [..., P]: name -> [..., *shape]."""
-        parts = params.split(self.sizes, dim=-1)
+        named = list(self.shapes.items())
+        if self.n_free and params.shape[-1] < sum(self.sizes):
+            named.pop()  # parameters without the free numbers
+        parts = params.split(self.sizes[: len(named)], dim=-1)
         lead = params.shape[:-1]
-        return {name: part.view(*lead, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        return {name: part.view(*lead, *shape) for (name, shape), part in zip(named, parts, strict=True)}
+
+    def _with_free(self, params: Tensor, outputs: Tensor) -> Tensor:
+        """Append the free numbers of ``params`` [(K,) P] to ``outputs`` [(K,) L, n_outputs]."""
+        free = params[..., -self.n_free :]
+        free = free.view(*free.shape[:-1], *[1] * (outputs.dim() - free.dim()), self.n_free)
+        return torch.cat([outputs, free.expand(*outputs.shape[:-1], self.n_free)], dim=-1)
 
     def row(self, k: int) -> Tensor:
         """Return network k's parameters [P] as a leaf sharing their storage: training it changes network k alone."""
@@ -123,8 +142,14 @@ class Network(nn.Module):
             twice: the result is differentiated twice (Fisher products are), which torch's operations alone can be.
 
         Returns:
-            [L, n_outputs].
+            [L, n_outputs (+ n_free)].
         """
+        if self.n_free:
+            return self._with_free(params, self._single(params[: -self.n_free], x, packing, hidden, twice))
+        return self._single(params, x, packing, hidden, twice)
+
+    def _single(self, params: Tensor, x: Tensor, packing: Packing | None, hidden: Tensor | None, twice: bool) -> Tensor:
+        """:meth:`single` without free numbers: ``params`` are the layers' alone."""
         by_compiled = self._by_compiled(x, twice)
         if not self.recurrent:
             if by_compiled:
@@ -158,10 +183,17 @@ class Network(nn.Module):
         return not twice and compiled.available(x, self.hidden_dim)
 
     def stacked(self, params: Tensor, x: Tensor, *, twice: bool = False) -> Tensor:
-        """Evaluate feed-forward networks ``params`` [K, P] on their own rows ``x`` [K, L, I]: [K, L, n_outputs]."""
+        """Evaluate feed-forward networks ``params`` [K, P] on their own rows ``x`` [K, L, I]: [K, L, n_outputs (+
+        n_free)]."""
         if len(params) == 1 or self._by_compiled(x, twice):
             # one network needs no batched product; compiled ones take one network
             return torch.stack([self.single(p, rows, twice=twice) for p, rows in zip(params, x, strict=True)])
+        if self.n_free:
+            return self._with_free(params, self._stacked(params[:, : -self.n_free], x))
+        return self._stacked(params, x)
+
+    def _stacked(self, params: Tensor, x: Tensor) -> Tensor:
+        """:meth:`stacked` in batched products, without free numbers."""
         w = self.layers(params)
         return self._after_first(w, torch.baddbmm(w["fc1.b"].unsqueeze(1), x, w["fc1.w"]))
 
@@ -195,18 +227,22 @@ class Network(nn.Module):
             hidden: [L, H], or [K, L, H] (returned as it is by feed-forward networks).
 
         Returns:
-            outputs [(K,) L, n_outputs], the next hidden state.
+            outputs [(K,) L, n_outputs (+ n_free)], the next hidden state.
         """
         x = _affine(x, w["fc1.w"], w["fc1.b"])
         if not self.recurrent:
-            return self._after_first(w, x), hidden
+            return self._step_outputs(w, self._after_first(w, x)), hidden
         from_input = _affine(self.activation(x), w["w_ih"].transpose(-1, -2), w["b_ih"])
         from_hidden = _affine(hidden, w["w_hh"].transpose(-1, -2), w["b_hh"])
         (xr, xz, xn), (hr, hz, hn) = from_input.chunk(3, -1), from_hidden.chunk(3, -1)
         reset, update = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
         new = torch.tanh(xn + reset * hn)
         hidden = new + update * (hidden - new)
-        return _affine(hidden, w["head.w"], w["head.b"]), hidden
+        return self._step_outputs(w, _affine(hidden, w["head.w"], w["head.b"])), hidden
+
+    def _step_outputs(self, w: dict[str, Tensor], outputs: Tensor) -> Tensor:
+        """``outputs`` [(K,) L, n_outputs] of one time step, with the free numbers if there are any."""
+        return self._with_free(w["free"], outputs) if self.n_free else outputs
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class Inference:
     | first | [(N,) O, H] | the observation's part of the first layer |
     | bias | [N, H] | its bias, the agents' ids included |
     | last | [(N,) A+1, H] | what the last action adds to it, zeros at the end for none; may be missing |
+    | last | [(N,) D, H] | of continuous actions |
     | fc2.w, fc2.b | [(N,) H, H], [(N,) H] | the second layer (feed-forward) |
     | w_ih, b_ih, w_hh, b_hh | [(N,) H, 3H], [(N,) 3H], ... | the GRU: reset, update, candidate (recurrent) |
     | head.w, head.b | [(N,) H, A], [(N,) A] | the logits |
@@ -61,7 +62,7 @@ class Inference:
 
         Args:
             obs: [S, N, O] float32.
-            last: [S, N] int64, -1 at an episode's first step.
+            last: [S, N] int64, -1 at an episode's first step; or [S, N, D] float32, NaN there.
             hidden: [S, N, H] float32.
         """
         w = self.arrays
@@ -70,13 +71,20 @@ class Inference:
         x = self._product(obs, "first")
         x += w["bias"]
         if "last" in w:
-            x += w["last"][last] if self.form.shared else w["last"][self._agents, last]
+            x += self._after(last)
         x = self._activate(x)
         if self.form.recurrent:
             x = hidden = self._gru(x, hidden)
         else:
             x = self._activate(self._affine(x, "fc2.w", "fc2.b"))
         return self._affine(x, "head.w", "head.b"), hidden
+
+    def _after(self, last: np.ndarray) -> np.ndarray:
+        """Return what the last actions add to the first layer's sums."""
+        if last.dtype.kind == "f":
+            return self._product(np.where(np.isnan(last), np.float32(0), last), "last")
+        weight = self.arrays["last"]
+        return weight[last] if self.form.shared else weight[self._agents, last]
 
     def _product(self, x: np.ndarray, name: str) -> np.ndarray:
         weight = self.arrays[name]

@@ -20,8 +20,9 @@ from typing import Any
 
 from ..errors import UserError, one_of
 
-#: key -> {EPyMARL's value: (value here, key that says the same explicitly, its value)}
+#: key -> {EPyMARL's value: (value here, key that says the same explicitly, its value)}; "": there is no such key
 ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
+    "action_selector": {"soft_policies": ("multinomial", "", "")},
     "mac": {"non_shared_mac": ("basic_mac", "sharing", "separate")},
     "agent": {"rnn_ns": ("rnn", "sharing", "separate")},
     "critic_type": {
@@ -52,7 +53,6 @@ class Only:
 
 
 REFUSED: dict[str, Only] = {
-    "action_selector": Only(("soft_policies", "multinomial", None), "policies are sampled"),
     "buffer_size": Only(
         (None,),
         "each update learns from one batch of new episodes and from no earlier ones",
@@ -77,10 +77,6 @@ OTHER: dict[str, str] = {
     "double_q": "Q-learning",
     "duelling": "coordination graphs",
     "entropy_end_ratio": "Pareto actor-critic",
-    "epsilon_anneal_time": "epsilon-greedy exploration",
-    "epsilon_finish": "epsilon-greedy exploration",
-    "epsilon_start": "epsilon-greedy exploration",
-    "evaluation_epsilon": "epsilon-greedy exploration",
     "final_entropy_coef": "Pareto actor-critic",
     "hypernet_embed": "QMIX",
     "hypernet_layers": "QMIX",
@@ -95,14 +91,15 @@ OTHER: dict[str, str] = {
 }
 
 READ: tuple[str, ...] = (
-    "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path", "common_reward", "critic_type",
-    "entropy_coef", "env", "env_args", "epochs", "eps_clip", "evaluate", "gamma", "grad_norm_clip", "hidden_dim",
-    "label", "learner", "learner_log_interval", "load_step", "local_results_path", "log_interval", "lr", "mac", "name",
-    "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation",
-    "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay", "standardise_returns",
-    "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode",
-    "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model",
-    "wandb_team",
+    "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path",
+    "common_reward", "critic_type", "entropy_coef", "env", "env_args", "epochs", "eps_clip", "epsilon_anneal_time",
+    "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma", "grad_norm_clip", "hidden_dim",
+    "label", "learner", "learner_log_interval", "load_step", "local_results_path", "log_interval", "lr", "mac",
+    "name", "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render",
+    "reward_scalarisation", "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay",
+    "standardise_returns", "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy",
+    "test_interval", "test_nepisode", "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode",
+    "wandb_project", "wandb_save_model", "wandb_team",
 )  # fmt: skip
 
 KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})
@@ -122,6 +119,8 @@ def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         if not isinstance(value, str) or value not in names:
             continue
         result[name], implied, meaning = names[value]
+        if not implied:
+            continue
         if values.get(implied, meaning) != meaning:
             raise UserError(
                 f"{name}={value} means {implied}={meaning}, but {implied}={values[implied]!r} is set too ({source})."

@@ -1,0 +1,231 @@
+"""Action selectors: how actions are chosen from a network's outputs (EPyMARL's key ``action_selector``).
+
+| name | outputs | actions |
+|---|---|---|
+| multinomial | [..., A] logits | drawn from the softmax over the legal actions (EPyMARL's soft_policies) |
+| epsilon_greedy | [..., A] values or logits | the best legal one or, with probability epsilon, any legal one |
+| gaussian | [..., 2 D] mean and log std | drawn from a diagonal Gaussian |
+
+They run in numpy, in environment workers too: nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from ..components.experience import EnvInfo, Field, faulty_fields
+from ..components.schedules import scheduled
+from ..utils.errors import UserError
+from ..utils.schema.keys import key, read
+from ..utils.schema.registry import resolve
+from .kernels.numpy_policy import choose
+
+#: `action_selector:` key -> "module:class", the module relative to this package
+REGISTRY = {
+    "multinomial": ".action_selectors:Multinomial",
+    "epsilon_greedy": ".action_selectors:EpsilonGreedy",
+    "gaussian": ".action_selectors:Gaussian",
+}
+_LEAST = np.float32(1e-30)  # an exponential draw may be 0
+#: the noise that a selector needs: Gumbel, standard normal, or uniform in [0, 1)
+Noise = Literal["gumbel", "normal", "uniform"]
+#: standard deviations are kept within exp(-10) and exp(2); components.distributions does the same
+LOG_STD = (-10.0, 2.0)
+
+
+def _gumbel(stream: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    drawn = stream.standard_exponential(shape, np.float32)
+    noise: np.ndarray = -np.log(np.maximum(drawn, _LEAST))
+    return noise
+
+
+#: noise -> how it is drawn, for several steps in one go: (stream, shape) -> float32
+DRAW: dict[Noise, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "gumbel": _gumbel,
+    "normal": lambda stream, shape: stream.standard_normal(shape, np.float32),
+    "uniform": lambda stream, shape: stream.random(shape, np.float32),
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an actor knows beside the observations: ``t_env`` environment steps made so far in the run (when the batch
+    began), ``test``: not training, ``greedy``: the best actions instead of drawn ones."""
+
+    t_env: int = 0
+    test: bool = False
+    greedy: bool = False
+
+
+class Selector(Protocol):
+    """How actions are chosen. It is pickled to workers; the noise of a step is a function of the episode and the step.
+
+    | attribute | meaning |
+    |---|---|
+    | fields | what is recorded of each step beside actions and log_prob (``Field``, known by the actor) |
+    | continuous | whether actions are vectors of numbers |
+    | noise | the kind of noise that it needs |
+    """
+
+    fields: ClassVar[tuple[Field, ...]]
+    continuous: ClassVar[bool]
+    noise: ClassVar[Noise]
+
+    def width(self, n_actions: int) -> int:
+        """Return how many numbers of noise an agent needs at one step."""
+
+    def select(
+        self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose actions.
+
+        Args:
+            outputs: [S, N, P] of the networks.
+            avail: [S, N, A] bool, the legal actions (of continuous ones: the dimensions that an agent has).
+            noise: [S, N, width]; None where ``context.greedy``.
+            context: see :class:`Context`.
+
+        Returns:
+            actions [S, N] int64 or [S, N, D] float32, and the log-probability [S, N] float32 that they were chosen
+            with: the behaviour's, which for epsilon-greedy actions is not the softmax's.
+        """
+
+    def record(self, outputs: np.ndarray, avail: np.ndarray, actions: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return ``fields`` of this step, [S, *shape]."""
+
+
+class SelectorBase:
+    """Base of selectors: discrete actions, nothing further is recorded, and a number of noise for each action."""
+
+    fields: ClassVar[tuple[Field, ...]] = ()
+    continuous: ClassVar[bool] = False
+    noise: ClassVar[Noise] = "gumbel"
+
+    def width(self, n_actions: int) -> int:
+        """One number for each action."""
+        return n_actions
+
+    def record(self, outputs: np.ndarray, avail: np.ndarray, actions: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Nothing."""
+        return {}
+
+
+class Multinomial(SelectorBase):
+    """Actions drawn from the policy, by the Gumbel-max rule."""
+
+    def select(
+        self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Selector`."""
+        return choose(outputs, avail, noise)
+
+
+@dataclass(frozen=True)
+class EpsilonConfig:
+    """Configuration of epsilon-greedy exploration."""
+
+    epsilon_start: float = key("Epsilon-greedy: share of random actions at the beginning.", low=0, high=1)
+    epsilon_finish: float = key("Epsilon-greedy: share of random actions from epsilon_anneal_time on.", low=0, high=1)
+    epsilon_anneal_time: int = key("Environment steps over which epsilon goes linearly to epsilon_finish.", low=1)
+    evaluation_epsilon: float = key("Share of random actions in sampled tests and evaluations.", low=0, high=1)
+
+
+class EpsilonGreedy(SelectorBase):
+    """The best legal action or, with probability epsilon, one of all legal actions at random.
+
+    Its log-probability is the behaviour's: log(epsilon / L + (1 - epsilon) [a is the best]) with L legal actions.
+    """
+
+    Config = EpsilonConfig
+    noise: ClassVar[Noise] = "uniform"
+
+    def __init__(self, config: EpsilonConfig) -> None:
+        self.config = config
+
+    def width(self, n_actions: int) -> int:
+        """One number for each action, and one for whether to explore."""
+        return n_actions + 1
+
+    def epsilon(self, context: Context) -> float:
+        """Return the share of random actions."""
+        if context.greedy:
+            return 0.0
+        c = self.config
+        if context.test:
+            return c.evaluation_epsilon
+        return scheduled("linear", c.epsilon_start, c.epsilon_finish, context.t_env, c.epsilon_anneal_time)
+
+    def select(
+        self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Selector`."""
+        best = np.where(avail, outputs, -np.inf).argmax(-1)
+        # a row of NaN has its first NaN for a maximum, which is legal where any is; without any the action is 0
+        epsilon, actions = self.epsilon(context), best
+        if noise is not None and epsilon > 0:
+            drawn = np.where(avail, noise[..., :-1], -1.0).argmax(-1)
+            actions = np.where(noise[..., -1] < epsilon, drawn, best)
+        legal = np.maximum(avail.sum(-1), 1)
+        probability = epsilon / legal + (1.0 - epsilon) * (actions == best)
+        with np.errstate(divide="ignore"):
+            log_prob = np.log(probability).astype(np.float32)
+        broken = ~np.isfinite(outputs).all(-1)  # is found in log_prob, as with the other selectors
+        return actions, np.where(broken, np.float32(np.nan), log_prob)
+
+
+class Gaussian(SelectorBase):
+    """Actions drawn from a diagonal Gaussian: mean + std * noise, 0 in the dimensions that an agent lacks."""
+
+    continuous: ClassVar[bool] = True
+    noise: ClassVar[Noise] = "normal"
+
+    def select(
+        self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Selector`; the same numbers as ``components.distributions.DiagonalGaussian``."""
+        mean, log_std = np.split(outputs, 2, axis=-1)
+        log_std = np.clip(log_std, *LOG_STD)
+        z = np.zeros_like(mean) if noise is None else noise
+        actions = mean + np.exp(log_std) * z
+        terms = -0.5 * z * z - log_std - np.float32(0.5 * np.log(2 * np.pi)) + 0.0 * mean  # NaN where the mean is
+        # environments get numbers; what is broken is found in log_prob
+        actions = np.where(avail & np.isfinite(actions), actions, 0.0).astype(np.float32)
+        return actions, np.where(avail, terms, 0.0).sum(-1).astype(np.float32)
+
+
+def selector_class(name: str | None, continuous: bool) -> Any:
+    """Return the class that the key ``action_selector`` names; null: multinomial or gaussian, by the action space.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    default = "gaussian" if continuous else "multinomial"
+    return resolve(__package__, REGISTRY, default if name is None else name, "action_selector")
+
+
+def make_selector(values: Mapping[str, Any], info: EnvInfo) -> Selector:
+    """Return the selector of a configuration.
+
+    Raises:
+        UserError: an unknown name, or one for other actions than the environment's.
+    """
+    name = values["action_selector"]
+    cls = selector_class(name, info.continuous)
+    missing = [m for m in ("width", "noise", "select", "record", "fields", "continuous") if not hasattr(cls, m)]
+    if missing:
+        raise UserError(f"action_selector={name} has no {' or '.join(missing)}: every action selector needs it.")
+    if cls.continuous != info.continuous:
+        kinds = ("numbered (Discrete)", "vectors (Box)")
+        raise UserError(
+            f"action_selector={name} chooses actions that are {kinds[cls.continuous]}, and those of '{info.name}' are "
+            f"{kinds[info.continuous]}: use action_selector={'gaussian' if info.continuous else 'multinomial'}."
+        )
+    selector: Selector = cls(read(cls.Config, values)) if getattr(cls, "Config", None) else cls()
+    fault = faulty_fields(selector.fields, ("actor",))
+    if fault:
+        raise UserError(f"action_selector={name}: {fault}")
+    return selector

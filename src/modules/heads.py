@@ -1,0 +1,66 @@
+"""Heads: what a policy network puts out for an action space, and the distribution made of it.
+
+| actions | outputs | distribution |
+|---|---|---|
+| Discrete(A) | A logits | categorical over the legal actions |
+| Box [D], ``action_std: free`` | D means; D log standard deviations are free numbers | diagonal Gaussian |
+| Box [D], ``action_std: state`` | D means and D log standard deviations | diagonal Gaussian |
+
+Free numbers do not depend on the state: they are the last columns of a network's row of parameters, so that a
+trust-region step sees one flat vector, and follow the network's own outputs in what it returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from ..components.distributions import DiagonalGaussian, MaskedCategorical
+from ..components.experience import EnvInfo
+from ..utils.schema.keys import key
+
+Policy: TypeAlias = MaskedCategorical | DiagonalGaussian
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Configuration of policies over continuous actions."""
+
+    action_std: str = key(
+        "Standard deviation of continuous actions: free (numbers of each network) or from the state (an output).",
+        choices=("free", "state"),
+    )
+    log_std_init: float = key(
+        "Logarithm of the standard deviation that continuous policies begin with (action_std=free).", low=-10, high=2
+    )
+
+
+@dataclass(frozen=True)
+class Head:
+    """The outputs of a policy network: ``outputs`` numbers that it computes, and ``free`` ones, ``start`` at first."""
+
+    outputs: int
+    free: int = 0
+    start: float = 0.0
+
+
+def head(info: EnvInfo, config: HeadConfig) -> Head:
+    """Return the outputs of a policy network for an environment's actions."""
+    if not info.continuous:
+        return Head(info.n_actions)
+    if config.action_std == "state":
+        return Head(2 * info.n_actions)
+    return Head(info.n_actions, info.n_actions, config.log_std_init)
+
+
+def distribution(info: EnvInfo, outputs: Tensor, avail: Tensor) -> Policy:
+    """Return the distribution that a network's ``outputs`` [..., P] stand for, where ``avail`` [..., A] is legal."""
+    return DiagonalGaussian(outputs, avail) if info.continuous else MaskedCategorical(outputs, avail)
+
+
+def distribution_from(info: EnvInfo, params: Tensor, avail: Tensor) -> Policy:
+    """Return the distribution that had ``params`` [..., P]; see :class:`~oamarl.components.distributions`."""
+    kind = DiagonalGaussian if info.continuous else MaskedCategorical
+    return kind.from_params(params, avail)

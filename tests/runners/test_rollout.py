@@ -107,15 +107,17 @@ def test_policies_find_the_probabilities_that_actions_were_taken_with(config: st
         for k in range(3):
             batch, _ = runner.run()
             samples, _ = learner.samples(batch)
-            everything = torch.arange(samples.n_entries)
-            found = mac.policies(samples, everything).log_prob(samples.actions)
-            torch.testing.assert_close(found[samples.valid], samples.log_prob[samples.valid], rtol=1e-5, atol=1e-6)
+            policy, at, _ = mac.policies(samples, samples.entries)
+            found, valid = policy.log_prob(samples.actions[at]), samples.valid[at]
+            torch.testing.assert_close(found[valid], samples.log_prob[at][valid], rtol=1e-5, atol=1e-6)
+            assert int(valid.sum()) == int(samples.valid.sum()), "every decision's row is computed"
             assert int(samples.valid.sum()) == int(batch.alive.sum())
             own = torch.stack([mac.own_log_ratio(samples, i, i) for i in range(2)])
             assert float(own.abs().max()) < 1e-5
             if overrides and k:
-                assert samples.hidden is not None
-                assert samples.hidden.abs().amax((1, 2)).bool().any(), (
+                assert samples.sequences is not None
+                assert samples.sequences.hidden is not None
+                assert samples.sequences.hidden.abs().amax((1, 2)).bool().any(), (
                     "no sequence continues an episode: the test would show nothing"
                 )
             learner.train(batch, 0)

@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
 
     import torch
 
-    from oamarl.components.parallel import use_threads
+    from oamarl.components.updates.parallel import use_threads
     from oamarl.utils.machine import keep_freed_memory
 
     torch.set_num_threads(1)

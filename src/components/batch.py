@@ -96,6 +96,13 @@ class Batch:
         return self.filled.unsqueeze(-1) & self.alive
 
     @property
+    def next_obs(self) -> Tensor:
+        """[B, T, N, O]: the observations after each step, where an episode ends its last ones."""
+        following = self.obs[:, 1:].clone()
+        following[self.final_index.unbind(1)] = self.final_obs
+        return following
+
+    @property
     def begins(self) -> Tensor:
         """[B, T+1] bool: an episode begins after the step before: it ended one, or was not real."""
         over = self.terminated | self.truncated | ~self.filled

@@ -5,16 +5,14 @@ Sharing is an index from agents to networks: [0, 0, 0] shared, [0, 1, 2] separat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..components.batch import Batch, RowIndex, Samples
-from ..components.experience import no_action
 from ..components.normalisation import ObservationNormaliser
 from ..components.packing import Packing
 from ..envs.base import EnvInfo
@@ -27,9 +25,11 @@ from ..modules.heads import HeadConfig, Policy
 from ..modules.stack import Inputs
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .actor import TorchNetwork, act, inference, one_hot
+from .actor import TorchNetwork, act, inference
 from .contract import Preparation
+from .outputs import all_outputs
 from .seps import SELECTIVE, SelectiveConfig, SelectiveSharing
+from .sharing import groups_of, sharing_index, with_extras
 
 
 @dataclass(frozen=True)
@@ -53,50 +53,6 @@ class MACConfig(HeadConfig):
         "Append the last action (one-hot; continuous ones as they are) to policy (and critic) inputs."
     )
     standardise_obs: bool = key("Observations and states are shifted and scaled by running statistics.")
-
-
-def sharing_index(sharing: str | list[int], n_agents: int, name: str = "sharing") -> list[int]:
-    """Return the network of each agent, numbered from 0 without gaps.
-
-    Raises:
-        UserError: a list of the wrong length, or groups that are still to be found.
-    """
-    if sharing == SELECTIVE:
-        raise UserError(f"{name}={SELECTIVE}: the groups of agents are found by a run before it builds its networks.")
-    if sharing == "shared":
-        return [0] * n_agents
-    if sharing == "separate":
-        return list(range(n_agents))
-    if len(sharing) != n_agents:
-        raise UserError(f"{name}={sharing} names {len(sharing)} networks, but the environment has {n_agents} agents.")
-    numbers = {old: new for new, old in enumerate(dict.fromkeys(sharing))}
-    return [numbers[k] for k in sharing]
-
-
-def _groups(alike: np.ndarray) -> list[int]:
-    """The group of each agent: the number of distinct spaces before the first agent like it."""
-    first = alike.argmax(1).tolist()
-    return [sorted(set(first)).index(f) for f in first]
-
-
-def with_extras(obs: Tensor, last_actions: Tensor | None, agent_id: bool, n_actions: int) -> Tensor:
-    """Append the last action's one-hot (zeros for -1) and the agent's one-hot id, where asked for.
-
-    Args:
-        obs: [..., N, O].
-        last_actions: [..., N] int64, -1 where there is none, or [..., N, D], NaN there; None leaves it out.
-        agent_id: append the id.
-
-    Returns:
-        [..., N, O (+ n_actions) (+ N)].
-    """
-    parts = [obs]
-    if last_actions is not None:
-        parts.append(one_hot(last_actions, n_actions, obs))
-    if agent_id:
-        n = obs.shape[-2]
-        parts.append(torch.eye(n, dtype=obs.dtype, device=obs.device).expand(*obs.shape[:-1], n))
-    return torch.cat(parts, dim=-1) if len(parts) > 1 else obs
 
 
 class BasicMAC:
@@ -134,7 +90,7 @@ class BasicMAC:
         # agents of one space share their statistics, whichever agent reads the observation
         alike = info.agents_match()
         self.normaliser = (
-            ObservationNormaliser(_groups(alike), info.obs_size, info.state_size) if config.standardise_obs else None
+            ObservationNormaliser(groups_of(alike), info.obs_size, info.state_size) if config.standardise_obs else None
         )
 
     @classmethod
@@ -255,36 +211,9 @@ class BasicMAC:
         return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
     def all_outputs(self, batch: Batch, params: Tensor | None = None) -> Tensor:
-        """Return the networks' raw outputs (such as Q-values) at all steps and after the last one, [B, T+1, N, A].
-
-        Where there is no observation, the outputs are 0.
-
-        Args:
-            batch: whole episodes, or rows that are cut where an episode ends.
-            params: [K, P] of the networks (of a slow copy); None: as they are.
-        """
-        none = no_action(self.info)
-        first = torch.full_like(batch.actions[:, :1], none) if batch.before is None else batch.before.unsqueeze(1)
-        x = self.with_extras(batch.obs, torch.cat([first, batch.actions], dim=1))
-        there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
-        if self.recurrent:
-            return self._packed_outputs(x, there.sum(1), self.network.params if params is None else params)
-        where = there.nonzero(as_tuple=True)
-        found = self.network.stacked(self.agent_params(params), self._to_rows(x[where]))
-        found = self._from_rows(found, len(where[0]))
-        return found.new_zeros(*x.shape[:-1], found.shape[-1]).index_put(where, found)
-
-    def _packed_outputs(self, x: Tensor, lengths: Tensor, params: Tensor) -> Tensor:
-        """Outputs [B, T, N, A] of recurrent networks on sequences x [B, T, N, I] of ``lengths`` [B], from zeros."""
-        agents, places, found = torch.arange(x.shape[2], device=x.device), [], []
-        for k in range(self.n_networks):
-            members = agents[self._index == k]
-            packing = Packing.of(lengths.repeat_interleave(len(members)))
-            row, agent = packing.sequence // len(members), members[packing.sequence % len(members)]
-            places.append((row, packing.step, agent))
-            found.append(self.network.single(params[k], x[places[-1]], packing))
-        where = tuple(torch.cat(parts) for parts in zip(*places, strict=True))
-        return found[0].new_zeros(*x.shape[:-1], found[0].shape[-1]).index_put(where, torch.cat(found))
+        """The networks' raw outputs (such as Q-values) at all steps and after the last one, [B, T+1, N, A];
+        see :func:`~.outputs.all_outputs`."""
+        return all_outputs(self, batch, params)
 
     def distribution(self, outputs: Tensor, avail: Tensor) -> Policy:
         """The distribution that the networks' ``outputs`` [..., P] stand for, where ``avail`` [..., A] is legal: THE
@@ -307,14 +236,27 @@ class BasicMAC:
         if not self.recurrent:
             outputs = self.network.stacked(self.agent_params(params), self._to_rows(samples.inputs[entries]))
             return self.distribution(self._from_rows(outputs, len(entries)), samples.avail[entries]), entries, agents
+        outputs, at = self._by_network(samples, entries, params, self.network.single)
+        return self.distribution(outputs, samples.avail[at]), at, at[1]
+
+    def features(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> tuple[Tensor, Any, Tensor]:
+        """What the heads of all agents' own policies read on ``entries`` [m]: [L, F], where these rows are among the
+        samples, and the agent of each; arguments as of :meth:`policies`."""
+        found, at = self._by_network(samples, entries, params, self.network.features)
+        return found, at, at[1]
+
+    def _by_network(
+        self, samples: Samples, entries: Tensor, params: Tensor | None, evaluate: Callable[..., Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """``evaluate`` of each network on its agents' own rows [L], and the rows' step and agent."""
         params, parts, found = self.network.params if params is None else params, [], []
+        agents = torch.arange(self.info.n_agents, device=entries.device)
         for k in range(self.n_networks):
             members = agents[self._index == k]
             rows = samples.rows(entries.repeat_interleave(len(members)), members.repeat(len(entries)))
-            parts.append(self.network.single(params[k], samples.inputs[rows.at], rows.packing, rows.hidden))
+            parts.append(evaluate(params[k], samples.inputs[rows.at], rows.packing, rows.hidden))
             found.append(rows)
-        at = torch.cat([rows.step for rows in found]), torch.cat([rows.agent for rows in found])
-        return self.distribution(torch.cat(parts), samples.avail[at]), at, at[1]
+        return torch.cat(parts), (torch.cat([x.step for x in found]), torch.cat([x.agent for x in found]))
 
     def policies_on_all(
         self, samples: Samples, entries: Tensor, params: Tensor | None = None

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..components.batch import RowIndex, Samples
-from ..components.parallel import in_background
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
+from ..components.updates.parallel import in_background
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.heads import Policy

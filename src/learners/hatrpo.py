@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch
-from ..components.trust_region import Step, trust_region_step
+from ..components.updates.trust_region import Step, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig

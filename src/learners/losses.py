@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..components.batch import Samples
 from ..components.packing import Packing
-from ..components.parallel import SHARDS
-from ..components.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
-from ..components.trust_region import Step, step_scalars
+from ..components.updates.parallel import SHARDS
+from ..components.updates.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
+from ..components.updates.trust_region import Step, step_scalars
 from ..controllers.basic_mac import BasicMAC
 from ..modules.heads import Policy
 
@@ -208,7 +208,7 @@ def merged(stats: Sequence[ClipStats]) -> ClipStats:
 
 
 def clip_stats(eps_clip: float, n_sources: int, device: torch.device) -> list[ClipStats]:
-    """The tallies that the losses of an update add to (:func:`oamarl.components.descent.descend`)."""
+    """The tallies that the losses of an update add to (:func:`oamarl.components.updates.descent.descend`)."""
     return [ClipStats(eps_clip, n_sources, device) for _ in range(SHARDS)]
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch
-from ..components.descent import Loss, MiniBatch
+from ..components.updates.descent import Loss, MiniBatch
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo

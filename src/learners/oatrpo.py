@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch
-from ..components.trust_region import Step, trust_region_step
+from ..components.updates.trust_region import Step, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo

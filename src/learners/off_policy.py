@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch
-from ..components.descent import clip_rows
 from ..components.experience import steps_layout
 from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn, Replay
 from ..components.schedules import scheduled
+from ..components.updates.descent import clip_rows
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.memory import nbytes

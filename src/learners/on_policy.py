@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.descent import NO_TALLIES, Loss, MiniBatch, descend, epoch
 from ..components.generators import generator
-from ..components.parallel import in_background
 from ..components.schedules import scheduled
+from ..components.updates.descent import NO_TALLIES, Loss, MiniBatch, descend, epoch
+from ..components.updates.parallel import in_background
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.module import ModuleStack
@@ -203,7 +203,7 @@ class PolicyLearner:
         self, it: Iteration, k: int, params: Tensor, part: MiniBatch, loss: Loss, tallies: Sequence[Any] = NO_TALLIES,
         rows: int = 1,
     ) -> Tensor:  # fmt: skip
-        """Step optimiser ``k`` once on ``loss`` of a mini-batch; see :func:`oamarl.components.descent.descend`.
+        """Step optimiser ``k`` once on ``loss`` of a mini-batch; see :func:`oamarl.components.updates.descent.descend`.
 
         Args:
             params: the leaf that the optimiser changes, [K, P] or [P].

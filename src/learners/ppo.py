@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.descent import MiniBatch
-from ..components.surrogate import clipped_surrogate
+from ..components.updates.descent import MiniBatch
+from ..components.updates.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, Samples
-from ..components.descent import MiniBatch
+from ..components.updates.descent import MiniBatch
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..components.batch import Batch
-from ..components.descent import MiniBatch, descend, epoch
 from ..components.normalisation import RunningMeanStd
 from ..components.returns import explained_variance, gae, next_values, nstep
-from ..controllers.basic_mac import sharing_index
+from ..components.updates.descent import MiniBatch, descend, epoch
+from ..controllers.sharing import sharing_index
 from ..envs.base import EnvInfo
 from ..modules.critics.recurrent import Sequences, Unrolled, packed_values, unroll
 from ..modules.critics.v import CriticInputs

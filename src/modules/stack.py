@@ -95,6 +95,15 @@ class Stack(Protocol):
     def stacked(self, params: Tensor, x: Tensor, twice: bool = False) -> Tensor:
         """Evaluate feed-forward networks ``params`` [K, P] on their own rows ``x`` [K, L, I]: [K, L, A]."""
 
+    def features(
+        self, params: Tensor, x: Tensor, packing: Packing | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Return what ONE network's head reads, [L, F] or [S, F]; arguments as of :meth:`single`.
+
+        Raises:
+            UserError: the module does not tell them.
+        """
+
     def layers(self, params: Tensor) -> dict[str, Tensor]:
         """Return the views of ``params`` [..., P] that :meth:`step` takes: name -> [..., *shape]."""
 

@@ -11,7 +11,7 @@ import torch
 
 from ..components.batch import Batch
 from ..components.finite import all_finite, broken_scalars, dump, first_fault
-from ..components.parallel import default_threads, use_threads
+from ..components.updates.parallel import default_threads, use_threads
 from ..controllers.contract import Controller
 from ..envs.vector.base import usable_cpus
 from ..learners.contract import Learner

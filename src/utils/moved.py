@@ -13,6 +13,9 @@ from collections.abc import Sequence
 MOVED = {
     "components.config": "utils.schema.keys",
     "components.errors": "utils.errors",
+    "components.parallel": "components.updates.parallel",
+    "components.surrogate": "components.updates.surrogate",
+    "components.trust_region": "components.updates.trust_region",
     "envs.vec": "envs.vector.make",
     "learners.policy": "learners.on_policy",
     "team": "evaluation.team",

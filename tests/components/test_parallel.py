@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components import parallel
+from oamarl.components.updates import parallel
 from oamarl.training.building import build
 
 from run_tools import CPU, assert_same, settings

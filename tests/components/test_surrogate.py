@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oamarl.components.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
+from oamarl.components.updates.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
 from oamarl.learners.losses import outside_share
 
 EPS = 0.2

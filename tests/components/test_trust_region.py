@@ -13,7 +13,13 @@ from torch import Tensor
 
 from oamarl.components.distributions import MaskedCategorical
 from oamarl.components.packing import Packing
-from oamarl.components.trust_region import Step, conjugate_gradient, fisher_product, step_scalars, trust_region_step
+from oamarl.components.updates.trust_region import (
+    Step,
+    conjugate_gradient,
+    fisher_product,
+    step_scalars,
+    trust_region_step,
+)
 from oamarl.modules.agents.rnn import Network
 
 F64 = torch.float64

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from oamarl.controllers.basic_mac import with_extras
+from oamarl.controllers.sharing import with_extras
 from oamarl.envs.base import Arrays, EnvInfo
 from oamarl.envs.matrix.matrix import payoff
 from oamarl.training.building import build

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components import descent, trust_region
 from oamarl.components.batch import Batch
+from oamarl.components.updates import descent, trust_region
 from oamarl.controllers.reuse_mac import Measured, ReuseMapping
 from oamarl.envs.base import EnvInfo
 from oamarl.learners import losses, oappo, oatrpo

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from oamarl.components.descent import means, new_tallies
+from oamarl.components.updates.descent import means, new_tallies
 from oamarl.learners.on_policy import LearnerConfig, PolicyLearner
 from oamarl.utils.schema.keys import key
 

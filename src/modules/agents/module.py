@@ -6,6 +6,7 @@ A module keeps this contract:
         def __init__(self, inputs, outputs, config): ...   inputs: an int, with obs_size, obs_shape, n_actions, n_agents
         def forward(self, x, hidden): ...                  x [L, I], hidden [L, H] -> out [L, A], hidden [L, H]
         def initial_hidden(self, rows): ...                only where it has a memory: zeros [rows, H]
+        def features(self, x, hidden): ...                 only for learners that need what the last layer reads
 
 With the attribute ``sequences = True`` it takes whole padded sequences, x [T, R, I] and hidden [R, H], and returns
 out [T, R, A] and the memory after step T.
@@ -91,14 +92,16 @@ class ModuleStack(nn.Module):
         self._by_thread.clear()
         return super()._apply(fn, recurse)
 
-    def _call(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor, sizes: list[int] | None) -> tuple[Tensor, Tensor]:
+    def _call(
+        self, w: dict[str, Tensor], x: Tensor, hidden: Tensor, sizes: list[int] | None, method: str = "forward"
+    ) -> tuple[Tensor, Tensor]:
         """One network of layers ``w``: on rows of one step, or on packed rows with the number of rows of each step."""
         thread = threading.get_ident()
         if thread not in self._by_thread:
             self._by_thread[thread] = copy.deepcopy(self._pristine[0])
         own = {f"module.{name}": t.detach() if name in self._frozen else t for name, t in w.items() if name != _FREE}
-        out, hidden = functional_call(self._by_thread[thread], own, (x, hidden, sizes))
-        if _FREE in w:
+        out, hidden = functional_call(self._by_thread[thread], own, (x, hidden, sizes, method))
+        if _FREE in w and method == "forward":
             out = torch.cat([out, w[_FREE].expand(*out.shape[:-1], -1)], dim=-1)
         return out, hidden
 
@@ -128,12 +131,30 @@ class ModuleStack(nn.Module):
         ``hidden`` [R, H]: before each sequence, in ``packing.order``; None: zeros. ``twice`` changes nothing: the
         module's own operations are used in any case.
         """
+        return self._rows(params, x, packing, hidden, "forward")
+
+    def features(
+        self, params: Tensor, x: Tensor, packing: Packing | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Return what the module's ``features(x, hidden)`` gives, [L, F] or [S, F]; arguments as of :meth:`single`.
+
+        Raises:
+            UserError: it has no such method.
+        """
+        if not callable(getattr(self._pristine[0].module, "features", None)):
+            raise UserError(
+                f"{self.name} has no method features(self, x, hidden) -> (features, hidden), which gives what its last "
+                "layer reads: the learner needs it."
+            )
+        return self._rows(params, x, packing, hidden, "features")
+
+    def _rows(self, params: Tensor, x: Tensor, packing: Packing | None, hidden: Tensor | None, method: str) -> Tensor:
         w = self.layers(params)
         if packing is None:
-            return self._call(w, x, x.new_zeros(len(x), self.memory), None)[0]
+            return self._call(w, x, x.new_zeros(len(x), self.memory), None, method)[0]
         if hidden is None:
             hidden = x.new_zeros(len(packing.order), self.memory)
-        return self._call(w, x, hidden, packing.batch_sizes.tolist())[0]
+        return self._call(w, x, hidden, packing.batch_sizes.tolist(), method)[0]
 
     def stacked(self, params: Tensor, x: Tensor, twice: bool = False) -> Tensor:
         """Evaluate feed-forward networks ``params`` [K, P] on their own rows ``x`` [K, L, I]: [K, L, A]."""
@@ -179,21 +200,24 @@ class _Steps(nn.Module):
         super().__init__()
         self.module, self.sequences = module, sequences
 
-    def forward(self, x: Tensor, hidden: Tensor, sizes: list[int] | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, hidden: Tensor, sizes: list[int] | None, method: str = "forward"
+    ) -> tuple[Tensor, Tensor]:
+        call = getattr(self.module, method)
         if not self.sequences:
             if sizes is None:
-                out, hidden = self.module(x, hidden)
+                out, hidden = call(x, hidden)
                 return out, hidden
             found = []
             for rows in x.split(sizes):
-                out, hidden = self.module(rows, hidden[: len(rows)])
+                out, hidden = call(rows, hidden[: len(rows)])
                 found.append(out)
             return torch.cat(found), hidden
         if sizes is None:
-            out, hidden = self.module(x.unsqueeze(0), hidden)
+            out, hidden = call(x.unsqueeze(0), hidden)
             return out[0], hidden
         real = torch.arange(sizes[0], device=x.device) < torch.tensor(sizes, device=x.device).unsqueeze(1)  # [T, R]
         padded = x.new_zeros(*real.shape, x.shape[-1])
         padded[real] = x
-        out, hidden = self.module(padded, hidden)
+        out, hidden = call(padded, hidden)
         return out[real], hidden

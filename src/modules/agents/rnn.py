@@ -155,28 +155,42 @@ class Network(nn.Module):
             if by_compiled:
                 return compiled.feed_forward(params, x, None, self._sizes)
             w = self.layers(params)
-            x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
-            x = self.activation(x @ w["fc2.w"] + w["fc2.b"])
-            return x @ w["head.w"] + w["head.b"]
-        if packing is None:
-            raise ValueError("a recurrent network reads sequences: packing is missing")
-        if hidden is None:
-            hidden = x.new_zeros(len(packing.order), self.hidden_dim)
+            return self._second_layer(w, x) @ w["head.w"] + w["head.b"]
+        packing, hidden = self._start(x, packing, hidden)
         if by_compiled:
             return compiled.recurrent(params, x, packing.batch_sizes, hidden, self._sizes)
-        return self._packed(params, x, packing.batch_sizes, hidden, twice)
-
-    def _packed(self, params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, twice: bool) -> Tensor:
-        """A recurrent network on packed rows ``x`` [S, I] by torch's operations: [S, n_outputs]."""
         w = self.layers(params)
+        return torch.addmm(w["head.b"], self._states(w, x, packing.batch_sizes, hidden, twice), w["head.w"])
+
+    def features(
+        self, params: Tensor, x: Tensor, packing: Packing | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Return the layer that ONE network's head reads, [L, H]; arguments as of :meth:`single`."""
+        w = self.layers(params)
+        if not self.recurrent:
+            return self._second_layer(w, x)
+        packing, hidden = self._start(x, packing, hidden)
+        return self._states(w, x, packing.batch_sizes, hidden, twice=False)
+
+    def _start(self, x: Tensor, packing: Packing | None, hidden: Tensor | None) -> tuple[Packing, Tensor]:
+        """The packing of a recurrent network's rows, and the hidden state before each sequence."""
+        if packing is None:
+            raise ValueError("a recurrent network reads sequences: packing is missing")
+        return packing, x.new_zeros(len(packing.order), self.hidden_dim) if hidden is None else hidden
+
+    def _second_layer(self, w: dict[str, Tensor], x: Tensor) -> Tensor:
+        """A feed-forward network's second layer [L, H] on rows ``x`` [L, I], by torch's operations."""
+        x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
+        return self.activation(x @ w["fc2.w"] + w["fc2.b"])
+
+    def _states(self, w: dict[str, Tensor], x: Tensor, batch_sizes: Tensor, hidden: Tensor, twice: bool) -> Tensor:
+        """A recurrent network's hidden states [S, H] on packed rows ``x`` [S, I], by torch's operations."""
         x = self.activation(torch.addmm(w["fc1.b"], x, w["fc1.w"]))
         if x.is_cuda and not twice:  # cuDNN's has no second derivative
             weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
-            x = torch.gru(x, batch_sizes, hidden.unsqueeze(0), weights, True, 1, 0.0, self.training, False)[0]
-        else:
-            x = torch.addmm(w["b_ih"], x, w["w_ih"].t())
-            x = recurrence(x, batch_sizes, hidden, w["w_hh"], w["b_hh"])
-        return torch.addmm(w["head.b"], x, w["head.w"])
+            return torch.gru(x, batch_sizes, hidden.unsqueeze(0), weights, True, 1, 0.0, self.training, False)[0]
+        x = torch.addmm(w["b_ih"], x, w["w_ih"].t())
+        return recurrence(x, batch_sizes, hidden, w["w_hh"], w["b_hh"])
 
     def _by_compiled(self, x: Tensor, twice: bool = False) -> bool:
         """Whether ``x`` goes through the compiled networks."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batch import minibatches
+from ..batch import minibatches
 from .parallel import SHARDS, differentiate, shards
 
 

@@ -1,6 +1,6 @@
 """Updates in two threads: the critic's in the background of the policies', and large mini-batches cut into shards.
 
-:func:`oamarl.components.descent.descend` is what learners call.
+:func:`oamarl.components.updates.descent.descend` is what learners call.
 
 Torch's operations do not hold Python's lock. Threads inside each of them, the usual way, gain little on operations as
 small as a step of a GRU for some dozen rows, and lose much where cores have other work. Two threads with work of their

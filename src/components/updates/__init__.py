@@ -1,0 +1,1 @@
+"""What updates are made of: objectives, gradient steps, natural-gradient steps, threads."""

@@ -20,6 +20,11 @@ STORED = {
     ("adding-an-algorithm.md", "yaml", 0): "mappo_grouped.yaml",
     ("adding-an-algorithm.md", "python", 0): "kl_ppo.py",
     ("adding-an-algorithm.md", "yaml", 1): "mappo_kl.yaml",
+    ("adding-an-algorithm.md", "python", 1): "predictive_ppo.py",
+    ("adding-an-algorithm.md", "yaml", 2): "mappo_predict.yaml",
+    ("adding-an-algorithm.md", "python", 2): "iql.py",
+    ("adding-an-algorithm.md", "yaml", 3): "iql.yaml",
+    ("adding-an-algorithm.md", "python", 3): "target.py",
     ("adding-an-environment.md", "python", 0): "my_module.py",
     ("adding-an-environment.md", "yaml", 0): "rendezvous.yaml",
     ("environments.md", "yaml", 0): "corridor.yaml",
@@ -40,6 +45,12 @@ PROSE = {
     ("adding-an-algorithm.md", "mappo_kl.yaml"): (
         "oamarl --config=./mappo_kl.yaml --env-config=maze with kl_coef=0.5",
     ),
+    ("adding-an-algorithm.md", "mappo_predict.yaml"): (
+        "oamarl --config=./mappo_predict.yaml --env-config=maze",
+        "oamarl --config=./mappo_predict.yaml --env-config=maze with use_rnn=True runner=rollout standardise_obs=True",
+        "oamarl --config=./mappo_predict.yaml --env-config=maze with sharing=separate obs_agent_id=False",
+    ),
+    ("adding-an-algorithm.md", "iql.yaml"): ("oamarl --config=./iql.yaml --env-config=maze",),
     ("adding-an-environment.md", "my_module.py"): (
         "oamarl --config=mappo with env=my_module:Rendezvous env_args.cells=9",
     ),

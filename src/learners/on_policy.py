@@ -200,13 +200,13 @@ class PolicyLearner:
         return epoch(it.samples.n_entries, self.n_minibatches, self.generators["minibatches"], self.device)
 
     def descend(
-        self, it: Iteration, k: int, params: Tensor, part: MiniBatch, loss: Loss, tallies: Sequence[Any] = NO_TALLIES,
-        rows: int = 1,
+        self, it: Iteration, k: int, params: Tensor | Sequence[Tensor], part: MiniBatch, loss: Loss,
+        tallies: Sequence[Any] = NO_TALLIES, rows: int = 1,
     ) -> Tensor:  # fmt: skip
         """Step optimiser ``k`` once on ``loss`` of a mini-batch; see :func:`oamarl.components.updates.descent.descend`.
 
         Args:
-            params: the leaf that the optimiser changes, [K, P] or [P].
+            params: the leaf that the optimiser changes, [K, P] or [P], or several.
             rows: network rows that an entry takes.
 
         Returns:

@@ -253,3 +253,12 @@ def test_one_minibatch_draws_nothing() -> None:
     before = generator.get_state()
     assert [p.tolist() for p in minibatches(4, 1, generator)] == [[0, 1, 2, 3]]
     assert torch.equal(generator.get_state(), before)
+
+
+def test_the_observation_after_a_step_is_an_episode_s_last_one_where_it_ends() -> None:
+    b = replace(batch(), final_obs=torch.full_like(batch().final_obs, 9.0))
+    ((row, step),) = b.final_index.tolist()
+    expected = b.obs[:, 1:].clone()
+    assert not (expected == 9.0).any()
+    expected[row, step] = 9.0
+    assert torch.equal(b.next_obs, expected)

@@ -29,21 +29,31 @@ def test_the_gradient_is_that_of_the_sum() -> None:
     params = torch.tensor([1.0, -2.0], requires_grad=True)
 
     def shard(*factors: float) -> parallel.Shard:
-        return lambda leaf: ((a * leaf**2).sum() for a in factors)
+        return lambda leaves: ((a * leaves[0] ** 2).sum() for a in factors)
 
     for threads in (1, 2):
         parallel.use_threads(threads)
         params.grad = torch.ones(2)  # what was there is replaced
-        total = parallel.differentiate(params, [shard(1.0, 2.0), shard(3.0)])
+        total = parallel.differentiate([params], [shard(1.0, 2.0), shard(3.0)])
         assert (float(total), total.requires_grad) == (30.0, False)
         assert params.grad.tolist() == [12.0, -24.0]
 
 
 def test_a_shard_without_rows_adds_nothing() -> None:
     params = torch.ones(2, requires_grad=True)
-    parallel.differentiate(params, [lambda leaf: iter(()), lambda leaf: [leaf.sum()]])
+    parallel.differentiate([params], [lambda leaves: iter(()), lambda leaves: [leaves[0].sum()]])
     assert params.grad is not None
     assert params.grad.tolist() == [1.0, 1.0]
+
+
+def test_several_leaves_have_their_gradients_and_unused_ones_zeros() -> None:
+    first, second, unused = (torch.full((k,), 2.0, requires_grad=True) for k in (1, 2, 3))
+    total = parallel.differentiate(
+        [first, second, unused], [lambda x: [x[0].sum() * 3.0, (x[1] ** 2).sum()], lambda x: [(x[0] * x[1]).sum()]]
+    )
+    assert float(total) == 6.0 + 8.0 + 8.0
+    grads = [x.grad.tolist() for x in (first, second, unused) if x.grad is not None]
+    assert grads == [[3.0 + 4.0], [4.0 + 2.0] * 2, [0.0] * 3]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -52,18 +62,18 @@ def test_a_fault_in_either_shard_is_raised_when_no_thread_works_any_more(threads
     parallel.use_threads(threads)
     params, done = torch.ones(1, requires_grad=True), []
 
-    def good(leaf: Tensor) -> Iterator[Tensor]:
-        yield leaf.sum()
+    def good(leaves: list[Tensor]) -> Iterator[Tensor]:
+        yield leaves[0].sum()
         done.append(1)
 
-    def bad(leaf: Tensor) -> Iterator[Tensor]:
+    def bad(leaves: list[Tensor]) -> Iterator[Tensor]:
         raise ArithmeticError("a shard failed")
 
     pair: list[Any] = [good, good]
     pair[which] = bad
     with pytest.raises(ArithmeticError, match="a shard failed"):
-        parallel.differentiate(params, pair)
-    assert parallel.differentiate(params, [good, good]) == 2.0
+        parallel.differentiate([params], pair)
+    assert parallel.differentiate([params], [good, good]) == 2.0
 
 
 def test_work_in_the_background_is_done_once() -> None:

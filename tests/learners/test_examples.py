@@ -88,7 +88,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Any:
     algorithm, environment = (
         (ROOT / "docs" / f"adding-an-{page}.md").read_text(encoding="utf-8") for page in ("algorithm", "environment")
     )
-    grouped, values = blocks("yaml", algorithm)
+    grouped, values = blocks("yaml", algorithm)[:2]
     for name, text in {
         "mappo_grouped.yaml": grouped, "mappo_kl.yaml": values, "kl_ppo.py": blocks("python", algorithm)[0],
         "my_module.py": blocks("python", environment)[0], "rendezvous.yaml": blocks("yaml", environment)[0],

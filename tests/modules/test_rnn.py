@@ -122,3 +122,16 @@ def test_layers_are_views_that_cover_the_parameters_once() -> None:
         layers["head.b"][1] = 7.0
     assert net.params[1, -OUT:].tolist() == [7.0] * OUT
     assert net.params[0, -OUT:].tolist() == [0.0] * OUT
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_the_head_reads_the_features(recurrent: bool) -> None:
+    net = Network(
+        2, IN, OUT, hidden_dim=H, recurrent=recurrent, activation="tanh", head_gain=1.0,
+        generator=torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    packing = Packing.of(torch.tensor([3, 1, 2])) if recurrent else None
+    x = torch.randn(6, IN, generator=torch.Generator().manual_seed(4))
+    w = net.layers(net.params[1])
+    found = net.features(net.params[1], x, packing) @ w["head.w"] + w["head.b"]
+    torch.testing.assert_close(found, net.single(net.params[1], x, packing), rtol=1e-5, atol=1e-6)

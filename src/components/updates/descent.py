@@ -28,9 +28,10 @@ class MiniBatch:
         return replace(self, entries=self.entries[index])
 
 
-#: Parameters (a leaf), entries of the mini-batch, and a tally to add figures to -> their loss: one tensor, or several
-#: that are added up, each differentiated before the next one is asked for (memory holds one graph at a time).
-Loss = Callable[[Tensor, MiniBatch, Any], Tensor | Iterable[Tensor]]
+#: Parameters (a leaf, or a list of leaves), entries of the mini-batch, and a tally to add figures to -> their loss: one
+#: tensor, or several that are added up, each differentiated before the next one is asked for (memory holds one graph at
+#: a time).
+Loss = Callable[[Any, MiniBatch, Any], Tensor | Iterable[Tensor]]
 
 NO_TALLIES = (None,) * SHARDS
 
@@ -73,7 +74,7 @@ def epoch(
 
 def descend(
     optimiser: torch.optim.Optimizer,
-    params: Tensor,
+    params: Tensor | Sequence[Tensor],
     part: MiniBatch,
     loss: Loss,
     tallies: Sequence[Any] = NO_TALLIES,
@@ -87,7 +88,8 @@ def descend(
     The mini-batch may be cut into shards that are differentiated in parallel: a loss must be a sum over entries.
 
     Args:
-        params: the leaf that the optimiser changes, [K, P] or [P]; networks are rows.
+        params: the leaf that the optimiser changes, [K, P] or [P] (networks are rows), or several of any shape: the
+            loss gets one, or as many.
         part: the mini-batch.
         loss: its loss.
         tallies: what losses add figures to, as many as there may be shards (SHARDS).
@@ -99,15 +101,18 @@ def descend(
         the loss, and the largest norm of a network's gradient before it was clipped.
     """
 
-    def shard(cut: slice, tally: Any, leaf: Tensor) -> Iterable[Tensor]:
-        found = loss(leaf, part[cut], tally)
-        return [found] if isinstance(found, Tensor) else found
+    single = isinstance(params, Tensor)
+    leaves = [params] if isinstance(params, Tensor) else list(params)
 
-    cuts = shards(len(part), rows, recurrent, params.device)
-    value = differentiate(params, [partial(shard, *x) for x in zip(cuts, tallies, strict=False)])
-    norm = clip_rows(params.grad, clip)
+    def shard(cut: slice, tally: Any, found: list[Tensor]) -> Iterable[Tensor]:
+        value = loss(found[0] if single else found, part[cut], tally)
+        return [value] if isinstance(value, Tensor) else value
+
+    cuts = shards(len(part), rows, recurrent, leaves[0].device)
+    value = differentiate(leaves, [partial(shard, *x) for x in zip(cuts, tallies, strict=False)])
+    norms = [clip_rows(x.grad, clip) for x in leaves]
     optimiser.step()
-    return value, norm
+    return value, norms[0] if single else torch.stack(norms).max()
 
 
 def clip_rows(gradient: Tensor | None, limit: float) -> Tensor:

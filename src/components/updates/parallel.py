@@ -28,8 +28,8 @@ SHARDS = 2
 #: Fewest sequences, and fewest feed-forward rows, of a shard: with fewer, an operation's fixed cost is what counts.
 _SEQUENCES, _ROWS = 16, 1024
 
-#: One shard's objective: parameters (a leaf) -> losses, each differentiated before the next one is asked for.
-Shard = Callable[[Tensor], Iterable[Tensor]]
+#: One shard's objective: parameters (leaves) -> losses, each differentiated before the next one is asked for.
+Shard = Callable[[list[Tensor]], Iterable[Tensor]]
 
 
 class _Threads:
@@ -65,28 +65,30 @@ def shards(n: int, rows: int, recurrent: bool, device: torch.device | str = "cpu
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def differentiate(params: Tensor, objectives: Sequence[Shard]) -> Tensor:
-    """Set ``params.grad`` to the gradient of the sum of all shards' losses, and return that sum (detached).
+def differentiate(params: Sequence[Tensor], objectives: Sequence[Shard]) -> Tensor:
+    """Set the ``grad`` of each of ``params`` to the gradient of the sum of all shards' losses; returns that sum
+    (detached).
 
     Shards run in parallel and share nothing but ``params``: whatever else they write must be their own.
     """
 
-    def one(shard: Shard) -> tuple[Tensor, Tensor]:
-        leaf = params.detach().requires_grad_()
-        total, gradient = params.new_zeros(()), None
-        for loss in shard(leaf):
-            (found,) = torch.autograd.grad(loss, leaf)
-            gradient = found if gradient is None else gradient.add_(found)
+    def one(shard: Shard) -> tuple[Tensor, list[Tensor]]:
+        leaves = [x.detach().requires_grad_() for x in params]
+        total, gradients = params[0].new_zeros(()), [torch.zeros_like(x) for x in leaves]
+        for k, loss in enumerate(shard(leaves)):
+            found = torch.autograd.grad(loss, leaves, allow_unused=len(leaves) > 1, materialize_grads=len(leaves) > 1)
+            gradients = [x.add_(y) if k else y for x, y in zip(gradients, found, strict=True)]
             total = total + loss.detach()
-        return total, torch.zeros_like(leaf) if gradient is None else gradient
+        return total, gradients
 
     with contextlib.ExitStack() as stack:
         others = [stack.enter_context(in_background(partial(one, shard))) for shard in objectives[1:]]
         done = [one(objectives[0]), *(other() for other in others)]
-    (total, gradient), *rest = done
+    (total, gradients), *rest = done
     for more, found in rest:
-        total, gradient = total + more, gradient.add_(found)
-    params.grad = gradient
+        total, gradients = total + more, [x.add_(y) for x, y in zip(gradients, found, strict=True)]
+    for x, gradient in zip(params, gradients, strict=True):
+        x.grad = gradient
     return total
 
 

@@ -40,12 +40,17 @@ class Fault:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether every number is finite, at the price of one sum and one synchronisation with the device."""
-    # a sum is finite only if all of its terms are; one that merely overflows is looked at again, number by number
-    found = [x.detach() for x in tensors if x.numel()]
-    if not found or bool(torch.stack([x.sum(dtype=torch.float32) for x in found]).sum().isfinite()):
-        return True
-    return all(bool(torch.isfinite(x).all()) for x in found)
+    """Whether every number is finite, at the price of one sum and one synchronisation with each device."""
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for x in tensors:
+        if x.numel():
+            by_device.setdefault(x.device, []).append(x.detach())
+    for found in by_device.values():
+        # a sum is finite only if all of its terms are; one that merely overflows is looked at again, number by number
+        total = torch.stack([x.sum(dtype=torch.float32) for x in found]).sum()
+        if not bool(total.isfinite()) and not all(bool(torch.isfinite(x).all()) for x in found):
+            return False
+    return True
 
 
 def floating(value: Any) -> Iterator[Tensor]:

@@ -79,8 +79,8 @@ def test_acting_and_learning_agree_on_probabilities() -> None:
     runner, mac, learner = build(asked, CPU)
     batch, _ = runner.run()
     samples, _ = learner.samples(batch)
-    policy = mac.policies(samples, torch.arange(samples.n_entries))
-    torch.testing.assert_close(policy.log_prob(samples.actions), samples.log_prob, rtol=1e-4, atol=1e-4)
+    policy, at, _ = mac.policies(samples, samples.entries)
+    torch.testing.assert_close(policy.log_prob(samples.actions[at]), samples.log_prob[at], rtol=1e-4, atol=1e-4)
     runner.close()
 
 

@@ -255,8 +255,8 @@ class NoActor(TableMAC):
     actor = None  # type: ignore[assignment]
 
 
-class OldActing(TableMAC):
-    def act(self, obs, avail): ...
+class NoSlots(TableMAC):
+    def initial_hidden(self): ...
 
 
 class BareParameters(Reinforce):

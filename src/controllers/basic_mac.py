@@ -87,6 +87,8 @@ class BasicMAC:
         if getattr(selector_class(config.action_selector, info.continuous), "Config", None) is None:
             self.select_by({"action_selector": config.action_selector})
         self._index = torch.tensor(self.index)
+        #: the agents of each network
+        self._members = [(self._index == k).nonzero().squeeze(1) for k in range(self.n_networks)]
         # agents of one space share their statistics, whichever agent reads the observation
         alike = info.agents_match()
         self.normaliser = (
@@ -106,7 +108,7 @@ class BasicMAC:
     def to(self, device: torch.device | str) -> None:
         """Move the networks."""
         self.network.to(device)
-        self._index = self._index.to(device)
+        self._index, self._members = self._index.to(device), [x.to(device) for x in self._members]
         if self.normaliser is not None:
             self.normaliser.to(device)
 
@@ -250,12 +252,12 @@ class BasicMAC:
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``evaluate`` of each network on its agents' own rows [L], and the rows' step and agent."""
         params, parts, found = self.network.params if params is None else params, [], []
-        agents = torch.arange(self.info.n_agents, device=entries.device)
-        for k in range(self.n_networks):
-            members = agents[self._index == k]
+        for k, members in enumerate(self._members):
             rows = samples.rows(entries.repeat_interleave(len(members)), members.repeat(len(entries)))
             parts.append(evaluate(params[k], samples.inputs[rows.at], rows.packing, rows.hidden))
             found.append(rows)
+        if len(parts) == 1:
+            return parts[0], found[0].at
         return torch.cat(parts), (torch.cat([x.step for x in found]), torch.cat([x.agent for x in found]))
 
     def policies_on_all(

@@ -74,12 +74,13 @@ def differentiate(params: Sequence[Tensor], objectives: Sequence[Shard]) -> Tens
 
     def one(shard: Shard) -> tuple[Tensor, list[Tensor]]:
         leaves = [x.detach().requires_grad_() for x in params]
-        total, gradients = params[0].new_zeros(()), [torch.zeros_like(x) for x in leaves]
-        for k, loss in enumerate(shard(leaves)):
-            found = torch.autograd.grad(loss, leaves, allow_unused=len(leaves) > 1, materialize_grads=len(leaves) > 1)
-            gradients = [x.add_(y) if k else y for x, y in zip(gradients, found, strict=True)]
+        total, several = params[0].new_zeros(()), len(leaves) > 1
+        gradients: list[Tensor] = []
+        for loss in shard(leaves):
+            found = torch.autograd.grad(loss, leaves, allow_unused=several, materialize_grads=several)
+            gradients = [x.add_(y) for x, y in zip(gradients, found, strict=True)] if gradients else list(found)
             total = total + loss.detach()
-        return total, gradients
+        return total, gradients or [torch.zeros_like(x) for x in leaves]
 
     with contextlib.ExitStack() as stack:
         others = [stack.enter_context(in_background(partial(one, shard))) for shard in objectives[1:]]

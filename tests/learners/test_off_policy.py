@@ -157,10 +157,10 @@ def test_outputs_at_all_steps_are_those_that_acting_has(use_rnn: bool, sharing: 
     batch = make_batch(mac, dead=False)
     found = mac.all_outputs(batch)
     assert found.shape == (*batch.obs.shape[:3], mac.info.n_actions)
-    act = mac.actor()
+    network = mac.actor().network
     last, hidden = batch.last_actions.numpy(), mac.initial_hidden(len(batch.obs)).numpy()
     for t in range(batch.obs.shape[1]):
-        want, hidden = act(batch.obs[:, t].numpy(), last[:, t], hidden)
+        want, hidden = network(batch.obs[:, t].numpy(), last[:, t], hidden)
         there = torch.ones(len(batch.obs)).bool() if t == 0 else batch.filled[:, t - 1]
         torch.testing.assert_close(found[there, t], torch.from_numpy(want)[there], rtol=1e-4, atol=1e-5)
         assert not found[~there, t].any()

@@ -92,10 +92,7 @@ class ReplayFiles:
 
     def _until(self, since: int) -> int:
         """The end of the chunk that begins with episode ``since``."""
-        replay = self.replay
-        rows = (replay.length[since - replay.oldest :] + 1).cumsum()
-        each = replay.nbytes(since) / int(rows[-1])
-        return since + max(1, int((rows * each <= MOST_BYTES).sum()))
+        return since + max(1, int((self.replay.sizes(since).cumsum() <= MOST_BYTES).sum()))
 
     def _write(self, since: int, until: int) -> Chunk:
         self._last += 1

@@ -169,10 +169,14 @@ class ReplayFiles:
         try:
             os.link(path, own)
         except OSError:  # another file system, or one without links
+            temporary = self.folder / f".{own.name}.{os.getpid()}.tmp"
             try:
-                shutil.copyfile(path, own)
-                _sync(own)
+                shutil.copyfile(path, temporary)
+                _sync(temporary)
+                temporary.replace(own)
             except OSError as error:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
                 reason = error.strerror or str(error)
                 raise UserError(f"The chunk {path} of the replay cannot be copied to {own}: {reason}.") from None
         _sync(self.folder)

@@ -11,6 +11,8 @@ import torch
 from test_docs import blocks
 
 from oamarl.components.batch import Batch
+from oamarl.components.generators import generator
+from oamarl.components.replay import Replay
 from oamarl.envs.build import make_info
 from oamarl.learners import off_policy
 from oamarl.main import main
@@ -18,13 +20,14 @@ from oamarl.parts import resolve
 from oamarl.run import build
 from oamarl.settings import Settings
 from oamarl.storage import checkpoints
+from oamarl.training.resume import load_weights
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import Request
 
 from conftest import ROOT
-from learner_tools import make_batch, make_learner, with_garbage
+from learner_tools import make_batch, make_learner, through_a_file, with_garbage
 from learner_tools import make_info as sizes
-from run_tools import CPU, train
+from run_tools import CPU, settings, train
 
 IQL = ROOT / "examples" / "iql"
 CONFIG = str(IQL / "iql.yaml")
@@ -234,6 +237,82 @@ def test_importance_weights_scale_what_is_learned() -> None:
     torch.testing.assert_close(seen[0] + seen[1], seen[2])
     assert priority.shape == (2,)
     assert bool((priority > 0).all())
+
+
+@pytest.mark.parametrize("backend", ["serial", "process"])
+@pytest.mark.parametrize("runner", ["parallel", "rollout"])
+def test_box_actions_and_extra_fields_come_back_from_the_replay(backend: str, runner: str) -> None:
+    """Of an environment in workers: its field with a final value, and continuous actions, through chunks as well."""
+    cut = {"rollout_length": 6} if runner == "rollout" else {}
+    own = settings("mappo", "toy_envs:Counting", {"limit": 4}, backend=backend, workers=2, batch_size_run=3,
+                   runner=runner, **cut)  # fmt: skip
+    collecting, _, _ = build(own, CPU)
+    kept, restored = (Replay(7, 4, generator(1, "replay")) for _ in range(2))
+    played = set()
+    try:
+        for _ in range(2):  # a runner's next batch takes the memory of the last
+            batch, _ = collecting.run()
+            kept.add(batch)
+            played |= {tuple(x.flatten().tolist()) for x in batch.actions[batch.filled]}
+    finally:
+        collecting.close()
+    part = through_a_file({k: torch.from_numpy(x) for k, x in kept.entries(kept.oldest, kept.newest).items()})
+    restored.restore(kept.state_dict(), [(kept.oldest, part)])
+    for replay in (kept, restored):
+        batch = replay.draw_transitions(40, 2).batch
+        clock, odd, filled = batch.extra["clock"][..., 0], batch.extra["odd"], batch.filled
+        assert batch.extra["clock"].dtype == torch.int64
+        assert batch.extra["clock"].shape == (40, 3, 2, 2)
+        assert torch.equal(clock[:, 1:][filled], clock[:, :-1][filled] + 1), "at an episode's end too"
+        assert torch.equal(odd[filled], clock[:, :-1][filled] % 2 == 0)
+        assert bool((clock[:, 1:][batch.truncated] == 4).all())
+        assert batch.actions.dtype == torch.float32
+        assert batch.before is not None
+        assert torch.equal(batch.before.isnan().flatten(1).all(1), clock[:, 0, 0] == 0)
+        assert {tuple(x.flatten().tolist()) for x in batch.actions[filled]} <= played
+        continued = batch.before[~batch.before.isnan().flatten(1).any(1)]
+        assert {tuple(x.flatten().tolist()) for x in continued} <= played
+    if runner == "parallel":
+        drawn = kept.draw_episodes(6).batch
+        assert bool((drawn.extra["clock"][..., 0] == torch.arange(5).view(1, 5, 1)).all())
+
+
+# -- weights of another run ---------------------------------------------------------------------------------
+
+
+def test_weights_alone_are_taken_and_the_slow_copies_follow_them() -> None:
+    """The replay, the optimiser and the count of updates begin anew."""
+    trained, fresh = learner_of(seed=4), learner_of()
+    for n in range(3):
+        trained.train(whole(trained, 2, n), 0)
+    assert trained.updates > 0
+    saved = {"mac": trained.mac.state_dict(), "learner": trained.state_dict()}
+    assert load_weights(fresh.mac, fresh, saved, "there") == []
+    assert torch.equal(fresh.mac.network.params, trained.mac.network.params)
+    assert torch.equal(fresh.target, trained.mac.network.params)
+    assert not torch.equal(fresh.target, trained.target), "a slow copy is the learner's own"
+    assert (len(fresh.replay), fresh.updates) == (0, 0)
+    other = make_learner("mappo", learner_of().info, hidden_dim=8)
+    saved = {"mac": other.mac.state_dict(), "learner": other.state_dict()}
+    assert load_weights(fresh.mac, fresh, saved, "there") == [], "an actor's policies too"
+    assert torch.equal(fresh.target, other.mac.network.params)
+    narrow = learner_of(hidden_dim=16)
+    with pytest.raises(UserError, match=r"init_from=there holds policies of another shape"):
+        load_weights(narrow.mac, narrow, saved, "there")
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+    words = [f"--config={CONFIG}", "with", "env=toy_envs:Truncating", "env_args.limit=5", "test_nepisode=0"]
+    words += [f"{k}={v}" for k, v in SMALL.items()] + [f"local_results_path={tmp_path}"]
+    assert main([*words, "t_max=60"]) == 0
+    first = next(p.parent for p in tmp_path.glob("sacred/*/*/1/run.json"))
+    assert main([*words, "t_max=10", f"init_from={first}"]) == 0
+    states = [checkpoints.load(checkpoints.find(first.parent / n)) for n in ("1", "2")]
+    assert states[0]["learner"]["updates"] > 0
+    assert states[1]["learner"]["updates"] == 0
+    want = states[0]["mac"]["theta"]
+    assert torch.equal(states[1]["mac"]["theta"], want)
+    assert torch.equal(states[1]["learner"]["targets"][0], want)
 
 
 # -- the guide ----------------------------------------------------------------------------------------------

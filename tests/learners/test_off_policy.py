@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import Request
 
 from conftest import ROOT
-from learner_tools import make_batch, make_learner, through_a_file, with_garbage
+from learner_tools import double, make_batch, make_learner, through_a_file, with_garbage
 from learner_tools import make_info as sizes
 from run_tools import CPU, settings, train
 
@@ -186,6 +187,44 @@ def test_targets_by_hand() -> None:
         torch.testing.assert_close(goal[b, t, i], batch.reward[b, t, i] + 0.5 * slow[b, t + 1, i, best])
     assert torch.equal(goal[0, 2], batch.reward[0, 2]), "terminated"
     assert torch.equal(goal[2, 2], batch.reward[2, 2]), "terminated and truncated is terminated"
+
+
+@pytest.mark.parametrize("double_q", [True, False])
+@pytest.mark.parametrize("common_reward", [True, False])
+def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -> None:
+    """One number after another, from the rows of one agent at one step: what is padded has no part in it."""
+    with double():
+        learner = learner_of(double_q=double_q, common_reward=common_reward, gamma=0.9)
+        learner.target.mul_(-1.5)
+        plain = make_batch(learner.mac, lengths=(3, 2, 3), dead=False, common_reward=common_reward)
+        left = plain.agent_terminated.clone()
+        left[0, 1:, 1] = True  # an agent that leaves before the others
+        batch, weight = with_garbage(replace(plain, agent_terminated=left), learner.mac), torch.tensor([1.0, 0.5, 0.2])
+        seen: list[Any] = []
+        learner.gradient_step = lambda loss, k=0: seen.append(loss) or 0.0
+        _, priority = learner.update(batch, weight)
+        network, ids = learner.mac.network, torch.eye(2)
+
+        def values(b: int, t: int, i: int, params: Any) -> Any:
+            return network.single(params[0], torch.cat([plain.obs[b, t, i], ids[i]]).unsqueeze(0))[0]
+
+        errors: dict[int, list[Any]] = {}
+        for b, t, i in torch.cartesian_prod(torch.arange(3), torch.arange(3), torch.arange(2)).tolist():
+            if not plain.filled[b, t]:
+                continue
+            goal = plain.reward[b, t, i]
+            over = plain.terminated[b, t] or (not common_reward and left[b, t, i])
+            if not over:
+                now, slow = (values(b, t + 1, i, x).detach() for x in (network.params, learner.target))
+                legal = plain.avail[b, t + 1, i].nonzero().flatten().tolist()
+                goal = goal + 0.9 * slow[max(legal, key=lambda a: float((now if double_q else slow)[a]))]
+            errors.setdefault(b, []).append(values(b, t, i, network.params)[plain.actions[b, t, i]] - goal)
+        want = sum(weight[b] * x**2 for b, row in errors.items() for x in row) / sum(map(len, errors.values()))
+        torch.testing.assert_close(seen[0], want, rtol=1e-12, atol=0)
+        slopes = [torch.autograd.grad(x, network.params)[0] for x in (seen[0], want)]
+        torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-12)
+        mean = torch.stack([torch.stack(errors[b]).abs().mean() for b in range(3)])
+        torch.testing.assert_close(priority, mean.detach(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("value", "hard"), [(3, True), (0.25, False), (1, None)])

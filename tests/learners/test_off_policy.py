@@ -35,7 +35,7 @@ CONFIG = str(IQL / "iql.yaml")
 LIMITED: dict[str, Any] = {"limit": 5}
 SMALL: dict[str, Any] = {
     "seed": 3, "use_cuda": False, "hidden_dim": 8, "batch_size_run": 2, "backend": "serial", "batch_size": 4,
-    "buffer_size": 20,
+    "buffer_size": 20, "replay_steps": None, "updates_per_step": None, "target_update_interval_or_tau": 200,
 }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_it_learns_a_matrix_game_in_seconds(tmp_path: Path) -> None:
     run = train(
         tmp_path, CONFIG, "matrix", {"key": "penalty", "k": 0}, t_max=1600, epsilon_anneal_time=600, epochs=...,
         batch_size=32, buffer_size=500, target_update_interval_or_tau=20, lr=0.01, hidden_dim=16, test_interval=1600,
-        save_best=False,
+        save_best=False, replay_steps=None, updates_per_step=None, gamma=0.99,
     )  # fmt: skip
     assert run.last("test_greedy_return_mean") == 10.0
     assert abs(run.last("q_taken_mean") - 9.5) < 1.5, "0.95 of the actions are greedy at the end"

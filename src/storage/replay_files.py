@@ -92,10 +92,7 @@ class ReplayFiles:
 
     def _until(self, since: int) -> int:
         """The end of the chunk that begins with episode ``since``."""
-        replay = self.replay
-        rows = (replay.length[since - replay.oldest :] + 1).cumsum()
-        each = replay.nbytes(since) / int(rows[-1])
-        return since + max(1, int((rows * each <= MOST_BYTES).sum()))
+        return since + max(1, int((self.replay.sizes(since).cumsum() <= MOST_BYTES).sum()))
 
     def _write(self, since: int, until: int) -> Chunk:
         self._last += 1
@@ -172,10 +169,14 @@ class ReplayFiles:
         try:
             os.link(path, own)
         except OSError:  # another file system, or one without links
+            temporary = self.folder / f".{own.name}.{os.getpid()}.tmp"
             try:
-                shutil.copyfile(path, own)
-                _sync(own)
+                shutil.copyfile(path, temporary)
+                _sync(temporary)
+                temporary.replace(own)
             except OSError as error:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
                 reason = error.strerror or str(error)
                 raise UserError(f"The chunk {path} of the replay cannot be copied to {own}: {reason}.") from None
         _sync(self.folder)

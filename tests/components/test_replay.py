@@ -87,7 +87,7 @@ def test_episodes_come_back_as_they_were() -> None:
     kept = replay(10)
     kept.add(given)
     assert kept.n_steps == 18
-    assert kept.end == 18 + 4, "no padding: a row for each step, and one for each last observation"
+    assert kept.ring.end == 18 + 4, "no padding: a row for each step, and one for each last observation"
     drawn = kept.draw_episodes(3)
     assert sorted(set(numbers(drawn.batch))) == sorted(numbers(drawn.batch)), "without repetition"
     assert_same_batch(drawn.batch, rows(given, numbers(drawn.batch)))
@@ -108,18 +108,18 @@ def test_the_ring_wraps_and_the_oldest_go_first() -> None:
         assert sorted(numbers(drawn)) == list(range(kept.oldest, kept.newest))
         for k, number in enumerate(numbers(drawn)):
             assert_same_batch(rows(drawn, [k]), all_there[number])
-    assert kept.begin > kept.size, "it went round"
-    assert kept.size <= 256, "and grew no further than needed"
+    assert kept.ring.begin > kept.ring.size, "it went round"
+    assert kept.ring.size <= 256, "and grew no further than needed"
 
 
 def test_the_ring_grows_and_keeps_what_is_in_it() -> None:
     kept = replay(1000, transitions=True, alpha=1.0)
     for first in range(0, 100, 5):
         kept.add(episodes([9] * 5, first))
-    assert kept.size >= kept.end == 1000
+    assert kept.ring.size >= kept.ring.end == 1000
     assert sorted(numbers(kept.draw_episodes(100).batch)) == list(range(100))
-    assert kept.tree is not None
-    assert kept.tree.total == 900, "one for each step, none for last observations"
+    assert kept.priorities is not None
+    assert kept.priorities.tree.total == 900, "one for each step, none for last observations"
 
 
 def test_more_episodes_than_the_replay_holds() -> None:
@@ -178,7 +178,7 @@ def test_n_step_returns_of_a_cut_row_by_hand() -> None:
 def test_segments_are_cut_into_the_pieces_of_episodes() -> None:
     kept = replay(10)
     kept.add(segments())
-    assert kept.length.tolist() == [3, 1, 4]
+    assert kept.episodes.length.tolist() == [3, 1, 4]
     batch = kept.draw_transitions(100, 2).batch
     found = {
         int(batch.obs[b, 0, 0, 0]): (
@@ -201,8 +201,8 @@ def test_priorities_by_hand() -> None:
     kept = replay(4, alpha=0.5)
     kept.add(episodes([1, 2, 3, 4]))
     kept.set_priorities(np.arange(4), torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    assert kept.tree is not None
-    np.testing.assert_allclose(kept.tree[np.arange(4)], [1.0, 2**0.5, 3**0.5, 2.0])
+    assert kept.priorities is not None
+    np.testing.assert_allclose(kept.priorities[np.arange(4)], [1.0, 2**0.5, 3**0.5, 2.0])
     share = np.array([1.0, 2**0.5, 3**0.5, 2.0]) / (3 + 2**0.5 + 3**0.5)
     draws = [kept.draw_episodes(8, beta=0.4) for _ in range(1000)]
     seen = np.bincount(np.concatenate([d.index for d in draws]), minlength=4) / 8000
@@ -211,9 +211,9 @@ def test_priorities_by_hand() -> None:
         want = (4 * share[d.index]) ** -0.4
         np.testing.assert_allclose(d.weight.numpy(), want / want.max(), rtol=1e-6)
     kept.add(episodes([1], first=4))
-    assert kept.tree[np.array([0])] == 2.0, "a new one has the largest priority, in the place of the oldest"
+    assert kept.priorities[np.array([0])] == 2.0, "a new one has the largest priority, in the place of the oldest"
     kept.set_priorities(np.array([0, 4]), torch.tensor([100.0, 9.0]))
-    assert kept.tree[np.array([0])] == 3.0, "number 0 is no longer there"
+    assert kept.priorities[np.array([0])] == 3.0, "number 0 is no longer there"
 
 
 def test_priorities_of_steps_stay_with_their_steps() -> None:
@@ -228,7 +228,7 @@ def test_priorities_of_steps_stay_with_their_steps() -> None:
         at = dict(zip(drawn.index.tolist(), seen.tolist(), strict=True))
         for index, found in zip(again.index.tolist(), again.batch.obs[:, 0, 0, 0].tolist(), strict=True):
             assert at.get(index, found) == found
-    assert kept.begin > kept.size - 20
+    assert kept.ring.begin > kept.ring.size - 20
 
 
 def test_the_sum_tree_finds_every_share() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from test_docs import blocks
 
 from oamarl.components.batch import Batch
+from oamarl.components.generators import generator
+from oamarl.components.replay import Replay
 from oamarl.envs.build import make_info
 from oamarl.learners import off_policy
 from oamarl.main import main
@@ -18,20 +21,21 @@ from oamarl.parts import resolve
 from oamarl.run import build
 from oamarl.settings import Settings
 from oamarl.storage import checkpoints
+from oamarl.training.resume import load_weights
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import Request
 
 from conftest import ROOT
-from learner_tools import make_batch, make_learner, with_garbage
+from learner_tools import double, make_batch, make_learner, through_a_file, with_garbage
 from learner_tools import make_info as sizes
-from run_tools import CPU, train
+from run_tools import CPU, settings, train
 
 IQL = ROOT / "examples" / "iql"
 CONFIG = str(IQL / "iql.yaml")
 LIMITED: dict[str, Any] = {"limit": 5}
 SMALL: dict[str, Any] = {
     "seed": 3, "use_cuda": False, "hidden_dim": 8, "batch_size_run": 2, "backend": "serial", "batch_size": 4,
-    "buffer_size": 20,
+    "buffer_size": 20, "replay_steps": None, "updates_per_step": None, "target_update_interval_or_tau": 200,
 }  # fmt: skip
 
 
@@ -60,7 +64,7 @@ def test_it_learns_a_matrix_game_in_seconds(tmp_path: Path) -> None:
     run = train(
         tmp_path, CONFIG, "matrix", {"key": "penalty", "k": 0}, t_max=1600, epsilon_anneal_time=600, epochs=...,
         batch_size=32, buffer_size=500, target_update_interval_or_tau=20, lr=0.01, hidden_dim=16, test_interval=1600,
-        save_best=False,
+        save_best=False, replay_steps=None, updates_per_step=None, gamma=0.99,
     )  # fmt: skip
     assert run.last("test_greedy_return_mean") == 10.0
     assert abs(run.last("q_taken_mean") - 9.5) < 1.5, "0.95 of the actions are greedy at the end"
@@ -157,10 +161,10 @@ def test_outputs_at_all_steps_are_those_that_acting_has(use_rnn: bool, sharing: 
     batch = make_batch(mac, dead=False)
     found = mac.all_outputs(batch)
     assert found.shape == (*batch.obs.shape[:3], mac.info.n_actions)
-    act = mac.actor()
+    network = mac.actor().network
     last, hidden = batch.last_actions.numpy(), mac.initial_hidden(len(batch.obs)).numpy()
     for t in range(batch.obs.shape[1]):
-        want, hidden = act(batch.obs[:, t].numpy(), last[:, t], hidden)
+        want, hidden = network(batch.obs[:, t].numpy(), last[:, t], hidden)
         there = torch.ones(len(batch.obs)).bool() if t == 0 else batch.filled[:, t - 1]
         torch.testing.assert_close(found[there, t], torch.from_numpy(want)[there], rtol=1e-4, atol=1e-5)
         assert not found[~there, t].any()
@@ -183,6 +187,44 @@ def test_targets_by_hand() -> None:
         torch.testing.assert_close(goal[b, t, i], batch.reward[b, t, i] + 0.5 * slow[b, t + 1, i, best])
     assert torch.equal(goal[0, 2], batch.reward[0, 2]), "terminated"
     assert torch.equal(goal[2, 2], batch.reward[2, 2]), "terminated and truncated is terminated"
+
+
+@pytest.mark.parametrize("double_q", [True, False])
+@pytest.mark.parametrize("common_reward", [True, False])
+def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -> None:
+    """One number after another, from the rows of one agent at one step: what is padded has no part in it."""
+    with double():
+        learner = learner_of(double_q=double_q, common_reward=common_reward, gamma=0.9)
+        learner.target.mul_(-1.5)
+        plain = make_batch(learner.mac, lengths=(3, 2, 3), dead=False, common_reward=common_reward)
+        left = plain.agent_terminated.clone()
+        left[0, 1:, 1] = True  # an agent that leaves before the others
+        batch, weight = with_garbage(replace(plain, agent_terminated=left), learner.mac), torch.tensor([1.0, 0.5, 0.2])
+        seen: list[Any] = []
+        learner.gradient_step = lambda loss, k=0: seen.append(loss) or 0.0
+        _, priority = learner.update(batch, weight)
+        network, ids = learner.mac.network, torch.eye(2)
+
+        def values(b: int, t: int, i: int, params: Any) -> Any:
+            return network.single(params[0], torch.cat([plain.obs[b, t, i], ids[i]]).unsqueeze(0))[0]
+
+        errors: dict[int, list[Any]] = {}
+        for b, t, i in torch.cartesian_prod(torch.arange(3), torch.arange(3), torch.arange(2)).tolist():
+            if not plain.filled[b, t]:
+                continue
+            goal = plain.reward[b, t, i]
+            over = plain.terminated[b, t] or (not common_reward and left[b, t, i])
+            if not over:
+                now, slow = (values(b, t + 1, i, x).detach() for x in (network.params, learner.target))
+                legal = plain.avail[b, t + 1, i].nonzero().flatten().tolist()
+                goal = goal + 0.9 * slow[max(legal, key=lambda a: float((now if double_q else slow)[a]))]
+            errors.setdefault(b, []).append(values(b, t, i, network.params)[plain.actions[b, t, i]] - goal)
+        want = sum(weight[b] * x**2 for b, row in errors.items() for x in row) / sum(map(len, errors.values()))
+        torch.testing.assert_close(seen[0], want, rtol=1e-12, atol=0)
+        slopes = [torch.autograd.grad(x, network.params)[0] for x in (seen[0], want)]
+        torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-12)
+        mean = torch.stack([torch.stack(errors[b]).abs().mean() for b in range(3)])
+        torch.testing.assert_close(priority, mean.detach(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("value", "hard"), [(3, True), (0.25, False), (1, None)])
@@ -234,6 +276,82 @@ def test_importance_weights_scale_what_is_learned() -> None:
     torch.testing.assert_close(seen[0] + seen[1], seen[2])
     assert priority.shape == (2,)
     assert bool((priority > 0).all())
+
+
+@pytest.mark.parametrize("backend", ["serial", "process"])
+@pytest.mark.parametrize("runner", ["parallel", "rollout"])
+def test_box_actions_and_extra_fields_come_back_from_the_replay(backend: str, runner: str) -> None:
+    """Of an environment in workers: its field with a final value, and continuous actions, through chunks as well."""
+    cut = {"rollout_length": 6} if runner == "rollout" else {}
+    own = settings("mappo", "toy_envs:Counting", {"limit": 4}, backend=backend, workers=2, batch_size_run=3,
+                   runner=runner, **cut)  # fmt: skip
+    collecting, _, _ = build(own, CPU)
+    kept, restored = (Replay(7, 4, generator(1, "replay")) for _ in range(2))
+    played = set()
+    try:
+        for _ in range(2):  # a runner's next batch takes the memory of the last
+            batch, _ = collecting.run()
+            kept.add(batch)
+            played |= {tuple(x.flatten().tolist()) for x in batch.actions[batch.filled]}
+    finally:
+        collecting.close()
+    part = through_a_file({k: torch.from_numpy(x) for k, x in kept.entries(kept.oldest, kept.newest).items()})
+    restored.restore(kept.state_dict(), [(kept.oldest, part)])
+    for replay in (kept, restored):
+        batch = replay.draw_transitions(40, 2).batch
+        clock, odd, filled = batch.extra["clock"][..., 0], batch.extra["odd"], batch.filled
+        assert batch.extra["clock"].dtype == torch.int64
+        assert batch.extra["clock"].shape == (40, 3, 2, 2)
+        assert torch.equal(clock[:, 1:][filled], clock[:, :-1][filled] + 1), "at an episode's end too"
+        assert torch.equal(odd[filled], clock[:, :-1][filled] % 2 == 0)
+        assert bool((clock[:, 1:][batch.truncated] == 4).all())
+        assert batch.actions.dtype == torch.float32
+        assert batch.before is not None
+        assert torch.equal(batch.before.isnan().flatten(1).all(1), clock[:, 0, 0] == 0)
+        assert {tuple(x.flatten().tolist()) for x in batch.actions[filled]} <= played
+        continued = batch.before[~batch.before.isnan().flatten(1).any(1)]
+        assert {tuple(x.flatten().tolist()) for x in continued} <= played
+    if runner == "parallel":
+        drawn = kept.draw_episodes(6).batch
+        assert bool((drawn.extra["clock"][..., 0] == torch.arange(5).view(1, 5, 1)).all())
+
+
+# -- weights of another run ---------------------------------------------------------------------------------
+
+
+def test_weights_alone_are_taken_and_the_slow_copies_follow_them() -> None:
+    """The replay, the optimiser and the count of updates begin anew."""
+    trained, fresh = learner_of(seed=4), learner_of()
+    for n in range(3):
+        trained.train(whole(trained, 2, n), 0)
+    assert trained.updates > 0
+    saved = {"mac": trained.mac.state_dict(), "learner": trained.state_dict()}
+    assert load_weights(fresh.mac, fresh, saved, "there") == []
+    assert torch.equal(fresh.mac.network.params, trained.mac.network.params)
+    assert torch.equal(fresh.target, trained.mac.network.params)
+    assert not torch.equal(fresh.target, trained.target), "a slow copy is the learner's own"
+    assert (len(fresh.replay), fresh.updates) == (0, 0)
+    other = make_learner("mappo", learner_of().info, hidden_dim=8)
+    saved = {"mac": other.mac.state_dict(), "learner": other.state_dict()}
+    assert load_weights(fresh.mac, fresh, saved, "there") == [], "an actor's policies too"
+    assert torch.equal(fresh.target, other.mac.network.params)
+    narrow = learner_of(hidden_dim=16)
+    with pytest.raises(UserError, match=r"init_from=there holds policies of another shape"):
+        load_weights(narrow.mac, narrow, saved, "there")
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+    words = [f"--config={CONFIG}", "with", "env=toy_envs:Truncating", "env_args.limit=5", "test_nepisode=0"]
+    words += [f"{k}={v}" for k, v in SMALL.items()] + [f"local_results_path={tmp_path}"]
+    assert main([*words, "t_max=60"]) == 0
+    first = next(p.parent for p in tmp_path.glob("sacred/*/*/1/run.json"))
+    assert main([*words, "t_max=10", f"init_from={first}"]) == 0
+    states = [checkpoints.load(checkpoints.find(first.parent / n)) for n in ("1", "2")]
+    assert states[0]["learner"]["updates"] > 0
+    assert states[1]["learner"]["updates"] == 0
+    want = states[0]["mac"]["theta"]
+    assert torch.equal(states[1]["mac"]["theta"], want)
+    assert torch.equal(states[1]["learner"]["targets"][0], want)
 
 
 # -- the guide ----------------------------------------------------------------------------------------------

@@ -143,8 +143,18 @@ def test_without_links_chunks_are_copied(tmp_path: Path, monkeypatch: pytest.Mon
     ReplayFiles(tmp_path / "b", other).resume(
         checkpoints.load(checkpoints.find(tmp_path / "a"))["replay"], tmp_path / "a"
     )
-    assert (tmp_path / "b/replay/chunk-000001.pt").is_file()
+    assert (tmp_path / "b/replay/chunk-000001.pt").read_bytes() == (tmp_path / "a/replay/chunk-000001.pt").read_bytes()
+    assert not os.path.samefile(tmp_path / "a/replay/chunk-000001.pt", tmp_path / "b/replay/chunk-000001.pt")
     assert_same(vars_of(other), vars_of(replay))
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    saved = checkpoints.load(checkpoints.find(tmp_path / "a"))["replay"]
+    with pytest.raises(UserError, match=r"chunk-000001.pt of the replay cannot be copied to .*: No space left"):
+        ReplayFiles(tmp_path / "c", new()).resume(saved, tmp_path / "a")
+    assert not found(tmp_path / "c"), "nothing incomplete is left"
 
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "another"])

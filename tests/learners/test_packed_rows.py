@@ -53,8 +53,8 @@ def test_at_most_a_tenth_of_the_rows_are_none_of_an_agent_s_decisions(
     count("critic", learner.value.network)
     learner.train(batch, 0)
     decisions = int(batch.valid.sum())
-    # how often the policies read all experience: two epochs, HAPPO also for the sequential factor; a trust-region step as
-    # often as its line search takes
+    # how often the policies read all experience: two epochs, HAPPO also for the sequential factor; a trust-region step
+    # as often as its line search takes
     passes = {"happo": 3, "oatrpo": rows["policies"] // decisions}.get(algorithm, 2)
     assert decisions * passes <= rows["policies"] <= 1.1 * decisions * passes
     if algorithm != "oatrpo":

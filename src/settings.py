@@ -213,6 +213,8 @@ def _check_part(kind: str, name: str, cls: Any) -> None:
             called as the kind's contract says.
     """
     declared = getattr(cls, "Config", None)
+    if kind in NETWORKS and not isinstance(cls, type):
+        raise UserError(f"{kind}={name} is not a class: a torch.nn.Module is expected.")
     if declared is None and kind in NETWORKS:
         return
     if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):

@@ -21,6 +21,7 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.memory import nbytes
 from ..modules.agents.rnn import NetworkConfig
+from ..modules.build import memory_of
 from ..utils.errors import UserError
 from ..utils.machine import free_memory
 from ..utils.schema.keys import key
@@ -114,9 +115,10 @@ class OffPolicyLearner:
                 "replay_steps=null draws whole episodes, and runner=rollout collects segments: use runner=parallel, or "
                 "replay_steps=1 for transitions."
             )
-        if steps is not None and values["use_rnn"]:
+        remembering = memory_of("agent", values)
+        if steps is not None and remembering:
             raise UserError(
-                f"use_rnn=True needs whole episodes: replay_steps={steps} is refused, use replay_steps=null."
+                f"{remembering} needs whole episodes: replay_steps={steps} is refused, use replay_steps=null."
             )
         if values["mac"] == "reuse_mac":
             raise UserError(

@@ -180,7 +180,9 @@ def _forward(candidate: Candidate, module: nn.Module, x: Tensor, hidden: Tensor)
         )
     for name, now, was in zip(("x", "hidden"), given, (x, hidden), strict=True):
         if not torch.equal(now, was):
-            candidate.refuse(f"changes its argument {name} in place in forward: others read it too, compute new tensors")
+            candidate.refuse(
+                f"changes its argument {name} in place in forward: others read it too, compute new tensors"
+            )
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
         candidate.refuse("does not return (out, hidden) from forward")
     out, following = result

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import random
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

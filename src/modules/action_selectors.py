@@ -72,9 +72,12 @@ class Selector(Protocol):
     | noise | the kind of noise that it needs |
     """
 
-    fields: ClassVar[tuple[Field, ...]]
-    continuous: ClassVar[bool]
-    noise: ClassVar[Noise]
+    @property
+    def fields(self) -> tuple[Field, ...]: ...
+    @property
+    def continuous(self) -> bool: ...
+    @property
+    def noise(self) -> Noise: ...
 
     def width(self, n_actions: int) -> int:
         """Return how many numbers of noise an agent needs at one step."""

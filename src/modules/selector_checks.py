@@ -64,9 +64,7 @@ class CheckedSelector:
         found = self._call("record", outputs, avail, actions)
         names = [f.name for f in self.fields]
         if not isinstance(found, Mapping) or set(found) != set(names):
-            given = (
-                f"the fields {', '.join(map(str, found))}" if isinstance(found, Mapping) and found else _shown(found)
-            )
+            given = ", ".join(map(str, found)) if isinstance(found, Mapping) and found else _shown(found)
             self._refuse(f"record returned {given}, and its `fields` declare {', '.join(names)}")
         for f in self.fields:
             self._array("record", f"'{f.name}'", found[f.name], (len(avail), *f.shape(self.info)), "biuf")
@@ -80,9 +78,7 @@ class CheckedSelector:
         if wrong.any():
             slot, agent = (int(i) for i in np.argwhere(wrong)[0])
             allowed = one_of(np.flatnonzero(avail[slot, agent]))
-            self._refuse(
-                f"select chose action {actions[slot, agent]} for agent {agent}, which can take {allowed} alone"
-            )
+            self._refuse(f"select chose action {actions[slot, agent]} for agent {agent}, and legal are {allowed}")
 
     def _array(self, method: str, what: str, x: Any, shape: tuple[int, ...], kinds: str) -> np.ndarray:
         if not isinstance(x, np.ndarray) or x.shape != shape or x.dtype.kind not in kinds:
@@ -90,7 +86,7 @@ class CheckedSelector:
             self._refuse(
                 f"{method} returned {what} as {_shown(x)}, and a numpy array {shape} of {expected} is expected"
             )
-        return x  # type: ignore[no-any-return]
+        return x
 
     def _call(self, method: str, *given: Any) -> Any:
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..utils.errors import PartFailed, first_line, raised_at, raised_in
+from ..utils.errors import PartFailed, RunError, UserError, first_line, lacks_memory, raised_at, raised_in
 
 #: keys that name classes
 KINDS = ("learner", "mac", "runner", "agent", "critic", "action_selector")
@@ -46,4 +47,25 @@ def part_failure(error: Exception, supplied: Mapping[str, str]) -> PartFailed | 
     if package:
         return PartFailed(f"{supplied[package]} failed with {said}.")
     # not in their code, but maybe by what it gave: a gradient that cannot be computed, an array of another shape
-    return PartFailed(f"The run failed with {said}; not of oamarl are {', '.join(supplied.values())}.")
+    return PartFailed(f"It failed with {said}; user-supplied are {', '.join(supplied.values())}.")
+
+
+@contextlib.contextmanager
+def in_one_sentence(values: Mapping[str, Any]) -> Iterator[None]:
+    """Turn exceptions of user-supplied parts, before training begins, into sentences.
+
+    Args:
+        values: the configuration.
+
+    Raises:
+        UserError: such a part raised something else.
+    """
+    try:
+        yield
+    except (UserError, RunError):
+        raise
+    except Exception as error:
+        failure = None if lacks_memory(error) else part_failure(error, user_supplied(values, {}))
+        if failure is None:
+            raise
+        raise UserError(str(failure)) from error

@@ -32,7 +32,7 @@ def raised_in(error: BaseException, packages: Iterable[str]) -> str:
 
 
 def raised_at(error: BaseException, packages: Iterable[str] = ()) -> str:
-    """The file and line where an exception was raised, ``mine.py, line 7``; the last of ``packages``, if any is there."""
+    """The file and line where an exception was raised, ``mine.py, line 7``; the last in ``packages``, if any is."""
     return _last_frame(error, packages)[1]
 
 

@@ -151,11 +151,8 @@ def main(commands: int, replies: int, memory: int, stack: int) -> None:
     except BaseException as exc:  # also a game's sys.exit()
         known = isinstance(exc, (UserError, RunError))
         text = str(exc) if known else f"An environment worker failed: {traceback.format_exc().rstrip()}"
-        error = {
-            "user": isinstance(exc, UserError),
-            "final": isinstance(exc, (UserError, Unsound, PartFailed)),
-            "text": text,
-        }
+        final = isinstance(exc, (UserError, Unsound, PartFailed))
+        error = {"user": isinstance(exc, UserError), "final": final, "text": text}
         data = b"E" + json.dumps(error).encode() + b"\n"
         try:
             while data:

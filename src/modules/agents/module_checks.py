@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import UninitializedParameter
 
-from ...utils.errors import UserError, first_line, lacks_memory, one_of
+from ...utils.errors import UserError, first_line, lacks_memory
 from ..stack import Inputs
 
 #: Rows and steps of the calls that a module is tried with, and how far equal outputs may be apart.
@@ -39,10 +39,10 @@ class Candidate:
         if lacks_memory(error):
             raise error
         if isinstance(error, AttributeError) and error.obj is self.config:
-            keys = one_of(f.name for f in dataclasses.fields(self.config))
+            keys = ", ".join(f.name for f in dataclasses.fields(self.config))  # type: ignore[arg-type]
             raise UserError(
-                f"{self.name} reads config.{error.name}, and its keys are {keys}: declare the others in a dataclass "
-                "`Config` in the class."
+                f"{self.name} reads config.{error.name}, and its keys are {keys}: declare all that it reads in a "
+                "dataclass `Config` in the class."
             ) from error
         raise UserError(f"{self.name} fails in {where}: {type(error).__name__}: {first_line(error)}.") from error
 
@@ -145,8 +145,8 @@ def _memory(candidate: Candidate, module: nn.Module) -> int:
         if not isinstance(hidden, Tensor) or hidden.dim() != 2 or len(hidden) != rows:
             got = tuple(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
             candidate.refuse(
-                f"returns {got} from initial_hidden({rows}): zeros of shape [{rows}, H] are expected, in one tensor (of "
-                "an LSTM, h and c side by side)"
+                f"returns {got} from initial_hidden({rows}): zeros of shape [{rows}, H] are expected, in one "
+                "tensor (of an LSTM, h and c side by side)"
             )
         if hidden.dtype != torch.get_default_dtype() or bool((hidden != 0).any()):
             candidate.refuse(
@@ -180,9 +180,7 @@ def _forward(candidate: Candidate, module: nn.Module, x: Tensor, hidden: Tensor)
         )
     for name, now, was in zip(("x", "hidden"), given, (x, hidden), strict=True):
         if not torch.equal(now, was):
-            candidate.refuse(
-                f"changes its argument {name} in place in forward: others read it too, compute new tensors"
-            )
+            candidate.refuse(f"changes its argument {name} in place in forward: others read it, make a new tensor")
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
         candidate.refuse("does not return (out, hidden) from forward")
     out, following = result
@@ -243,8 +241,11 @@ def _check_self_contained(candidate: Candidate, copies: Sequence[nn.Module], mem
     try:
         with torch.enable_grad():
             outs = [functional_call(c, leaves, (x, hidden))[0] for c in (copies[0], copies[-1])]
-    except Exception as error:  # what works without gradients alone, such as Tensor.numpy
-        candidate.failed("forward", error)
+            if outs[0].requires_grad:
+                wanted = [p for p in leaves.values() if p.requires_grad]
+                torch.autograd.grad(outs[0].square().sum(), wanted, allow_unused=True)
+    except Exception as error:  # what works without gradients alone: Tensor.numpy, results changed in place
+        candidate.failed("forward, or its gradient", error)
     if not _close(*outs):
         candidate.refuse(
             "depends on random numbers that are not among its parameters: make lists of layers nn.ModuleList, and "

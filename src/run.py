@@ -23,10 +23,12 @@ from .storage.log import RunLog
 from .storage.tested_actions import MARK
 from .storage.trackers import TrackersConfig
 from .training.building import PartError, affordable, build, kernel, sizes
+from .training.faults import in_one_sentence
 from .training.loop import Training
 from .training.preparing import prepare
 from .training.resume import load_weights, resumption, unfit
 from .training.run_config import RunConfig
+from .utils.errors import UserError
 from .utils.machine import keep_freed_memory
 from .utils.signals import Stop
 
@@ -37,11 +39,13 @@ def run(settings: Settings) -> int:
     Raises:
         UserError: a mistake of the request, found before the run or in it.
     """
-    one = Run(settings)
+    with in_one_sentence(settings.values):
+        one = Run(settings)
     try:
         # a preparation that has to play is made in the run: it has its log, its time and its end
         if not one.has_to_play:
-            one.build()
+            with in_one_sentence(settings.values):
+                one.build()
         return sacred_run.execute(
             settings.values, one.notices, one.train, info=one.facts(), stop=one.stop,
             trackers=settings.part(TrackersConfig), close=one.close,
@@ -100,7 +104,10 @@ class Run:
             return
         self.training = Training(self.config, self.settings.values, runner, mac, learner, self.stop)
         self.training.files.newest = self.path
-        self.notices += learner.notices() if hasattr(learner, "notices") else ()
+        said = learner.notices() if hasattr(learner, "notices") else []
+        if not isinstance(said, list) or not all(isinstance(x, str) for x in said):
+            raise UserError(f"{type(learner).__name__}.notices must return a list of sentences, not {said!r}.")
+        self.notices += said
         if self.weights is not None:
             self.notices += load_weights(mac, learner, self.weights, self.config.init_from)
 
@@ -109,8 +116,9 @@ class Run:
         if self.preparation is not None and self.has_to_play:
             said = len(self.notices)
             play = partial(random_play, self.settings.values, self.info)
-            self.prepared = prepare(self.preparation, play, self.stop, log)
-            self.build()
+            with in_one_sentence(self.settings.values):
+                self.prepared = prepare(self.preparation, play, self.stop, log)
+                self.build()
             for notice in self.notices[said:]:
                 log.info(notice)
             if self.training is not None:

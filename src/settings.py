@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import random
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 from .envs.base import EnvInfo
 from .modules import action_selectors
 from .modules.options import network_config
-from .utils.errors import UserError, first_line, nearest
+from .utils.errors import UserError, first_line, nearest, raised_at
 from .utils.schema import keys as config
 from .utils.schema import vocabulary, yamls
 from .utils.schema.command_line import Request
@@ -156,10 +155,9 @@ class Settings:
                 if shipped_class(cls):
                     raise
                 kind = next(k for k in CONTRACTS if getattr(self, k) is cls)
-                last = traceback.extract_tb(error.__traceback__)[-1]
                 raise UserError(
                     f"{kind}={self.values[kind]}: its check failed with {type(error).__name__}: {first_line(error)} "
-                    f"({Path(last.filename).name}, line {last.lineno})."
+                    f"({raised_at(error, (cls.__module__.partition('.')[0],))})."
                 ) from error
 
 
@@ -213,6 +211,8 @@ def _check_part(kind: str, name: str, cls: Any) -> None:
             called as the kind's contract says.
     """
     declared = getattr(cls, "Config", None)
+    if kind in NETWORKS and not isinstance(cls, type):
+        raise UserError(f"{kind}={name} is not a class: a torch.nn.Module is expected.")
     if declared is None and kind in NETWORKS:
         return
     if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):

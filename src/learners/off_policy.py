@@ -21,7 +21,8 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.memory import nbytes
 from ..modules.agents.rnn import NetworkConfig
-from ..utils.errors import UserError
+from ..modules.build import memory_of
+from ..utils.errors import PartFailed, UserError
 from ..utils.machine import free_memory
 from ..utils.schema.keys import key
 
@@ -114,9 +115,10 @@ class OffPolicyLearner:
                 "replay_steps=null draws whole episodes, and runner=rollout collects segments: use runner=parallel, or "
                 "replay_steps=1 for transitions."
             )
-        if steps is not None and values["use_rnn"]:
+        remembering = memory_of("agent", values)
+        if steps is not None and remembering:
             raise UserError(
-                f"use_rnn=True needs whole episodes: replay_steps={steps} is refused, use replay_steps=null."
+                f"{remembering} needs whole episodes: replay_steps={steps} is refused, use replay_steps=null."
             )
         if values["mac"] == "reuse_mac":
             raise UserError(
@@ -154,7 +156,16 @@ class OffPolicyLearner:
 
     def _update(self, t_env: int) -> dict[str, float]:
         drawn = self.draw(t_env)
-        scalars, priority = self.update(self.prepared(drawn.batch), drawn.weight)
+        found = self.update(self.prepared(drawn.batch), drawn.weight)
+        pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Mapping)
+        if not (pair and isinstance(found[1], Tensor) and found[1].shape == drawn.weight.shape):
+            raise PartFailed(
+                f"{type(self).__name__}.update must return a dict of scalars and the priorities of its rows, a tensor "
+                f"[{len(drawn.weight)}]."
+            )
+        scalars, priority = found
+        if not bool((priority >= 0).all()):  # also where one is NaN
+            raise PartFailed(f"{type(self).__name__}.update returned priorities that are negative or no numbers.")
         self.replay.set_priorities(drawn.index, priority + 1e-6)  # what is known now may be wrong later
         self.updates += 1
         self.processed += int(drawn.batch.valid.sum())

@@ -17,12 +17,13 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from ..components.experience import EnvInfo, Field, faulty_fields
+from ..components.experience import EnvInfo, Field
 from ..components.schedules import scheduled
 from ..utils.errors import UserError
 from ..utils.schema.keys import key, read
 from ..utils.schema.registry import resolve
 from .kernels.numpy_policy import choose
+from .selector_checks import check_fields, checked_selector
 
 #: `action_selector:` key -> "module:class", the module relative to this package
 REGISTRY = {
@@ -71,9 +72,12 @@ class Selector(Protocol):
     | noise | the kind of noise that it needs |
     """
 
-    fields: ClassVar[tuple[Field, ...]]
-    continuous: ClassVar[bool]
-    noise: ClassVar[Noise]
+    @property
+    def fields(self) -> tuple[Field, ...]: ...
+    @property
+    def continuous(self) -> bool: ...
+    @property
+    def noise(self) -> Noise: ...
 
     def width(self, n_actions: int) -> int:
         """Return how many numbers of noise an agent needs at one step."""
@@ -211,7 +215,8 @@ def make_selector(values: Mapping[str, Any], info: EnvInfo) -> Selector:
     """Return the selector of a configuration.
 
     Raises:
-        UserError: an unknown name, or one for other actions than the environment's.
+        UserError: an unknown name, one for other actions than the environment's, or a class that does not keep the
+            contract of selectors.
     """
     name = values["action_selector"]
     cls = selector_class(name, info.continuous)
@@ -224,8 +229,9 @@ def make_selector(values: Mapping[str, Any], info: EnvInfo) -> Selector:
             f"action_selector={name} chooses actions that are {kinds[cls.continuous]}, and those of '{info.name}' are "
             f"{kinds[info.continuous]}: use action_selector={'gaussian' if info.continuous else 'multinomial'}."
         )
-    selector: Selector = cls(read(cls.Config, values)) if getattr(cls, "Config", None) else cls()
-    fault = faulty_fields(selector.fields, ("actor",))
-    if fault:
-        raise UserError(f"action_selector={name}: {fault}")
+    check_fields(name, cls.fields)
+    given = (read(cls.Config, values),) if getattr(cls, "Config", None) else ()
+    if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+        return checked_selector(cls, given, str(name), info, DRAW)
+    selector: Selector = cls(*given)
     return selector

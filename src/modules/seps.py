@@ -32,7 +32,7 @@ class Transitions:
     |---|---|---|
     | agent | [M] int64 | who |
     | obs, next_obs | [M, O] | what it saw before and after, zero-padded |
-    | action | [M] int64 | what it did |
+    | action | [M] int64, or [M, D] float32 | what it did |
     | reward | [M] | what it got |
     """
 
@@ -115,7 +115,7 @@ class TransitionModel(nn.Module):
 
         Args:
             agent: [M].
-            x: [M, O + A], observation and one-hot action.
+            x: [M, O + A], observation and one-hot action (a continuous one: its D numbers).
             noise: [M, Z] from N(0, 1).
 
         Returns:
@@ -133,12 +133,13 @@ def fit(
 ) -> Latents:  # fmt: skip
     """Fit encoder and decoder to ``data`` by the ELBO with a Gaussian decoder, KL weighted by ``kl_weight``.
 
-    Departing from the paper's code, observations and rewards are standardised (and clipped to [-10, 10]), so that
-    no one of them outweighs the others by its scale; what is padding in an agent's observation has no part.
+    Departing from the paper's code, observations, rewards and continuous actions are standardised (and clipped to
+    [-10, 10]), so that no one of them outweighs the others by its scale; what is padding in an agent's observation has
+    no part.
 
     Args:
         obs_sizes: the agents' own sizes, [N].
-        n_actions: A.
+        n_actions: A, or D.
         generator: of initial parameters, minibatches and z's noise.
         check_stop: called at intervals; what it raises ends the work early.
     """
@@ -156,7 +157,11 @@ def _fit(
 ) -> Latents:  # fmt: skip
     size = data.obs.shape[1]
     own = torch.arange(size) < torch.tensor(obs_sizes).unsqueeze(1)  # [N, O]
-    x = torch.cat([_standardised(data.obs, data.agent, own), F.one_hot(data.action, n_actions).float()], dim=1)
+    if data.action.is_floating_point():  # on one scale: bounds may be large
+        action = _standardised(data.action, data.agent, own.new_ones(len(own), n_actions))
+    else:
+        action = F.one_hot(data.action, n_actions).float()
+    x = torch.cat([_standardised(data.obs, data.agent, own), action], dim=1)
     counted = F.pad(own, (0, 1), value=True)  # the reward is every agent's
     goal = _standardised(torch.cat([data.next_obs, data.reward.unsqueeze(1)], dim=1), data.agent, counted)
     weight = counted.float()

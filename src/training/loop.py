@@ -26,13 +26,14 @@ from ..runners.contract import Runner
 from ..runners.testing import play
 from ..storage import checkpoints
 from ..storage.checkpoints import BEST, FOLDER, MODELS
-from ..storage.log import RunLog
+from ..storage.log import LOG_FILE, RunLog
 from ..storage.replay_files import ReplayFiles
 from ..storage.tested_actions import MARK, measure
-from ..utils.errors import RunError, UserError, first_line, lacks_memory
+from ..utils.errors import PartFailed, RunError, UserError, first_line, lacks_memory
 from ..utils.hints import SHORTEST, hints
 from ..utils.signals import Stop, Terminated
 from .curve import Curve
+from .faults import part_failure, user_supplied
 from .resume import carry_best, carry_curve, sound
 from .run_config import RunConfig
 from .saving import CheckpointFiles
@@ -94,13 +95,25 @@ class Training:
         except Exception as error:
             if lacks_memory(error):
                 raise RunError(f"There is not enough memory ({first_line(error)}). {self.files.state()}") from error
-            known = isinstance(error, (UserError, RunError)) and not isinstance(error, EnvError)
-            if known or not self.stop.received:
+            known = isinstance(error, (UserError, RunError)) and not isinstance(error, (EnvError, PartFailed))
+            if known:
+                raise
+            if not self.stop.received:
+                self._raise_part_failure(error, log)
                 raise
             # a batch system signals all processes of a job: workers may be gone before the loop could end
             log.note(traceback.format_exc().rstrip())
             text = f"Ended by {self.stop.why()} ({type(error).__name__} while it ended). {self._advice(log)}"
             raise Terminated(text, self.stop.exit_code) from error
+
+    def _raise_part_failure(self, error: Exception, log: RunLog) -> None:
+        """End the run in a sentence, its traceback in run.log alone, if a user-supplied part failed."""
+        parts = {"learner": self.learner, "mac": self.mac, "runner": self.runner}
+        failure = None if isinstance(error, EnvError) else part_failure(error, user_supplied(self.values, parts))
+        if failure is not None:
+            log.note(traceback.format_exc().rstrip())
+            text = f"Stopped at step {self.runner.t_env:,}: {failure} The traceback is in {log.folder / LOG_FILE}."
+            raise RunError(f"{text} {self.files.state()}") from error
 
     def _train(self, log: RunLog) -> None:
         c, runner = self.config, self.runner

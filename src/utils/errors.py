@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -18,6 +20,30 @@ class RunError(Exception):
 
     The run is FAILED and the exit status 1; there is no traceback, since the error is not in the program.
     """
+
+
+class PartFailed(RunError):
+    """The code of a user-supplied part failed in the middle of a run, or gave what its contract does not allow."""
+
+
+def raised_in(error: BaseException, packages: Iterable[str]) -> str:
+    """The package among ``packages`` whose code raised an exception, or called what raised it; ``""`` if none did."""
+    return _last_frame(error, packages)[0]
+
+
+def raised_at(error: BaseException, packages: Iterable[str] = ()) -> str:
+    """The file and line where an exception was raised, ``mine.py, line 7``; the last in ``packages``, if any is."""
+    return _last_frame(error, packages)[1]
+
+
+def _last_frame(error: BaseException, packages: Iterable[str]) -> tuple[str, str]:
+    found, at = "", ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in packages or not found:
+            found = package if package in packages else ""
+            at = f"{Path(frame.f_code.co_filename).name}, line {line}"
+    return found, at
 
 
 def lacks_memory(error: BaseException) -> bool:

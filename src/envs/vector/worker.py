@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from ...components.experience import action_shape
-from ...utils.errors import UserError
+from ...utils.errors import PartFailed, RunError, UserError
 from ...utils.warn_once import WarningBuffer
 from .. import build
 from ..base import Arrays, EnvInfo
-from ..build import EnvError, Unsound
+from ..build import Unsound
 from ..info_metrics import InfoMetrics
 from .episode_store import EpisodeStore
 from .memory import Group, Layout
@@ -149,9 +149,10 @@ def main(commands: int, replies: int, memory: int, stack: int) -> None:
     except BrokenPipeError:
         pass  # the parent is gone
     except BaseException as exc:  # also a game's sys.exit()
-        known = isinstance(exc, (UserError, EnvError))
+        known = isinstance(exc, (UserError, RunError))
         text = str(exc) if known else f"An environment worker failed: {traceback.format_exc().rstrip()}"
-        error = {"user": isinstance(exc, UserError), "final": isinstance(exc, (UserError, Unsound)), "text": text}
+        final = isinstance(exc, (UserError, Unsound, PartFailed))
+        error = {"user": isinstance(exc, UserError), "final": final, "text": text}
         data = b"E" + json.dumps(error).encode() + b"\n"
         try:
             while data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class Candidate:
         """Raise the sentence about an exception of the module's own."""
         if lacks_memory(error):
             raise error
+        if isinstance(error, AttributeError) and error.obj is self.config:
+            keys = ", ".join(f.name for f in dataclasses.fields(self.config))  # type: ignore[arg-type]
+            raise UserError(
+                f"{self.name} reads config.{error.name}, and its keys are {keys}: declare all that it reads in a "
+                "dataclass `Config` in the class."
+            ) from error
         raise UserError(f"{self.name} fails in {where}: {type(error).__name__}: {first_line(error)}.") from error
 
 
@@ -87,7 +94,6 @@ def check(candidate: Candidate, copies: Sequence[nn.Module], again: nn.Module) -
         UserError: in one sentence, what it does not keep.
     """
     _check_parameters(candidate, copies, again)
-    before = {name: b.detach().clone() for name, b in again.named_buffers()}
     memory = _memory(candidate, again)
     with torch.no_grad():
         if getattr(candidate.module, "sequences", False):
@@ -96,12 +102,6 @@ def check(candidate: Candidate, copies: Sequence[nn.Module], again: nn.Module) -
             _check_sequences(candidate, again, memory)
         else:
             _check_rows(candidate, again, memory)
-    changed = [name for name, b in again.named_buffers() if name not in before or not torch.equal(b, before[name])]
-    if changed:
-        candidate.refuse(
-            f"changes its buffer '{changed[0]}' in forward (as batch normalisation does): a network's outputs may "
-            "depend on its parameters and inputs alone"
-        )
     _check_self_contained(candidate, copies, memory)
     return memory
 
@@ -144,7 +144,10 @@ def _memory(candidate: Candidate, module: nn.Module) -> int:
             candidate.failed("initial_hidden", error)
         if not isinstance(hidden, Tensor) or hidden.dim() != 2 or len(hidden) != rows:
             got = tuple(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
-            candidate.refuse(f"returns {got} from initial_hidden({rows}): zeros of shape [{rows}, H] are expected")
+            candidate.refuse(
+                f"returns {got} from initial_hidden({rows}): zeros of shape [{rows}, H] are expected, in one "
+                "tensor (of an LSTM, h and c side by side)"
+            )
         if hidden.dtype != torch.get_default_dtype() or bool((hidden != 0).any()):
             candidate.refuse(
                 f"begins with a memory that is not zeros of {torch.get_default_dtype()}: initial_hidden must return "
@@ -163,11 +166,21 @@ def _inputs(candidate: Candidate, *lead: int) -> Tensor:
 
 
 def _forward(candidate: Candidate, module: nn.Module, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """One call, whose result has the shapes of the contract."""
+    """One call, which changes nothing that it is given, and whose result has the shapes of the contract."""
+    given, before = (x.clone(), hidden.clone()), {name: b.detach().clone() for name, b in module.named_buffers()}
     try:
-        result = module(x, hidden)
+        result = module(*given)
     except Exception as error:
         candidate.failed("forward", error)
+    changed = [name for name, b in module.named_buffers() if name not in before or not torch.equal(b, before[name])]
+    if changed:
+        candidate.refuse(
+            f"changes its buffer '{changed[0]}' in forward (as batch normalisation does): a network's outputs may "
+            "depend on its parameters and inputs alone"
+        )
+    for name, now, was in zip(("x", "hidden"), given, (x, hidden), strict=True):
+        if not torch.equal(now, was):
+            candidate.refuse(f"changes its argument {name} in place in forward: others read it, make a new tensor")
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
         candidate.refuse("does not return (out, hidden) from forward")
     out, following = result
@@ -225,8 +238,14 @@ def _check_self_contained(candidate: Candidate, copies: Sequence[nn.Module], mem
     x = _inputs(candidate, 1, _ROWS) if getattr(candidate.module, "sequences", False) else _inputs(candidate, _ROWS)
     hidden = x.new_zeros(_ROWS, memory)
     leaves = {name: p.detach().requires_grad_(p.requires_grad) for name, p in copies[0].named_parameters()}
-    with torch.enable_grad():
-        outs = [functional_call(c, leaves, (x, hidden))[0] for c in (copies[0], copies[-1])]
+    try:
+        with torch.enable_grad():
+            outs = [functional_call(c, leaves, (x, hidden))[0] for c in (copies[0], copies[-1])]
+            if outs[0].requires_grad:
+                wanted = [p for p in leaves.values() if p.requires_grad]
+                torch.autograd.grad(outs[0].square().sum(), wanted, allow_unused=True)
+    except Exception as error:  # what works without gradients alone: Tensor.numpy, results changed in place
+        candidate.failed("forward, or its gradient", error)
     if not _close(*outs):
         candidate.refuse(
             "depends on random numbers that are not among its parameters: make lists of layers nn.ModuleList, and "

@@ -67,13 +67,8 @@ class SelectiveConfig:
         """Refuse what cannot be found in this environment.
 
         Raises:
-            UserError: continuous actions, a number of groups that these agents cannot make, or too few steps to train.
+            UserError: a number of groups that these agents cannot make, or too few steps to train.
         """
-        if info.continuous:
-            raise UserError(
-                f"sharing={SELECTIVE} finds groups of agents with numbered (Discrete) actions, and those of "
-                f"'{info.name}' are vectors (Box): use sharing=shared, sharing=separate or a list such as [0, 0, 1]."
-            )
         k, sizes = values["seps_clusters"], np.bincount(classes(info)).tolist()
         if k is not None and k > info.n_agents:
             raise UserError(f"seps_clusters={k} is out of range: '{info.name}' has {info.n_agents} agents.")

@@ -601,7 +601,6 @@ def test_every_kind_of_environment(env: str, args: dict[str, Any], backend: str,
         (["sharing=shared"], "'seps_steps' is not read by 'seps'"),
         ([f"env={KINDS}", "sharing=shared", "seps_clusters=2"], "is not read by 'seps'"),
         ([f"env={UNLIKE}", "seps_clusters=1"], "has agents of 2 shapes (of observations and actions), which cannot"),
-        (["env=toy_envs:Target"], "and those of 'target' are vectors (Box): use sharing=shared, sharing=separate or a"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(

@@ -6,7 +6,6 @@ default.yaml < environment's YAML < algorithm's YAML < command line. Nothing bel
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,30 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .envs.base import EnvInfo
-from .modules import action_selectors
 from .modules.options import network_config
+from .selection import CONTRACTS, NETWORKS, SELECTORS, import_class, own_selector, select, shipped_class
 from .utils.errors import UserError, first_line, nearest, raised_at
 from .utils.schema import keys as config
 from .utils.schema import vocabulary, yamls
 from .utils.schema.command_line import Request
-from .utils.schema.contracts import check_built, check_class
 from .utils.schema.layers import CONFIGS, Layer, collect, leaves, merge, shipped
-from .utils.schema.registry import resolve as look_up
 
 T = TypeVar("T")
 
-#: key that names a class -> the package with its registry
-SELECTORS = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners"}
-#: key that a learner may read -> the package with the registry of the classes that it names
-NAMED_BY_LEARNERS = {"critic": "modules.critics"}
-#: kinds that may be any torch.nn.Module, with or without a ``Config``
-NETWORKS = ("agent", "critic")
-#: the contract of each kind of class; beside it in its module stand how it is built, and further methods (hooks)
-CONTRACTS = {
-    "runner": ".runners.contract:Runner",
-    "mac": ".controllers.contract:Controller",
-    "learner": ".learners.contract:Learner",
-}
 #: keys read here, with their meaning
 OWN = {
     "name": (
@@ -159,80 +144,6 @@ class Settings:
                     f"{kind}={self.values[kind]}: its check failed with {type(error).__name__}: {first_line(error)} "
                     f"({raised_at(error, (cls.__module__.partition('.')[0],))})."
                 ) from error
-
-
-def shipped_class(cls: Any) -> bool:
-    """Whether a class is of this package, not user-supplied."""
-    return str(cls.__module__).partition(".")[0] == __name__.partition(".")[0]
-
-
-def _import(target: str) -> type:
-    module, _, name = target.partition(":")
-    cls: type = getattr(importlib.import_module(module, __package__), name)
-    return cls
-
-
-def _select(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the classes that ``runner``, ``mac``, ``agent`` and ``learner`` name, and those that the learner reads."""
-    found: dict[str, Any] = {}
-    for name, package in SELECTORS.items():
-        if name not in values:
-            raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
-        found[name] = _named(name, package, values[name])
-    read = {f.name for f in dataclasses.fields(found["learner"].Config)}
-    for name, package in NAMED_BY_LEARNERS.items():
-        if name in read and name in values:
-            found[name] = _named(name, package, values[name])
-    return found
-
-
-def _named(kind: str, package: str, name: str) -> Any:
-    """Return the class that ``name`` names in the registry of a package, or outside."""
-    module = importlib.import_module(f".{package}", __package__)
-    cls = look_up(module.__name__, module.REGISTRY, name, kind)
-    _check_part(kind, name, cls)
-    return cls
-
-
-def _own_selector(values: Mapping[str, Any]) -> dict[str, type]:
-    """Return the dataclass of a user-supplied action selector's keys, if it has one, as the part action_selector."""
-    name = values.get("action_selector")
-    if not isinstance(name, str) or ":" not in name:
-        return {}
-    declared = getattr(action_selectors.selector_class(name, continuous=False), "Config", None)
-    return {} if declared is None else {"action_selector": declared}
-
-
-def _check_part(kind: str, name: str, cls: Any) -> None:
-    """Refuse a user-supplied class that lacks what every part of its kind has.
-
-    Raises:
-        UserError: no dataclass ``Config`` with keys declared by ``key(...)``, or a method that is missing or cannot be
-            called as the kind's contract says.
-    """
-    declared = getattr(cls, "Config", None)
-    if kind in NETWORKS and not isinstance(cls, type):
-        raise UserError(f"{kind}={name} is not a class: a torch.nn.Module is expected.")
-    if declared is None and kind in NETWORKS:
-        return
-    if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):
-        raise UserError(f"{kind}={name} has no dataclass `Config` with the keys that it reads.")
-    for f in dataclasses.fields(declared):
-        if "doc" not in f.metadata:
-            raise UserError(f"{kind}={name}: its Config declares '{f.name}' without key(...).")
-    if kind in CONTRACTS:
-        module, _, contract = CONTRACTS[kind].partition(":")
-        made, kept, hooks = (_import(f"{module}:{n}") for n in (f"Make{contract}", contract, f"{contract}Hooks"))
-        check_class(kind, name, cls, made, kept, hooks)
-
-
-def check_part(kind: str, name: str, part: Any) -> None:
-    """Refuse a part that lacks what its kind's contract says a built one has.
-
-    Raises:
-        UserError: naming the attribute.
-    """
-    check_built(kind, name, part, _import(CONTRACTS[kind]))
 
 
 def _known(found: list[Layer], read: Mapping[str, type]) -> set[str]:
@@ -362,10 +273,13 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     found = collect(request)
     values, origin = merge(found)
     derived = _own(values)
-    classes = _select(values)
-    parts = {name: _import(target) for name, target in always.items()}
+    for name in SELECTORS:
+        if name not in values:
+            raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
+    classes = select(values)
+    parts = {name: import_class(target) for name, target in always.items()}
     parts |= {name: network_config(cls) if name in NETWORKS else cls.Config for name, cls in classes.items()}
-    parts |= _own_selector(values)
+    parts |= own_selector(values)
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
     added = _added(parts, values)
     for cls in added.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,7 +77,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "learners": {"learner": "dummy_parts:Learner"},
     }
     for package, names in registries.items():
-        module = settings_module.importlib.import_module(f"oamarl.{package}")
+        module = importlib.import_module(f"oamarl.{package}")
         monkeypatch.setattr(module, "REGISTRY", names, raising=False)
     here = tmp_path / "here"
     here.mkdir()

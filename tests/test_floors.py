@@ -28,6 +28,7 @@ FLOORS = [
     {"envs"},
     {"controllers"},
     {"learners", "runners"},
+    {"selection"},
     {"settings"},
     {"training"},
     {"evaluation"},
@@ -40,7 +41,7 @@ TOGETHER = {("main", "tools"), ("tools", "main"), ("__main__", "main")}
 #: modules of a folder; `config/algs` and the tests' helpers are lists, not rooms
 MOST = 15
 #: what these load when they are imported must not bring torch: workers and every start of the program wait for it
-LIGHT = ["", "main", "__main__", "settings", "parts", "tools.list", "envs.build", "envs.vector.make",
+LIGHT = ["", "main", "__main__", "selection", "settings", "parts", "tools.list", "envs.build", "envs.vector.make",
          "envs.vector.process", "envs.vector.worker", "modules.kernels.numpy_policy", "components.seeding"]  # fmt: skip
 HEAVY = {"torch", "sacred", "matplotlib", "pandas", "jax"}
 #: a part given as text

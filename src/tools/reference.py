@@ -14,7 +14,8 @@ from typing import Any
 
 from ..learners.off_policy import OffPolicyConfig
 from ..parts import ALWAYS
-from ..settings import NAMED_BY_LEARNERS, OWN, SELECTORS
+from ..selection import NAMED_BY_LEARNERS, SELECTORS
+from ..settings import OWN
 from ..utils.errors import UserError, one_of
 from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls

@@ -18,7 +18,8 @@ from ..envs.build import make_info
 from ..learners.contract import Learner
 from ..runners.contract import Runner
 from ..runners.random_play import random_play
-from ..settings import Settings, check_part, shipped_class
+from ..selection import check_part, shipped_class
+from ..settings import Settings
 from ..storage.payloads import plain
 from ..utils.errors import RunError, UserError, first_line, lacks_memory
 from .update import learned

@@ -40,7 +40,8 @@ def test_a_crash_is_gone_on_from_and_an_error_is_reported(tmp_path: Path) -> Non
     out = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 1, out
     assert "tiny-ours-seed1: failed: ended by SIGKILL (out of memory?); it continues from its last checkpoint" in out
-    assert "failed: tiny-ours-seed2: ZeroDivisionError: no way on" in out
+    assert "failed: tiny-ours-seed2: " in out
+    assert "ZeroDivisionError: no way on" in out
     record = read_json(tmp_path / "results/sweeps/two/sweep.json")["runs"]
     assert [a["status"] for a in record["tiny-ours-seed1"]["attempts"]] == ["failed", "done"]
     assert record["tiny-ours-seed1"]["attempts"][1]["resumed"] is True

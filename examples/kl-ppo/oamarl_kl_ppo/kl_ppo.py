@@ -28,7 +28,7 @@ class KLPPOLearner(PolicyLearner):
         samples, mac, coef = it.samples, self.mac, self.config.kl_coef
         with torch.no_grad():
             policy, at, _ = mac.policies(samples, samples.entries)
-        old = torch.zeros_like(samples.avail, dtype=torch.float32)
+        old = policy.params.new_zeros(*samples.valid.shape, policy.params.shape[-1])
         old[at] = policy.params
         tallies = new_tallies()
 

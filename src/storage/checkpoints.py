@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..utils.errors import UserError
-from .payloads import HEADER_SIZE, Damaged, pack, read_sealed, unpack, write_sealed
+from .payloads import HEADER_SIZE, Damaged, pack, read_sealed, temporary_for, unpack, write_sealed
 from .records import beginning
 
 FOLDER = "checkpoints"  # inside a run's folder: the newest ones, to resume from
@@ -64,17 +64,9 @@ def save(folder: str | Path, t_env: int, payload: Mapping[str, Any], *, keep: in
     folder = Path(folder)
     content = pack(payload)
     path = folder / name_of(t_env)
-    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
-    try:
+    with temporary_for(path, f"Cannot write the checkpoint {path}") as temporary:
         folder.mkdir(parents=True, exist_ok=True)
         write_sealed(path, content, temporary)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        reason = error.strerror or str(error)
-        raise UserError(f"Cannot write the checkpoint {path}: {reason}; the earlier checkpoints are kept.") from None
     if keep is not None:
         # a failure to tidy up costs disk space only: the next save tries again
         # a file with a later step in its name is not this run's: it takes no place and stays

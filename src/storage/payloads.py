@@ -10,6 +10,7 @@ size of the file.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -18,12 +19,14 @@ import re
 import stat
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from ..utils.errors import UserError
 
 _HEADER = re.compile(rb"oamarl-checkpoint (\d+) ([0-9a-f]{64})\n")
 HEADER_SIZE = 128  # enough to read the line; it is shorter
@@ -125,6 +128,28 @@ def _check(payload: Any) -> None:
                 raise odd
         elif value is not None and type(value) not in (bool, int, float, str, bytes):
             raise odd
+
+
+@contextlib.contextmanager
+def temporary_for(path: Path, cannot: str) -> Iterator[Path]:
+    """Give the name under which ``path`` is written until it is whole; nothing is left of it if that fails.
+
+    Args:
+        path: the file.
+        cannot: how the sentence about a failure begins.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        raise UserError(f"{cannot}: {error.strerror or error}; the earlier checkpoints are kept.") from None
 
 
 def write_sealed(path: Path, content: memoryview, temporary: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..components.replay import Replay
 from ..utils.errors import UserError
-from .payloads import HEADER_SIZE, Damaged, pack, read_sealed, unpack, write_sealed
+from .payloads import HEADER_SIZE, Damaged, pack, read_sealed, temporary_for, unpack, write_sealed
 from .records import beginning
 
 FOLDER = "replay"  # inside a run's folder
@@ -97,23 +97,13 @@ class ReplayFiles:
     def _write(self, since: int, until: int) -> Chunk:
         self._last += 1
         path = self.folder / f"chunk-{self._last:06d}.pt"
-        temporary = self.folder / f".{path.name}.{os.getpid()}.tmp"
-        try:
+        with temporary_for(path, f"Cannot write the replay into {path}") as temporary:
             if not self.folder.is_dir():
                 self.folder.mkdir(parents=True)
                 _sync(self.folder.parent)
             content = pack(self.replay.entries(since, until))
             checksum = write_sealed(path, content, temporary)
             return Chunk(path.name, since, until, checksum, path.stat().st_size)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            if not isinstance(error, OSError):
-                raise
-            reason = error.strerror or str(error)
-            raise UserError(
-                f"Cannot write the replay into {path}: {reason}; the earlier checkpoints are kept."
-            ) from None
 
     def _there(self, chunk: Chunk) -> bool:
         try:

@@ -16,7 +16,7 @@ from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn, Replay
 from ..components.schedules import scheduled
-from ..components.updates.descent import clip_rows
+from ..components.updates.descent import clip_rows, follow
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.memory import nbytes
@@ -232,14 +232,9 @@ class OffPolicyLearner:
         self._copies.append((params, params.detach().clone()))
         return self._copies[-1][1]
 
-    @torch.no_grad()
     def _move_copies(self) -> None:
-        tau = self.config.target_update_interval_or_tau
         for params, copy in self._copies:
-            if tau < 1:
-                copy.lerp_(params, tau)
-            elif self.updates % int(tau) == 0:
-                copy.copy_(params)
+            follow(copy, params, self.config.target_update_interval_or_tau, self.updates)
 
     # -- state -------------------------------------------------------------------------------------------------
 

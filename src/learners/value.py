@@ -14,7 +14,7 @@ from torch import Tensor
 from ..components.batch import Batch
 from ..components.normalisation import RunningMeanStd
 from ..components.returns import explained_variance, gae, next_values, nstep
-from ..components.updates.descent import MiniBatch, descend, epoch
+from ..components.updates.descent import MiniBatch, descend, epoch, follow
 from ..controllers.sharing import sharing_index
 from ..envs.base import EnvInfo
 from ..modules.critics.recurrent import Sequences, Unrolled, packed_values, unroll
@@ -242,8 +242,9 @@ class ValueLearner:
         """
         scale = part.of / (rows.goal.numel() if rows.weight is None else 1)
         if sequences is None:
-            # no copy where everything is used
-            chosen = rows[part.entries] if part.of > 1 else rows[int(part.entries[0]) : int(part.entries[-1]) + 1]
+            # no copy where everything is used; on a GPU, reading two numbers would cost more than the copy
+            whole = part.of == 1 and not part.entries.is_cuda
+            chosen = rows[int(part.entries[0]) : int(part.entries[-1]) + 1] if whole else rows[part.entries]
             size = max(1, MAX_ROWS // rows.goal[0].numel()) if self.across else len(chosen.goal)
             pieces = (chosen[k : k + size] for k in range(0, len(chosen.goal), size))
             found: Iterator[tuple[ValueRows, Tensor]] = (
@@ -259,14 +260,9 @@ class ValueLearner:
 
     def _update_target(self) -> None:
         self.updates += 1
-        tau = self.config.target_update_interval_or_tau
-        if self.target is self.network:
-            return
-        with torch.no_grad():
-            if tau < 1:
-                self.target.params.lerp_(self.network.params, tau)
-            elif self.updates % int(tau) == 0:
-                self.target.params.copy_(self.network.params)
+        if self.target is not self.network:
+            tau = self.config.target_update_interval_or_tau
+            follow(self.target.params, self.network.params, tau, self.updates)
 
     # -- state -----------------------------------------------------------------------------------------------
 

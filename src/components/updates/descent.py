@@ -115,6 +115,20 @@ def descend(
     return value, norms[0] if single else torch.stack(norms).max()
 
 
+@torch.no_grad()
+def follow(copy: Tensor, params: Tensor, interval_or_tau: float, updates: int) -> None:
+    """Move a slow ``copy`` after ``params``, in place (`target_update_interval_or_tau`).
+
+    Args:
+        interval_or_tau: below 1 the share of a soft update; otherwise the number of updates between copies.
+        updates: updates so far.
+    """
+    if interval_or_tau < 1:
+        copy.lerp_(params, interval_or_tau)
+    elif updates % int(interval_or_tau) == 0:
+        copy.copy_(params)
+
+
 def clip_rows(gradient: Tensor | None, limit: float) -> Tensor:
     """Scale each row of ``gradient`` [K, P] (or [P]) down to norm ``limit`` in place; returns the largest norm before.
 

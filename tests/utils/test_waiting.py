@@ -102,9 +102,12 @@ def test_a_copy_of_this_process_has_its_usual_signals() -> None:
         with Stop(grace=100.0).listening():
             pid = os.fork()
             if pid == 0:
-                same = all(signal.getsignal(n) == handler for n, handler in before.items())
-                os.write(tell, b"y" if same and signal.set_wakeup_fd(-1) == -1 else b"n")
-                signal.pause()
+                try:  # whatever happens, the copy must not go on with the tests
+                    same = all(signal.getsignal(n) == handler for n, handler in before.items())
+                    os.write(tell, b"y" if same and signal.set_wakeup_fd(-1) == -1 else b"n")
+                    signal.pause()
+                finally:
+                    os._exit(9)
             assert os.read(ready, 1) == b"y"
         # the copy still holds the other end of what the listening thread listens to
         assert not [t for t in threading.enumerate() if t.name == "signals"]

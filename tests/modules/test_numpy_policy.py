@@ -22,11 +22,11 @@ class Other(Network):
 
 def controller(sharing: Any, use_rnn: bool, n: int, agent: type[Network] = Network, **keys: Any) -> BasicMAC:
     info = EnvInfo("toy", n, 5, 3, 4, 10, (5,) * n, (4,) * n)
-    given = {"obs_agent_id": True, "obs_last_action": True, "standardise_obs": False, **keys}
+    given = {"obs_agent_id": True, "obs_last_action": True, "standardise_obs": False, "feature_norm": False, **keys}
     given |= {"action_selector": None, "action_std": "free", "log_std_init": 0.0}
     activation = given.pop("activation", "relu")
     mac = BasicMAC(
-        MACConfig(sharing=sharing, **given), agent, NetworkConfig(16, use_rnn, activation, 1.0), info,
+        MACConfig(sharing=sharing, **given), agent, NetworkConfig(16, use_rnn, activation, 1.0, "orthogonal"), info,
         torch.Generator().manual_seed(3),
     )  # fmt: skip
     with torch.no_grad():  # biases begin at zero, and would hide mistakes

@@ -355,17 +355,14 @@ class BasicMAC:
         """
         params = state["theta"]
         if params.shape != self.network.params.shape:
-            stored, own = list(params.shape), list(self.network.params.shape)
-            raise ValueError(f"parameters (networks, numbers of each) are {stored}, and {own} are needed")
-        for name, own, stored in (
-            ("standardise_obs", self.normaliser, "normaliser"),
-            ("feature_norm", self.feature_normaliser, "feature_norm"),
+            theirs, ours = list(params.shape), list(self.network.params.shape)
+            raise ValueError(f"parameters (networks, numbers of each) are {theirs}, and {ours} are needed")
+        for name, stored, own in (
+            ("standardise_obs", "normaliser", self.normaliser is not None),
+            ("feature_norm", "feature_norm", self.feature_normaliser is not None),
         ):
-            if (own is not None) != (stored in state):
-                raise UserError(
-                    f"{name}={own is not None} does not fit these policies: they were trained with "
-                    f"{name}={own is None}."
-                )
+            if own != (stored in state):
+                raise UserError(f"{name}={own} does not fit these policies: they were trained with {name}={not own}.")
         if self.normaliser is not None:
             self.normaliser.load_state_dict(state["normaliser"])
         with torch.no_grad():

@@ -89,7 +89,7 @@ class Inference:
         return self._affine(x, "head.w", "head.b"), hidden
 
     def _normalised(self, obs: np.ndarray) -> np.ndarray:
-        """Each agent's own numbers with mean 0 and variance 1, as components.normalisation's FeatureNormaliser has them."""
+        """Each agent's own numbers with mean 0 and variance 1: what FeatureNormaliser does in torch."""
         x = obs - obs[..., :1]
         if self._own is not None:
             x *= self._own

@@ -83,8 +83,8 @@ class Step:
     """Outcome of one trust-region step.
 
     ``reason`` is ``accepted``, or why the last backtrack failed: ``surrogate``, ``kl``, ``condition``, or
-    ``gradient`` (zero or not finite, or without curvature x'Hx along the step: nothing was tried). ``blocked`` is the last candidate that the extra
-    condition alone kept from being accepted, if there was one.
+    ``gradient`` (zero or not finite, or without curvature x'Hx along the step: nothing was tried). ``blocked`` is the
+    last candidate that the extra condition alone kept from being accepted, if there was one.
     """
 
     params: Tensor
@@ -113,7 +113,8 @@ def trust_region_step(
 
     The step is x sqrt(2 delta / x'Hx), (H + damping I) x = g: by the quadratic approximation of the KL it uses all of
     delta, whatever the damping. The same ``surrogate`` gives the gradient g and judges the line search; the same ``kl``
-    gives the metric H and the ball. A step is accepted only if the surrogate improved, kl <= delta, and ``condition`` (if any) holds.
+    gives the metric H and the ball. A step is accepted only if the surrogate improved, kl <= delta, and ``condition``
+    (if any) holds.
 
     Args:
         surrogate: to be maximised, a function of [P] (or its parts).

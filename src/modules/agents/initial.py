@@ -10,9 +10,8 @@ from torch import Tensor, nn
 #: values of the key ``init``
 INITS = ("orthogonal", "torch")
 INIT_DOC = (
-    "Initial parameters of the built-in networks: orthogonal weights and zero biases, or (torch, as EPyMARL's networks) "
-    "what nn.Linear and nn.GRUCell draw: weights and biases uniform in +-1/sqrt(inputs), heads too. Modules of one's own "
-    "draw their own."
+    "Initial parameters of the built-in networks: orthogonal (biases 0), or as torch's nn.Linear and nn.GRUCell draw "
+    "them, uniform in +-1/sqrt(inputs), biases and heads too (as in EPyMARL). Modules of one's own draw their own."
 )
 #: a GRU's parameters
 _GRU = ("w_ih", "w_hh", "b_ih", "b_hh")

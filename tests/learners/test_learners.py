@@ -199,7 +199,7 @@ def test_bootstraps_are_denormalised_and_advantages_are_on_the_critics_scale(nor
 
 
 def test_on_the_critics_scale_the_unit_of_rewards_does_not_matter() -> None:
-    """With EPyMARL's standardise_returns the balance of advantage and entropy is the same for rewards in other units."""
+    """The balance of advantage and entropy is the same for rewards in other units."""
     found = []
     for unit in (1.0, 1000.0):
         batch = segments()

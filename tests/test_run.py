@@ -245,9 +245,12 @@ def test_every_key_that_may_differ_exists() -> None:
 
 def test_a_run_from_before_a_key_was_added_goes_on_where_it_has_the_old_meaning() -> None:
     old = settings("hatrpo", PLAIN).values
-    for name in ("entropy_coef", "entropy_schedule", "entropy_coef_final", "standardise_obs"):
+    for name in ("entropy_coef", "entropy_schedule", "entropy_coef_final", "standardise_obs", "init", "feature_norm"):
         del old[name]
-    check_same(settings("hatrpo", PLAIN).values | {"seed": old["seed"]}, old, Path("there"))
+    check_same(settings("hatrpo", PLAIN, entropy_coef=0).values | {"seed": old["seed"]}, old, Path("there"))
+    otherwise = settings("hatrpo", PLAIN, entropy_coef=0, init="torch").values | {"seed": old["seed"]}
+    with pytest.raises(UserError, match=r"init='torch' \(was None\)"):
+        check_same(otherwise, old, Path("there"))
     with pytest.raises(UserError, match=r"entropy_coef=0.1 \(was None\)"):
         check_same(settings("hatrpo", PLAIN, entropy_coef=0.1).values | {"seed": old["seed"]}, old, Path("there"))
 

@@ -1,4 +1,4 @@
-"""Running mean and standard deviation, over real steps only."""
+"""Scales of what networks see and predict: running statistics over real steps, and each observation's own scale."""
 
 from __future__ import annotations
 
@@ -122,3 +122,43 @@ class ObservationNormaliser:
             stats.load_state_dict(saved)
         self.state_stats.load_state_dict(state["state"])
         self._refresh()
+
+
+class FeatureNormaliser:
+    """Each observation and state on its own scale: mean 0 and variance 1 over its numbers (`feature_norm`).
+
+    Layer normalisation (Ba et al. 2016) of the networks' input without a scale and shift of its own, which the first
+    layer has. It keeps no statistics: what an agent sees looks the same to every agent with the same number of inputs,
+    at any time. An agent's padded numbers are left out of mean and variance, and stay 0.
+
+    Args:
+        obs_sizes: each agent's own numbers, [N].
+        obs_size: O, the largest of them.
+    """
+
+    EPS = 1e-5
+
+    def __init__(self, obs_sizes: Sequence[int], obs_size: int) -> None:
+        self.obs_sizes = tuple(obs_sizes)
+        self._own = torch.arange(obs_size) < torch.tensor(self.obs_sizes).unsqueeze(1)
+        self._sizes = torch.tensor(self.obs_sizes, dtype=torch.get_default_dtype()).unsqueeze(1)
+        self._padded = not bool(self._own.all())
+
+    def to(self, device: torch.device | str) -> None:
+        """Move what is known of the agents' sizes."""
+        self._own, self._sizes = self._own.to(device), self._sizes.to(device)
+
+    def obs(self, obs: Tensor) -> Tensor:
+        """Return observations [..., N, O], each normalised over its agent's own numbers."""
+        if not self._padded:
+            return self.state(obs)
+        # of a constant observation exactly 0 is left, whatever its size
+        x = torch.where(self._own, obs - obs[..., :1], 0.0)
+        x = torch.where(self._own, x - x.sum(-1, keepdim=True) / self._sizes, 0.0)
+        return x / (x.square().sum(-1, keepdim=True) / self._sizes + self.EPS).sqrt()
+
+    def state(self, state: Tensor) -> Tensor:
+        """Return states [..., S], each normalised over all its numbers."""
+        x = state - state[..., :1]
+        x = x - x.mean(-1, keepdim=True)
+        return x / (x.square().mean(-1, keepdim=True) + self.EPS).sqrt()

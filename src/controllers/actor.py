@@ -24,6 +24,7 @@ class Policies(Protocol):
     config: Any
     network: Any
     normaliser: Any
+    feature_normaliser: Any
     n_networks: int
 
     @property
@@ -32,6 +33,9 @@ class Policies(Protocol):
 
     def agent_params(self) -> Tensor:
         """Return the networks' parameters [K, P]."""
+
+    def seen(self, obs: Tensor) -> Tensor:
+        """Return observations [..., N, O] on the scales that networks read them on."""
 
     def with_extras(self, obs: Tensor, last_actions: Tensor | None) -> Tensor:
         """Return observations with the last action's one-hot code and the agent's id."""
@@ -117,7 +121,8 @@ def inference(mac: Policies) -> Inference:
     arrays["bias"] = bias[0] if shared else bias[:, 0]
     if mac.normaliser is not None:
         arrays["mean"], arrays["std"] = mac.normaliser.scale()
-    form = Form(shared, net.recurrent, "relu" if net.activation is torch.relu else "tanh")
+    features = None if mac.feature_normaliser is None else mac.feature_normaliser.obs_sizes
+    form = Form(shared, net.recurrent, "relu" if net.activation is torch.relu else "tanh", features)
     return Inference(form, {name: x.contiguous().cpu().numpy() for name, x in arrays.items()})
 
 
@@ -140,7 +145,7 @@ class TorchNetwork:
         mac, shape = self.mac, obs.shape[:2]
         seen = torch.from_numpy(obs).to(mac.device)
         before = torch.from_numpy(last).to(mac.device)
-        x = mac.with_extras(seen if mac.normaliser is None else mac.normaliser.obs(seen), before)
+        x = mac.with_extras(mac.seen(seen), before)
         state = torch.from_numpy(hidden).to(mac.device)
         if self.shared:
             x, state = x.flatten(0, 1), state.flatten(0, 1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch, RowIndex, Samples
-from ..components.normalisation import ObservationNormaliser
+from ..components.normalisation import FeatureNormaliser, ObservationNormaliser
 from ..components.packing import Packing
 from ..envs.base import EnvInfo
 from ..modules import heads
@@ -53,6 +53,10 @@ class MACConfig(HeadConfig):
         "Append the last action (one-hot; continuous ones as they are) to policy (and critic) inputs."
     )
     standardise_obs: bool = key("Observations and states are shifted and scaled by running statistics.")
+    feature_norm: bool = key(
+        "Each observation and state is shifted and scaled by the mean and deviation of its own numbers (layer "
+        "normalisation of the inputs of policies and critics), after standardise_obs."
+    )
 
 
 class BasicMAC:
@@ -94,6 +98,7 @@ class BasicMAC:
         self.normaliser = (
             ObservationNormaliser(groups_of(alike), info.obs_size, info.state_size) if config.standardise_obs else None
         )
+        self.feature_normaliser = FeatureNormaliser(info.obs_sizes, info.obs_size) if config.feature_norm else None
 
     @classmethod
     def prepare(cls, values: Mapping[str, Any], info: EnvInfo) -> Preparation | None:
@@ -109,8 +114,9 @@ class BasicMAC:
         """Move the networks."""
         self.network.to(device)
         self._index, self._members = self._index.to(device), [x.to(device) for x in self._members]
-        if self.normaliser is not None:
-            self.normaliser.to(device)
+        for scales in (self.normaliser, self.feature_normaliser):
+            if scales is not None:
+                scales.to(device)
 
     @property
     def device(self) -> torch.device:
@@ -188,11 +194,23 @@ class BasicMAC:
 
     # -- learning ------------------------------------------------------------------------------------
 
+    def seen(self, obs: Tensor) -> Tensor:
+        """Return observations [..., N, O] on the scales that policies and critics read them on."""
+        for scales in (self.normaliser, self.feature_normaliser):
+            obs = obs if scales is None else scales.obs(obs)
+        return obs
+
+    def _seen_state(self, state: Tensor) -> Tensor:
+        """States [..., S] on the scales that critics read them on."""
+        for scales in (self.normaliser, self.feature_normaliser):
+            state = state if scales is None else scales.state(state)
+        return state
+
     def standardised(self, batch: Batch) -> Batch:
         """Return ``batch`` as policies and critics see it, by the statistics that its actions were chosen with."""
-        if self.normaliser is None:
+        if self.normaliser is None and self.feature_normaliser is None:
             return batch
-        obs, state = self.normaliser.obs, self.normaliser.state
+        obs, state = self.seen, self._seen_state
         return replace(
             batch, obs=obs(batch.obs), state=state(batch.state), final_obs=obs(batch.final_obs),
             final_state=state(batch.final_state),
@@ -324,6 +342,8 @@ class BasicMAC:
     def state_dict(self) -> dict[str, Any]:
         """Return the parameters, each agent's network, and the observations' statistics."""
         state: dict[str, Any] = {"theta": self.network.params.detach().clone(), "index": list(self.index)}
+        if self.feature_normaliser is not None:
+            state["feature_norm"] = True
         return state if self.normaliser is None else state | {"normaliser": self.normaliser.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -331,17 +351,18 @@ class BasicMAC:
 
         Raises:
             ValueError: they have another shape.
-            UserError: the policies read standardised observations, and the configuration says otherwise.
+            UserError: the policies read observations on other scales than the configuration says.
         """
         params = state["theta"]
         if params.shape != self.network.params.shape:
-            stored, own = list(params.shape), list(self.network.params.shape)
-            raise ValueError(f"parameters (networks, numbers of each) are {stored}, and {own} are needed")
-        if (self.normaliser is not None) != ("normaliser" in state):
-            raise UserError(
-                f"standardise_obs={self.normaliser is not None} does not fit these policies: they were trained with "
-                f"standardise_obs={self.normaliser is None}."
-            )
+            theirs, ours = list(params.shape), list(self.network.params.shape)
+            raise ValueError(f"parameters (networks, numbers of each) are {theirs}, and {ours} are needed")
+        for name, stored, own in (
+            ("standardise_obs", "normaliser", self.normaliser is not None),
+            ("feature_norm", "feature_norm", self.feature_normaliser is not None),
+        ):
+            if own != (stored in state):
+                raise UserError(f"{name}={own} does not fit these policies: they were trained with {name}={not own}.")
         if self.normaliser is not None:
             self.normaliser.load_state_dict(state["normaliser"])
         with torch.no_grad():

@@ -21,6 +21,7 @@ from ..controllers.contract import Controller, preparation_of
 from ..envs.base import EnvInfo
 from ..envs.vector.playing import within_bounds
 from ..modules.options import network_config
+from ..settings import NEW_KEYS
 from ..storage import checkpoints
 from ..utils.errors import UserError
 from ..utils.schema import yamls
@@ -301,8 +302,8 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     Raises:
         UserError: they are not of this shape.
     """
-    # keys that came after the checkpoint was written have their default
-    values = {**yamls.load(CONFIGS / "default.yaml", "default.yaml"), **values}
+    # keys that came after the checkpoint was written have the value under which nothing changes
+    values = {**yamls.load(CONFIGS / "default.yaml", "default.yaml"), **NEW_KEYS, **values}
     mac = resolve(controllers.__name__, controllers.REGISTRY, values["mac"], "mac")
     agent = resolve(modules.__name__, modules.REGISTRY, values["agent"], "agent")
     config, preparation = read(mac.Config, values), preparation_of(mac, values, info)

@@ -11,7 +11,8 @@ HATRPO paper (Kuba et al. 2022), eq. 7-10 and its Algorithm 2.
         F = F * pi_i_new(a_i|o_i) / mu_i(a_i|o_i)
     fit the critic
 
-`entropy_coef` adds an entropy bonus to what is maximised, which the paper does not have (0, the default here).
+`entropy_coef` adds an entropy bonus to what is maximised, which the paper does not have: `entropy_coef=0` is its
+method. Without one, steps of full length on rewards that are still too rare to tell actions apart drift.
 """
 
 from __future__ import annotations

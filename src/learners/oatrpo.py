@@ -15,7 +15,8 @@ OAPO paper (Chen et al.), Algorithm 1, Proposition 1, eq. 7 and 9, Condition 1 (
 Departure from eq. 7: its delta-ball is centred on the source, which the learner may be outside of from the start
 (0 < D <= sigma, and delta < sigma); here it is centred on the learner's own old policy, and Condition 1 keeps the
 learner near its sources. In `sample` a learner has one source and no row to rebuild: such a step is rejected.
-`entropy_coef` adds an entropy bonus to what is maximised, which the paper does not have (0, the default here).
+`entropy_coef` adds an entropy bonus to what is maximised, which the paper does not have: `entropy_coef=0` is its
+method. Without one, steps of full length on rewards that are still too rare to tell actions apart drift.
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ class TrustRegionConfig(LearnerConfig, EntropyConfig):
 
     kl_threshold: float = key("delta: radius of the trust region (mean KL, nats).", above=0)
     cg_iters: int = key("Iterations of conjugate gradient.", low=1)
-    cg_damping: float = key("Damping added to the Fisher matrix.", low=0)
+    cg_damping: float = key(
+        "Damping added to the Fisher matrix in solving for a step's direction, not in its length.", low=0
+    )
     line_search_steps: int = key("Halvings tried by the backtracking line search.", low=1)
 
 

@@ -106,7 +106,10 @@ class ValueLearner:
     def targets(self, batch: Batch) -> Targets:
         """Fix advantages and value targets from the value function as it now is; then update the normalisers.
 
-        Where a step is not filled, advantages are 0.
+        Where a step is not filled, advantages are 0. With `standardise_returns` those that `normalise_advantage` leaves
+        as they are come on the critic's scale, as EPyMARL has them: targets by the statistics that include this batch,
+        less the critic's own outputs. (EPyMARL keeps statistics for each agent and counts padding; here they are the
+        team's under a common reward, of real steps.)
         """
         c, filled = self.config, batch.filled
         reward = batch.reward
@@ -134,6 +137,8 @@ class ValueLearner:
         if self.return_stats is not None:
             own = returns.diagonal(dim1=-2, dim2=-1) if self.across else returns
             self.return_stats.update(self._statistics(own[filled]))
+            if not c.normalise_advantage:
+                advantage = self.return_stats.normalise(returns) - raw[:, :steps]
         if self.across:
             scaled = normalised_across(advantage, batch, self.info, normalise=c.normalise_advantage)
         else:

@@ -16,7 +16,10 @@ class CriticConfig:
     gae_lambda: float | None = key("lambda of GAE; null with q_nstep for n-step targets.", low=0, high=1)
     q_nstep: int | None = key("n of n-step value targets; null with gae_lambda for GAE.", low=1)
     add_value_last_step: bool = key("Bootstrap from the last observation where an episode was truncated.")
-    standardise_returns: bool = key("Value normalisation: the critic predicts returns on a running scale.")
+    standardise_returns: bool = key(
+        "Value normalisation: the critic predicts returns on a running scale, and advantages that are not normalised "
+        "themselves are on that scale too (as in EPyMARL)."
+    )
     standardise_rewards: bool = key("Rewards are shifted and scaled by running statistics before targets are made.")
     normalise_advantage: bool = key("Advantages get mean 0 and deviation 1 over the batch's real steps.")
     critic: str = key("The critic's network: v (built-in), or `package.module:Class`, an nn.Module of one output.")

@@ -84,8 +84,8 @@ def normalised_advantage(
 ) -> Tensor:
     """Advantages [B, T, N] of all agents from those of the value functions [B, T, V]; 0 where a step is not real.
 
-    With ``normalise`` over the real steps: of all value functions together under a common reward, otherwise of each
-    agent over the steps at which it took a decision.
+    With ``normalise`` a joint advantage over the real steps, and those of agents over the steps at which they took a
+    decision: of all agents together under a common reward, otherwise of each by itself.
     """
     filled = batch.filled
     if not normalise:
@@ -93,7 +93,7 @@ def normalised_advantage(
     elif joint:
         scaled = standardise(advantage.squeeze(-1), filled).unsqueeze(-1)
     elif common_reward:
-        scaled = standardise(advantage, filled.unsqueeze(-1).expand_as(advantage))
+        scaled = standardise(advantage, batch.valid)
     else:
         valid = batch.valid
         scaled = torch.stack([standardise(advantage[..., i], valid[..., i]) for i in range(info.n_agents)], dim=-1)

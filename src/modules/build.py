@@ -51,8 +51,8 @@ def policy_networks(
     if isinstance(agent, type) and issubclass(agent, Network):
         return agent(
             n_networks, int(inputs), head.outputs, hidden_dim=config.hidden_dim, recurrent=config.use_rnn,
-            activation=config.activation, head_gain=config.head_gain, generator=generator, n_free=head.free,
-            free_start=head.start,
+            activation=config.activation, head_gain=config.head_gain, generator=generator, init=config.init,
+            n_free=head.free, free_start=head.start,
         )  # fmt: skip
     return ModuleStack(
         agent, n_networks, inputs, head.outputs, config, generator, n_free=head.free, free_start=head.start
@@ -74,6 +74,6 @@ def critic_networks(
     if isinstance(critic, type) and issubclass(critic, Network):
         return critic(
             n_networks, int(inputs), 1, hidden_dim=config.hidden_dim, recurrent=recurrent,
-            activation=config.activation, head_gain=1.0, generator=generator,
+            activation=config.activation, head_gain=1.0, generator=generator, init=config.init,
         )  # fmt: skip
     return ModuleStack(critic, n_networks, inputs, 1, config, generator, kind="critic")

@@ -11,7 +11,7 @@ from ..utils.schema.keys import key
 
 @dataclass(frozen=True)
 class ModuleConfig:
-    """Configuration of a network class that has no ``Config`` of its own, and of the built-in critic."""
+    """Configuration of a network class that has no ``Config`` of its own."""
 
     hidden_dim: int = key("Width of the hidden layers (and of the GRU) of policies and critics.", low=1, high=65536)
     activation: str = key("Non-linearity of the feed-forward layers.", choices=("relu", "tanh"))

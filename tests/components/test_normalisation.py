@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from oamarl.components.batch import Batch, Samples
 from oamarl.components.generators import generator
-from oamarl.components.normalisation import ObservationNormaliser, RunningMeanStd
+from oamarl.components.normalisation import FeatureNormaliser, ObservationNormaliser, RunningMeanStd
 from oamarl.components.schedules import scheduled
 from oamarl.utils.errors import UserError
 
@@ -155,6 +155,83 @@ def test_a_scale_of_the_observations_does_not_matter_once_it_is_known(algorithm:
         learner.train(replace(scaled, log_prob=fresh_log_probs(learner.mac, scaled)), 0)
         agent_params.append(learner.mac.network.params.detach().clone())
     torch.testing.assert_close(agent_params[0], agent_params[1], rtol=1e-4, atol=1e-5)
+
+
+# -- each observation on its own scale ---------------------------------------------------------------------
+
+
+def test_feature_normalisation_by_hand_leaves_padding_out() -> None:
+    """Agent 0 sees 1, 3, 5, 7: mean 4, variance 5. Agent 1's own numbers are 2 and 6, mean 4, variance 4."""
+    norm = FeatureNormaliser((4, 2), 4)
+    obs = torch.tensor([[1.0, 3.0, 5.0, 7.0], [2.0, 6.0, 0.0, 0.0]])
+    a, b = (5 + 1e-5) ** 0.5, (4 + 1e-5) ** 0.5
+    expected = torch.tensor([[-3 / a, -1 / a, 1 / a, 3 / a], [-2 / b, 2 / b, 0.0, 0.0]])
+    torch.testing.assert_close(norm.obs(obs), expected)
+    torch.testing.assert_close(norm.obs(obs.expand(3, 2, 2, 4)), expected.expand(3, 2, 2, 4))
+    torch.testing.assert_close(FeatureNormaliser((4, 4), 4).obs(obs)[0], expected[0])
+    state = torch.tensor([1.0, 3.0, 5.0, 7.0])
+    torch.testing.assert_close(norm.state(state), expected[0])
+    torch.testing.assert_close(norm.state(state), torch.nn.functional.layer_norm(state, (4,)))
+
+
+def test_feature_normalisation_of_constants_and_of_nothing_is_zero() -> None:
+    for sizes in ((3, 3), (3, 2)):
+        norm = FeatureNormaliser(sizes, 3)
+        own = (torch.arange(3) < torch.tensor(sizes).unsqueeze(1)).float()
+        for value in (0.0, 0.1, -7.3, 1e9):
+            assert not norm.obs(value * own).any()
+    assert not FeatureNormaliser((1,), 1).obs(torch.tensor([[5.0]])).any()
+    assert norm.obs(torch.zeros(0, 2, 3)).shape == (0, 2, 3)
+    assert not norm.state(torch.full((2, 5), 0.3)).any()
+
+
+def test_a_batch_is_normalised_after_the_running_scale_and_no_unit_or_offset_is_left() -> None:
+    info = make_info(3, ragged=True)
+    values = {"sharing": "separate", "obs_agent_id": False, "feature_norm": True}
+    mac = make_learner("mappo", info, **values).mac
+    batch = make_batch(mac, seed=0)
+    seen = mac.standardised(batch)
+    own = torch.arange(5) < torch.tensor(info.obs_sizes).unsqueeze(1)
+    moved = mac.standardised(replace(batch, obs=torch.where(own, 30.0 * batch.obs - 4.0, 0.0)))
+    torch.testing.assert_close(seen.obs, moved.obs, rtol=1e-2, atol=1e-2)  # up to epsilon
+    assert not seen.obs[..., 2, 3:].any(), "padding stays 0"
+    torch.testing.assert_close(seen.state, torch.nn.functional.layer_norm(batch.state, (4,)))
+    both = make_learner("mappo", info, **values, standardise_obs=True).mac
+    both.observe(batch)
+    torch.testing.assert_close(
+        both.standardised(batch).obs, both.feature_normaliser.obs(both.normaliser.obs(batch.obs))
+    )
+
+
+def test_feature_normalisation_is_part_of_what_policies_are() -> None:
+    info = make_info(3)
+    on, plain = (make_learner("mappo", info, feature_norm=x).mac for x in (True, False))
+    on.load_state_dict(on.state_dict())
+    with pytest.raises(UserError, match="feature_norm=False does not fit these policies"):
+        plain.load_state_dict(on.state_dict())
+    with pytest.raises(UserError, match="feature_norm=True does not fit these policies"):
+        on.load_state_dict(plain.state_dict())
+    assert "feature_norm" not in plain.state_dict(), "checkpoints of before have no such entry"
+
+
+@pytest.mark.parametrize("algorithm", ["ippo", "mappo", "happo", "hatrpo", "oappo", "oatrpo", "seac"])
+@pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
+def test_learning_reads_what_acting_read(algorithm: str, rnn: bool) -> None:
+    """Ratios of own experience begin at 1, and an update is the plain learner's on observations normalised before."""
+    info, common = make_info(), {"use_rnn": rnn}
+    learner, plain = (make_learner(algorithm, info, feature_norm=x, **common) for x in (True, False))
+    batch = make_batch(learner.mac, seed=0)
+    samples, _ = learner.samples(batch)
+    policy, at, _ = learner.mac.policies(samples, samples.entries)
+    valid = samples.valid[at]
+    torch.testing.assert_close(
+        policy.log_prob(samples.actions[at])[valid], samples.log_prob[at][valid], rtol=1e-5, atol=1e-5
+    )
+    ready, fresh = learner.mac.standardised(batch), make_learner(algorithm, info, feature_norm=True, **common)
+    fresh.train(batch, 0)
+    plain.train(ready, 0)
+    assert torch.equal(fresh.mac.network.params, plain.mac.network.params)
+    assert torch.equal(fresh.value.network.params, plain.value.network.params)
 
 
 def fresh_log_probs(mac: Any, batch: Batch) -> torch.Tensor:

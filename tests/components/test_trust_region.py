@@ -92,11 +92,10 @@ def test_fisher_product_is_the_softmax_fisher_by_hand() -> None:
     params = vector(0.5, 0.25, 0.25).log()
     # diag(p) - p p^T
     fisher = [[0.25, -0.125, -0.125], [-0.125, 0.1875, -0.0625], [-0.125, -0.0625, 0.1875]]
-    product = fisher_product(softmax_kl(params), params, damping=0.0)
+    product = fisher_product(softmax_kl(params), params)
     for k, column in enumerate(fisher):
         assert product(torch.eye(3, dtype=F64)[k]).tolist() == pytest.approx(column)
-    damped = fisher_product(softmax_kl(params), params, damping=0.1)
-    assert damped(vector(1.0, 0.0, 2.0)).tolist() == pytest.approx([0.1, -0.25, 0.25 + 0.2])
+    assert product(vector(1.0, 0.0, 2.0)).tolist() == pytest.approx([0.0, -0.25, 0.25])
     assert product(vector(1.0, 1.0, 1.0)).tolist() == pytest.approx([0.0, 0.0, 0.0])  # a shift changes no policy
 
 
@@ -104,8 +103,8 @@ def test_fisher_product_of_parts_is_that_of_their_sum() -> None:
     params, v = vector(0.3, -0.4, 0.1), vector(1.0, -2.0, 0.5)
     kl = softmax_kl(params)
     parts = [lambda x: 0.25 * kl(x), lambda x: 0.75 * kl(x)]
-    whole = fisher_product(kl, params, 0.1)
-    product = fisher_product(parts, params, 0.1)
+    whole = fisher_product(kl, params)
+    product = fisher_product(parts, params)
     for _ in range(2):  # parts are differentiated anew for each product
         torch.testing.assert_close(product(v), whole(v))
 
@@ -133,7 +132,7 @@ def test_fisher_product_of_a_network_is_the_expected_outer_product_of_scores(rec
     def kl(candidate: Tensor) -> Tensor:
         return before.kl(MaskedCategorical(net.single(candidate, x, packing, twice=True), avail)).mean()
 
-    product = fisher_product(kl, params.detach(), damping=0.0)
+    product = fisher_product(kl, params.detach())
     columns = torch.stack([product(e) for e in torch.eye(len(params), dtype=F64)])
     assert fisher.abs().max() > 1e-3
     torch.testing.assert_close(columns, fisher, atol=1e-12, rtol=1e-9)
@@ -181,11 +180,33 @@ def test_step_on_a_softmax_bandit_by_hand() -> None:
     assert result.blocked is None
 
 
-def test_damping_shortens_the_step_by_its_share_of_the_curvature() -> None:
-    # the Fisher matrix is 1/3 on centred vectors: with damping 1/9 the quadratic form grows by 4/3
+def test_damping_does_not_shorten_the_step() -> None:
+    # the Fisher matrix is 1/3 on centred vectors, so that damping changes the length of the solution alone
     result = step(expected_advantage(UP), damping=1 / 9)
-    assert result.params.tolist() == pytest.approx([0.03 * 0.75**0.5, 0.0, -0.03 * 0.75**0.5])
-    assert result.kl == pytest.approx(0.75 * 0.0003, rel=1e-3)
+    assert result.params.tolist() == pytest.approx([0.03, 0.0, -0.03])
+    assert result.kl == pytest.approx(0.0003, rel=1e-3)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1, 10.0])
+def test_the_step_in_a_quadratic_uses_all_of_delta(damping: float) -> None:
+    """By hand, F = diag(1, 4), g = (1, 1): x = (1 / (1 + d), 1 / (4 + d)), step x sqrt(2 delta / x'Fx)."""
+    fisher, gradient, delta = vector(1.0, 4.0), vector(1.0, 1.0), 0.02
+    result = step(
+        lambda p: p @ gradient, vector(0.5, -0.5), kl=lambda p: 0.5 * ((p - vector(0.5, -0.5)) ** 2 @ fisher),
+        delta=delta, damping=damping,
+    )  # fmt: skip
+    x, y = 1 / (1 + damping), 1 / (4 + damping)
+    scale = (2 * delta / (x * x + 4 * y * y)) ** 0.5
+    assert (result.accepted, result.backtracks) == (True, 0)
+    assert result.params.tolist() == pytest.approx([0.5 + scale * x, -0.5 + scale * y])
+    assert result.kl == pytest.approx(delta, rel=2e-6)
+    assert result.kl <= delta
+
+
+def test_a_direction_without_curvature_is_no_step_however_large_the_damping() -> None:
+    """Along the second number the metric is 0: only the damping would give the step a length."""
+    result = step(lambda p: p[1], vector(0.0, 0.0), kl=lambda p: 0.5 * p[0] ** 2 + 0.0 * p[1], damping=0.1)
+    assert (result.accepted, result.reason, result.backtracks) == (False, "gradient", 0)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
@@ -221,7 +242,7 @@ def test_a_step_too_far_is_halved() -> None:
     result = step(expected_advantage(SKEWED), delta=0.0004)
     assert (result.accepted, result.backtracks) == (True, 1)
     assert result.params.tolist() == pytest.approx([s, -s / 2, -s / 2])
-    assert result.kl == pytest.approx(math.log((math.exp(s) + 2 * math.exp(-s / 2)) / 3))
+    assert result.kl == pytest.approx(math.log((math.exp(s) + 2 * math.exp(-s / 2)) / 3), rel=1e-5)
     rejected = step(expected_advantage(SKEWED), delta=0.0004, tries=1)
     assert (rejected.accepted, rejected.reason, rejected.backtracks) == (False, "kl", 1)
 

@@ -162,7 +162,8 @@ def test_an_episode_whose_worker_died_is_played_again(sampler: Team) -> None:
 @pytest.mark.parametrize(
     ("config", "more"),
     [("mappo", {}), ("mappo", {"use_rnn": True, "obs_last_action": True}), ("oappo", {"use_rnn": True}),
-     ("mappo", {"sharing": [0, 0, 1, 1]}), ("ippo_ns", {"standardise_obs": True})],
+     ("mappo", {"sharing": [0, 0, 1, 1]}), ("ippo_ns", {"standardise_obs": True}),
+     ("mappo", {"feature_norm": True, "standardise_obs": True, "init": "torch"})],
 )  # fmt: skip
 def test_greedy_evaluation_finds_what_the_closing_test_found(config: str, more: dict[str, Any], tmp_path: Path) -> None:
     """The maze is deterministic, so all greedy episodes are one."""
@@ -173,6 +174,17 @@ def test_greedy_evaluation_finds_what_the_closing_test_found(config: str, more: 
     name = "test_greedy_return_mean"
     assert logged[name] == pytest.approx(run.result[name], rel=1e-6)
     assert set(logged) == {k for k in run.result if k.startswith("test_greedy_")}
+
+
+def test_a_run_of_before_a_key_was_added_plays_as_it_did(tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", "maze", {"time_limit": 8}, t_max=40, init="torch")
+    path = checkpoints.find(run.folder)
+    saved = checkpoints.load(path)
+    older = {k: v for k, v in saved["config"].items() if k not in ("init", "feature_norm", "standardise_obs")}
+    for seed in range(3):
+        obs = np.random.default_rng(seed).random((4, Team(saved, path).info.obs_size), np.float32)
+        found, expected = Team({**saved, "config": older}, path), Team(saved, path)
+        np.testing.assert_array_equal(found.act(obs), expected.act(obs))
 
 
 def test_descriptions_by_hand() -> None:

@@ -157,3 +157,16 @@ def test_a_run_on_a_device(network: str, networks: Any, tmp_path: Path) -> None:
     words = ["--config=mappo", "with", *WORDS, f"env={GAME}", f"agent=networks:{network}", "critic=networks:GatedCell"]
     more = [f"{k}={v}" for k, v in NETWORKS[network].items()]
     assert main([*words, *more, "use_cuda=True", f"local_results_path={tmp_path}"]) == 0
+
+
+def test_the_initial_parameters_of_ones_own_networks_are_their_own(networks: Any, tmp_path: Path) -> None:
+    """`init` is the built-in networks': it is read where there is one, and refused where there is none."""
+    with pytest.raises(UserError, match="'init' is not read by"):
+        settings("mappo", GAME, agent="networks:LayerNormMLP", critic="networks:SmallCritic", init="torch")
+    found = [
+        train(tmp_path / init, "mappo", GAME, t_max=20, agent="networks:LayerNormMLP", init=init).loop
+        for init in ("orthogonal", "torch")
+    ]
+    shapes = {loop.learner.value.network.params.shape for loop in found}
+    assert len(shapes) == 1
+    assert not torch.equal(*(loop.learner.value.network.params for loop in found))

@@ -147,12 +147,13 @@ def written_step(learner: Any, batch: Batch, i: int, shares: list[float]) -> tup
 
     before = [log_probs(old, j).detach() for j in range(len(shares))]
     gradient = torch.autograd.functional.jacobian(surrogate, old)
-    fisher = c.cg_damping * torch.eye(len(old))
+    fisher = torch.zeros(len(old), len(old))
     for j, share in enumerate(shares):
         score = torch.autograd.functional.jacobian(lambda params, j=j: log_probs(params, j), old)
         fisher += share * torch.einsum("la,lap,laq->pq", before[j].exp(), score, score) / len(score)
-    direction = torch.linalg.solve(fisher, gradient)
-    full = direction * math.sqrt(2 * c.kl_threshold / float(direction @ fisher @ direction))
+    direction = torch.linalg.solve(fisher + c.cg_damping * torch.eye(len(old)), gradient)
+    size = 2 * c.kl_threshold * (1 - trust_region.ROOM) / float(direction @ fisher @ direction)
+    full = direction * math.sqrt(size)
     with torch.no_grad():
         for k in range(c.line_search_steps):
             candidate = old + full / 2**k

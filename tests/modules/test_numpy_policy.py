@@ -21,12 +21,13 @@ class Other(Network):
 
 
 def controller(sharing: Any, use_rnn: bool, n: int, agent: type[Network] = Network, **keys: Any) -> BasicMAC:
-    info = EnvInfo("toy", n, 5, 3, 4, 10, (5,) * n, (4,) * n)
-    given = {"obs_agent_id": True, "obs_last_action": True, "standardise_obs": False, **keys}
+    own = keys.pop("own", 5)  # numbers that the last agent sees
+    info = EnvInfo("toy", n, 5, 3, 4, 10, (*(5,) * (n - 1), own), (4,) * n)
+    given = {"obs_agent_id": True, "obs_last_action": True, "standardise_obs": False, "feature_norm": False, **keys}
     given |= {"action_selector": None, "action_std": "free", "log_std_init": 0.0}
     activation = given.pop("activation", "relu")
     mac = BasicMAC(
-        MACConfig(sharing=sharing, **given), agent, NetworkConfig(16, use_rnn, activation, 1.0), info,
+        MACConfig(sharing=sharing, **given), agent, NetworkConfig(16, use_rnn, activation, 1.0, "orthogonal"), info,
         torch.Generator().manual_seed(3),
     )  # fmt: skip
     with torch.no_grad():  # biases begin at zero, and would hide mistakes
@@ -43,19 +44,24 @@ def moment(slots: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("sharing", ["shared", "separate", "grouped"])
 @pytest.mark.parametrize("use_rnn", [False, True])
 @pytest.mark.parametrize(
-    "keys", [{}, {"activation": "tanh"}, {"obs_agent_id": False}, {"obs_last_action": False}, {"standardise_obs": True}]
-)
+    "keys",
+    [
+        {}, {"activation": "tanh"}, {"obs_agent_id": False}, {"obs_last_action": False}, {"standardise_obs": True},
+        {"feature_norm": True}, {"feature_norm": True, "own": 3}, {"feature_norm": True, "standardise_obs": True},
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("n", [1, 3, 6])
 def test_numpy_and_torch_agree(sharing: Any, use_rnn: bool, keys: dict[str, Any], n: int) -> None:
     if sharing == "grouped":
         sharing = [0] * (n - n // 2) + [1] * (n // 2)
     mac = controller(sharing, use_rnn, n, **keys)
-    if mac.normaliser is not None:
+    if mac.normaliser is not None and "own" not in keys:
         mac.normaliser.obs_stats[0].update(3.0 + 2.0 * torch.randn(50, 5))
         mac.normaliser._refresh()
     actor = mac.actor().network
     assert isinstance(actor, Inference)
     obs, last, hidden = moment(3, n)
+    obs[:, -1, keys.get("own", 5) :] = 0.0
     found, expected = actor(obs, last, hidden), TorchNetwork(mac)(obs, last, hidden)
     for x, y in zip(found, expected, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-5)
@@ -66,8 +72,9 @@ def test_numpy_and_torch_agree(sharing: Any, use_rnn: bool, keys: dict[str, Any]
 @pytest.mark.parametrize("sharing", ["shared", "separate"])
 @pytest.mark.parametrize("use_rnn", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8])
-def test_a_slots_numbers_do_not_depend_on_the_others(sharing: str, use_rnn: bool, n: int) -> None:
-    actor = controller(sharing, use_rnn, n).actor().network
+@pytest.mark.parametrize("keys", [{}, {"feature_norm": True, "own": 4}], ids=["plain", "feature_norm"])
+def test_a_slots_numbers_do_not_depend_on_the_others(sharing: str, use_rnn: bool, n: int, keys: dict[str, Any]) -> None:
+    actor = controller(sharing, use_rnn, n, **keys).actor().network
     obs, last, hidden = moment(37, n)
     together = actor(obs, last, hidden)
     noise, avail = np.random.default_rng(0).gumbel(size=(37, n, 4)).astype(np.float32), np.ones((37, n, 4), bool)
@@ -129,3 +136,13 @@ def test_networks_of_another_class_act_by_torch_with_the_same_policies() -> None
     assert isinstance(theirs.actor().network, TorchNetwork)
     for x, y in zip(ours.actor().network(*moment(2, 3)), theirs.actor().network(*moment(2, 3)), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("own", [5, 3])
+def test_constant_observations_are_zeros_and_the_caller_s_array_is_left_alone(own: int) -> None:
+    actor = controller("shared", False, 2, feature_norm=True, own=own).actor().network
+    obs, last, hidden = np.full((2, 2, 5), 0.7, np.float32), np.full((2, 2), -1), np.zeros((2, 2, 16), np.float32)
+    obs[:, 1, own:] = 0.0
+    before = obs.copy()
+    np.testing.assert_array_equal(actor(obs, last, hidden)[0], actor(np.zeros_like(obs), last, hidden)[0])
+    np.testing.assert_array_equal(obs, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oamarl.components.packing import Packing
 from oamarl.modules.agents.rnn import Network
@@ -95,6 +95,56 @@ def test_initial_weights_are_orthogonal_with_their_gains_and_biases_zero(
             for gate in w[name].chunk(3):  # each gate by itself
                 torch.testing.assert_close(gate @ gate.T, torch.eye(H), atol=1e-5, rtol=0)
     assert not torch.allclose(net.params[0], net.params[1])
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_torch_s_initial_parameters_are_uniform_within_one_over_the_root_of_the_inputs(recurrent: bool) -> None:
+    """Layer by layer, biases too: bounds (those of nn.Linear and nn.GRUCell), mean 0, variance bound^2 / 3."""
+    h, n_inputs = 64, 9
+    net = network(40, recurrent=recurrent, n_inputs=n_inputs, h=h, init="torch")
+    w = {name: view.detach() for name, view in net.layers(net.params).items()}
+    inputs = {"fc1.w": n_inputs, "fc1.b": n_inputs}  # all others read h numbers
+    theirs = {"fc1": nn.Linear(n_inputs, h), "fc2": nn.Linear(h, h), "head": nn.Linear(h, OUT), "gru": nn.GRUCell(h, h)}
+    for name, view in w.items():
+        bound = inputs.get(name, h) ** -0.5
+        x = view.flatten()
+        assert float(x.abs().max()) <= bound
+        assert float(x.abs().max()) > 0.9 * bound
+        spread = bound / (3 * len(x)) ** 0.5
+        assert abs(float(x.mean())) < 5 * spread, name
+        assert float(x.var()) == pytest.approx(bound**2 / 3, rel=6 / len(x) ** 0.5), name
+        layer, _, kind = name.partition(".")
+        own = getattr(theirs[layer], {"w": "weight", "b": "bias"}[kind]) if kind else theirs["gru"].weight_ih
+        own = own.detach()
+        assert float(own.abs().max()) <= bound + 1e-7
+        if own.numel() > 400:
+            assert float(own.abs().max()) > 0.98 * bound
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_torch_s_initial_parameters_come_from_the_generator_and_know_no_gain(recurrent: bool) -> None:
+    first = network(recurrent=recurrent, init="torch", head_gain=1.0)
+    torch.manual_seed(99)
+    assert torch.equal(network(recurrent=recurrent, init="torch", head_gain=0.01).params, first.params)
+    assert not torch.equal(network(recurrent=recurrent, init="torch", seed=3).params, first.params)
+    assert not torch.allclose(first.params[0], first.params[1])
+    free = network(recurrent=recurrent, init="torch", n_free=2, free_start=-0.5)
+    assert torch.equal(free.params[:, -2:], torch.full((3, 2), -0.5))
+    assert torch.equal(free.params[0, :-2], first.params[0])
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_orthogonal_parameters_are_drawn_network_by_network_and_layer_by_layer(recurrent: bool) -> None:
+    """By torch's own function, in this order: the numbers of a seed stay the same, bit for bit."""
+    net, source = network(recurrent=recurrent, head_gain=0.1), torch.Generator().manual_seed(0)
+    for row in net.params.detach():
+        w = net.layers(row)
+        for name in ("fc1.w", *(("w_ih", "w_hh") if recurrent else ("fc2.w",)), "head.w"):
+            gru = name in ("w_ih", "w_hh")
+            gain = 1.0 if gru else 0.1 if name == "head.w" else 5 / 3
+            for part in w[name].chunk(3) if gru else [w[name]]:
+                expected = nn.init.orthogonal_(torch.empty(part.shape), gain, generator=source)
+                assert torch.equal(part, expected), name
 
 
 def test_a_small_head_gain_makes_untrained_outputs_small() -> None:

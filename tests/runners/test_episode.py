@@ -239,12 +239,12 @@ def test_batches_and_tests_are_equal_for_all_backends(
         ("maze", {"time_limit": 9}, [("native", None), ("serial", None), ("process", 2)]),
     ],
 )
-@pytest.mark.parametrize("use_rnn", [False, True])
+@pytest.mark.parametrize("more", [{}, {"use_rnn": True}, {"feature_norm": True, "init": "torch"}], ids=str)
 def test_whole_training_is_equal_for_all_backends(
-    env: str, args: dict[str, Any], backends: list[tuple[str, int | None]], use_rnn: bool, tmp_path: Path
+    env: str, args: dict[str, Any], backends: list[tuple[str, int | None]], more: dict[str, Any], tmp_path: Path
 ) -> None:
     runs = [
-        train(tmp_path / f"{k}", "oappo", env, args, t_max=150, use_rnn=use_rnn, backend=backend, workers=workers)
+        train(tmp_path / f"{k}", "oappo", env, args, t_max=150, backend=backend, workers=workers, **more)
         for k, (backend, workers) in enumerate(backends)
     ]
     for other in runs[1:]:

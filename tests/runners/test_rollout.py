@@ -99,7 +99,11 @@ def test_rows_put_end_to_end_are_the_slots_episodes_played_again(env: str, args:
                     assert_same(getattr(batch, name)[slot, 4].numpy(), getattr(out, name), f"{name} after {slot}")
 
 
-@pytest.mark.parametrize("overrides", [{}, GRU, {**GRU, "standardise_obs": True}], ids=["ff", "gru", "standardised"])
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, GRU, {**GRU, "standardise_obs": True}, {**GRU, "feature_norm": True}],
+    ids=["ff", "gru", "standardised", "feature_norm"],
+)
 @pytest.mark.parametrize("config", ["mappo", "mappo_ns", "happo"])
 def test_policies_find_the_probabilities_that_actions_were_taken_with(config: str, overrides: dict[str, Any]) -> None:
     """Through sequences cut anywhere, padded, and begun with a hidden state that was carried over."""
@@ -134,7 +138,12 @@ def test_segments_of_an_episode_s_length_train_as_whole_episodes(config: str, en
         pytest.skip("refused")
     states = []
     for runner_name in ("parallel", "rollout"):
-        overrides: dict[str, Any] = {"runner": runner_name, "use_rnn": rnn, "standardise_obs": True}
+        overrides: dict[str, Any] = {
+            "runner": runner_name,
+            "use_rnn": rnn,
+            "standardise_obs": True,
+            "feature_norm": True,
+        }
         if runner_name == "rollout":
             overrides["rollout_length"] = 4
         else:
@@ -188,7 +197,7 @@ def test_gae_over_a_segment_with_episodes_that_end_and_begin_in_it() -> None:
 def test_backends_and_worker_counts_are_equal(workers: int) -> None:
     batches = []
     for more in ({"backend": "serial"}, {"backend": "process", "workers": workers}):
-        with parts(MIXED, {"limit": 7}, use_rnn=True, **more) as (runner, _, _):
+        with parts(MIXED, {"limit": 7}, use_rnn=True, feature_norm=True, **more) as (runner, _, _):
             runner.run()
             batches.append(clone(runner.run()[0]))
     assert_same_batch(*batches)
@@ -214,7 +223,9 @@ def test_a_test_disturbs_nothing_and_is_that_of_whole_episode_runners() -> None:
         whole.close()
 
 
-@pytest.mark.parametrize("overrides", [{}, {**GRU, "standardise_obs": True}], ids=["ff", "gru"])
+@pytest.mark.parametrize(
+    "overrides", [{}, {**GRU, "standardise_obs": True, "feature_norm": True, "init": "torch"}], ids=["ff", "gru"]
+)
 def test_a_run_stopped_in_the_middle_of_episodes_goes_on_exactly(tmp_path: Path, overrides: dict[str, Any]) -> None:
     def words(t_max: int, *more: str) -> list[str]:
         given = {

@@ -28,7 +28,7 @@ QUICK = (
     *(f"env_args.{key}={json.dumps(value)}" for key, value in ENV.items()), "batch_size_run=4", "hidden_dim=16",
     "t_max=1600", "log_interval=90", "test_interval=300", "test_nepisode=3", "checkpoint_interval=40",
     "buffer_size=30", "batch_size=8", "epsilon_anneal_time=1000", "updates_per_step=0.03", "standardise_obs=True",
-    "replay_steps=null", "target_update_interval_or_tau=200",
+    "feature_norm=True", "replay_steps=null", "target_update_interval_or_tau=200",
 )  # fmt: skip
 #: to the call of checkpoints.save or of the writing of a chunk that is the last thing the process does
 KILL = """

@@ -13,6 +13,11 @@ from torch import Tensor
 Scalar = Callable[[Tensor], Tensor] | Sequence[Callable[[Tensor], Tensor]]
 
 
+#: The share of delta that the first candidate leaves free where the KL is a quadratic: its rounding must not halve the
+#: step.
+ROOM = 1e-6
+
+
 def _parts(function: Scalar) -> Sequence[Callable[[Tensor], Tensor]]:
     return [function] if callable(function) else function
 
@@ -53,8 +58,8 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iteration
     return x
 
 
-def fisher_product(kl: Scalar, params: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
-    """Return v -> (H + damping I) v, H the Hessian of ``kl`` at ``params`` [P] (the exact Fisher there)."""
+def fisher_product(kl: Scalar, params: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return v -> H v, H the Hessian of ``kl`` at ``params`` [P] (the exact Fisher there)."""
     leaf, parts = params.detach().clone().requires_grad_(), _parts(kl)
 
     def gradient(part: Callable[[Tensor], Tensor]) -> Tensor:
@@ -64,7 +69,7 @@ def fisher_product(kl: Scalar, params: Tensor, damping: float) -> Callable[[Tens
     kept = gradient(parts[0]) if len(parts) == 1 else None
 
     def product(v: Tensor) -> Tensor:
-        result = damping * v
+        result = torch.zeros_like(v)
         for part in parts:
             g = gradient(part) if kept is None else kept
             result += torch.autograd.grad(g, leaf, v, retain_graph=kept is not None)[0]
@@ -78,8 +83,8 @@ class Step:
     """Outcome of one trust-region step.
 
     ``reason`` is ``accepted``, or why the last backtrack failed: ``surrogate``, ``kl``, ``condition``, or
-    ``gradient`` (zero or not finite: nothing was tried). ``blocked`` is the last candidate that the extra
-    condition alone kept from being accepted, if there was one.
+    ``gradient`` (zero or not finite, or without curvature x'Hx along the step: nothing was tried). ``blocked`` is the
+    last candidate that the extra condition alone kept from being accepted, if there was one.
     """
 
     params: Tensor
@@ -106,15 +111,18 @@ def trust_region_step(
 ) -> Step:
     """Maximise ``surrogate`` subject to ``kl`` <= ``delta`` by one natural-gradient step with backtracking.
 
-    The same ``surrogate`` gives the gradient and judges the line search; the same ``kl`` gives the metric and
-    the ball. A step is accepted only if the surrogate improved, kl <= delta, and ``condition`` (if any) holds.
+    The step is x sqrt(2 delta / x'Hx), (H + damping I) x = g: by the quadratic approximation of the KL it uses all of
+    delta, whatever the damping. The same ``surrogate`` gives the gradient g and judges the line search; the same ``kl``
+    gives the metric H and the ball. A step is accepted only if the surrogate improved, kl <= delta, and ``condition``
+    (if any) holds.
 
     Args:
         surrogate: to be maximised, a function of [P] (or its parts).
         kl: KL(old || new), zero at ``params``.
         params: [P] old parameters, not modified.
         delta: radius of the trust region (`kl_threshold`).
-        cg_iters, cg_damping, line_search_steps: as configured.
+        cg_iters, line_search_steps: as configured.
+        cg_damping: added to H's diagonal in the solution for x.
         backtrack: factor between tries.
         condition: a further test of candidate parameters.
 
@@ -144,12 +152,13 @@ def _step(
     rejected = {"params": params, "accepted": False, "kl": 0.0, "improvement": 0.0, "gradient_norm": norm}
     if not 1e-12 < norm < float("inf"):
         return Step(**rejected, reason="gradient", backtracks=0)  # type: ignore[arg-type]
-    product = fisher_product(kl, params, cg_damping)
-    direction = conjugate_gradient(product, gradient, cg_iters)
+    product = fisher_product(kl, params)
+    # the damping regularises the solution alone: in the step's length it would leave part of the region unused
+    direction = conjugate_gradient(lambda v: product(v) + cg_damping * v, gradient, cg_iters)
     curvature = float(direction @ product(direction))
     if not 0.0 < curvature < float("inf"):
         return Step(**rejected, reason="gradient", backtracks=0)  # type: ignore[arg-type]
-    full = direction * (2.0 * delta / curvature) ** 0.5
+    full = direction * (2.0 * delta * (1.0 - ROOM) / curvature) ** 0.5
     reason, blocked = "surrogate", None
     with torch.no_grad():
         for k in range(line_search_steps):

@@ -20,6 +20,7 @@ from ...components.packing import Packing
 from ...utils.schema.keys import key
 from ..kernels import compiled
 from ..kernels.gru import recurrence
+from .initial import INIT_DOC, INITS, draw_as_torch, draw_orthogonal
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,11 @@ class NetworkConfig:
     use_rnn: bool = key("Policies carry a GRU over the episode; otherwise they are feed-forward.")
     activation: str = key("Non-linearity of the feed-forward layers.", choices=("relu", "tanh"))
     head_gain: float = key(
-        "Gain of the orthogonal initialisation of policy heads: small, so that untrained policies start close.", above=0
+        "Gain of the orthogonal initialisation of policy heads: small, so that untrained policies start close (without "
+        "effect with init=torch).",
+        above=0,
     )
+    init: str = key(INIT_DOC, choices=INITS)
 
 
 class Network(nn.Module):
@@ -43,6 +47,9 @@ class Network(nn.Module):
         hidden_dim, recurrent, activation: the architecture.
         head_gain: gain of the head's orthogonal initialisation.
         generator: source of the initial parameters.
+        init: ``orthogonal``: orthogonal weights (Saxe et al. 2014) of the activation's gain, the head's of
+            ``head_gain``, and biases of 0; ``torch``: weights and biases as ``nn.Linear`` and ``nn.GRUCell`` draw them,
+            uniform in +-1/sqrt(n), n the inputs of a linear layer (the head too) and the width of a GRU.
         n_free: free numbers of each network, the last columns of ``params``: they follow its outputs, whatever the
             input (see :mod:`oamarl.modules.heads`).
         free_start: their initial value.
@@ -61,6 +68,7 @@ class Network(nn.Module):
         activation: str,
         head_gain: float,
         generator: torch.Generator,
+        init: str = "orthogonal",
         n_free: int = 0,
         free_start: float = 0.0,
     ) -> None:
@@ -85,19 +93,15 @@ class Network(nn.Module):
             self.shapes["free"] = (n_free,)
         self.sizes = [math.prod(s) for s in self.shapes.values()]
         self.params = nn.Parameter(torch.zeros(n_networks, sum(self.sizes)))
-        hidden_gain = nn.init.calculate_gain("relu" if activation == "relu" else "tanh")
         with torch.no_grad():
-            for k in range(n_networks):
-                for name, view in self.layers(self.params[k]).items():
-                    if name == "free":
-                        view.fill_(free_start)
-                    if view.dim() == 1:
-                        continue  # biases start at zero
-                    if name in ("w_ih", "w_hh"):
-                        for gate in view.chunk(3):
-                            nn.init.orthogonal_(gate, 1.0, generator=generator)
-                    else:
-                        nn.init.orthogonal_(view, head_gain if name == "head.w" else hidden_gain, generator=generator)
+            for row in self.params:
+                w = self.layers(row)
+                if n_free:
+                    w.pop("free").fill_(free_start)
+                if init == "torch":
+                    draw_as_torch(w, generator)
+                else:
+                    draw_orthogonal(w, activation, head_gain, generator)
 
     @staticmethod
     def kernel(config: NetworkConfig, device: torch.device) -> str:

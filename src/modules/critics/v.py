@@ -11,15 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...utils.schema.keys import key
+from ..agents.initial import INIT_DOC, INITS
 from ..agents.rnn import Network
 from ..options import ModuleConfig
 from ..stack import Stack
 
 
+@dataclass(frozen=True)
+class VNetworkConfig(ModuleConfig):
+    """Configuration of the built-in critic's architecture."""
+
+    init: str = key(INIT_DOC, choices=INITS)
+
+
 class VNetwork(Network):
     """The built-in critic: the network of :mod:`oamarl.modules.agents.rnn` with one output."""
 
-    Config = ModuleConfig  # type: ignore[assignment]
+    Config = VNetworkConfig  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

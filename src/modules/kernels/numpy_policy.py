@@ -19,6 +19,7 @@ ILLEGAL = np.float32(-1e10)
 #: Products of up to so many rows are quicker one row after another.
 _FEW = 4
 _MOST = np.float32(10.0)  # standardised observations are clipped there, as components.normalisation does
+_EPS = np.float32(1e-5)  # of feature normalisation, the same
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Form:
     | shared | one network for all agents; otherwise the arrays begin with the agents' dimension |
     | recurrent | a GRU in the middle, otherwise a second layer |
     | activation | relu or tanh |
+    | features | each agent's own numbers [N], where observations are normalised over them; None: they are not |
     """
 
     shared: bool
     recurrent: bool
     activation: str
+    features: tuple[int, ...] | None = None
 
 
 class Inference:
@@ -56,6 +59,10 @@ class Inference:
         self.form, self.arrays = form, dict(arrays)
         self._agents = np.arange(len(self.arrays["bias"]))
         self._by_row = not form.shared or len(self._agents) <= _FEW
+        width = self.arrays["first"].shape[-2]
+        self._sizes = np.array(form.features or width, np.float32).reshape(-1, 1)  # [N, 1], or [1, 1]
+        own = np.arange(width) < self._sizes
+        self._own = None if own.all() else own  # [N, O]
 
     def __call__(self, obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the logits [S, N, A] and the next hidden state [S, N, H] (as it is, if feed-forward).
@@ -68,6 +75,8 @@ class Inference:
         w = self.arrays
         if "mean" in w:
             obs = np.clip((obs - w["mean"]) / w["std"], -_MOST, _MOST)
+        if self.form.features is not None:
+            obs = self._normalised(obs)
         x = self._product(obs, "first")
         x += w["bias"]
         if "last" in w:
@@ -78,6 +87,17 @@ class Inference:
         else:
             x = self._activate(self._affine(x, "fc2.w", "fc2.b"))
         return self._affine(x, "head.w", "head.b"), hidden
+
+    def _normalised(self, obs: np.ndarray) -> np.ndarray:
+        """Each agent's own numbers with mean 0 and variance 1: what FeatureNormaliser does in torch."""
+        x = obs - obs[..., :1]
+        if self._own is not None:
+            x *= self._own
+        x -= np.add.reduce(x, axis=-1, keepdims=True) / self._sizes
+        if self._own is not None:
+            x *= self._own
+        x /= np.sqrt(np.add.reduce(x * x, axis=-1, keepdims=True) / self._sizes + _EPS)
+        return x
 
     def _after(self, last: np.ndarray) -> np.ndarray:
         """Return what the last actions add to the first layer's sums."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,16 +103,26 @@ def ratios_before(mac: ReuseMAC, params: Tensor, chunks: Sequence[Rows]) -> Clip
 
 
 def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
-    """Scalars of a reuse mapping."""
-    m, d = mapping.matrix, mapping.distances
+    """Scalars of a reuse mapping; means, medians and largest ones are over pairs of agents whose figure is finite."""
+    m = mapping.matrix
     n = len(m)
     off = ~np.eye(n, dtype=bool)
-    finite = d[off & np.isfinite(d)]
+
+    def among(figure: np.ndarray, reduce: Callable[[np.ndarray], Any]) -> float:
+        finite = figure[off & np.isfinite(figure)]
+        return float(reduce(finite)) if len(finite) else 0.0
+
+    d, b, c = mapping.distances, mapping.bias, mapping.chi_square
     scalars = {
         "reuse_off_diagonal": float(m[off].mean()) if n > 1 else 0.0,
         "reuse_pairs": float((m[off] > 0).mean()) if n > 1 else 0.0,
-        "reuse_distance_mean": float(finite.mean()) if len(finite) else 0.0,
-        "reuse_distance_max": float(finite.max()) if len(finite) else 0.0,
+        "reuse_distance_mean": among(d, np.mean),
+        "reuse_distance_max": among(d, np.max),
+        "reuse_bias_mean": among(b, np.mean),
+        "reuse_bias_max": among(b, np.max),
+        "reuse_chi_square_mean": among(c, np.mean),
+        # a single pair of policies with other supports is 1e3 to 1e5 and makes the mean its own
+        "reuse_chi_square_median": among(c, np.median),
         "reuse_kl_entries": float(len(mapping.measured)),
     }
     if mapping.permutation is not None:
@@ -127,7 +137,10 @@ def per_pair(stats: list[ClipStats], *names: str) -> dict[str, np.ndarray]:
 
 
 def mapping_arrays(mapping: ReuseMapping, pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of an update's reuse: M, D, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
+    """Arrays of an update's reuse: M, D, b, c, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
     drawn = {} if mapping.permutation is None else {"e": mapping.permutation.astype(np.int16)}
-    arrays = {"M": mapping.matrix, "D": mapping.distances, **pairs}
-    return {k: v.astype(np.float32) for k, v in arrays.items()} | drawn
+    arrays = {
+        "M": mapping.matrix, "D": mapping.distances, "b": mapping.bias, "c": mapping.chi_square, **pairs
+    }  # fmt: skip
+    with np.errstate(over="ignore"):  # a chi-square beyond float32 is infinite
+        return {k: v.astype(np.float32) for k, v in arrays.items()} | drawn

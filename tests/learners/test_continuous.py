@@ -97,7 +97,7 @@ def test_distances_are_exact_divergences() -> None:
         obs, torch.ones(20, 2, 2, dtype=torch.bool), torch.zeros(20, 2, 2), torch.zeros(20, 2),
         torch.ones(20, 2, dtype=torch.bool), torch.zeros(20, 2),
     )  # fmt: skip
-    d = mac.distances(mac.measured(samples, torch.arange(20)))
+    d = mac.distances(mac.measured(samples, torch.arange(20))).kl
 
     def gaussian(x: torch.Tensor) -> Independent:
         return Independent(Normal(x[:, :2], x[:, 2:].exp()), 1)

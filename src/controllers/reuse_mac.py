@@ -56,7 +56,8 @@ class ReuseConfig(MACConfig):
         choices=("uniform",), low=0, high=1,
     )  # fmt: skip
     reuse_kl_reduction: str = key(
-        "How the distance is reduced over steps: max (Condition 1), mean or p95.", choices=("max", "mean", "p95")
+        "How the distance is reduced over steps: mean, max (Condition 1 as the paper has it) or p95.",
+        choices=("mean", "max", "p95"),
     )
     reuse_kl_samples: int = key(
         "Steps on which the distance is estimated (whole sequences when recurrent); a sampled max grows with it.", low=1

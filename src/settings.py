@@ -61,6 +61,8 @@ NEW_KEYS: dict[str, Any] = {
     "log_std_init": -0.5, "critic": "v", "critic_use_rnn": False,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
+    # of OAPPO
+    "reuse_clip": "source", "reuse_rho_clip": None, "reuse_check": "before",
 }  # fmt: skip
 
 

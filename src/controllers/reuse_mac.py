@@ -224,6 +224,8 @@ class ReuseMAC(BasicMAC):
         """Return the other sources of a learner that its ``candidate`` parameters [P] would be farther than sigma from
         (Condition 1)."""
         others = [j for j in mapping.sources(learner) if j != learner]
+        if not others:
+            return []
         found = self.condition(candidate, mapping.measured, others)
         # `not <=` so that NaN is a violation
         return [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.config.reuse_sigma]

@@ -66,6 +66,7 @@ def reuse_rows(
     counts: Tensor,
     part: Tensor,
     drawn: Tensor | None,
+    log_rho: Tensor | None = None,
 ) -> Iterator[Rows]:
     """Learner i's rows on the entries ``part``, in pieces of bounded size.
 
@@ -76,16 +77,40 @@ def reuse_rows(
         counts: [N] valid steps of each source, divided by the number of minibatches.
         part: [m] entries.
         drawn: [E] one source per entry, or None for all of them.
+        log_rho: [S, N] of a clip around the learner's old policy, see :class:`~.losses.Rows`.
     """
     device = counts.device
     if drawn is not None:
         source = drawn[part]
-        yield Rows.gather(samples, target, part, source, 1.0 / counts[source])
+        yield Rows.gather(samples, target, part, source, 1.0 / counts[source], log_rho)
         return
     share = torch.from_numpy(mapping.matrix[i]).to(device, counts.dtype) / counts
     for chunk in mac.chunks(mapping.sources(i), len(part) * samples.steps_each()):
         source = torch.tensor(chunk, device=device).repeat(len(part))
-        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
+        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source], log_rho)
+
+
+def old_ratios(
+    mac: ReuseMAC, samples: Samples, i: int, sources: Sequence[int], rho_clip: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """rho = pi_i(a_j|o_j) / mu_j(a_j|o_j) of learner i as it is now, fixed for its update (`reuse_clip: learner`).
+
+    Args:
+        sources: whose experience is used; on the learner's own rho is 1.
+        rho_clip: truncate rho from above at c (None: off), as truncated importance sampling does.
+
+    Returns:
+        log rho [S, N] (0 of sources not in use and where not valid), rho [S, N] as truncated, and how many of the
+        others' valid steps were truncated and how many there are [2].
+    """
+    log_rho, others = torch.zeros_like(samples.log_prob), [j for j in sources if j != i]
+    for j in others:
+        log_rho[:, j] = mac.own_log_ratio(samples, i, j)
+    rho, valid = log_rho.exp(), samples.valid[:, others]
+    if rho_clip is None:
+        return log_rho, rho, torch.stack([valid.new_zeros(()).long(), valid.sum()])
+    over = (rho[:, others] > rho_clip) & valid
+    return log_rho, rho.clamp(max=rho_clip), torch.stack([over.sum(), valid.sum()])
 
 
 def no_ratios(n_sources: int, device: torch.device) -> ClipStats:

@@ -18,9 +18,12 @@ from .style import count, new_figure
 
 #: the [N, N] arrays of an update that are drawn, in this order -> their title; a file has some of them
 TITLES: Mapping[str, str] = {
-    "M": "share of experience M", "D": "distance D (KL)", "b": "bias b (total variation)", "c": "chi-square c",
-    "role": "role disagreement",
-}  # fmt: skip
+    "M": "share of\nexperience M",
+    "D": "distance D\n(KL)",
+    "b": "bias b\n(total variation)",
+    "c": "variance c\n(chi-square)",
+    "role": "role\ndisagreement",
+}
 #: those whose scale has a fixed end
 _TOPS = {"M": 1.0}
 #: those over many orders of magnitude: linear up to here, logarithmic beyond

@@ -3,7 +3,7 @@
 OAPO paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the LEARNER, agent j the SOURCE.
 
     fix the joint advantage A and the value targets
-    D[i, j] = max over j's steps of KL( pi_j(.|o_j) || pi_i(.|o_j) ),  M by eq. 9          (the reuse mapping)
+    D[i, j] = mean over j's steps of KL( pi_j(.|o_j) || pi_i(.|o_j) ),  M by eq. 9         (the reuse mapping)
     for learner i in a random order:
         for each epoch, for each minibatch:
             maximise  sum_j M[i, j] * mean over j's valid steps of
@@ -12,7 +12,7 @@ OAPO paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the L
             F^(j) = product over agents k already updated, k != j, of pi_k_new(a_k|o_k) / mu_k(a_k|o_k)
     fit the critic
 
-Eq. 8 as printed multiplies F A outside the minimum, which is wrong for A < 0; PPO's form is meant. Modes
+The paper's D is the maximum over steps (`reuse_kl_reduction: max`). Eq. 8 as printed multiplies F A outside the minimum, which is wrong for A < 0; PPO's form is meant. Modes
 (section 5.3): `weights` evaluates every source in use; `frequency` draws one source for each entry, each epoch;
 `sample` (Algorithm 1, lines 5-6) draws one permutation e for the iteration, with the factor of Proposition 1.
 

@@ -12,10 +12,10 @@ OAPO paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the L
             F^(j) = product over agents k already updated, k != j, of pi_k_new(a_k|o_k) / mu_k(a_k|o_k)
     fit the critic
 
-The paper's D is the maximum over steps (`reuse_kl_reduction: max`). Eq. 8 as printed multiplies F A outside the minimum,
-which is wrong for A < 0; PPO's form is meant. Modes (section 5.3): `weights` evaluates every source in use; `frequency`
-draws one source for each entry, each epoch; `sample` (Algorithm 1, lines 5-6) draws one permutation e for the iteration,
-with the factor of Proposition 1.
+The paper's D is the maximum over steps (`reuse_kl_reduction: max`). Eq. 8 as printed multiplies F A outside the
+minimum, which is wrong for A < 0; PPO's form is meant. Modes (section 5.3): `weights` evaluates every source in use;
+`frequency` draws one source for each entry, each epoch; `sample` (Algorithm 1, lines 5-6) draws one permutation e for
+the iteration, with the factor of Proposition 1.
 
 `reuse_clip: source`, above, is eq. 8: the clip is around the source's policy, and beyond it only gradients towards the
 source are left, a pull that keeps similar agents similar. `reuse_clip: learner` clips the learner's own change instead,

@@ -187,8 +187,8 @@ def heat_map(axes: Any, values: np.ndarray, scale: Any, agents: Sequence[str], l
         axes.axhline(at - 0.5, color="#d55e00", linewidth=0.9)
         axes.axvline(at - 0.5, color="#d55e00", linewidth=0.9)
     long = max(map(len, agents)) > 3
-    every = n if long else 6  # numbers can be counted on from, names cannot
-    ticks = range(n) if n <= max(every, 6) and n <= 24 else range(0, n, max(1, round(n / 5)))
+    # numbers can be counted on from, names cannot
+    ticks = range(n) if n <= (24 if long else 6) else range(0, n, max(1, round(n / 5)))
     small = 7.5 if n <= 8 else 5.5
     axes.set_xticks(list(ticks), [agents[i] for i in ticks], fontsize=small, rotation=90 if long else 0)
     axes.set_yticks(list(ticks), [agents[i] for i in ticks], fontsize=small)

@@ -541,7 +541,7 @@ def test_with_no_source_left_the_step_is_hatrpos(rnn: bool, reuse_lambda: float)
 def test_only_the_sources_that_a_step_leaves_behind_are_dropped(seed: int) -> None:
     """Agent 2 has one living step: it stays in reach of a sigma that agent 1's many steps do not."""
     # one backtrack: the step cannot shrink until everybody fits
-    common = {"line_search_steps": 1, "seed": seed}
+    common = {"line_search_steps": 1, "seed": seed, "reuse_kl_reduction": "max"}
     learner = alike("oatrpo", reuse_sigma=0.01, **common)
     batch = make_batch(learner.mac, seed=seed, dead=False)
     alive = batch.alive.clone()

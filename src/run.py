@@ -131,7 +131,9 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """Return what is stored with the run, beside its configuration."""
-        found = {"networks": kernel(self.settings, self.device), **MARK}
+        found: dict[str, Any] = {"networks": kernel(self.settings, self.device), **MARK}
+        if self.info.agent_types:
+            found["agent_types"] = list(self.info.agent_types)
         return found if self.path is None else found | {"resumed_from": str(self.path)}
 
     def close(self) -> None:

@@ -62,6 +62,8 @@ NEW_KEYS: dict[str, Any] = {
     "feature_norm": False,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
+    # of OAPPO
+    "reuse_clip": "source", "reuse_rho_clip": None, "reuse_check": "before",
 }  # fmt: skip
 
 

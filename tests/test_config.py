@@ -552,3 +552,12 @@ def test_numbers_that_no_float32_holds_are_out_of_range() -> None:
         check_value("eps_clip", 1e300, float, meta)
     assert check_value("eps_clip", 1e38, float, meta) == 1e38
     assert check_value("reuse_sigma", float("inf"), float, meta) == float("inf")
+
+
+@pytest.mark.parametrize("method", ["oappo", "oatrpo"])
+def test_the_papers_own_reading_stays_by_name(method: str) -> None:
+    """Whatever the methods' defaults are: eq. 9 with its maximum, sigma 0.1, lambda 0.7."""
+    assert run(f"--config={method}", "--env-config=maze").values["reuse_kl_reduction"] == "mean"
+    paper = run(f"--config={method}_paper", "--env-config=maze").values
+    names = ("name", "reuse_scheme", "reuse_kl_reduction", "reuse_sigma", "reuse_lambda")
+    assert [paper[k] for k in names] == [f"{method}_paper", "adaptive_kl", "max", 0.1, 0.7]

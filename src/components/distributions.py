@@ -47,6 +47,12 @@ class Distribution(Protocol):
     def kl(self, other: Any) -> Tensor:
         """[...] exact KL(self || other) in nats, under the same ``avail``."""
 
+    def total_variation(self, other: Any) -> Tensor:
+        """[...] total variation of self and other, in [0, 1], or a bound of it, under the same ``avail``."""
+
+    def chi_square(self, other: Any) -> Tensor:
+        """[...] chi-square(self || other), E_other[ (self / other)^2 ] - 1, under the same ``avail``."""
+
     def sample(self, noise: Tensor) -> Tensor:
         """Actions drawn with ``noise`` [..., A or D]: Gumbel (Discrete) or standard normal (Box)."""
 
@@ -106,6 +112,15 @@ class MaskedCategorical:
     def kl(self, other: Any) -> Tensor:
         """[...] exact KL(self || other) in nats, under the same mask."""
         return kl_categorical(self.log_probs, other.log_probs)
+
+    def total_variation(self, other: Any) -> Tensor:
+        """[...] exact total variation 1/2 sum_a |p_a - q_a|, under the same mask."""
+        return 0.5 * (self.log_probs.exp() - other.log_probs.exp()).abs().sum(-1)
+
+    def chi_square(self, other: Any) -> Tensor:
+        """[...] exact chi-square(self || other), sum_a p_a^2 / q_a - 1, under the same mask; see
+        :func:`chi_square_categorical`."""
+        return chi_square_categorical(self.log_probs, other.log_probs)
 
     def sample(self, noise: Tensor) -> Tensor:
         """[...] int64 actions drawn with Gumbel ``noise`` [..., A] (:func:`gumbel`) by the Gumbel-max rule.
@@ -171,6 +186,28 @@ class DiagonalGaussian:
         apart = self.log_std - other.log_std
         return self._sum(0.5 * ((2.0 * apart).exp() + shift - 1.0) - apart)
 
+    def total_variation(self, other: Any) -> Tensor:
+        """[...] Pinsker's bound of the total variation, sqrt( KL(self || other) / 2 ), at most 1: the total variation
+        of Gaussians has no closed form."""
+        return (0.5 * self.kl(other).clamp(min=0.0)).sqrt().clamp(max=1.0)
+
+    def chi_square(self, other: Any) -> Tensor:
+        """[...] exact chi-square(self || other), E_other[ (self / other)^2 ] - 1: with standard deviations s and s',
+        means m and m', and v = 2 - s^2 / s'^2,
+
+            prod_d  s'/s  v^(-1/2)  exp( (m - m')^2 / (s'^2 v) )  - 1
+
+        It diverges where s^2 >= 2 s'^2 in some dimension. There the result is exp( KL(self || other) ) - 1, a LOWER
+        bound of every chi-square (Jensen's inequality): finite, and large where the policies are far apart.
+        """
+        apart = self.log_std - other.log_std
+        v = 2.0 - (2.0 * apart).exp()
+        shift = ((self.mean - other.mean) * (-other.log_std).exp()).square()
+        room = torch.where(v > 0, v, 1.0)
+        exact = self._sum(shift / room - 0.5 * room.log() - apart)
+        diverges = (self._own & (v <= 0)).any(-1)
+        return torch.expm1(torch.where(diverges, self.kl(other), exact))
+
     def sample(self, noise: Tensor) -> Tensor:
         """[..., D] actions drawn with standard normal ``noise`` [..., D].
 
@@ -191,3 +228,15 @@ def entropy_categorical(log_p: Tensor) -> Tensor:
 def kl_categorical(log_p: Tensor, log_q: Tensor) -> Tensor:
     """[...] exact KL(p || q) from log-probabilities [..., A]; an action with p = 0 adds nothing."""
     return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def chi_square_categorical(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """[...] exact chi-square(p || q) = sum_a p_a^2 / q_a - 1 from log-probabilities [..., A]; an action with p = 0 adds
+    nothing.
+
+    Summed as q_a (p_a / q_a - 1)^2: equal policies have exactly 0, and near ones keep their digits.
+    """
+    apart, q = log_p - log_q, log_q.exp()
+    # where the ratio is large, p^2 / q from its logarithm: 0 times infinity must not arise where q underflows
+    far = (log_p + apart).exp() - 2.0 * log_p.exp() + q
+    return torch.where(apart > 1.0, far, q * torch.expm1(apart.clamp(max=1.0)).square()).sum(-1)

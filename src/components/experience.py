@@ -97,6 +97,7 @@ class EnvInfo:
     action_low: tuple[tuple[float, ...], ...] = ()  # [N][D] bounds of continuous actions; empty: discrete actions
     action_high: tuple[tuple[float, ...], ...] = ()
     extra: tuple[Field, ...] = ()
+    agent_types: tuple[str, ...] = ()  # [N] what kind each agent is, for labels of figures; empty: not said
 
     def __post_init__(self) -> None:
         # a checkpoint holds fields as mappings

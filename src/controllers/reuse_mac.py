@@ -4,24 +4,32 @@ maps learners to sources (OAPO paper, section 5.3)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..components.batch import RowIndex, Samples
+from ..components.batch import Samples
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
-from ..components.updates.parallel import in_background
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
-from ..modules.heads import Policy
 from ..utils.errors import UserError
 from ..utils.schema.keys import key, read
 from .basic_mac import BasicMAC, MACConfig
+from .reuse_distances import (
+    Distances,
+    Measured,
+    OnSources,
+    chunks,
+    for_all_agents,
+    kl,
+    kl_bias_chi_square,
+    measure,
+    on_sources,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,8 @@ class ReuseConfig(MACConfig):
         choices=("uniform",), low=0, high=1,
     )  # fmt: skip
     reuse_kl_reduction: str = key(
-        "How the distance is reduced over steps: max (Condition 1), mean or p95.", choices=("max", "mean", "p95")
+        "How the distance is reduced over steps: mean, max (Condition 1 as the paper has it) or p95.",
+        choices=("mean", "max", "p95"),
     )
     reuse_kl_samples: int = key(
         "Steps on which the distance is estimated (whole sequences when recurrent); a sampled max grows with it.", low=1
@@ -63,28 +72,13 @@ class ReuseConfig(MACConfig):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The steps that distances are measured on, and the policies that acted there.
-
-    | field | shape | meaning |
-    |---|---|---|
-    | samples | S steps | the entries that were drawn |
-    | acting | [S, N, ...] | parameters of the distributions of the policies that acted, each on its own steps |
-    """
-
-    samples: Samples
-    acting: Tensor
-
-    def __len__(self) -> int:
-        return self.samples.n_entries
-
-
-@dataclass(frozen=True)
 class ReuseMapping:
-    """One iteration's mapping: D and M [N, N] (learner rows, source columns), what D was measured on, and in mode
-    `sample` the permutation and its largest |M' - M|."""
+    """One iteration's mapping: D, b, c and M [N, N] (learner rows, source columns; :class:`Distances` says what D, b
+    and c are), what they were measured on, and in mode `sample` the permutation and its largest |M' - M|."""
 
     distances: np.ndarray
+    bias: np.ndarray
+    chi_square: np.ndarray
     matrix: np.ndarray
     measured: Measured
     permutation: np.ndarray | None
@@ -184,93 +178,38 @@ class ReuseMAC(BasicMAC):
             return samples.entries
         return torch.randperm(n, generator=generator)[:wanted].sort().values.to(self.device)
 
-    @torch.no_grad()
     def measured(self, samples: Samples, entries: Tensor) -> Measured:
         """Take the policies as they are for those that acted, on ``entries`` [m] of ``samples``."""
-        part = samples.part(entries)
-        found: list[tuple[RowIndex, Tensor] | None] = [None] * self.info.n_agents
+        return measure(self, samples, entries)
 
-        def own(j: int) -> None:
-            rows = part.rows(part.entries, torch.full_like(part.entries, j))
-            found[j] = rows, self._on(part, rows, self.network.params[self.index[j]]).params
+    def on_sources(self, params: Tensor, measured: Measured, sources: list[int]) -> Iterator[OnSources]:
+        """The policy ``params`` [P] on the measured steps of ``sources``, in pieces of at most `reuse_max_rows`."""
+        return on_sources(self, params, measured, sources, self.config.reuse_max_rows)
 
-        self._for_all_agents(own)
-        acting: Tensor | None = None
-        for rows, params in (x for x in found if x is not None):
-            if acting is None:
-                acting = params.new_zeros(part.n_steps, self.info.n_agents, params.shape[-1])
-            acting[rows.at] = params
-        assert acting is not None
-        return Measured(part, acting)
-
-    def _on(self, samples: Samples, rows: RowIndex, params: Tensor) -> Policy:
-        """The policy ``params`` [P] on ``rows`` [L], whichever agents acted; their sequences are read from zeros unless
-        the agents acted themselves."""
-        return self.policy(params, samples.inputs[rows.at], samples.avail[rows.at], rows.packing, rows.hidden)
-
-    def distances(self, measured: Measured) -> np.ndarray:
-        """D[i, j]: KL( pi_j(.|o_j) || pi_i(.|o_j) ) under j's mask, reduced over j's valid steps (eq. 9, Condition 1).
-
-        Infinite between agents whose spaces differ, and for a source without a valid step. 0 on the diagonal.
-        """
+    def distances(self, measured: Measured) -> Distances:
+        """D, b and c of every learner and source, from one evaluation of each learner on its sources' steps."""
         n = self.info.n_agents
-        d = torch.full((n, n), math.inf, dtype=torch.float64, device=self.device)
+        found = torch.full((3, n, n), math.inf, dtype=torch.float64, device=self.device)
 
         def row(i: int) -> None:
             others = [j for j in range(n) if j != i and self.match[i, j]]
-            if others:
-                d[i, others] = self.condition(self.network.params[self.index[i]], measured, others)
+            pairs = self.on_sources(self.network.params[self.index[i]], measured, others)
+            for pair in pairs:
+                found[:, i, pair.sources] = kl_bias_chi_square(pair, self.config.reuse_kl_reduction)
 
-        self._for_all_agents(row)
-        return d.fill_diagonal_(0.0).cpu().numpy()
-
-    def _for_all_agents(self, do: Callable[[int], None]) -> None:
-        """Call ``do`` for each agent, in two threads where another one is free."""
-
-        def some(agents: range) -> None:
-            with torch.no_grad():  # a setting of each thread
-                for i in agents:
-                    do(i)
-
-        n = self.info.n_agents
-        with in_background(partial(some, range(n // 2))) as half:
-            some(range(n // 2, n))
-            half()
+        for_all_agents(n, row)
+        for figure in found:
+            figure.fill_diagonal_(0.0)
+        return Distances(*found.cpu().numpy())
 
     def chunks(self, sources: list[int], rows_each: int) -> list[list[int]]:
         """Cut ``sources`` so that one network call has at most `reuse_max_rows` rows (at least one source)."""
-        size = max(1, self.config.reuse_max_rows // max(rows_each, 1))
-        return [sources[k : k + size] for k in range(0, len(sources), size)]
+        return chunks(sources, rows_each, self.config.reuse_max_rows)
 
-    @torch.no_grad()
     def condition(self, params: Tensor, measured: Measured, sources: list[int]) -> Tensor:
-        """[J] float64 distances of ``params`` [P] to the ACTING policies of ``sources``, as in :meth:`distances`
-        (Condition 1)."""
-        samples, found = measured.samples, []
-        entries, device = samples.entries, self.device
-        for chunk in self.chunks(sources, samples.n_steps):
-            at = torch.tensor(chunk, device=device)
-            rows = samples.rows(entries.repeat(len(chunk)), at.repeat_interleave(len(entries)))
-            acting = self.distribution_from(measured.acting[rows.at], samples.avail[rows.at])
-            kl = acting.kl(self._on(samples, replace(rows, hidden=None), params))
-            place = torch.arange(len(chunk), device=device).repeat_interleave(len(entries))[rows.chosen]
-            by_source, valid = (
-                kl.new_zeros(len(chunk), samples.n_steps),
-                samples.valid.new_zeros(len(chunk), samples.n_steps),
-            )
-            by_source[place, rows.step], valid[place, rows.step] = kl, samples.valid[rows.at]
-            found.append(self._reduce(by_source, valid))
-        return torch.cat(found)
-
-    def _reduce(self, kl: Tensor, valid: Tensor) -> Tensor:
-        """[J] float64: the distance of each source from KL [J, steps] at its valid steps; infinite without any."""
-        if self.config.reuse_kl_reduction == "mean":
-            found = torch.where(valid, kl, 0.0).sum(1) / valid.sum(1)
-        elif self.config.reuse_kl_reduction == "p95":
-            found = torch.where(valid, kl, torch.nan).nanquantile(0.95, dim=1)
-        else:
-            found = torch.where(valid, kl, -torch.inf).amax(1)
-        return torch.where(valid.any(1), found, torch.inf).double()
+        """[J] float64 distances D of ``params`` [P] to the ACTING policies of ``sources`` (Condition 1)."""
+        reduction = self.config.reuse_kl_reduction
+        return torch.cat([kl(pair, reduction) for pair in self.on_sources(params, measured, sources)])
 
     # -- the mapping -----------------------------------------------------------------------------------------
 
@@ -285,6 +224,8 @@ class ReuseMAC(BasicMAC):
         """Return the other sources of a learner that its ``candidate`` parameters [P] would be farther than sigma from
         (Condition 1)."""
         others = [j for j in mapping.sources(learner) if j != learner]
+        if not others:
+            return []
         found = self.condition(candidate, mapping.measured, others)
         # `not <=` so that NaN is a violation
         return [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.config.reuse_sigma]
@@ -298,15 +239,16 @@ class ReuseMAC(BasicMAC):
     def mapping(
         self, samples: Samples, episode_limit: int, kl_generator: torch.Generator, map_generator: torch.Generator
     ) -> ReuseMapping:
-        """Measure D on the batch and build M, once per iteration, from the policies that acted."""
+        """Measure D, b and c on the batch and build M, once per iteration, from the policies that acted."""
         entries = self.kl_entries(samples, episode_limit, kl_generator)
         measured = self.measured(samples, entries)
         d = self.distances(measured)
         m = self.fixed
         if m is None:
-            m = np.stack([self.row(d, i) for i in range(self.info.n_agents)])
+            m = np.stack([self.row(d.kl, i) for i in range(self.info.n_agents)])
+        mapping = ReuseMapping(d.kl, d.bias, d.chi_square, m, measured, None, 0.0)
         if self.config.reuse_mode != "sample":
-            return ReuseMapping(d, m, measured, None, 0.0)
+            return mapping
         uniform = float(torch.rand((), generator=map_generator, dtype=torch.float64))
         e, deviation = draw_permutation(m, uniform)
-        return ReuseMapping(d, m, measured, e, deviation)
+        return replace(mapping, permutation=e, deviation=deviation)

@@ -26,7 +26,9 @@ NOT_BACK = "is no longer terminated, and is taken for ended until the episode is
 #: in place of a number that an episode did not report
 ABSENT = -math.inf
 #: ``<name>_mean`` is a metric of the program's own
-_RESERVED = re.compile(r"(agent_\d+_|total_)?return|ep_length|ratio|target|value|reuse_distance|test_.*")
+_RESERVED = re.compile(
+    r"(agent_\d+_|total_)?return|ep_length|ratio|target|value|reuse_(distance|bias|chi_square)|test_.*"
+)
 
 
 class Listener(Protocol):

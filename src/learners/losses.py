@@ -24,7 +24,8 @@ class Rows:
 
     ``weight`` [L] is the row's share of the objective: a sum over rows of weight times objective is the mean over the
     sources' valid steps that the method asks for. ``target`` [L] is factor times advantage. ``packing`` and ``hidden``
-    [R, H]: of sequences, the hidden state before each that of the agent that acted (None: zeros).
+    [R, H]: of sequences, the hidden state before each that of the agent that acted (None: zeros). ``log_rho`` [L]: log
+    of the old over the acting policy's probability, where the clip is around the learner (None: the source).
     """
 
     inputs: Tensor
@@ -37,14 +38,19 @@ class Rows:
     source: Tensor
     packing: Packing | None = None
     hidden: Tensor | None = None
+    log_rho: Tensor | None = None
 
     @classmethod
-    def gather(cls, samples: Samples, target: Tensor, entry: Tensor, source: Tensor, weight: Tensor) -> Rows:
+    def gather(
+        cls, samples: Samples, target: Tensor, entry: Tensor, source: Tensor, weight: Tensor,
+        log_rho: Tensor | None = None,
+    ) -> Rows:  # fmt: skip
         """Take the entries ``entry`` of the agents ``source``; feed-forward rows that are not valid are left out.
 
         Args:
             target: [S, N] factor times advantage.
             entry, source, weight: [m].
+            log_rho: [S, N], see the class.
         """
         if samples.sequences is None:
             keep = samples.valid[entry, source].nonzero().squeeze(1)
@@ -54,6 +60,7 @@ class Rows:
         return cls(
             samples.inputs[at], samples.avail[at], samples.actions[at], samples.log_prob[at], samples.valid[at],
             target[at], weight[rows.chosen], rows.agent, rows.packing, rows.hidden,
+            None if log_rho is None else log_rho[at],
         )  # fmt: skip
 
     def weighted(self, x: Tensor) -> Tensor:
@@ -158,7 +165,8 @@ class ClipStats:
     """Running sums of what PPO-like updates log, per source (all tensors stay on the device).
 
     KL, clip fraction and entropy are means by the rows' weights, as the objective is: under reuse they do not drift
-    towards the source of most rows. Ratios and the effective sample size count every step alike.
+    towards the source of most rows. Ratios and the effective sample size count every step alike. All are of the
+    importance ratio r = pi_i / mu_j but the clip fraction, which is of the ratio that is clipped.
     """
 
     def __init__(self, eps_clip: float, n_sources: int, device: torch.device) -> None:
@@ -166,11 +174,14 @@ class ClipStats:
         self.sums = torch.zeros(7, n_sources, device=device, dtype=torch.float64)
         self.largest = torch.zeros(n_sources, device=device)
 
-    def add(self, log_ratio: Tensor, entropy: Tensor, valid: Tensor, source: Tensor, weight: Tensor) -> None:
-        """Take in rows [L] of sources [L] with weights [L]."""
+    def add(
+        self, log_ratio: Tensor, entropy: Tensor, valid: Tensor, source: Tensor, weight: Tensor,
+        clipped_ratio: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        """Take in rows [L] of sources [L] with weights [L]; ``clipped_ratio``: what is clipped (None: the ratio)."""
         log_ratio, entropy = log_ratio.detach(), entropy.detach()
         ratio = log_ratio.exp()
-        clipped = ((ratio - 1.0).abs() > self.eps_clip).float()
+        clipped = (((ratio if clipped_ratio is None else clipped_ratio) - 1.0).abs() > self.eps_clip).float()
         parts = (torch.ones_like(ratio), ratio, ratio**2, weight, weight * approx_kl(log_ratio), weight * clipped,
                  weight * entropy)  # fmt: skip
         rows = torch.stack([torch.where(valid, p, 0.0) for p in parts])
@@ -220,10 +231,14 @@ def clipped_scalars(stats: ClipStats, norms: Sequence[Tensor]) -> dict[str, floa
 def clipped_loss(
     mac: BasicMAC, params: Tensor, rows: Rows, eps_clip: float, entropy_coef: float, stats: ClipStats
 ) -> Tensor:
-    """- sum_l w_l ( min(r X, clip(r) X) + c H ): PPO's objective on weighted rows (HATRPO eq. 11, OAPO eq. 8)."""
+    """- sum_l w_l ( min(r X, clip(r) X) + c H ): PPO's objective on weighted rows (HATRPO eq. 11, OAPO eq. 8).
+
+    With ``rows.log_rho`` the ratio that is clipped is q = r / rho = pi_i / pi_i_old, and the rows' target is rho X.
+    """
     log_ratio, entropy = log_ratios(mac, params, rows)
-    stats.add(log_ratio, entropy, rows.valid, rows.source, rows.weight)
-    objective = clipped_surrogate(log_ratio.exp(), rows.target, eps_clip) + entropy_coef * entropy
+    ratio = (log_ratio if rows.log_rho is None else log_ratio - rows.log_rho).exp()
+    stats.add(log_ratio, entropy, rows.valid, rows.source, rows.weight, ratio.detach())
+    objective = clipped_surrogate(ratio, rows.target, eps_clip) + entropy_coef * entropy
     return -rows.weighted(objective).sum()
 
 

@@ -3,7 +3,7 @@
 OAPO paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the LEARNER, agent j the SOURCE.
 
     fix the joint advantage A and the value targets
-    D[i, j] = max over j's steps of KL( pi_j(.|o_j) || pi_i(.|o_j) ),  M by eq. 9          (the reuse mapping)
+    D[i, j] = mean over j's steps of KL( pi_j(.|o_j) || pi_i(.|o_j) ),  M by eq. 9         (the reuse mapping)
     for learner i in a random order:
         for each epoch, for each minibatch:
             maximise  sum_j M[i, j] * mean over j's valid steps of
@@ -12,17 +12,30 @@ OAPO paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the L
             F^(j) = product over agents k already updated, k != j, of pi_k_new(a_k|o_k) / mu_k(a_k|o_k)
     fit the critic
 
-Eq. 8 as printed multiplies F A outside the minimum, which is wrong for A < 0; PPO's form is meant. Modes
-(section 5.3): `weights` evaluates every source in use; `frequency` draws one source for each entry, each epoch;
-`sample` (Algorithm 1, lines 5-6) draws one permutation e for the iteration, with the factor of Proposition 1.
+The paper's D is the maximum over steps (`reuse_kl_reduction: max`). Eq. 8 as printed multiplies F A outside the
+minimum, which is wrong for A < 0; PPO's form is meant. Modes (section 5.3): `weights` evaluates every source in use;
+`frequency` draws one source for each entry, each epoch; `sample` (Algorithm 1, lines 5-6) draws one permutation e for
+the iteration, with the factor of Proposition 1.
+
+`reuse_clip: source`, above, is eq. 8: the clip is around the source's policy, and beyond it only gradients towards the
+source are left, a pull that keeps similar agents similar. `reuse_clip: learner` clips the learner's own change instead,
+
+    min( q rho X_j, clip(q, 1-eps, 1+eps) rho X_j ),    q = pi_i / pi_i_old,   rho = pi_i_old(a_j|o_j) / mu_j(a_j|o_j)
+
+with rho fixed at the beginning of i's update, at most `reuse_rho_clip`; on own experience both are HAPPO's objective.
+
+Condition 1 (eq. 5) is about the updated policy, eq. 9 about the acting one: with `reuse_check: candidate` it is checked
+again between epochs, and a source that breaks it is dropped until the learner's update ends, the row rebuilt by eq. 9.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,12 +45,15 @@ from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
+from ..utils.errors import UserError
+from ..utils.schema.keys import key
 from .losses import ClipStats, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
 from .off_agent import (
     OffAgentConfig,
     draw_sources,
     mapping_arrays,
     mapping_scalars,
+    old_ratios,
     per_pair,
     refuse_off_agent,
     reuse_rows,
@@ -48,6 +64,30 @@ from .on_policy import ClipConfig, Iteration, PolicyLearner
 @dataclass(frozen=True)
 class OAPPOConfig(ClipConfig, OffAgentConfig):
     """Configuration of OAPPO."""
+
+    reuse_clip: str = key(
+        "What the clip holds near: source (eq. 8: the policy that acted) or learner (the learner's own old policy).",
+        choices=("source", "learner"),
+    )
+    reuse_rho_clip: float | None = key(
+        "Truncate the importance weight old / acting probability of others' experience at c (reuse_clip=learner; null: "
+        "off).",
+        low=1,
+    )
+    reuse_check: str = key(
+        "When Condition 1 is checked: before an update, or for each candidate policy, between epochs, as well.",
+        choices=("before", "candidate"),
+    )
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What became of a learner's update: row i of M at its end [N], the sources dropped, and of the others' valid steps
+    those whose rho was truncated, and all [2] (None: the clip is around the source)."""
+
+    row: np.ndarray
+    dropped: list[int]
+    truncated: Tensor | None
 
 
 class OAPPOLearner(PolicyLearner):
@@ -67,8 +107,18 @@ class OAPPOLearner(PolicyLearner):
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
-        """Refuse what off-agent updates cannot do."""
+        """Refuse what off-agent updates cannot do, and keys without an effect."""
         refuse_off_agent(values, info, "OAPPO")
+        if values["reuse_rho_clip"] is not None and values["reuse_clip"] != "learner":
+            raise UserError(
+                f"reuse_rho_clip={values['reuse_rho_clip']:g} truncates the weights of reuse_clip=learner; with "
+                f"reuse_clip={values['reuse_clip']} leave it null."
+            )
+        if values["reuse_check"] == "candidate" and values["reuse_scheme"] != "adaptive_kl":
+            raise UserError(
+                f"reuse_check=candidate drops sources by Condition 1, which reuse_scheme={values['reuse_scheme']} does "
+                "not have: use reuse_scheme=adaptive_kl or reuse_check=before."
+            )
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and the arrays of the reuse (``reuse``: M, D, ...)."""
@@ -78,36 +128,68 @@ class OAPPOLearner(PolicyLearner):
         mapping = self.mac.mapping(it.samples, self.info.episode_limit, *draws)
         factor = SequentialFactor(self.mac, it.samples, c.factor_clip)
         tallies = [clip_stats(c.eps_clip, n, self.device) for _ in range(n)]
+        done: dict[int, Updated] = {}
         with self.critic_update(it) as critic:
             for i in self.order():
-                sources = mapping.sources(i)
-                self._update_agent(i, it, factor.times_advantage(sources, own_slot), mapping, tallies[i])
+                done[i] = self._update_agent(i, it, factor, mapping, tallies[i])
                 # `own`: slot i changes its player; `bound`: the slot whose action learner i re-draws
-                factor.include(i, i if own_slot else sources[0])
+                factor.include(i, i if own_slot else mapping.sources(i)[0])
             scalars = self.end_iteration(it, critic())
         stats = [merged(tally) for tally in tallies]
         self.processed += sum(s.count for s in stats)
         scalars |= clipped_scalars(merged(stats), it.norms) | mapping_scalars(mapping) | factor.scalars()
         pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max", "clip_frac")
+        if c.reuse_check == "candidate":
+            used = sum(len([j for j in mapping.sources(i) if j != i]) for i in range(n))
+            scalars["reuse_dropped"] = sum(len(x.dropped) for x in done.values()) / max(used, 1)
+            pairs["M_used"] = np.stack([done[i].row for i in range(n)])
+        if c.reuse_rho_clip is not None:
+            cut, steps = torch.stack([x.truncated for x in done.values() if x.truncated is not None]).sum(0).tolist()
+            scalars["reuse_rho_clip_frac"] = cut / max(steps, 1)
         return scalars, {"reuse": mapping_arrays(mapping, pairs)}
 
     def _update_agent(
-        self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping, stats: list[ClipStats]
-    ) -> None:
-        """All epochs of learner i on its sources' steps; ``target`` [S, N] is factor times advantage."""
-        draws = self.generators["draws"]
-        rows = 1 if self.mac.config.reuse_mode != "weights" else len(mapping.sources(i))
-        for drawn in draw_sources(self.mac, mapping, i, it.samples.n_entries, self.config.epochs, draws):
-            loss = self._loss(i, it, target, mapping, drawn)
+        self, i: int, it: Iteration, factor: SequentialFactor, mapping: ReuseMapping, stats: list[ClipStats]
+    ) -> Updated:
+        """All epochs of learner i on its sources' steps."""
+        c, mac, n, sources, dropped = self.config, self.mac, it.samples.n_entries, mapping.sources(i), list[int]()
+        checked = c.reuse_check == "candidate"
+        # own experience may be a source only once others are dropped (lambda = 0)
+        target = factor.times_advantage(sorted({*sources, i}) if checked else sources, mac.factor == "own")
+        log_rho = truncated = None
+        if c.reuse_clip == "learner":
+            log_rho, rho, truncated = old_ratios(mac, it.samples, i, sources, c.reuse_rho_clip)
+            target = target * rho
+        ahead = deque(draw_sources(mac, mapping, i, n, c.epochs, self.generators["draws"]))
+        while ahead:
+            loss = self._loss(i, it, target, log_rho, mapping, ahead.popleft())
+            rows = 1 if mac.config.reuse_mode != "weights" else len(mapping.sources(i))
             for part in self.epoch(it):
                 self.descend(it, i, self.agent_params[i], part, loss, stats, rows=rows)
+            if not (checked and ahead and (broken := mac.violators(mapping, i, self.agent_params[i].detach()))):
+                continue
+            dropped += broken
+            if mapping.permutation is not None:  # its only source: nothing is left to learn from
+                break
+            mapping = mac.without(mapping, i, dropped)
+            ahead = deque(draw_sources(mac, mapping, i, n, len(ahead), self.generators["draws"]))
+        return Updated(mapping.matrix[i], dropped, truncated)
 
-    def _loss(self, i: int, it: Iteration, target: Tensor, mapping: ReuseMapping, drawn: Tensor | None) -> Loss:
-        """Learner i's loss; ``drawn`` [E]: one source for each entry, None: all of them."""
+    def _loss(
+        self, i: int, it: Iteration, target: Tensor, log_rho: Tensor | None, mapping: ReuseMapping,
+        drawn: Tensor | None,
+    ) -> Loss:  # fmt: skip
+        """Learner i's loss.
+
+        Args:
+            target: [S, N] factor times advantage, times rho where the clip is around the learner.
+            log_rho: [S, N] of a clip around the learner, None: around the source.
+            drawn: [E] one source for each entry, None: all of them.
+        """
 
         def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Iterator[Tensor]:
             counts = it.counts / part.of
-            for rows in reuse_rows(self.mac, mapping, i, it.samples, target, counts, part.entries, drawn):
+            for rows in reuse_rows(self.mac, mapping, i, it.samples, target, counts, part.entries, drawn, log_rho):
                 yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
 
         return loss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,7 @@ def reuse_rows(
     counts: Tensor,
     part: Tensor,
     drawn: Tensor | None,
+    log_rho: Tensor | None = None,
 ) -> Iterator[Rows]:
     """Learner i's rows on the entries ``part``, in pieces of bounded size.
 
@@ -76,16 +77,40 @@ def reuse_rows(
         counts: [N] valid steps of each source, divided by the number of minibatches.
         part: [m] entries.
         drawn: [E] one source per entry, or None for all of them.
+        log_rho: [S, N] of a clip around the learner's old policy, see :class:`~.losses.Rows`.
     """
     device = counts.device
     if drawn is not None:
         source = drawn[part]
-        yield Rows.gather(samples, target, part, source, 1.0 / counts[source])
+        yield Rows.gather(samples, target, part, source, 1.0 / counts[source], log_rho)
         return
     share = torch.from_numpy(mapping.matrix[i]).to(device, counts.dtype) / counts
     for chunk in mac.chunks(mapping.sources(i), len(part) * samples.steps_each()):
         source = torch.tensor(chunk, device=device).repeat(len(part))
-        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source])
+        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source], log_rho)
+
+
+def old_ratios(
+    mac: ReuseMAC, samples: Samples, i: int, sources: Sequence[int], rho_clip: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """rho = pi_i(a_j|o_j) / mu_j(a_j|o_j) of learner i as it is now, fixed for its update (`reuse_clip: learner`).
+
+    Args:
+        sources: whose experience is used; on the learner's own rho is 1.
+        rho_clip: truncate rho from above at c (None: off), as truncated importance sampling does.
+
+    Returns:
+        log rho [S, N] (0 of sources not in use and where not valid), rho [S, N] as truncated, and how many of the
+        others' valid steps were truncated and how many there are [2].
+    """
+    log_rho, others = torch.zeros_like(samples.log_prob), [j for j in sources if j != i]
+    for j in others:
+        log_rho[:, j] = mac.own_log_ratio(samples, i, j)
+    rho, valid = log_rho.exp(), samples.valid[:, others]
+    if rho_clip is None:
+        return log_rho, rho, torch.stack([valid.new_zeros(()).long(), valid.sum()])
+    over = (rho[:, others] > rho_clip) & valid
+    return log_rho, rho.clamp(max=rho_clip), torch.stack([over.sum(), valid.sum()])
 
 
 def no_ratios(n_sources: int, device: torch.device) -> ClipStats:
@@ -103,16 +128,26 @@ def ratios_before(mac: ReuseMAC, params: Tensor, chunks: Sequence[Rows]) -> Clip
 
 
 def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
-    """Scalars of a reuse mapping."""
-    m, d = mapping.matrix, mapping.distances
+    """Scalars of a reuse mapping; means, medians and largest ones are over pairs of agents whose figure is finite."""
+    m = mapping.matrix
     n = len(m)
     off = ~np.eye(n, dtype=bool)
-    finite = d[off & np.isfinite(d)]
+
+    def among(figure: np.ndarray, reduce: Callable[[np.ndarray], Any]) -> float:
+        finite = figure[off & np.isfinite(figure)]
+        return float(reduce(finite)) if len(finite) else 0.0
+
+    d, b, c = mapping.distances, mapping.bias, mapping.chi_square
     scalars = {
         "reuse_off_diagonal": float(m[off].mean()) if n > 1 else 0.0,
         "reuse_pairs": float((m[off] > 0).mean()) if n > 1 else 0.0,
-        "reuse_distance_mean": float(finite.mean()) if len(finite) else 0.0,
-        "reuse_distance_max": float(finite.max()) if len(finite) else 0.0,
+        "reuse_distance_mean": among(d, np.mean),
+        "reuse_distance_max": among(d, np.max),
+        "reuse_bias_mean": among(b, np.mean),
+        "reuse_bias_max": among(b, np.max),
+        "reuse_chi_square_mean": among(c, np.mean),
+        # a single pair of policies with other supports is 1e3 to 1e5 and makes the mean its own
+        "reuse_chi_square_median": among(c, np.median),
         "reuse_kl_entries": float(len(mapping.measured)),
     }
     if mapping.permutation is not None:
@@ -127,7 +162,10 @@ def per_pair(stats: list[ClipStats], *names: str) -> dict[str, np.ndarray]:
 
 
 def mapping_arrays(mapping: ReuseMapping, pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of an update's reuse: M, D, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
+    """Arrays of an update's reuse: M, D, b, c, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
     drawn = {} if mapping.permutation is None else {"e": mapping.permutation.astype(np.int16)}
-    arrays = {"M": mapping.matrix, "D": mapping.distances, **pairs}
-    return {k: v.astype(np.float32) for k, v in arrays.items()} | drawn
+    arrays = {
+        "M": mapping.matrix, "D": mapping.distances, "b": mapping.bias, "c": mapping.chi_square, **pairs
+    }  # fmt: skip
+    with np.errstate(over="ignore"):  # a chi-square beyond float32 is infinite
+        return {k: v.astype(np.float32) for k, v in arrays.items()} | drawn

@@ -25,10 +25,14 @@ def make_run(
     points: int = 10,
     status: str = "COMPLETED",
     reuse: bool = False,
+    arrays: dict[str, np.ndarray] | None = None,
     info: dict[str, Any] | None = None,
     **config: Any,
 ) -> Path:
-    """A run's folder with points at steps 100, 200, ..., whose return at step t is ``value(t)``."""
+    """A run's folder with points at steps 100, 200, ..., whose return at step t is ``value(t)``.
+
+    ``reuse``: arrays M and D of three agents at each step, and what ``arrays`` adds.
+    """
     folder = results / "sacred" / name / task / str(number if number is not None else seed)
     folder.mkdir(parents=True)
     values = {**CONFIG, "name": name, "seed": seed, "env_args": {"map_name": task}, **config}
@@ -50,9 +54,10 @@ def make_run(
     if reuse:
         n = 3
         records = [
-            (100 * k, {"M": np.eye(n) * 0.7 + 0.1, "D": np.full((n, n), 0.05 * k)}) for k in range(1, points + 1)
+            (100 * k, {"M": np.eye(n) * 0.7 + 0.1, "D": np.full((n, n), 0.05 * k), **(arrays or {})})
+            for k in range(1, points + 1)
         ]
-        (folder / "reuse.arrays").write_bytes(b"".join(array_record(t, arrays) for t, arrays in records))
+        (folder / "reuse.arrays").write_bytes(b"".join(array_record(t, found) for t, found in records))
     return folder
 
 

@@ -85,9 +85,9 @@ def test_acting_and_learning_agree_on_probabilities() -> None:
 
 
 def test_distances_are_exact_divergences() -> None:
-    """D[i, j] = KL(pi_j || pi_i) by torch's own formula, largest over j's steps."""
+    """D[i, j] = KL(pi_j || pi_i) by torch's own formula, largest over j's steps; b and c are means."""
     info = make_info(TARGET, {})
-    learner = make_learner("oappo", info)
+    learner = make_learner("oappo", info, reuse_kl_reduction="max")
     mac = learner.mac
     obs = torch.randn(20, 2, info.obs_size)
     with torch.no_grad():
@@ -97,14 +97,20 @@ def test_distances_are_exact_divergences() -> None:
         obs, torch.ones(20, 2, 2, dtype=torch.bool), torch.zeros(20, 2, 2), torch.zeros(20, 2),
         torch.ones(20, 2, dtype=torch.bool), torch.zeros(20, 2),
     )  # fmt: skip
-    d = mac.distances(mac.measured(samples, torch.arange(20)))
+    found = mac.distances(mac.measured(samples, torch.arange(20)))
 
     def gaussian(x: torch.Tensor) -> Independent:
         return Independent(Normal(x[:, :2], x[:, 2:].exp()), 1)
 
     for i, j in ((0, 1), (1, 0)):
-        expected = kl_divergence(gaussian(outputs[j][j]), gaussian(outputs[i][j])).max()
-        assert d[i, j] == pytest.approx(float(expected), rel=1e-4)
+        source, learned = gaussian(outputs[j][j]), gaussian(outputs[i][j])
+        expected = kl_divergence(source, learned)
+        assert found.kl[i, j] == pytest.approx(float(expected.max()), rel=1e-4)
+        assert found.bias[i, j] == pytest.approx(float((expected / 2).sqrt().clamp(max=1).mean()), rel=1e-3)
+        s, t = learned.base_dist, source.base_dist
+        left = 2 - (s.scale / t.scale) ** 2  # above 0 here: deviations differ by less than a third
+        factors = t.scale / s.scale / left.sqrt() * ((s.loc - t.loc) ** 2 / (t.scale**2 * left)).exp()
+        assert found.chi_square[i, j] == pytest.approx(float((factors.prod(1) - 1).double().mean()), rel=1e-3)
 
 
 def test_free_deviations_are_the_last_parameters_of_a_row() -> None:

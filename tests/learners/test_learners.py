@@ -478,12 +478,12 @@ def test_distances_put_the_source_first_and_keep_to_its_mask() -> None:
     avail = torch.ones_like(batch.avail)
     samples = samples_of(learner, replace(batch, avail=avail))
     entries = torch.arange(samples.n_entries)
-    d = mac.distances(mac.measured(samples, entries))
+    d = mac.distances(mac.measured(samples, entries)).kl
     assert kl(p, q) != pytest.approx(kl(q, p), abs=0.01)
     np.testing.assert_allclose(d, [[0.0, kl(q, p)], [kl(p, q), 0.0]], atol=1e-12)
     # agent 1 may not take action 2: on its steps both policies live on the first two actions
     avail[:, :, 1, 2] = False
-    masked = mac.distances(mac.measured(samples_of(learner, replace(batch, avail=avail)), entries))
+    masked = mac.distances(mac.measured(samples_of(learner, replace(batch, avail=avail)), entries)).kl
     np.testing.assert_allclose(masked, [[0.0, kl([0.5, 0.5], [0.625, 0.375])], [kl(p, q), 0.0]], atol=1e-12)
 
 
@@ -495,7 +495,7 @@ def test_distances_are_measured_on_the_sources_living_steps(rnn: bool, reduction
     mac = learner.mac
     batch = make_batch(mac)
     samples = samples_of(learner, batch)
-    d = mac.distances(mac.measured(samples, torch.arange(samples.n_entries)))
+    d = mac.distances(mac.measured(samples, torch.arange(samples.n_entries))).kl
     agent_params = parameters(learner)["policies"]
     for i in range(3):
         for j in range(3):
@@ -564,7 +564,7 @@ def test_with_no_source_left_the_step_is_hatrpos(rnn: bool, reuse_lambda: float)
     plain = alike("hatrpo", use_rnn=rnn)
     batch = make_batch(plain.mac)
     samples = samples_of(learner, batch)
-    d = learner.mac.distances(learner.mac.measured(samples, torch.arange(samples.n_entries)))
+    d = learner.mac.distances(learner.mac.measured(samples, torch.arange(samples.n_entries))).kl
     assert (np.stack([learner.mac.row(d, i) for i in range(3)]) > 0).sum() >= 6
     scalars, arrays = learner.train(batch, 0)
     expected, _ = plain.train(batch, 0)
@@ -580,7 +580,7 @@ def test_with_no_source_left_the_step_is_hatrpos(rnn: bool, reuse_lambda: float)
 def test_only_the_sources_that_a_step_leaves_behind_are_dropped(seed: int) -> None:
     """Agent 2 has one living step: it stays in reach of a sigma that agent 1's many steps do not."""
     # one backtrack: the step cannot shrink until everybody fits
-    common = {"line_search_steps": 1, "seed": seed}
+    common = {"line_search_steps": 1, "seed": seed, "reuse_kl_reduction": "max"}
     learner = alike("oatrpo", reuse_sigma=0.01, **common)
     batch = make_batch(learner.mac, seed=seed, dead=False)
     alive = batch.alive.clone()
@@ -590,7 +590,7 @@ def test_only_the_sources_that_a_step_leaves_behind_are_dropped(seed: int) -> No
     before = parameters(learner)["policies"][0]
     samples = samples_of(learner, batch)
     entries = torch.arange(samples.n_entries)
-    d = learner.mac.distances(learner.mac.measured(samples, entries))
+    d = learner.mac.distances(learner.mac.measured(samples, entries)).kl
     assert learner.mac.row(d, 0).tolist() == pytest.approx([0.7, 0.15, 0.15])
     scalars, arrays = learner.train(batch, 0)
     assert scalars["condition_retries"] > 0

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from oamarl.components.batch import Batch
 from oamarl.components.updates import descent, trust_region
-from oamarl.controllers.reuse_mac import Measured, ReuseMapping
+from oamarl.controllers.reuse_distances import Measured
+from oamarl.controllers.reuse_mac import ReuseMapping
 from oamarl.envs.base import EnvInfo
 from oamarl.learners import losses, oappo, oatrpo
 from oamarl.learners.losses import ClipStats, Rows, clipped_loss, targets_with_factor
@@ -299,7 +300,8 @@ def test_sources_are_drawn_as_the_mapping_says_afresh_each_epoch(monkeypatch: py
     learner = make_learner(
         "oappo", make_info(), reuse_mode="frequency", reuse_scheme="matrix", reuse_matrix=m.tolist(), epochs=3
     )
-    mapping = ReuseMapping(np.zeros((3, 3)), m, no_steps(learner), None, 0.0)
+    none = np.zeros((3, 3))
+    mapping = ReuseMapping(none, none, none, m, no_steps(learner), None, 0.0)
     n = 40_000
     for i in range(3):
         (drawn,) = draw_sources(learner.mac, mapping, i, n, 1, learner.generators["draws"])
@@ -334,7 +336,8 @@ def given_mapping(mac: Any, source: list[int]) -> Any:
 
     def mapping(samples: Any, *_: Any) -> ReuseMapping:
         measured = mac.measured(samples, entries)
-        return ReuseMapping(np.zeros((3, 3)), np.eye(3)[source], measured, np.array(source), 0.0)
+        none = np.zeros((3, 3))
+        return ReuseMapping(none, none, none, np.eye(3)[source], measured, np.array(source), 0.0)
 
     return mapping
 

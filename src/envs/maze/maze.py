@@ -133,6 +133,7 @@ class Maze:
             obs_sizes=(obs_size,) * n,
             action_sizes=(a,) * n,
             metrics=("arrived",),
+            agent_types=tuple(self.colours),
         )
 
     def optimum(self) -> Optimum:

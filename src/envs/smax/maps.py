@@ -70,6 +70,11 @@ class Map:
     limit: int
     drawn: bool = False
 
+    @property
+    def ally_types(self) -> tuple[str, ...]:
+        """The allies' unit types, by name; empty where they are drawn for each episode."""
+        return () if self.drawn else tuple(UNITS[kind] for kind in self.allies)
+
 
 def find_map(name: str, allies: Mapping[str, int] | None = None, enemies: Mapping[str, int] | None = None) -> Map:
     """Return the map called ``name``, or the one that ``allies`` and ``enemies`` (unit type -> number) compose.

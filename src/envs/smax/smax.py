@@ -87,6 +87,7 @@ class Smax:
             action_sizes=(game.n_actions,) * n,
             metrics=("battle_won",),
             team_reward=True,
+            agent_types=battle.ally_types,
         )
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:

@@ -33,7 +33,7 @@ or a sweep file; without one, all of results/sacred.
                profile: share of runs that score above a threshold
                improvement: probability that a run of one algorithm scores higher than one of another
                aggregate: interquartile mean, median, mean and optimality gap
-               reuse: whose experience was learned from, and the distances, over training
+               reuse: whose experience was learned from, and why: distances, bias, variance, over training
   --metric     metric to draw (return_mean; test_return_mean: sampled actions, test_greedy_return_mean: greedy ones;
                test_greedy_battle_won_mean, entropy ...)
   --x          against environment steps, processed samples, updates or wall-clock time
@@ -219,7 +219,7 @@ def _reuse(options: Any, selection: Selection) -> Iterable[Picture]:
     for x in there:
         rows = [
             (x.label, x.task, x.runs, name, int(x.steps[k]), i, j, float(values[k, i, j]))
-            for name, values in (("M", x.M), ("D", x.D))
+            for name, values in x.arrays.items()
             for k in range(len(x.steps)) for i in range(values.shape[1]) for j in range(values.shape[2])
         ]  # fmt: skip
         name = f"{x.label}-{x.task}" if len(there) > 1 else ""

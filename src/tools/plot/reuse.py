@@ -1,18 +1,33 @@
-"""Heat maps of the reuse mapping M and the distances D over training."""
+"""Heat maps of the reuse over training: the mapping M, and what it follows from."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
 from ...analysis.runs import Run
 from ...storage.records import ARRAYS_SUFFIX, read_arrays
+from .agents import agent_types, borders, grouped, names
 from .style import count, new_figure
+
+#: the [N, N] arrays of an update that are drawn, in this order -> their title; a file has some of them
+TITLES: Mapping[str, str] = {
+    "M": "share of\nexperience M",
+    "D": "distance D\n(KL)",
+    "b": "bias b\n(total variation)",
+    "c": "variance c\n(chi-square)",
+    "role": "role\ndisagreement",
+}
+#: those whose scale has a fixed end
+_TOPS = {"M": 1.0}
+#: those over many orders of magnitude: linear up to here, logarithmic beyond
+_LOGARITHMIC = {"c": 0.1}
 
 
 @dataclass(frozen=True)
@@ -22,18 +37,21 @@ class Reuse:
     | field | shape | meaning |
     |---|---|---|
     | steps | [K] | environment steps of the moments |
-    | M, D | [K, N, N] | share of experience, distance; row = learner, column = source; nan where unknown |
+    | arrays | [K, N, N] each | M first, and what else of :data:`TITLES` the runs have; row = learner, column = source |
     | runs | | how many |
-    | sigma | | the largest distance at which experience is used, None where runs differ |
+    | sigma | | the largest distance at which experience is used, None where runs differ or have none |
+    | types | [N] | the agents' types; empty where nothing says them |
+
+    An array is nan where a run did not record it.
     """
 
     label: str
     task: str
     steps: np.ndarray
-    M: np.ndarray
-    D: np.ndarray
+    arrays: dict[str, np.ndarray]
     runs: int
     sigma: float | None
+    types: tuple[str, ...] = ()
 
 
 def read_reuse(label: str, task: str, runs: Sequence[Run], shown: int = 5) -> Reuse | None:
@@ -41,22 +59,43 @@ def read_reuse(label: str, task: str, runs: Sequence[Run], shown: int = 5) -> Re
 
     Moments are at equal shares of each run's updates; runs with another number of agents than the first are left out.
     """
-    found: list[tuple[np.ndarray, ...]] = []
+    found: list[tuple[Run, np.ndarray, dict[str, np.ndarray]]] = []
     for run in runs:
         records = _records(run)
-        if records and records[0][1]["M"].shape != (found[0][1].shape[1:] if found else records[0][1]["M"].shape):
+        shape = records[0][1]["M"].shape if records else None
+        if shape is None or (found and shape != found[0][2]["M"].shape[1:]):
             continue
-        if records:
-            chosen = [records[k] for k in moments(len(records), shown)]
-            arrays = [np.stack([a.get(name, np.full(a["M"].shape, np.nan)) for _, a in chosen]) for name in "MD"]
-            found.append((np.array([t for t, _ in chosen]), *arrays))
+        chosen = [records[k] for k in moments(len(records), shown)]
+        found.append((run, np.array([t for t, _ in chosen]), stacked([a for _, a in chosen])))
     if not found:
         return None
-    size = min(len(steps) for steps, _, _ in found)  # a run of fewer updates has fewer moments
-    steps, m, d = (np.mean([x[part][-size:] for x in found], axis=0) for part in range(3))
-    sigmas = {run.config.get("reuse_sigma") for run in runs}
-    sigma = sigmas.pop() if len(sigmas) == 1 else None
-    return Reuse(label, task, steps, m, d, len(found), float(sigma) if isinstance(sigma, (int, float)) else None)
+    size = min(len(steps) for _, steps, _ in found)  # a run of fewer updates has fewer moments
+    there = [name for name in TITLES if any(name in arrays for *_, arrays in found)]
+    lacking = np.full(found[0][2]["M"].shape, np.nan)
+    arrays = {name: np.mean([a.get(name, lacking)[-size:] for *_, a in found], axis=0) for name in there}
+    kinds = {agent_types(run.config, run.facts, arrays["M"].shape[1]) for run, *_ in found}
+    steps = np.mean([x[-size:] for _, x, _ in found], axis=0)
+    return Reuse(label, task, steps, arrays, len(found), _sigma(runs), kinds.pop() if len(kinds) == 1 else ())
+
+
+def _sigma(runs: Sequence[Run]) -> float | None:
+    """The largest distance at which all of ``runs`` reuse experience."""
+    found = {run.config.get("reuse_sigma") for run in runs}
+    schemes = {run.config.get("reuse_scheme", "adaptive_kl") for run in runs}
+    sigma = found.pop() if len(found) == 1 and schemes == {"adaptive_kl"} else None
+    return float(sigma) if isinstance(sigma, (int, float)) else None
+
+
+def stacked(chosen: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return what of :data:`TITLES` some updates' arrays have, [K, N, N] each; nan where one of them lacks it."""
+    lacking = np.full(chosen[0]["M"].shape, np.nan)
+
+    def of(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        found = arrays.get(name, lacking)
+        return found if found.shape == lacking.shape else lacking
+
+    there = [name for name in TITLES if any(name in arrays for arrays in chosen)]
+    return {name: np.stack([of(arrays, name) for arrays in chosen]) for name in there}
 
 
 def _records(run: Run) -> list[tuple[int, dict[str, np.ndarray]]]:
@@ -72,39 +111,63 @@ def _records(run: Run) -> list[tuple[int, dict[str, np.ndarray]]]:
 
 
 def reuse_figure(reuse: Reuse) -> Figure:
-    """Draw M in a row above D, one column per moment."""
-    k, n = reuse.M.shape[:2]
+    """Draw each array in a row, M first, one column per moment."""
+    k, n = reuse.arrays["M"].shape[:2]
     size = min(2.1, max(1.15, 0.16 * n))
-    figure = new_figure(size * k + 1.7, 2 * size + 0.95)
+    drawn = len(reuse.arrays)
+    figure = new_figure(size * k + 1.7 + 0.4 * bool(reuse.types), drawn * size + 0.95 + 0.3 * bool(reuse.types))
     figure.suptitle(f"{reuse.label} on {reuse.task}" + (f", mean of {reuse.runs} runs" if reuse.runs > 1 else ""),
                     fontsize=9.5)  # fmt: skip
-    grid = figure.subplots(2, k, squeeze=False)
-    known = reuse.D[np.isfinite(reuse.D)]
-    top = float(known.max()) if len(known) and known.max() > 0 else 1.0
-    for row, (values, high) in enumerate(((reuse.M, 1.0), (reuse.D, top))):
-        image: Any = None
+    draw_rows(figure, reuse.steps, reuse.arrays, reuse.types, reuse.sigma)
+    return figure
+
+
+def draw_rows(
+    figure: Any, steps: np.ndarray, arrays: Mapping[str, np.ndarray], types: Sequence[str], sigma: float | None = None
+) -> None:
+    """Draw arrays [K, N, N] into a figure or a part of one: a row each, a column for each of the ``steps`` [K].
+
+    Args:
+        arrays: names of :data:`TITLES`.
+        types: of the agents [N]; those of one type are side by side. Empty: agents are numbers, in their order.
+        sigma: marked on the scale of D, beyond which nothing is reused.
+    """
+    k, n = next(iter(arrays.values())).shape[:2]
+    grid, order, labels = figure.subplots(len(arrays), k, squeeze=False), grouped(types, n), names(types, n)
+    for row, (name, values) in enumerate(arrays.items()):
+        scale, image = scale_of(name, values), None
         for column in range(k):
             axes = grid[row, column]
-            image = heat_map(axes, values[column], high, [str(i) for i in range(n)])
+            shown = values[column][np.ix_(order, order)]
+            image = heat_map(axes, shown, scale, [labels[i] for i in order], borders(types))
             if row == 0:
-                axes.set_title(f"step {count(float(reuse.steps[column]))}", fontsize=8.5)
+                axes.set_title(f"step {count(float(steps[column]))}", fontsize=8.5)
             if column == 0:
-                axes.set_ylabel("learner")
+                axes.set_ylabel("learner", fontsize=8.5)
             else:
                 axes.set_yticklabels([])
-            if row == 1:
-                axes.set_xlabel("source")
+            if row == len(arrays) - 1:
+                axes.set_xlabel("source", fontsize=8.5)
             else:
                 axes.set_xticklabels([])
         bar = figure.colorbar(image, ax=list(grid[row]), shrink=0.85, pad=0.02, aspect=14)
-        bar.set_label("share of experience M" if row == 0 else "distance D (KL)", fontsize=8.5)
+        bar.set_label(TITLES[name], fontsize=8.5)
         bar.ax.tick_params(labelsize=7.5)
         bar.outline.set_visible(False)
-        if row == 1 and reuse.sigma is not None and reuse.sigma < high:
+        if name == "D" and sigma is not None and sigma < scale.vmax:
             # beyond it nothing is reused
-            bar.ax.axhline(reuse.sigma, color="#d55e00", linewidth=1.6)
-            bar.ax.text(-0.25, reuse.sigma, "σ", color="#d55e00", ha="right", va="center", fontsize=9)
-    return figure
+            bar.ax.axhline(sigma, color="#d55e00", linewidth=1.6)
+            bar.ax.text(-0.25, sigma, "σ", color="#d55e00", ha="right", va="center", fontsize=9)
+
+
+def scale_of(name: str, values: np.ndarray) -> Any:
+    """Return the scale of an array's colours over all moments, from 0 (or the smallest value) to the largest."""
+    known = values[np.isfinite(values)]
+    top = _TOPS.get(name) or (float(known.max()) if len(known) and known.max() > 0 else 1.0)
+    low = min(0.0, float(known.min())) if len(known) else 0.0
+    if name in _LOGARITHMIC:
+        return SymLogNorm(_LOGARITHMIC[name], vmin=low, vmax=top)
+    return Normalize(low, top)
 
 
 def moments(count: int, shown: int = 5) -> list[int]:
@@ -112,17 +175,23 @@ def moments(count: int, shown: int = 5) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(shown, count)).round().astype(int)).tolist()
 
 
-def heat_map(axes: Any, values: np.ndarray, high: float, names: Sequence[str]) -> Any:
-    """Draw values [N, N] from 0 to ``high``, darker for more, between agents of these ``names``; returns the image."""
-    image = axes.imshow(np.ma.masked_invalid(values), cmap="Greys", vmin=0.0, vmax=high)
+def heat_map(axes: Any, values: np.ndarray, scale: Any, agents: Sequence[str], lines: Sequence[int] = ()) -> Any:
+    """Draw values [N, N] between ``agents``, darker for more, with lines before some of them; returns the image."""
+    image = axes.imshow(np.ma.masked_invalid(values), cmap="Greys", norm=scale)
     n = len(values)
     for (i, j), value in np.ndenumerate(values) if n <= 5 else ():  # a number in a smaller cell would not be readable
         if np.isfinite(value):
-            colour = "white" if value > 0.55 * high else "black"
+            colour = "white" if scale(value) > 0.55 else "black"
             axes.text(j, i, short(float(value)), ha="center", va="center", fontsize=6.5, color=colour)
-    ticks = range(n) if n <= 6 else range(0, n, max(1, round(n / 5)))
-    axes.set_xticks(list(ticks), [names[i] for i in ticks], fontsize=7.5)
-    axes.set_yticks(list(ticks), [names[i] for i in ticks], fontsize=7.5)
+    for at in lines:
+        axes.axhline(at - 0.5, color="#d55e00", linewidth=0.9)
+        axes.axvline(at - 0.5, color="#d55e00", linewidth=0.9)
+    long = max(map(len, agents)) > 3
+    # numbers can be counted on from, names cannot
+    ticks = range(n) if n <= (24 if long else 6) else range(0, n, max(1, round(n / 5)))
+    small = 7.5 if n <= 8 else 5.5
+    axes.set_xticks(list(ticks), [agents[i] for i in ticks], fontsize=small, rotation=90 if long else 0)
+    axes.set_yticks(list(ticks), [agents[i] for i in ticks], fontsize=small)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(True)

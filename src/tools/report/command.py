@@ -198,5 +198,9 @@ def _reuse(selection: Any) -> list[str]:
 
     found = [read_reuse(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
     parts = [picture(reuse_figure(x), f"reuse of {x.label} on {x.task}") for x in found if x is not None]
-    told = "Row: learner; column: source. M is the share of experience, D the distance of the two policies; "
-    return [paragraph(told + "beyond σ nothing is reused."), *parts] if parts else []
+    told = (
+        "Row: learner; column: source. M is the share of experience, D the distance of the two policies (where σ is "
+        "marked, nothing is reused beyond it), b what reuse may bias (total variation), c what it costs in variance "
+        "(chi-square)."
+    )
+    return [paragraph(told), *parts] if parts else []

@@ -5,13 +5,14 @@ Made for print and for colour-blind readers: lines differ in style, label or num
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...storage.tested_actions import GREEDILY, SAMPLED
-from ..plot.reuse import heat_map, moments
+from ..plot.reuse import draw_rows, moments, stacked
 from ..plot.style import count, new_figure, save
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: the agents' own colours, dark enough on white; told apart without colour by style and label
 _INK = {"red": "#c62020", "black": "#101010", "blue": "#1c5ac8"}
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+#: what is drawn of the reuse (`oamarl plot --kind reuse` draws all of it)
+_REUSE = ("M", "b", "role")
 _TRAINING = "#0072b2"  # Okabe and Ito's blue
 #: their vermilion and green, and markers: how a test's actions were chosen
 _TESTS = {SAMPLED: ("#009e73", "^"), GREEDILY: ("#d55e00", "o")}
@@ -37,15 +40,16 @@ def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    figure = new_figure(12.0 if routes is not None else 7.5, 5.6)
+    shown = [name for name in _REUSE if any(name in arrays for _, arrays in story.reuse)]
+    figure = new_figure(12.0 if routes is not None else 7.5, 5.6 + 1.7 * max(len(shown) - 1, 0))
     right: Any = figure  # a figure or a part of one, which share no type that has both subfigures and subplots
     if routes is not None:
         parts: Any = figure.subfigures(1, 2, width_ratios=[1.0, 1.25])
         maze, right = parts
         draw_routes(maze.subplots(), story.env, routes)
     if story.reuse:
-        strip, bottom = right.subfigures(2, 1, height_ratios=[1.0, 1.35])
-        draw_reuse(strip, story.reuse, agent_names(story))
+        strip, bottom = right.subfigures(2, 1, height_ratios=[0.3 + 0.7 * len(shown), 1.35])
+        draw_reuse(strip, story, shown)
     else:
         bottom = right
     draw_curve(bottom.subplots(), story)
@@ -53,16 +57,6 @@ def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
     task = env_args.get("map_name") or env_args.get("key") or story.config.get("env")
     figure.suptitle(f"{story.config.get('name', '?')} on {task}, seed {story.config.get('seed', '?')}")
     return save(figure, path, dpi=150)
-
-
-def agent_names(story: Story) -> list[str]:
-    """Return a short name for each agent: its colour's letter and number in a maze, else its number."""
-    n = story.reuse[0][1].shape[0]
-    colours = list(getattr(story.env, "colours", []))
-    if len(colours) != n:
-        return [str(i) for i in range(n)]
-    letters = {"red": "r", "black": "k", "blue": "b"}
-    return [f"{letters.get(c, c[:1])}{colours[: i + 1].count(c)}" for i, c in enumerate(colours)]
 
 
 def draw_routes(axes: Any, env: Maze, routes: np.ndarray) -> None:
@@ -91,22 +85,13 @@ def draw_routes(axes: Any, env: Maze, routes: np.ndarray) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False, fontsize=9, handlelength=2.8)
 
 
-def draw_reuse(figure: Any, reuse: list[tuple[int, np.ndarray]], names: list[str]) -> None:
-    """Draw the reuse mapping at some moments: row = learner, column = source, darker = more."""
-    chosen = [reuse[k] for k in moments(len(reuse))]
-    strip = np.atleast_1d(figure.subplots(1, len(chosen)))
-    for k, (axes, (t, m)) in enumerate(zip(strip, chosen, strict=True)):
-        image = heat_map(axes, m, 1.0, names)
-        axes.set_title(f"step {count(t)}", fontsize=9)
-        if k == 0:
-            axes.set_ylabel("learner")
-        else:
-            axes.set_yticklabels([])
-    strip[len(strip) // 2].set_xlabel("source")
+def draw_reuse(figure: Any, story: Story, shown: Sequence[str]) -> None:
+    """Draw the arrays ``shown`` at some moments: row = learner, column = source, darker = more."""
+    chosen = [story.reuse[k] for k in moments(len(story.reuse))]
+    arrays = stacked([a for _, a in chosen])
+    rows = {name: arrays[name] for name in shown if name in arrays}
+    draw_rows(figure, np.array([t for t, _ in chosen]), rows, story.types)
     figure.suptitle("Reuse: whose experience each agent learned from", fontsize=11)
-    bar = figure.colorbar(image, ax=list(strip), shrink=0.7, pad=0.02)
-    bar.set_label("share of experience", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
 
 
 def draw_curve(axes: Any, story: Story) -> None:

@@ -15,6 +15,7 @@ from ...storage.records import ARRAYS_SUFFIX, curve, read_arrays
 from ...storage.run_files import read_json
 from ...storage.tested_actions import GREEDILY, GREEDY, SAMPLED, TEST, run_records
 from ...utils.errors import UserError
+from ..plot.agents import agent_types
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Story:
     |---|---|
     | steps, returns | [K] the training curve: environment steps, mean team return |
     | tests | how actions were chosen -> steps [L] and mean team return [L] of such test episodes |
-    | reuse | [(t, M [N, N])] the reuse mapping over training; empty without reuse |
+    | reuse | [(t, arrays)] the reuse over training: the mapping M [N, N] and what else was recorded; empty without |
+    | types | the agents' types; empty where nothing says them |
     | optimum | the best team return, None where it is not known |
     """
 
@@ -38,7 +40,8 @@ class Story:
     steps: np.ndarray
     returns: np.ndarray
     tests: dict[str, tuple[np.ndarray, np.ndarray]]
-    reuse: list[tuple[int, np.ndarray]]
+    reuse: list[tuple[int, dict[str, np.ndarray]]]
+    types: tuple[str, ...]
     env: Any
     optimum: float | None
 
@@ -76,17 +79,20 @@ def read_story(folder: Path) -> Story:
     env = None
     if is_native(config.get("env", "")):  # the others do not know their optimum, and may not be installed here
         env = factory(config["env"])(n_slots=1, **constructor_args(config["env"], config.get("env_args") or {}))
+    facts = read_json(folder / "info.json")
+    reuse = [(t, a) for t, a in read_arrays(folder / f"reuse{ARRAYS_SUFFIX}") if "M" in a]
     return Story(
         folder=folder,
         config=config,
-        facts=read_json(folder / "info.json"),
+        facts=facts,
         status=str(read_json(folder / "run.json").get("status", "?")),
         last=last,
         t=int(records[-1]["t"]),
         steps=steps,
         returns=returns,
         tests={how: points for how, points in tests.items() if len(points[0])},
-        reuse=[(t, a["M"]) for t, a in read_arrays(folder / f"reuse{ARRAYS_SUFFIX}") if "M" in a],
+        reuse=reuse,
+        types=agent_types(config, facts, len(reuse[0][1]["M"])) if reuse else (),
         env=env,
         optimum=team_optimum(env, env.info, config) if env is not None else None,
     )

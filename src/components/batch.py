@@ -195,6 +195,7 @@ class Samples:
     | log_prob | [S, N] | their acting log-probabilities mu |
     | valid | [S, N] bool | the loss mask (the agent took a decision) |
     | advantage | [S, N] | advantages; equal for all agents under a joint advantage |
+    | episode | [S] int64 | which of the batch's episodes (or parts of them) the step is of |
     | sequences | | of recurrent policies; None: every step is an entry by itself |
 
     Where each agent has an advantage of its own for all agents' experience, there is one more dimension of these last.
@@ -206,6 +207,7 @@ class Samples:
     log_prob: Tensor
     valid: Tensor
     advantage: Tensor
+    episode: Tensor
     sequences: Sequences | None = None
 
     @classmethod
@@ -221,8 +223,8 @@ class Samples:
         where, steps = batch.filled.nonzero(as_tuple=True), batch.actions.shape[1]
         per_agent = (inputs, batch.avail[:, :steps], batch.actions, batch.log_prob, batch.valid, advantage)
         inputs, avail, actions, log_prob, valid, advantage = (x[where] for x in per_agent)
-        flat = cls(inputs, avail, actions, log_prob, valid, advantage)
-        return replace(flat, sequences=_sequences(batch, flat.valid)) if recurrent else flat
+        flat = cls(inputs, avail, actions, log_prob, valid, advantage, _episodes(batch, *where))
+        return replace(flat, sequences=_sequences(batch, flat)) if recurrent else flat
 
     @property
     def n_steps(self) -> int:
@@ -269,7 +271,7 @@ class Samples:
             sequences = Sequences(ends - whole, self.sequences.lengths[entries], hidden)
         return Samples(
             self.inputs[steps], self.avail[steps], self.actions[steps], self.log_prob[steps], self.valid[steps],
-            self.advantage[steps], sequences,
+            self.advantage[steps], self.episode[steps], sequences,
         )  # fmt: skip
 
     def _whole(self) -> Tensor:
@@ -283,12 +285,18 @@ class Samples:
         return self.valid.sum(0).clamp(min=1).float()
 
 
-def _sequences(batch: Batch, valid: Tensor) -> Sequences:
-    """Cut a batch's real steps into sequences; ``valid`` [S, N] are the steps at which agents took decisions."""
-    row, step = batch.filled.nonzero(as_tuple=True)
-    # the first real step of a row starts a sequence, whether or not an episode begins there
+def _episodes(batch: Batch, row: Tensor, step: Tensor) -> Tensor:
+    """[S] the episode of each real step (``row``, ``step``) [S], cut where the batch's rows are."""
+    # the first real step of a row starts one, whether or not an episode begins there
     starts = batch.begins[row, step] | torch.cat([torch.ones_like(row[:1]), row.diff()]).bool()
-    sequence, start = starts.long().cumsum(0) - 1, starts.nonzero().squeeze(1)
+    return starts.long().cumsum(0) - 1
+
+
+def _sequences(batch: Batch, samples: Samples) -> Sequences:
+    """Cut a batch's real steps into sequences, one for each episode."""
+    row, step = batch.filled.nonzero(as_tuple=True)
+    valid, sequence = samples.valid, samples.episode
+    start = torch.cat([torch.ones_like(row[:1]), sequence.diff()]).nonzero().squeeze(1)
     place = torch.arange(len(row), device=row.device) - start[sequence] + 1
     lengths = place.new_zeros(len(start), valid.shape[1])
     last = torch.where(valid, place.unsqueeze(1), 0)

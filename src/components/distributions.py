@@ -53,6 +53,9 @@ class Distribution(Protocol):
     def chi_square(self, other: Any) -> Tensor:
         """[...] chi-square(self || other), E_other[ (self / other)^2 ] - 1, under the same ``avail``."""
 
+    def score(self, actions: Tensor) -> Tensor:
+        """[..., P] gradient of the log-probability of ``actions`` with respect to what the network puts out."""
+
     def sample(self, noise: Tensor) -> Tensor:
         """Actions drawn with ``noise`` [..., A or D]: Gumbel (Discrete) or standard normal (Box)."""
 
@@ -121,6 +124,11 @@ class MaskedCategorical:
         """[...] exact chi-square(self || other), sum_a p_a^2 / q_a - 1, under the same mask; see
         :func:`chi_square_categorical`."""
         return chi_square_categorical(self.log_probs, other.log_probs)
+
+    def score(self, actions: Tensor) -> Tensor:
+        """[..., A] gradient of log_prob with respect to the logits: one-hot(actions) - p, 0 for illegal actions."""
+        taken = F.one_hot(actions, self.log_probs.shape[-1])
+        return (taken - self.log_probs.exp()).masked_fill(self._illegal, 0.0)
 
     def sample(self, noise: Tensor) -> Tensor:
         """[...] int64 actions drawn with Gumbel ``noise`` [..., A] (:func:`gumbel`) by the Gumbel-max rule.
@@ -207,6 +215,14 @@ class DiagonalGaussian:
         exact = self._sum(shift / room - 0.5 * room.log() - apart)
         diverges = (self._own & (v <= 0)).any(-1)
         return torch.expm1(torch.where(diverges, self.kl(other), exact))
+
+    def score(self, actions: Tensor) -> Tensor:
+        """[..., 2 D] gradient of log_prob with respect to means and log standard deviations, with
+        u = (a - mean) / std: u / std, then u^2 - 1; 0 in the dimensions that an agent lacks."""
+        u = (actions - self.mean) * (-self.log_std).exp()
+        own = self._own
+        parts = (u * (-self.log_std).exp(), u.square() - 1.0)
+        return torch.cat([x.masked_fill(~own, 0.0) for x in parts], dim=-1)
 
     def sample(self, noise: Tensor) -> Tensor:
         """[..., D] actions drawn with standard normal ``noise`` [..., D].

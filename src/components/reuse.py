@@ -116,6 +116,48 @@ def check_matrix(matrix: Sequence[Sequence[float]] | None, n: int) -> np.ndarray
     return m / sums[:, None]
 
 
+def bound_row(bias: np.ndarray, variance: np.ndarray, kappa: float = 1.0) -> np.ndarray:
+    """The row M that bounds the error of a learner's gradient: variance plus squared bias, with no threshold to set.
+
+        M = argmin over the simplex of  sum_j M_j^2 v_j + kappa^2 (sum_j M_j b_j)^2
+
+    In closed form: over the sources S in use, w_j = (1 - kappa^2 b_j S1 / (1 + kappa^2 S2)) / v_j with S1 = sum b/v and
+    S2 = sum b^2/v; the source of the largest bias is dropped while that is negative; M = w / sum w.
+
+    Args:
+        bias: [N] b_j, 0 for own experience; infinity bars a source.
+        variance: [N] v_j above 0; infinity bars a source.
+        kappa: weight of the bias.
+
+    Raises:
+        ValueError: no source is left, own experience among them.
+    """
+    b, v = np.asarray(bias, float), np.asarray(variance, float)
+    usable = np.isfinite(b) & np.isfinite(v)
+    order = [j for j in np.argsort(b, kind="stable") if usable[j]]
+    for keep in range(len(order), 0, -1):
+        s = order[:keep]
+        # scaled by the smallest variance, so that 1/v stays a number
+        scale = v[s].min()
+        w, bw = scale / v[s], b[s] / v[s]
+        s1, s2 = bw.sum(), (b[s] * bw).sum()
+        w = w * (1.0 - kappa**2 * b[s] * s1 / (1.0 + kappa**2 * s2))
+        if w.min() >= 0 or keep == 1:
+            row = np.zeros(len(b))
+            row[s] = w / w.sum()
+            return row
+    raise ValueError("every source is barred, own experience too")
+
+
+def bias_limit(bias: np.ndarray, variance: np.ndarray, row: np.ndarray, kappa: float = 1.0) -> float:
+    """b*: the bias beyond which :func:`bound_row` gives a source nothing, (1 + kappa^2 S2) / (kappa^2 S1) over the
+    sources in use; infinite where none of them has a bias."""
+    used = row > 0
+    b, v = np.asarray(bias, float)[used], np.asarray(variance, float)[used]
+    s1 = float((b / v).sum())
+    return (1.0 + kappa**2 * float((b**2 / v).sum())) / (kappa**2 * s1) if s1 > 0 else float("inf")
+
+
 # -- one permutation per iteration (Algorithm 1, lines 5-6) -------------------------------------------------
 
 

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from ..components.batch import Samples
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
+from ..components.roles import parts_of
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key, read
 from .basic_mac import BasicMAC, MACConfig
+from .reuse_adaptive import ADAPTIVE, Bound, RoleMeasure, adaptive_bound, adaptive_roles, episode_variance
 from .reuse_distances import (
     Distances,
     Measured,
@@ -37,8 +39,9 @@ class ReuseConfig(MACConfig):
     """Configuration of the reuse mapping, beside the controller's own keys."""
 
     reuse_scheme: str = key(
-        "Who may learn from whom: adaptive_kl (eq. 9), none (HAPPO/HATRPO), all, groups or matrix.",
-        choices=("adaptive_kl", "none", "all", "groups", "matrix"),
+        "Who may learn from whom: adaptive_roles (shares by bias and variance, the agents' roles compared), "
+        "adaptive_bound (the policies compared), adaptive_kl (eq. 9), none (HAPPO/HATRPO), all, groups or matrix.",
+        choices=(*ADAPTIVE, "none", "all", "groups", "matrix"),
     )
     reuse_mode: str = key(
         "How the mapping is used: weights of the sources' objectives, frequency of drawn samples, or sample "
@@ -74,15 +77,17 @@ class ReuseConfig(MACConfig):
 @dataclass(frozen=True)
 class ReuseMapping:
     """One iteration's mapping: D, b, c and M [N, N] (learner rows, source columns; :class:`Distances` says what D, b
-    and c are), what they were measured on, and in mode `sample` the permutation and its largest |M' - M|."""
+    and c are), what they were measured on, in mode `sample` the permutation and its largest |M' - M|, and what a rule
+    that sets itself made the rows of."""
 
     distances: np.ndarray
     bias: np.ndarray
     chi_square: np.ndarray
     matrix: np.ndarray
     measured: Measured
-    permutation: np.ndarray | None
-    deviation: float
+    permutation: np.ndarray | None = None
+    deviation: float = 0.0
+    bound: Bound | None = None
 
     def sources(self, learner: int) -> list[int]:
         """Return the sources that a learner uses in this iteration."""
@@ -108,7 +113,9 @@ class ReuseMAC(BasicMAC):
         super().__init__(config, agent, net, info, generator)
         self.match = info.agents_match()
         self.factor = config.reuse_factor or ("bound" if config.reuse_mode == "sample" else "own")
-        fixed = config.reuse_scheme != "adaptive_kl"
+        fixed = config.reuse_scheme not in ADAPTIVE
+        roles = config.reuse_scheme == "adaptive_roles" and info.n_agents > 1
+        self.roles = RoleMeasure(self, self.match, config.reuse_max_rows) if roles else None
         self.fixed = (
             fixed_mapping(
                 config.reuse_scheme, self.match, config.reuse_lambda, config.reuse_groups, config.reuse_matrix
@@ -169,7 +176,9 @@ class ReuseMAC(BasicMAC):
     # -- distances -----------------------------------------------------------------------------------------
 
     def kl_entries(self, samples: Samples, episode_limit: int, generator: torch.Generator) -> Tensor:
-        """Draw the entries that distances are measured on: one set for every pair."""
+        """Draw the entries that distances are measured on: one set for every pair; all for the variance of episodes."""
+        if self.config.reuse_scheme == "adaptive_bound":
+            return samples.entries
         wanted = self.config.reuse_kl_samples
         if self.recurrent:
             wanted = math.ceil(wanted / episode_limit)
@@ -231,10 +240,41 @@ class ReuseMAC(BasicMAC):
         return [j for j, d in zip(others, found.tolist(), strict=True) if not d <= self.config.reuse_sigma]
 
     def without(self, mapping: ReuseMapping, learner: int, barred: list[int]) -> ReuseMapping:
-        """Return the mapping with a learner's row rebuilt by eq. 9 over its sources but those ``barred``."""
-        matrix = mapping.matrix.copy()
-        matrix[learner] = self.row(mapping.distances, learner, barred)
+        """Return the mapping with a learner's row rebuilt over its sources but those ``barred``."""
+        matrix, bound = mapping.matrix.copy(), mapping.bound
+        matrix[learner] = self.row(mapping.distances, learner, barred) if bound is None else bound.row(learner, barred)
         return replace(mapping, matrix=matrix)
+
+    def bound(self, samples: Samples, measured: Measured, distances: Distances) -> Bound | None:
+        """Bias and variance of all pairs under a scheme that sets itself; the roles' evidence takes the batch in."""
+        if self.roles is not None:
+            self.roles.add(samples)
+            return adaptive_roles(samples, distances, self.roles.evidence)
+        if self.config.reuse_scheme == "adaptive_bound":
+            return adaptive_bound(measured, distances, self.episode_variances(measured))
+        return None
+
+    def episode_variances(self, measured: Measured) -> np.ndarray:
+        """[N, N] variance of each learner's surrogate on each source's episodes; infinite between different spaces."""
+        n, (part, n_parts) = self.info.n_agents, parts_of(measured.samples.episode)
+        found = torch.full((n, n), math.inf, dtype=torch.float64, device=self.device)
+
+        def row(i: int) -> None:
+            sources = [j for j in range(n) if j == i or self.match[i, j]]
+            for pair in self.on_sources(self.network.params[self.index[i]], measured, sources):
+                found[i, pair.sources] = episode_variance(pair, part, n_parts)
+
+        for_all_agents(n, row)
+        return found.cpu().numpy()
+
+    def reuse_state(self) -> dict[str, Any]:
+        """What the mapping remembers of earlier iterations."""
+        return {} if self.roles is None else {"roles": self.roles.evidence.state_dict()}
+
+    def load_reuse_state(self, state: Mapping[str, Any]) -> None:
+        """Take that back; without it (an earlier run under another scheme) nothing is known yet."""
+        if self.roles is not None and "roles" in state:
+            self.roles.evidence.load_state_dict(state["roles"], self.device)
 
     def mapping(
         self, samples: Samples, episode_limit: int, kl_generator: torch.Generator, map_generator: torch.Generator
@@ -243,10 +283,14 @@ class ReuseMAC(BasicMAC):
         entries = self.kl_entries(samples, episode_limit, kl_generator)
         measured = self.measured(samples, entries)
         d = self.distances(measured)
-        m = self.fixed
-        if m is None:
+        bound = self.bound(samples, measured, d)
+        if self.fixed is not None:
+            m = self.fixed
+        elif bound is not None:
+            m = np.stack([bound.row(i) for i in range(self.info.n_agents)])
+        else:
             m = np.stack([self.row(d.kl, i) for i in range(self.info.n_agents)])
-        mapping = ReuseMapping(d.kl, d.bias, d.chi_square, m, measured, None, 0.0)
+        mapping = ReuseMapping(d.kl, d.bias, d.chi_square, m, measured, bound=bound)
         if self.config.reuse_mode != "sample":
             return mapping
         uniform = float(torch.rand((), generator=map_generator, dtype=torch.float64))

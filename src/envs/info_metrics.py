@@ -27,7 +27,7 @@ NOT_BACK = "is no longer terminated, and is taken for ended until the episode is
 ABSENT = -math.inf
 #: ``<name>_mean`` is a metric of the program's own
 _RESERVED = re.compile(
-    r"(agent_\d+_|total_)?return|ep_length|ratio|target|value|reuse_(distance|bias|chi_square)|test_.*"
+    r"(agent_\d+_|total_)?return|ep_length|ratio|target|value|reuse_(distance|bias|chi_square|role)|test_.*"
 )
 
 

@@ -50,6 +50,7 @@ from ..utils.schema.keys import key
 from .losses import ClipStats, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
 from .off_agent import (
     OffAgentConfig,
+    OffAgentLearner,
     draw_sources,
     mapping_arrays,
     mapping_scalars,
@@ -58,7 +59,7 @@ from .off_agent import (
     refuse_off_agent,
     reuse_rows,
 )
-from .on_policy import ClipConfig, Iteration, PolicyLearner
+from .on_policy import ClipConfig, Iteration
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Updated:
     truncated: Tensor | None
 
 
-class OAPPOLearner(PolicyLearner):
+class OAPPOLearner(OffAgentLearner):
     """Off-agent PPO: HAPPO whose learners follow the reuse mapping."""
 
     Config = OAPPOConfig

@@ -37,6 +37,7 @@ from ..modules.agents.rnn import NetworkConfig
 from .losses import ClipStats, SequentialFactor, merged, trust_region_objectives, trust_region_scalars
 from .off_agent import (
     OffAgentConfig,
+    OffAgentLearner,
     draw_sources,
     mapping_arrays,
     mapping_scalars,
@@ -46,7 +47,7 @@ from .off_agent import (
     refuse_off_agent,
     reuse_rows,
 )
-from .on_policy import Iteration, PolicyLearner, TrustRegionConfig
+from .on_policy import Iteration, TrustRegionConfig
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class OATRPOConfig(TrustRegionConfig, OffAgentConfig):
     """Configuration of OATRPO."""
 
 
-class OATRPOLearner(PolicyLearner):
+class OATRPOLearner(OffAgentLearner):
     """Off-agent TRPO: HATRPO whose learners follow the reuse mapping."""
 
     Config = OATRPOConfig

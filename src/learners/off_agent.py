@@ -17,7 +17,7 @@ from ..envs.base import EnvInfo
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .losses import ClipStats, Rows, log_ratios
-from .on_policy import refuse_for_sequential, refuse_recurrent_segments
+from .on_policy import PolicyLearner, refuse_for_sequential, refuse_recurrent_segments
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,21 @@ def refuse_off_agent(values: Mapping[str, Any], info: EnvInfo, method: str) -> N
         raise UserError(f"{method} needs the reuse mapping: mac={values['mac']} is refused, use mac=reuse_mac.")
     if values["reuse_scheme"] != "none":
         refuse_recurrent_segments(values, method)
+
+
+class OffAgentLearner(PolicyLearner):
+    """Base of OAPPO and OATRPO: what the mapping remembers of earlier iterations is part of the learner's state."""
+
+    mac: ReuseMAC
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to continue with the same numbers."""
+        return {**super().state_dict(), "reuse": self.mac.reuse_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state back."""
+        super().load_state_dict(state)
+        self.mac.load_reuse_state(state.get("reuse", {}))
 
 
 def draw_sources(
@@ -150,6 +165,14 @@ def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
         "reuse_chi_square_median": among(c, np.median),
         "reuse_kl_entries": float(len(mapping.measured)),
     }
+    if mapping.bound is not None:
+        scalars["reuse_own_share"] = float(np.diag(m).mean())
+        limits = mapping.bound.limits(m)
+        scalars["reuse_bias_limit"] = float(limits[np.isfinite(limits)].mean()) if np.isfinite(limits).any() else 0.0
+        if mapping.bound.roles is not None:
+            compared = mapping.bound.roles[off & np.isfinite(d)]
+            scalars["reuse_role_mean"] = float(compared.mean()) if len(compared) else 1.0
+            scalars["reuse_role_max"] = float(compared.max()) if len(compared) else 1.0
     if mapping.permutation is not None:
         scalars["reuse_balance_deviation"] = mapping.deviation
     return scalars
@@ -162,10 +185,13 @@ def per_pair(stats: list[ClipStats], *names: str) -> dict[str, np.ndarray]:
 
 
 def mapping_arrays(mapping: ReuseMapping, pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of an update's reuse: M, D, b, c, figures per pair [N, N], and in mode `sample` the permutation e [N]."""
+    """Arrays of an update's reuse, [N, N] each: M, D, b, c, figures per pair, the ratios of roles where they are
+    measured; and in mode `sample` the permutation e [N]."""
     drawn = {} if mapping.permutation is None else {"e": mapping.permutation.astype(np.int16)}
     arrays = {
         "M": mapping.matrix, "D": mapping.distances, "b": mapping.bias, "c": mapping.chi_square, **pairs
     }  # fmt: skip
+    if mapping.bound is not None and mapping.bound.roles is not None:
+        arrays["role"] = mapping.bound.roles
     with np.errstate(over="ignore"):  # a chi-square beyond float32 is infinite
         return {k: v.astype(np.float32) for k, v in arrays.items()} | drawn

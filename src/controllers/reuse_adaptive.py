@@ -1,0 +1,180 @@
+"""The rules that set themselves: a learner's row of the reuse mapping from bias and variance, without sigma and lambda.
+
+Both minimise a bound of the squared error of a learner's gradient, sum_j M_j^2 v_j + (sum_j M_j b_j)^2 over the rows M:
+
+| `reuse_scheme` | variance v_ij of source j's gradient | bias b_ij |
+|---|---|---|
+| adaptive_bound | of the mean of r A, over whole episodes | expected total variation of the policies |
+| adaptive_roles | 1 + chi-square, by the steps that each has | disagreement of the agents' roles (components.roles) |
+
+With `adaptive_bound` agents whose policies are equal learn from each other whatever their roles are. `adaptive_roles`
+compares what own and others' experience say of the learner's policy itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..components.batch import Samples
+from ..components.reuse import bias_limit, bound_row
+from ..components.roles import RoleEvidence, difference, narrowed, parts_of, sums_by_part, whitening
+from ..utils.errors import UserError
+from .basic_mac import BasicMAC
+from .reuse_distances import Distances, Measured, OnSources, chunks, for_all_agents
+
+#: Schemes whose mapping follows from the policies and the batch.
+ADAPTIVE = ("adaptive_kl", "adaptive_bound", "adaptive_roles")
+
+#: Sources with less than this part of own experience's share are not worth the rows that they cost.
+LEAST = 0.01
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a row is made of: bias b and variance v [N, N], learner by source; infinite where a source is barred.
+
+    ``roles`` [N, N]: the ratios F of role disagreement, where they are measured.
+    """
+
+    bias: np.ndarray
+    variance: np.ndarray
+    roles: np.ndarray | None = None
+
+    def row(self, learner: int, barred: Sequence[int] = ()) -> np.ndarray:
+        """Row M[learner, .] with some sources barred, and without those whose share is next to nothing."""
+        bias = self.bias[learner].copy()
+        bias[list(barred)] = np.inf
+        row = bound_row(bias, self.variance[learner])
+        few = row < LEAST * row[learner]
+        if not few.any():
+            return row
+        bias[few] = np.inf
+        return bound_row(bias, self.variance[learner])
+
+    def limits(self, matrix: np.ndarray) -> np.ndarray:
+        """[N]: the bias beyond which a learner would use a source no more, by the mapping ``matrix``."""
+        rows = zip(self.bias, self.variance, matrix, strict=True)
+        return np.array([bias_limit(b, v, row) for b, v, row in rows])
+
+
+def episode_variance(pair: OnSources, part: Tensor, n_parts: int) -> Tensor:
+    """[J] variance of the mean of z = r A over each source's valid steps, as whole episodes vary:
+    sum_e (sum of z - mean z in e)^2 / n^2.
+
+    Args:
+        part: [S] the episode of each measured step.
+    """
+    samples, rows = pair.measured.samples, pair.rows
+    valid = samples.valid[rows.at]
+    log_ratio = pair.policy.log_prob(samples.actions[rows.at]) - samples.log_prob[rows.at]
+    z = torch.where(valid, log_ratio, 0.0).exp() * samples.advantage[rows.at]
+    z, where = pair.by_source(z), pair.valid
+    count = where.sum(1, keepdim=True).clamp(min=1)
+    centred = torch.where(where, z - torch.where(where, z, 0.0).sum(1, keepdim=True) / count, 0.0).double()
+    sums = centred.new_zeros(len(z), n_parts).index_add_(1, part, centred)
+    return sums.square().sum(1) / count.squeeze(1).double().square()
+
+
+def adaptive_bound(measured: Measured, distances: Distances, variance: np.ndarray) -> Bound:
+    """b: total variation; v: the larger of the episodes' ``variance`` [N, N] and (1 + c) / n."""
+    least = relative_cost(measured.samples, distances) / np.maximum(steps_of(measured.samples), 1.0)
+    return Bound(distances.bias, np.maximum(variance, least))
+
+
+def adaptive_roles(samples: Samples, distances: Distances, evidence: RoleEvidence) -> Bound:
+    """b^2: the squared bias of the evidence; v: (1 + c_ij) n_i / n_j, so that own experience has 1."""
+    n = steps_of(samples)
+    variance = relative_cost(samples, distances) * np.maximum(n, 1.0)[:, None] / np.maximum(n, 1.0)
+    bias = np.sqrt(evidence.squared_bias(variance))
+    bias[~np.isfinite(distances.kl)] = np.inf
+    return Bound(bias, variance, evidence.ratios())
+
+
+def steps_of(samples: Samples) -> np.ndarray:
+    """[N] valid steps of each agent."""
+    return samples.valid.sum(0).cpu().numpy().astype(float)
+
+
+def relative_cost(samples: Samples, distances: Distances) -> np.ndarray:
+    """[N, N] 1 + c: what importance weights multiply a source's variance by; infinite for a source without steps."""
+    cost = 1.0 + np.maximum(distances.chi_square, 0.0)
+    cost[:, steps_of(samples) == 0] = np.inf
+    np.fill_diagonal(cost, 1.0)
+    return cost
+
+
+class RoleMeasure:
+    """Measures role disagreement on a batch, by the gradient of each policy's last layer.
+
+    Args:
+        mac: the policies.
+        match: [N, N] bool, which agents have the same spaces: others are not compared.
+        max_rows: most rows in one network call.
+    """
+
+    def __init__(self, mac: BasicMAC, match: np.ndarray, max_rows: int) -> None:
+        self.mac, self.match, self.max_rows = mac, match, max_rows
+        self.evidence = RoleEvidence(len(match))
+
+    @torch.no_grad()
+    def add(self, samples: Samples) -> None:
+        """Take a batch into the evidence: the gradients' differences of every learner and source on it."""
+        part, n_parts = parts_of(samples.episode)
+        advantage = samples.advantage[samples.valid]
+        # on its own scale, or iterations of large advantages would outweigh the others
+        scale = float(advantage.std(unbiased=False)) if len(advantage) else 0.0
+        if n_parts < 2 or not 0.0 < scale < float("inf"):
+            return
+        found: list[tuple[Tensor, Tensor] | None] = [None] * len(self.match)
+
+        def learner(i: int) -> None:
+            found[i] = self._differences(i, samples, part, n_parts, scale)
+
+        for_all_agents(len(self.match), learner)
+        differences, noise = zip(*(x for x in found if x is not None), strict=True)
+        self.evidence.add(torch.stack(differences), torch.stack(noise))
+
+    def _differences(self, i: int, samples: Samples, part: Tensor, n_parts: int, scale: float) -> tuple[Tensor, Tensor]:
+        """Learner i's delta [N, K] and V [N]: 0 for sources that it is not compared with."""
+        n = len(self.match)
+        sources = [j for j in range(n) if j == i or self.match[i, j]]
+        pieces = [self._on(i, some, samples, scale) for some in chunks(sources, samples.n_steps, self.max_rows)]
+        features, scores, step, agent = (torch.cat(x) for x in zip(*pieces, strict=True))
+        features = features @ whitening(features)
+
+        def gradient(j: int) -> Tensor:
+            of = (agent == j).nonzero().squeeze(1)
+            return sums_by_part(features[of], scores[of], part[step[of]], n_parts)
+
+        own = gradient(i)
+        delta, noise = own.new_zeros(n, own.shape[1]), own.new_zeros(n)
+        # an agent without a decision in the batch says nothing, of others or to others
+        if samples.valid[:, i].any():
+            for j in sources:
+                if j != i and samples.valid[:, j].any():
+                    delta[j], noise[j] = difference(own, gradient(j))
+        return delta, noise
+
+    def _on(self, i: int, sources: list[int], samples: Samples, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What learner i's last layer reads on its sources' steps [L, F] (1 added), the factors that make its gradient
+        of it [L, P] (scores times r A, as shares of the source's mean), and the rows' steps and agents [L]."""
+        entries = samples.entries
+        at = torch.tensor(sources, device=self.mac.device)
+        rows = samples.rows(entries.repeat(len(sources)), at.repeat_interleave(len(entries)))
+        params, x = self.mac.network.params[self.mac.index[i]], samples.inputs[rows.at]
+        policy = self.mac.policy(params, x, samples.avail[rows.at], rows.packing)
+        try:
+            features = self.mac.network.features(params, x, rows.packing)
+        except UserError:  # a module that does not tell them: what it reads itself
+            features = x
+        valid, actions = samples.valid[rows.at], samples.actions[rows.at]
+        log_ratio = torch.where(valid, policy.log_prob(actions) - samples.log_prob[rows.at], 0.0)
+        share = log_ratio.exp() * samples.advantage[rows.at] / (scale * samples.counts()[rows.agent])
+        scores = policy.score(actions) * torch.where(valid, share, 0.0).unsqueeze(1)
+        features = narrowed(features)
+        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1), scores, rows.step, rows.agent

@@ -63,7 +63,7 @@ NEW_KEYS: dict[str, Any] = {
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
     # of OAPPO
-    "reuse_clip": "source", "reuse_rho_clip": None, "reuse_check": "before",
+    "reuse_clip": "source", "reuse_rho_clip": None, "reuse_check": "before", "reuse_pull": 0.0,
 }  # fmt: skip
 
 

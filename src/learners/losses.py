@@ -229,16 +229,22 @@ def clipped_scalars(stats: ClipStats, norms: Sequence[Tensor]) -> dict[str, floa
 
 
 def clipped_loss(
-    mac: BasicMAC, params: Tensor, rows: Rows, eps_clip: float, entropy_coef: float, stats: ClipStats
-) -> Tensor:
+    mac: BasicMAC, params: Tensor, rows: Rows, eps_clip: float, entropy_coef: float, stats: ClipStats,
+    pull: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """- sum_l w_l ( min(r X, clip(r) X) + c H ): PPO's objective on weighted rows (HATRPO eq. 11, OAPO eq. 8).
 
     With ``rows.log_rho`` the ratio that is clipped is q = r / rho = pi_i / pi_i_old, and the rows' target is rho X.
+
+    Args:
+        pull: [L] weight of KL(mu_j || pi_i) at each row, estimated by r - 1 - log r, whose mean under mu_j it is.
     """
     log_ratio, entropy = log_ratios(mac, params, rows)
     ratio = (log_ratio if rows.log_rho is None else log_ratio - rows.log_rho).exp()
     stats.add(log_ratio, entropy, rows.valid, rows.source, rows.weight, ratio.detach())
     objective = clipped_surrogate(ratio, rows.target, eps_clip) + entropy_coef * entropy
+    if pull is not None:
+        objective = objective - pull * approx_kl(log_ratio)
     return -rows.weighted(objective).sum()
 
 

@@ -75,6 +75,9 @@ class OAPPOConfig(ClipConfig, OffAgentConfig):
         "off).",
         low=1,
     )
+    reuse_pull: float = key(
+        "Weight of a pull towards the sources in use: KL(mu_j || pi_i) on their steps, beside the clip.", low=0
+    )
     reuse_check: str = key(
         "When Condition 1 is checked: before an update, or for each candidate policy, between epochs, as well.",
         choices=("before", "candidate"),
@@ -191,6 +194,7 @@ class OAPPOLearner(OffAgentLearner):
         def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Iterator[Tensor]:
             counts = it.counts / part.of
             for rows in reuse_rows(self.mac, mapping, i, it.samples, target, counts, part.entries, drawn, log_rho):
-                yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
+                pull = self.config.reuse_pull * (rows.source != i) if self.config.reuse_pull else None
+                yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats, pull)
 
         return loss

@@ -127,8 +127,8 @@ class MaskedCategorical:
 
     def score(self, actions: Tensor) -> Tensor:
         """[..., A] gradient of log_prob with respect to the logits: one-hot(actions) - p, 0 for illegal actions."""
-        taken = F.one_hot(actions, self.log_probs.shape[-1])
-        return (taken - self.log_probs.exp()).masked_fill(self._illegal, 0.0)
+        found, taken = -self.log_probs.exp(), actions.unsqueeze(-1)
+        return found.scatter_add(-1, taken, torch.ones_like(taken, dtype=found.dtype)).masked_fill(self._illegal, 0.0)
 
     def sample(self, noise: Tensor) -> Tensor:
         """[...] int64 actions drawn with Gumbel ``noise`` [..., A] (:func:`gumbel`) by the Gumbel-max rule.
@@ -217,8 +217,8 @@ class DiagonalGaussian:
         return torch.expm1(torch.where(diverges, self.kl(other), exact))
 
     def score(self, actions: Tensor) -> Tensor:
-        """[..., 2 D] gradient of log_prob with respect to means and log standard deviations, with
-        u = (a - mean) / std: u / std, then u^2 - 1; 0 in the dimensions that an agent lacks."""
+        """[..., 2 D] gradient of log_prob with respect to means and log standard deviations (as kept within
+        :data:`LOG_STD`), with u = (a - mean) / std: u / std, then u^2 - 1; 0 in the dimensions that an agent lacks."""
         u = (actions - self.mean) * (-self.log_std).exp()
         own = self._own
         parts = (u * (-self.log_std).exp(), u.square() - 1.0)

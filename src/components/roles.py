@@ -16,6 +16,7 @@ and (F - 1) noise is an estimate of the squared bias without bias of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ PARTS = 8
 RIDGE = 0.01
 #: Most features that gradients are compared in: a whitening costs their third power.
 WIDEST = 256
-#: Most rows whose products of features and scores are held at once.
-_ROWS = 8192
+#: Most products of features and scores that are held at once.
+_PRODUCTS = 2**21
 
 
 def parts_of(episode: Tensor) -> tuple[Tensor, int]:
@@ -69,8 +70,7 @@ def whitening(features: Tensor) -> Tensor:
     The gradient of a last layer in these coordinates is its natural gradient but for the actions' part: a step in each
     direction is measured by what it does to the outputs.
     """
-    x = features.double()
-    values, vectors = torch.linalg.eigh(x.T @ x / max(len(x), 1))
+    values, vectors = torch.linalg.eigh((features.T @ features).double() / max(len(features), 1))
     scale = values.clamp(min=0.0) + RIDGE * values.mean().clamp(min=1e-12)
     return ((vectors * scale.rsqrt()) @ vectors.T).to(features.dtype)
 
@@ -80,17 +80,27 @@ def narrowed(features: Tensor) -> Tensor:
     width = features.shape[1]
     if width <= WIDEST:
         return features
+    return features @ _projection(width).to(features)
+
+
+@lru_cache(maxsize=1)
+def _projection(width: int) -> Tensor:
+    """[width, WIDEST] fixed random numbers, the same in every run."""
     fixed = torch.Generator().manual_seed(width)
-    projection = torch.randn(width, WIDEST, generator=fixed) / WIDEST**0.5
-    return features @ projection.to(features)
+    return torch.randn(width, WIDEST, generator=fixed, dtype=torch.float32) / WIDEST**0.5
 
 
 def sums_by_part(features: Tensor, scores: Tensor, part: Tensor, n_parts: int) -> Tensor:
-    """[E, F * P]: the sum over each part's rows of the outer product of ``features`` [L, F] and ``scores`` [L, P]."""
-    found = features.new_zeros(n_parts, features.shape[1] * scores.shape[1])
-    for rows in torch.arange(len(part), device=part.device).split(_ROWS):
-        outer = features[rows].unsqueeze(2) * scores[rows].unsqueeze(1)
-        found.index_add_(0, part[rows], outer.flatten(1))
+    """[E, P * F]: the sum over each part's rows of the outer product of ``scores`` [L, P] and ``features`` [L, F].
+
+    Args:
+        part: [L] the rows' parts, below ``n_parts`` E.
+    """
+    size = features.shape[1] * scores.shape[1]
+    found = features.new_zeros(n_parts, size)
+    rows = max(1, _PRODUCTS // size)
+    for x, y, at in zip(features.split(rows), scores.split(rows), part.split(rows), strict=True):
+        found.index_add_(0, at, (y.unsqueeze(2) * x.unsqueeze(1)).flatten(1))
     return found
 
 
@@ -122,7 +132,13 @@ class RoleEvidence:
         self.iterations = 0
 
     def add(self, differences: Tensor, noise: Tensor) -> None:
-        """Take in one iteration's delta [N, N, K] and V [N, N]."""
+        """Take in one iteration's delta [N, N, K] and V [N, N].
+
+        A pair whose numbers are not finite (an importance weight beyond the type's range) says nothing this time.
+        """
+        sound = noise.isfinite() & differences.isfinite().all(-1)
+        differences = torch.where(sound.unsqueeze(-1), differences, 0.0)
+        noise = torch.where(sound, noise, 0.0)
         if self.mean is None:
             self.mean = torch.zeros_like(differences)
         self.mean = BETA * self.mean + (1.0 - BETA) * differences
@@ -145,7 +161,9 @@ class RoleEvidence:
         of the difference's noise, to which own experience adds 1 and the source its own ``variance`` [N, N].
         """
         excess = np.maximum(self.ratios() - NOISE, 0.0) * HORIZON
-        found = excess * (1.0 + variance) + PRIOR * PRIOR_DECAY**self.iterations
+        # no excess of a source with infinite variance is none: 0 times infinity would not be a number
+        found = np.where(excess > 0, excess, 1.0) * (1.0 + variance)
+        found = np.where(excess > 0, found, 0.0) + PRIOR * PRIOR_DECAY**self.iterations
         np.fill_diagonal(found, 0.0)
         return found
 

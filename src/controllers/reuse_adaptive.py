@@ -23,7 +23,6 @@ from torch import Tensor
 from ..components.batch import Samples
 from ..components.reuse import bias_limit, bound_row
 from ..components.roles import RoleEvidence, difference, narrowed, parts_of, sums_by_part, whitening
-from ..utils.errors import UserError
 from .basic_mac import BasicMAC
 from .reuse_distances import Distances, Measured, OnSources, chunks, for_all_agents
 
@@ -64,7 +63,7 @@ class Bound:
 
 def episode_variance(pair: OnSources, part: Tensor, n_parts: int) -> Tensor:
     """[J] variance of the mean of z = r A over each source's valid steps, as whole episodes vary:
-    sum_e (sum of z - mean z in e)^2 / n^2.
+    sum_e (sum of z - mean z in e)^2 / n^2, with A in units of its standard deviation.
 
     Args:
         part: [S] the episode of each measured step.
@@ -77,7 +76,14 @@ def episode_variance(pair: OnSources, part: Tensor, n_parts: int) -> Tensor:
     count = where.sum(1, keepdim=True).clamp(min=1)
     centred = torch.where(where, z - torch.where(where, z, 0.0).sum(1, keepdim=True) / count, 0.0).double()
     sums = centred.new_zeros(len(z), n_parts).index_add_(1, part, centred)
-    return sums.square().sum(1) / count.squeeze(1).double().square()
+    return sums.square().sum(1) / (count.squeeze(1).double() * spread(samples)).square()
+
+
+def spread(samples: Samples) -> float:
+    """The standard deviation of the advantages at decisions; 1 where they do not vary, or are not numbers."""
+    advantage = samples.advantage[samples.valid]
+    found = float(advantage.double().std(unbiased=False)) if len(advantage) else 0.0
+    return found if 0.0 < found < float("inf") else 1.0
 
 
 def adaptive_bound(measured: Measured, distances: Distances, variance: np.ndarray) -> Bound:
@@ -145,36 +151,30 @@ class RoleMeasure:
         sources = [j for j in range(n) if j == i or self.match[i, j]]
         pieces = [self._on(i, some, samples, scale) for some in chunks(sources, samples.n_steps, self.max_rows)]
         features, scores, step, agent = (torch.cat(x) for x in zip(*pieces, strict=True))
-        features = features @ whitening(features)
-
-        def gradient(j: int) -> Tensor:
-            of = (agent == j).nonzero().squeeze(1)
-            return sums_by_part(features[of], scores[of], part[step[of]], n_parts)
-
-        own = gradient(i)
-        delta, noise = own.new_zeros(n, own.shape[1]), own.new_zeros(n)
-        # an agent without a decision in the batch says nothing, of others or to others
-        if samples.valid[:, i].any():
-            for j in sources:
-                if j != i and samples.valid[:, j].any():
-                    delta[j], noise[j] = difference(own, gradient(j))
+        features, order = features @ whitening(features), agent.argsort(stable=True)
+        each = torch.bincount(agent, minlength=n).tolist()
+        by_source = zip(*(x[order].split(each) for x in (features, scores, part[step])), strict=True)
+        shares = [sums_by_part(*x, n_parts) if len(x[0]) else None for x in by_source]
+        own = shares[i]
+        delta, noise = features.new_zeros(n, features.shape[1] * scores.shape[1]), features.new_zeros(n)
+        for j, other in enumerate(shares):
+            # an agent without a decision in the batch says nothing, of others or to others
+            if j != i and own is not None and other is not None:
+                delta[j], noise[j] = difference(own, other)
         return delta, noise
 
     def _on(self, i: int, sources: list[int], samples: Samples, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What learner i's last layer reads on its sources' steps [L, F] (1 added), the factors that make its gradient
-        of it [L, P] (scores times r A, as shares of the source's mean), and the rows' steps and agents [L]."""
+        """What learner i's last layer reads on its sources' valid steps [L, F] (1 added), the factors that make its
+        gradient of it [L, P] (scores times r A, as shares of the source's mean), and the rows' steps and agents [L]."""
         entries = samples.entries
         at = torch.tensor(sources, device=self.mac.device)
         rows = samples.rows(entries.repeat(len(sources)), at.repeat_interleave(len(entries)))
-        params, x = self.mac.network.params[self.mac.index[i]], samples.inputs[rows.at]
-        policy = self.mac.policy(params, x, samples.avail[rows.at], rows.packing)
-        try:
-            features = self.mac.network.features(params, x, rows.packing)
-        except UserError:  # a module that does not tell them: what it reads itself
-            features = x
-        valid, actions = samples.valid[rows.at], samples.actions[rows.at]
-        log_ratio = torch.where(valid, policy.log_prob(actions) - samples.log_prob[rows.at], 0.0)
-        share = log_ratio.exp() * samples.advantage[rows.at] / (scale * samples.counts()[rows.agent])
-        scores = policy.score(actions) * torch.where(valid, share, 0.0).unsqueeze(1)
-        features = narrowed(features)
-        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1), scores, rows.step, rows.agent
+        params = self.mac.network.params[self.mac.index[i]]
+        outputs, features = self.mac.network.with_features(params, samples.inputs[rows.at], rows.packing)
+        valid = samples.valid[rows.at].nonzero().squeeze(1)
+        step, agent, features = rows.step[valid], rows.agent[valid], narrowed(features[valid])
+        policy, actions = self.mac.distribution(outputs[valid], samples.avail[step, agent]), samples.actions[step, agent]
+        ratio = (policy.log_prob(actions) - samples.log_prob[step, agent]).exp()
+        share = ratio * samples.advantage[step, agent] / (scale * samples.counts()[agent])
+        scores = policy.score(actions) * share.unsqueeze(1)
+        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1), scores, step, agent

@@ -141,12 +141,22 @@ class ModuleStack(nn.Module):
         Raises:
             UserError: it has no such method.
         """
-        if not callable(getattr(self._pristine[0].module, "features", None)):
+        if not self._tells_features():
             raise UserError(
                 f"{self.name} has no method features(self, x, hidden) -> (features, hidden), which gives what its last "
                 "layer reads: the learner needs it."
             )
         return self._rows(params, x, packing, hidden, "features")
+
+    def with_features(
+        self, params: Tensor, x: Tensor, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return outputs [L, A] and :meth:`features` [L, F], or ``x`` in their place where the module has none."""
+        outputs = self.single(params, x, packing)
+        return outputs, self.features(params, x, packing) if self._tells_features() else x
+
+    def _tells_features(self) -> bool:
+        return callable(getattr(self._pristine[0].module, "features", None))
 
     def _rows(self, params: Tensor, x: Tensor, packing: Packing | None, hidden: Tensor | None, method: str) -> Tensor:
         w = self.layers(params)

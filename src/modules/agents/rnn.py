@@ -174,7 +174,20 @@ class Network(nn.Module):
         if not self.recurrent:
             return self._second_layer(w, x)
         packing, hidden = self._start(x, packing, hidden)
-        return self._states(w, x, packing.batch_sizes, hidden, twice=False)
+        if not self._by_compiled(x):
+            return self._states(w, x, packing.batch_sizes, hidden, twice=False)
+        # the compiled network with a head that hands its states on
+        h, body = self.hidden_dim, sum(self.sizes[: list(self.shapes).index("head.w")])
+        passing = torch.cat([params[:body], torch.eye(h, dtype=params.dtype).flatten(), params.new_zeros(h)])
+        return compiled.recurrent(passing, x, packing.batch_sizes, hidden, {**self._sizes, "outputs": h})
+
+    def with_features(
+        self, params: Tensor, x: Tensor, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return ONE network's outputs [L, n_outputs (+ n_free)] and :meth:`features` [L, H], from one evaluation."""
+        w, features = self.layers(params), self.features(params, x, packing)
+        outputs = torch.addmm(w["head.b"], features, w["head.w"])
+        return (self._with_free(params, outputs) if self.n_free else outputs), features
 
     def _start(self, x: Tensor, packing: Packing | None, hidden: Tensor | None) -> tuple[Packing, Tensor]:
         """The packing of a recurrent network's rows, and the hidden state before each sequence."""

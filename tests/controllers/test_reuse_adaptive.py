@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from oamarl import modules
 from oamarl.components import roles
 from oamarl.components.batch import Samples
 from oamarl.components.generators import generator
@@ -62,7 +61,7 @@ def test_variance_of_episodes_against_a_loop(rnn: bool, reuse_max_rows: int, sca
         for j in range(3):
             v = samples.valid[:, j]
             taken = policy_on(learner.mac, params[i], samples, j).log_prob(samples.actions[:, j])
-            z = ((taken - samples.log_prob[:, j]).exp() * samples.advantage[:, j] / deviation)[v]
+            z = ((taken - samples.log_prob[:, j]).exp() * samples.advantage[:, j] / deviation)[v].detach()
             centred, episode = z - z.mean(), samples.episode[v]
             sums = [float(centred[episode == e].sum()) for e in range(10)]
             episodes = sum(x * x for x in sums) / len(z) ** 2
@@ -233,7 +232,7 @@ def test_scaled_advantages_change_nothing(scheme: str, rnn: bool) -> None:
     for k in range(3):
         samples = samples_of(a, make_batch(a.mac, seed=k))
         found = mapped(b, replace(samples, advantage=1000.0 * samples.advantage)).matrix
-        np.testing.assert_allclose(found, mapped(a, samples).matrix, atol=1e-9)
+        np.testing.assert_allclose(found, mapped(a, samples).matrix, atol=1e-6)
     assert np.ptp(found) > 0.01
 
 
@@ -256,13 +255,12 @@ class Told(Plain):
 
 
 @pytest.mark.parametrize("width", [5, WIDEST + 20])
-def test_networks_of_ones_own(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_of_ones_own(width: int) -> None:
     """Without `features` the inputs are compared; more than WIDEST of them are projected."""
     found = []
     for agent in (Plain, Told):
-        monkeypatch.setitem(modules.REGISTRY, "mine", agent)
         info = replace(make_info(), obs_size=width, obs_sizes=(width,) * 3)
-        learner = adaptive("adaptive_roles", info, agent="mine")
+        learner = adaptive("adaptive_roles", info, agent=f"{__name__}:{agent.__name__}")
         samples = samples_of(learner, make_batch(learner.mac))
         found.append(mapped(learner, samples).matrix)
         mean = learner.mac.roles.evidence.mean

@@ -168,7 +168,7 @@ class ReuseMAC(BasicMAC):
                     "reuse_mode=sample needs a reuse_matrix with a positive diagonal, "
                     "or one that is itself a permutation."
                 )
-        elif config.reuse_lambda == 0 and config.reuse_scheme != "none":
+        elif config.reuse_lambda == 0 and config.reuse_scheme in ("adaptive_kl", "all", "groups"):
             raise UserError(
                 "reuse_mode=sample needs reuse_lambda above 0: every agent must be able to use its own experience."
             )

@@ -128,6 +128,8 @@ def test_trains_on_episodes_of_unequal_length(algorithm: str, tmp_path: Path) ->
 
 
 SCHEMES: dict[str, dict[str, Any]] = {
+    "adaptive_roles": {},
+    "adaptive_bound": {},
     "adaptive_kl": {"reuse_sigma": 1.0},
     "none": {},
     "all": {"reuse_lambda": 0.5},
@@ -156,6 +158,12 @@ def test_trains_under_every_reuse(algorithm: str, mode: str, scheme: str, use_rn
         assert (d >= 0).all()
         assert (np.diag(d) == 0).all()
     m = records[0][1]["M"]
+    if scheme in ("adaptive_roles", "adaptive_bound"):
+        assert (m > 0).all(), "untrained policies are all near"
+        assert (np.diag(m)[:, None] >= m - 1e-12).all()
+        assert all(("role" in arrays) == (scheme == "adaptive_roles") for _, arrays in records)
+        assert 0.3 < run.last("reuse_own_share") <= 1.0
+        return
     own, other = 0.7, 0.15
     want = {
         "adaptive_kl": np.full((3, 3), other) + (own - other) * np.eye(3),  # untrained policies are all near

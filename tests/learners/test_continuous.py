@@ -95,7 +95,7 @@ def test_distances_are_exact_divergences() -> None:
         outputs = [[mac.network.single(mac.network.params[i], obs[:, j]) for j in range(2)] for i in range(2)]
     samples = Samples(
         obs, torch.ones(20, 2, 2, dtype=torch.bool), torch.zeros(20, 2, 2), torch.zeros(20, 2),
-        torch.ones(20, 2, dtype=torch.bool), torch.zeros(20, 2),
+        torch.ones(20, 2, dtype=torch.bool), torch.zeros(20, 2), torch.arange(20),
     )  # fmt: skip
     found = mac.distances(mac.measured(samples, torch.arange(20)))
 

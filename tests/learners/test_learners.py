@@ -373,7 +373,10 @@ def test_what_tells_agents_apart_decides_between_one_value_and_several() -> None
         ("oappo", {}),
         ("oappo", {"reuse_mode": "frequency"}),
         ("oappo", {"reuse_mode": "sample", "reuse_scheme": "all"}),
+        ("oappo", {"reuse_scheme": "adaptive_bound"}),
+        ("oappo", {"reuse_scheme": "adaptive_roles"}),
         ("oatrpo", {}),
+        ("oatrpo", {"reuse_scheme": "adaptive_roles"}),
     ],
     ids=str,
 )

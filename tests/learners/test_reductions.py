@@ -358,7 +358,7 @@ def train_permuted(algorithm: str, perm: list[int], order: list[int], **override
     _, found = a.train(batch, 0)
     _, other = b.train(permuted(batch, perm), 0)
     if "reuse" in found and overrides.get("reuse_mode") != "sample":
-        for name in ("M", "D", "ess"):
+        for name in {"M", "D", "ess", "role"} & set(found["reuse"]):
             np.testing.assert_allclose(other["reuse"][name], found["reuse"][name][np.ix_(perm, perm)], atol=1e-9)
     return a, b
 
@@ -372,7 +372,10 @@ def train_permuted(algorithm: str, perm: list[int], order: list[int], **override
         ("oappo", {}),
         ("oappo", {"reuse_mode": "sample"}),
         ("oappo", {"reuse_mode": "sample", "reuse_factor": "own"}),
+        ("oappo", {"reuse_scheme": "adaptive_bound"}),
+        ("oappo", {"reuse_scheme": "adaptive_roles"}),
         ("oatrpo", {}),
+        ("oatrpo", {"reuse_scheme": "adaptive_roles"}),
         ("oatrpo", {"reuse_mode": "sample"}),
     ],
     ids=str,
@@ -653,7 +656,7 @@ def test_cutting_calls_into_pieces_changes_nothing(rnn: bool, algorithm: str, re
         _, found = a.train(batch, 0)
         _, expected = b.train(batch, 0)
         assert (expected["reuse"]["M"] > 0).sum() > 6
-        for name in ("M", "D", "ess"):
+        for name in {"M", "D", "ess", "role"} & set(found["reuse"]):
             np.testing.assert_allclose(found["reuse"][name], expected["reuse"][name], rtol=1e-9)
         assert_same(a, b, 1e-8)
 

@@ -62,7 +62,7 @@ def box_samples(learner: Any) -> Samples:
             actions[:, j] = policy.sample(torch.randn(s, 2))
             log_prob[:, j] = policy.log_prob(actions[:, j])
     valid = torch.rand(s, 3) < 0.8
-    return Samples(obs, avail, actions, log_prob, valid, torch.randn(s, 3))
+    return Samples(obs, avail, actions, log_prob, valid, torch.randn(s, 3), torch.arange(s) // 3)
 
 
 # -- reductions --------------------------------------------------------------------------------------------------

@@ -187,7 +187,9 @@ def heat_map(axes: Any, values: np.ndarray, scale: Any, agents: Sequence[str], l
     for (i, j), value in np.ndenumerate(values) if n <= 5 else ():  # a number in a smaller cell would not be readable
         if np.isfinite(value):
             colour = "white" if scale(value) > 0.55 else "black"
-            axes.text(j, i, short(float(value)), ha="center", va="center", fontsize=6.5, color=colour)
+            text = short(float(value))
+            size = 6.5 if len(text) < 4 else 5.8
+            axes.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
     for at in lines:
         axes.axhline(at - 0.5, color="#d55e00", linewidth=0.9)
         axes.axvline(at - 0.5, color="#d55e00", linewidth=0.9)
@@ -209,7 +211,7 @@ def short(value: float) -> str:
         return "0"
     if abs(value) < 0.005:
         return f"{value:.0e}".replace("e-0", "e-")
-    if abs(value) >= 9_950:
+    if abs(value) >= 995:
         return f"{value:.0e}".replace("e+0", "e")
     if abs(value) >= 1:
         return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}".removesuffix(".0")

@@ -77,10 +77,23 @@ def test_scales() -> None:
     assert (reuse.scale_of("M", np.array([0.2, 0.7])).vmin, reuse.scale_of("M", np.array([0.2])).vmax) == (0.0, 1.0)
     scale = reuse.scale_of("D", np.array([0.2, INF, np.nan]))
     assert (scale.vmin, scale.vmax) == (0.0, 0.2)
-    assert reuse.scale_of("role", np.array([-0.5, 2.0])).vmin == -0.5
+    assert reuse.scale_of("D", np.array([-0.5, 2.0])).vmin == -0.5
     assert reuse.scale_of("b", np.array([INF])).vmax == 1.0
     c = reuse.scale_of("c", np.array([0.0, 1e4]))
     assert float(c(1.0)) > 0.2, "logarithmic: 1 is not white beside 10,000"
+
+
+def test_a_ratio_of_roles_is_white_up_to_1_and_logarithmic_beyond() -> None:
+    scale = reuse.scale_of("role", np.array([0.3, 1.0, 100.0, 1e4, np.nan]))
+    np.testing.assert_allclose(scale([0.3, 1.0, 10.0, 1e2, 1e4]), [0.0, 0.0, 0.25, 0.5, 1.0], atol=1e-12)
+    # nothing but noise is not dark
+    assert float(reuse.scale_of("role", np.array([0.9, 1.3]))(1.3)) < 0.2
+    assert float(reuse.scale_of("role", np.array([np.nan]))(1.0)) == 0.0
+
+
+def test_numbers_of_small_cells() -> None:
+    numbers = [0.0, 3e-4, 0.07, 0.5, 1.0, 9.9, 12.3, 994.0, 996.0, 9_951.0, 2e5]
+    assert [reuse.short(x) for x in numbers] == ["0", "3e-4", ".07", ".5", "1", "9.9", "12", "994", "1e3", "1e4", "2e5"]
 
 
 def test_sigma_is_marked_where_it_decides(tmp_path: Path) -> None:

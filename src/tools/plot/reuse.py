@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 
 from ...analysis.runs import Run
@@ -22,12 +22,14 @@ TITLES: Mapping[str, str] = {
     "D": "distance D\n(KL)",
     "b": "bias b\n(total variation)",
     "c": "variance c\n(chi-square)",
-    "role": "role\ndisagreement",
+    "role": "role disagreement F\n(1: none)",
 }
 #: those whose scale has a fixed end
 _TOPS = {"M": 1.0}
 #: those over many orders of magnitude: linear up to here, logarithmic beyond
 _LOGARITHMIC = {"c": 0.1}
+#: ratios over many orders of magnitude: white up to here, which means nothing found, logarithmic beyond
+_RATIOS = {"role": 1.0}
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,12 @@ def draw_rows(
 
 
 def scale_of(name: str, values: np.ndarray) -> Any:
-    """Return the scale of an array's colours over all moments, from 0 (or the smallest value) to the largest."""
+    """Return the scale of an array's colours over all moments, from 0 (or the smallest value; a ratio: 1) to the
+    largest."""
     known = values[np.isfinite(values)]
     top = _TOPS.get(name) or (float(known.max()) if len(known) and known.max() > 0 else 1.0)
+    if name in _RATIOS:
+        return LogNorm(_RATIOS[name], max(top, 10.0 * _RATIOS[name]), clip=True)
     low = min(0.0, float(known.min())) if len(known) else 0.0
     if name in _LOGARITHMIC:
         return SymLogNorm(_LOGARITHMIC[name], vmin=low, vmax=top)
@@ -182,7 +187,9 @@ def heat_map(axes: Any, values: np.ndarray, scale: Any, agents: Sequence[str], l
     for (i, j), value in np.ndenumerate(values) if n <= 5 else ():  # a number in a smaller cell would not be readable
         if np.isfinite(value):
             colour = "white" if scale(value) > 0.55 else "black"
-            axes.text(j, i, short(float(value)), ha="center", va="center", fontsize=6.5, color=colour)
+            text = short(float(value))
+            size = 6.5 if len(text) < 4 else 5.8
+            axes.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
     for at in lines:
         axes.axhline(at - 0.5, color="#d55e00", linewidth=0.9)
         axes.axvline(at - 0.5, color="#d55e00", linewidth=0.9)
@@ -199,11 +206,13 @@ def heat_map(axes: Any, values: np.ndarray, scale: Any, agents: Sequence[str], l
 
 
 def short(value: float) -> str:
-    """Return a number of a small cell: 0, .07, .5, 1, 12, 3e-4."""
+    """Return a number of a small cell: 0, .07, .5, 1, 12, 3e-4, 2e5."""
     if value == 0:
         return "0"
     if abs(value) < 0.005:
         return f"{value:.0e}".replace("e-0", "e-")
+    if abs(value) >= 995:
+        return f"{value:.0e}".replace("e+0", "e")
     if abs(value) >= 1:
         return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}".removesuffix(".0")
     return f"{value:.2f}".lstrip("0").rstrip("0").rstrip(".")

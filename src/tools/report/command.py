@@ -201,6 +201,6 @@ def _reuse(selection: Any) -> list[str]:
     told = (
         "Row: learner; column: source. M is the share of experience, D the distance of the two policies (where σ is "
         "marked, nothing is reused beyond it), b what reuse may bias (total variation), c what it costs in variance "
-        "(chi-square)."
+        "(chi-square), role how far the agents' roles disagree (F, 1: not at all)."
     )
     return [paragraph(told), *parts] if parts else []

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -231,14 +230,14 @@ def test_condition_1_is_eq_9s_alone(scheme: str) -> None:
         OAPPOLearner.check(values("oappo", reuse_scheme=scheme, reuse_check="candidate"), make_info())
 
 
-# -- a game small enough to enumerate -----------------------------------------------------------------------------------
+# -- a game small enough to enumerate -------------------------------------------------------------------------
 
-CONTEXTS, ACTIONS, EPISODES = 5, 3, 96
+CONTEXTS, ACTIONS, EPISODES = 12, 3, 128
 
 
 class RoleGame:
-    """One step: all agents see the same of five contexts, the payoff is the sum of what each agent's action is worth to
-    its role. All policies are equal and held still.
+    """One step: all agents see the same of twelve contexts, the payoff is the sum of what each agent's action is worth
+    to its role. All policies are equal and held still.
 
     Args:
         roles: each agent's role.
@@ -315,7 +314,8 @@ def test_agents_of_one_role_come_to_share_alike() -> None:
     maps, ratios, error = RoleGame([0, 0, 0, 0]).follow(120)
     off = ~np.eye(4, dtype=bool)
     assert ratios[20:, off].mean() == pytest.approx(1.0, abs=0.2)
-    assert maps[60:].mean(0) == pytest.approx(np.full((4, 4), 0.25), abs=0.1)
+    assert maps[60:, off].mean() == pytest.approx(0.25, abs=0.04)
+    assert maps[60:].mean(0).min() > 0.15
     assert np.diagonal(maps[0]).min() > np.diagonal(maps[-1]).max(), "unlike roles are presumed at first"
     assert error["rule"] < 0.5 * error["own"]
     assert error["rule"] < 1.5 * error["uniform"]
@@ -331,8 +331,8 @@ def test_agents_of_two_roles_part() -> None:
     own = np.diagonal(maps, axis1=1, axis2=2)[:, :, None]
     assert (maps / own)[20:, unlike].max() < 0.01
     assert maps[30:, mates].mean() > 0.25, "those of one role stay"
-    assert error["rule"] < 0.9 * error["own"]
-    assert error["rule"] < 0.5 * error["uniform"]
+    assert error["rule"] < 0.75 * error["own"]
+    assert error["rule"] < 0.75 * error["uniform"]
 
 
 def test_three_agents_of_three_roles_learn_by_themselves() -> None:
@@ -340,4 +340,4 @@ def test_three_agents_of_three_roles_learn_by_themselves() -> None:
     off = ~np.eye(3, dtype=bool)
     assert maps[30:, off].max() < 0.05
     assert error["rule"] < 1.05 * error["own"]
-    assert error["rule"] < error["uniform"]
+    assert error["rule"] < 0.9 * error["uniform"]

@@ -141,18 +141,18 @@ class Decisions:
     @classmethod
     def of(cls, samples: Samples, sources: list[int], scale: float) -> Decisions:
         """Gather the decisions of ``sources``, with advantages in units of ``scale``."""
-        entries, at = samples.entries, torch.tensor(sources, device=samples.valid.device)
-        rows = samples.rows(entries.repeat(len(sources)), at.repeat_interleave(len(entries)))
-        chosen: Tensor | None = samples.valid[rows.at].nonzero().squeeze(1)
+        entries, agents = samples.entries, torch.tensor(sources, device=samples.valid.device)
+        rows = samples.rows(entries.repeat(len(sources)), agents.repeat_interleave(len(entries)))
+        valid = samples.valid[rows.at].nonzero().squeeze(1)
         if rows.packing is not None:
-            chosen = chosen[rows.agent[chosen].argsort(stable=True)]
-        step, agent = rows.step[chosen], rows.agent[chosen]
-        read = rows.at
-        if rows.packing is None:  # rows by themselves: those without a decision need not be read
-            read, chosen = (step, agent), None
-        taken = (samples.avail, samples.actions, samples.log_prob)
-        weight = samples.advantage[step, agent] / (scale * samples.counts()[agent])
-        return cls(samples.inputs[read], rows.packing, chosen, step, agent, *(x[step, agent] for x in taken), weight)
+            valid = valid[rows.agent[valid].argsort(stable=True)]
+        at = rows.step[valid], rows.agent[valid]
+        # rows by themselves are read only where there is a decision
+        alone = rows.packing is None
+        inputs, chosen = samples.inputs[at if alone else rows.at], None if alone else valid
+        avail, actions, log_prob = samples.avail[at], samples.actions[at], samples.log_prob[at]
+        weight = samples.advantage[at] / (scale * samples.counts()[at[1]])
+        return cls(inputs, rows.packing, chosen, *at, avail, actions, log_prob, weight)
 
 
 class RoleMeasure:
@@ -181,7 +181,7 @@ class RoleMeasure:
             return
         cuts = {tuple(sources): chunks(sources, samples.n_steps, self.max_rows) for sources in self.sources}
         # what fits into one network call is gathered once for all learners
-        whole = {key: Decisions.of(samples, *cut, scale) for key, cut in cuts.items() if len(cut) == 1}
+        whole = {key: Decisions.of(samples, cut[0], scale) for key, cut in cuts.items() if len(cut) == 1}
         found: list[tuple[Tensor, Tensor] | None] = [None] * n
 
         def learner(i: int) -> None:

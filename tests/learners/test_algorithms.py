@@ -159,10 +159,10 @@ def test_trains_under_every_reuse(algorithm: str, mode: str, scheme: str, use_rn
         assert (np.diag(d) == 0).all()
     m = records[0][1]["M"]
     if scheme in ("adaptive_roles", "adaptive_bound"):
-        assert (m > 0).all(), "untrained policies are all near"
-        assert (np.diag(m)[:, None] >= m - 1e-12).all()
+        assert (np.diag(m) > 0).all()
+        assert m[~np.eye(3, dtype=bool)].max() > 0.01, "untrained policies are all near"
         assert all(("role" in arrays) == (scheme == "adaptive_roles") for _, arrays in records)
-        assert 0.3 < run.last("reuse_own_share") <= 1.0
+        assert 0 < run.last("reuse_own_share") <= 1.0
         return
     own, other = 0.7, 0.15
     want = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ from learner_tools import (
     through_a_file,
     values,
 )
+from run_tools import assert_same as assert_equal
+from run_tools import train
 
 both_networks = pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
 both_schemes = pytest.mark.parametrize("scheme", ["adaptive_bound", "adaptive_roles"])
@@ -168,6 +171,17 @@ def test_states_without_evidence_still_load() -> None:
     make_learner("oappo", make_info(), reuse_scheme="adaptive_kl").load_state_dict(roles.state_dict())
 
 
+@pytest.mark.parametrize("more", [{}, {"use_rnn": True, "reuse_mode": "frequency"}], ids=str)
+def test_workers_do_not_matter(more: dict[str, Any], tmp_path: Path) -> None:
+    keys = {"t_max": 120, "test_nepisode": 0, "reuse_scheme": "adaptive_roles", **more}
+    a = train(tmp_path / "a", "oappo", "toy_envs:EarlyEnd", {"limit": 7}, **keys)
+    b = train(tmp_path / "b", "oappo", "toy_envs:EarlyEnd", {"limit": 7}, backend="process", workers=2, **keys)
+    assert_equal(a.arrays("reuse"), b.arrays("reuse"))
+    assert_equal(a.loop.mac.state_dict(), b.loop.mac.state_dict())
+    assert_equal(a.loop.learner.state_dict(), b.loop.learner.state_dict())
+    assert a.loop.mac.roles.evidence.iterations == 5
+
+
 # -- every kind of policy and mapping ---------------------------------------------------------------------------------
 
 
@@ -192,6 +206,28 @@ def test_what_is_logged(algorithm: str, mode: str, scheme: str, rnn: bool, n_age
     else:
         assert "role" not in found
         assert "reuse_role_mean" not in scalars
+
+
+@both_schemes
+@pytest.mark.parametrize("env", ["toy_envs:EarlyEnd", "toy_envs:Ragged", "toy_envs:Target"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"runner": "rollout", "rollout_length": 7},
+        {"runner": "episode", "batch_size_run": 1, "batch_size": 1},
+        {"runner": "episode", "batch_size_run": 1, "batch_size": 1, "use_rnn": True},
+    ],
+    ids=["segments", "one episode", "one episode, gru"],
+)
+def test_segments_and_single_episodes(scheme: str, env: str, more: dict[str, Any], tmp_path: Path) -> None:
+    """Agents that leave, agents of different spaces, continuous actions."""
+    run = train(tmp_path, "oappo", env, t_max=60, test_nepisode=0, reuse_scheme=scheme, **more)
+    assert run.last("updates") >= 2
+    for _, arrays in run.arrays("reuse"):
+        np.testing.assert_allclose(arrays["M"].sum(1), 1.0, rtol=1e-6)
+        if "role" in arrays:
+            assert np.isfinite(arrays["role"]).all()
+    assert all(np.isfinite(x) for p in run.points for x in p["metrics"].values())
 
 
 def test_gaussian_policies() -> None:

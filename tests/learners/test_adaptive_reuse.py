@@ -31,7 +31,7 @@ from learner_tools import (
     values,
 )
 from run_tools import assert_same as assert_equal
-from run_tools import train
+from run_tools import settings, train
 
 both_networks = pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
 both_schemes = pytest.mark.parametrize("scheme", ["adaptive_bound", "adaptive_roles"])
@@ -264,6 +264,16 @@ def test_gaussian_policies() -> None:
 def test_condition_1_is_eq_9s_alone(scheme: str) -> None:
     with pytest.raises(UserError, match=f"which reuse_scheme={scheme} does not have: use reuse_scheme=adaptive_kl"):
         OAPPOLearner.check(values("oappo", reuse_scheme=scheme, reuse_check="candidate"), make_info())
+
+
+def test_a_scheme_that_there_is_not_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'adaptive_roles'"):
+        settings("oappo", "maze", reuse_scheme="adaptive_role")
+
+
+def test_the_default_is_adaptive_roles() -> None:
+    for name in ("oappo", "oatrpo"):
+        assert settings(name, "maze").values["reuse_scheme"] == "adaptive_roles"
 
 
 # -- a game small enough to enumerate -------------------------------------------------------------------------

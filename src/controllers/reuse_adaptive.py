@@ -13,7 +13,7 @@ compares what own and others' experience say of the learner's policy itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Samples
+from ..components.packing import Packing
 from ..components.reuse import bias_limit, bound_row
 from ..components.roles import RoleEvidence, difference, narrowed, parts_of, sums_by_part, whitening
 from .basic_mac import BasicMAC
@@ -114,6 +115,46 @@ def relative_cost(samples: Samples, distances: Distances) -> np.ndarray:
     return cost
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """The L decisions of some sources, source by source: what every learner that is compared with them reads.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | inputs, packing | [R, I] | the rows that networks read, and how they are sequences |
+    | chosen | [L] int64 | the decisions among them; None: all, in their order |
+    | step, agent | [L] int64 | where the decisions are among the samples |
+    | avail, actions, log_prob | [L, ...] | as in the samples |
+    | weight | [L] | the advantage, as a share of the source's mean |
+    """
+
+    inputs: Tensor
+    packing: Packing | None
+    chosen: Tensor | None
+    step: Tensor
+    agent: Tensor
+    avail: Tensor
+    actions: Tensor
+    log_prob: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, samples: Samples, sources: list[int], scale: float) -> Decisions:
+        """Gather the decisions of ``sources``, with advantages in units of ``scale``."""
+        entries, agents = samples.entries, torch.tensor(sources, device=samples.valid.device)
+        rows = samples.rows(entries.repeat(len(sources)), agents.repeat_interleave(len(entries)))
+        valid = samples.valid[rows.at].nonzero().squeeze(1)
+        if rows.packing is not None:
+            valid = valid[rows.agent[valid].argsort(stable=True)]
+        at = rows.step[valid], rows.agent[valid]
+        # rows by themselves are read only where there is a decision
+        alone = rows.packing is None
+        inputs, chosen = samples.inputs[at if alone else rows.at], None if alone else valid
+        avail, actions, log_prob = samples.avail[at], samples.actions[at], samples.log_prob[at]
+        weight = samples.advantage[at] / (scale * samples.counts()[at[1]])
+        return cls(inputs, rows.packing, chosen, *at, avail, actions, log_prob, weight)
+
+
 class RoleMeasure:
     """Measures role disagreement on a batch, by the gradient of each policy's last layer.
 
@@ -124,36 +165,41 @@ class RoleMeasure:
     """
 
     def __init__(self, mac: BasicMAC, match: np.ndarray, max_rows: int) -> None:
-        self.mac, self.match, self.max_rows = mac, match, max_rows
-        self.evidence = RoleEvidence(len(match))
+        self.mac, self.max_rows = mac, max_rows
+        n = len(match)
+        self.sources = [[j for j in range(n) if j == i or match[i, j]] for i in range(n)]
+        self.evidence = RoleEvidence(n)
 
     @torch.no_grad()
     def add(self, samples: Samples) -> None:
         """Take a batch into the evidence: the gradients' differences of every learner and source on it."""
-        part, n_parts = parts_of(samples.episode)
+        n, (part, n_parts) = len(self.sources), parts_of(samples.episode)
         advantage = samples.advantage[samples.valid]
         # on its own scale, or iterations of large advantages would outweigh the others
         scale = float(advantage.std(unbiased=False)) if len(advantage) else 0.0
         if n_parts < 2 or not 0.0 < scale < float("inf"):
             return
-        found: list[tuple[Tensor, Tensor] | None] = [None] * len(self.match)
+        cuts = {tuple(sources): chunks(sources, samples.n_steps, self.max_rows) for sources in self.sources}
+        # what fits into one network call is gathered once for all learners
+        whole = {key: Decisions.of(samples, cut[0], scale) for key, cut in cuts.items() if len(cut) == 1}
+        found: list[tuple[Tensor, Tensor] | None] = [None] * n
 
         def learner(i: int) -> None:
-            found[i] = self._differences(i, samples, part, n_parts, scale)
+            key = tuple(self.sources[i])
+            pieces = [whole[key]] if key in whole else (Decisions.of(samples, some, scale) for some in cuts[key])
+            found[i] = self._differences(i, pieces, part, n_parts)
 
-        for_all_agents(len(self.match), learner)
+        for_all_agents(n, learner)
         differences, noise = zip(*(x for x in found if x is not None), strict=True)
         self.evidence.add(torch.stack(differences), torch.stack(noise))
 
-    def _differences(self, i: int, samples: Samples, part: Tensor, n_parts: int, scale: float) -> tuple[Tensor, Tensor]:
+    def _differences(self, i: int, pieces: Iterable[Decisions], part: Tensor, n_parts: int) -> tuple[Tensor, Tensor]:
         """Learner i's delta [N, K] and V [N]: 0 for sources that it is not compared with."""
-        n = len(self.match)
-        sources = [j for j in range(n) if j == i or self.match[i, j]]
-        pieces = [self._on(i, some, samples, scale) for some in chunks(sources, samples.n_steps, self.max_rows)]
-        features, scores, step, agent = (torch.cat(x) for x in zip(*pieces, strict=True))
-        features, order = features @ whitening(features), agent.argsort(stable=True)
+        n, read = len(self.sources), [(*self.gradient(i, piece), part[piece.step], piece.agent) for piece in pieces]
+        features, scores, where, agent = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*read, strict=True))
+        features = features @ whitening(features)
         each = torch.bincount(agent, minlength=n).tolist()
-        by_source = zip(*(x[order].split(each) for x in (features, scores, part[step])), strict=True)
+        by_source = zip(features.split(each), scores.split(each), where.split(each), strict=True)
         shares = [sums_by_part(*x, n_parts) if len(x[0]) else None for x in by_source]
         own = shares[i]
         delta, noise = features.new_zeros(n, features.shape[1] * scores.shape[1]), features.new_zeros(n)
@@ -163,18 +209,14 @@ class RoleMeasure:
                 delta[j], noise[j] = difference(own, other)
         return delta, noise
 
-    def _on(self, i: int, sources: list[int], samples: Samples, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What learner i's last layer reads on its sources' valid steps [L, F] (1 added), the factors that make its
-        gradient of it [L, P] (scores times r A, as shares of the source's mean), and the rows' steps and agents [L]."""
-        entries = samples.entries
-        at = torch.tensor(sources, device=self.mac.device)
-        rows = samples.rows(entries.repeat(len(sources)), at.repeat_interleave(len(entries)))
+    def gradient(self, i: int, taken: Decisions) -> tuple[Tensor, Tensor]:
+        """The gradient of mean r A log pi of learner i's last layer, as factors of its parts: what the layer reads at
+        each decision [L, F] (1 added), and the scores times r A, as shares of the source's mean [L, P]."""
         params = self.mac.network.params[self.mac.index[i]]
-        outputs, features = self.mac.network.with_features(params, samples.inputs[rows.at], rows.packing)
-        valid = samples.valid[rows.at].nonzero().squeeze(1)
-        step, agent, features = rows.step[valid], rows.agent[valid], narrowed(features[valid])
-        policy, actions = self.mac.distribution(outputs[valid], samples.avail[step, agent]), samples.actions[step, agent]
-        ratio = (policy.log_prob(actions) - samples.log_prob[step, agent]).exp()
-        share = ratio * samples.advantage[step, agent] / (scale * samples.counts()[agent])
-        scores = policy.score(actions) * share.unsqueeze(1)
-        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1), scores, step, agent
+        outputs, features = self.mac.network.with_features(params, taken.inputs, taken.packing)
+        if taken.chosen is not None:
+            outputs, features = outputs[taken.chosen], features[taken.chosen]
+        policy, features = self.mac.distribution(outputs, taken.avail), narrowed(features)
+        ratio = (policy.log_prob(taken.actions) - taken.log_prob).exp()
+        scores = policy.score(taken.actions) * (ratio * taken.weight).unsqueeze(1)
+        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1), scores

@@ -104,9 +104,7 @@ class Stack(Protocol):
             UserError: the module does not tell them.
         """
 
-    def with_features(
-        self, params: Tensor, x: Tensor, packing: Packing | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def with_features(self, params: Tensor, x: Tensor, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
         """Return ONE network's outputs and what its head reads, from one evaluation where the network allows it.
 
         Sequences start from zeros. A module that does not tell what its head reads gives ``x`` itself in its place.

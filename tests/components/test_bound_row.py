@@ -49,7 +49,13 @@ def test_no_other_row_costs_less() -> None:
         m = bound_row(b, v, kappa)
         best = cost(m, b, v, kappa)
         paper = np.r_[0.7, np.full(n - 1, 0.3 / (n - 1))]
-        rows = [*rng.dirichlet(np.full(n, 0.1), 50), *rng.dirichlet(np.ones(n), 50), np.eye(n)[0], np.ones(n) / n, paper]
+        rows = [
+            *rng.dirichlet(np.full(n, 0.1), 50),
+            *rng.dirichlet(np.ones(n), 50),
+            np.eye(n)[0],
+            np.ones(n) / n,
+            paper,
+        ]
         for other in rows:
             for step in (1e-3, 0.3, 1.0):
                 assert cost((1 - step) * m + step * other, b, v, kappa) >= best * (1 - 1e-9)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +30,8 @@ from learner_tools import (
     through_a_file,
     values,
 )
+from run_tools import assert_same as assert_equal
+from run_tools import settings, train
 
 both_networks = pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
 both_schemes = pytest.mark.parametrize("scheme", ["adaptive_bound", "adaptive_roles"])
@@ -169,6 +171,17 @@ def test_states_without_evidence_still_load() -> None:
     make_learner("oappo", make_info(), reuse_scheme="adaptive_kl").load_state_dict(roles.state_dict())
 
 
+@pytest.mark.parametrize("more", [{}, {"use_rnn": True, "reuse_mode": "frequency"}], ids=str)
+def test_workers_do_not_matter(more: dict[str, Any], tmp_path: Path) -> None:
+    keys = {"t_max": 120, "test_nepisode": 0, "reuse_scheme": "adaptive_roles", **more}
+    a = train(tmp_path / "a", "oappo", "toy_envs:EarlyEnd", {"limit": 7}, **keys)
+    b = train(tmp_path / "b", "oappo", "toy_envs:EarlyEnd", {"limit": 7}, backend="process", workers=2, **keys)
+    assert_equal(a.arrays("reuse"), b.arrays("reuse"))
+    assert_equal(a.loop.mac.state_dict(), b.loop.mac.state_dict())
+    assert_equal(a.loop.learner.state_dict(), b.loop.learner.state_dict())
+    assert a.loop.mac.roles.evidence.iterations == 5
+
+
 # -- every kind of policy and mapping ---------------------------------------------------------------------------------
 
 
@@ -193,6 +206,28 @@ def test_what_is_logged(algorithm: str, mode: str, scheme: str, rnn: bool, n_age
     else:
         assert "role" not in found
         assert "reuse_role_mean" not in scalars
+
+
+@both_schemes
+@pytest.mark.parametrize("env", ["toy_envs:EarlyEnd", "toy_envs:Ragged", "toy_envs:Target"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"runner": "rollout", "rollout_length": 7},
+        {"runner": "episode", "batch_size_run": 1, "batch_size": 1},
+        {"runner": "episode", "batch_size_run": 1, "batch_size": 1, "use_rnn": True},
+    ],
+    ids=["segments", "one episode", "one episode, gru"],
+)
+def test_segments_and_single_episodes(scheme: str, env: str, more: dict[str, Any], tmp_path: Path) -> None:
+    """Agents that leave, agents of different spaces, continuous actions."""
+    run = train(tmp_path, "oappo", env, t_max=60, test_nepisode=0, reuse_scheme=scheme, **more)
+    assert run.last("updates") >= 2
+    for _, arrays in run.arrays("reuse"):
+        np.testing.assert_allclose(arrays["M"].sum(1), 1.0, rtol=1e-6)
+        if "role" in arrays:
+            assert np.isfinite(arrays["role"]).all()
+    assert all(np.isfinite(x) for p in run.points for x in p["metrics"].values())
 
 
 def test_gaussian_policies() -> None:
@@ -231,14 +266,24 @@ def test_condition_1_is_eq_9s_alone(scheme: str) -> None:
         OAPPOLearner.check(values("oappo", reuse_scheme=scheme, reuse_check="candidate"), make_info())
 
 
-# -- a game small enough to enumerate -----------------------------------------------------------------------------------
+def test_a_scheme_that_there_is_not_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'adaptive_roles'"):
+        settings("oappo", "maze", reuse_scheme="adaptive_role")
 
-CONTEXTS, ACTIONS, EPISODES = 5, 3, 96
+
+def test_the_default_is_adaptive_roles() -> None:
+    for name in ("oappo", "oatrpo"):
+        assert settings(name, "maze").values["reuse_scheme"] == "adaptive_roles"
+
+
+# -- a game small enough to enumerate -------------------------------------------------------------------------
+
+CONTEXTS, ACTIONS, EPISODES = 12, 3, 128
 
 
 class RoleGame:
-    """One step: all agents see the same of five contexts, the payoff is the sum of what each agent's action is worth to
-    its role. All policies are equal and held still.
+    """One step: all agents see the same of twelve contexts, the payoff is the sum of what each agent's action is worth
+    to its role. All policies are equal and held still.
 
     Args:
         roles: each agent's role.
@@ -315,7 +360,8 @@ def test_agents_of_one_role_come_to_share_alike() -> None:
     maps, ratios, error = RoleGame([0, 0, 0, 0]).follow(120)
     off = ~np.eye(4, dtype=bool)
     assert ratios[20:, off].mean() == pytest.approx(1.0, abs=0.2)
-    assert maps[60:].mean(0) == pytest.approx(np.full((4, 4), 0.25), abs=0.1)
+    assert maps[60:, off].mean() == pytest.approx(0.25, abs=0.04)
+    assert maps[60:].mean(0).min() > 0.15
     assert np.diagonal(maps[0]).min() > np.diagonal(maps[-1]).max(), "unlike roles are presumed at first"
     assert error["rule"] < 0.5 * error["own"]
     assert error["rule"] < 1.5 * error["uniform"]
@@ -331,8 +377,8 @@ def test_agents_of_two_roles_part() -> None:
     own = np.diagonal(maps, axis1=1, axis2=2)[:, :, None]
     assert (maps / own)[20:, unlike].max() < 0.01
     assert maps[30:, mates].mean() > 0.25, "those of one role stay"
-    assert error["rule"] < 0.9 * error["own"]
-    assert error["rule"] < 0.5 * error["uniform"]
+    assert error["rule"] < 0.75 * error["own"]
+    assert error["rule"] < 0.75 * error["uniform"]
 
 
 def test_three_agents_of_three_roles_learn_by_themselves() -> None:
@@ -340,4 +386,4 @@ def test_three_agents_of_three_roles_learn_by_themselves() -> None:
     off = ~np.eye(3, dtype=bool)
     assert maps[30:, off].max() < 0.05
     assert error["rule"] < 1.05 * error["own"]
-    assert error["rule"] < error["uniform"]
+    assert error["rule"] < 0.9 * error["uniform"]

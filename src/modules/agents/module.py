@@ -148,9 +148,7 @@ class ModuleStack(nn.Module):
             )
         return self._rows(params, x, packing, hidden, "features")
 
-    def with_features(
-        self, params: Tensor, x: Tensor, packing: Packing | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def with_features(self, params: Tensor, x: Tensor, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
         """Return outputs [L, A] and :meth:`features` [L, F], or ``x`` in their place where the module has none."""
         outputs = self.single(params, x, packing)
         return outputs, self.features(params, x, packing) if self._tells_features() else x

@@ -181,9 +181,7 @@ class Network(nn.Module):
         passing = torch.cat([params[:body], torch.eye(h, dtype=params.dtype).flatten(), params.new_zeros(h)])
         return compiled.recurrent(passing, x, packing.batch_sizes, hidden, {**self._sizes, "outputs": h})
 
-    def with_features(
-        self, params: Tensor, x: Tensor, packing: Packing | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def with_features(self, params: Tensor, x: Tensor, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
         """Return ONE network's outputs [L, n_outputs (+ n_free)] and :meth:`features` [L, H], from one evaluation."""
         w, features = self.layers(params), self.features(params, x, packing)
         outputs = torch.addmm(w["head.b"], features, w["head.w"])

@@ -155,6 +155,19 @@ def test_rows_of_the_first_iteration_by_hand() -> None:
     assert mac.roles.evidence.iterations == 1
 
 
+def test_variance_by_the_steps_and_the_cost_of_weights() -> None:
+    """v = (1 + c) n_i / n_j, in units of own experience's: few steps of a source count for more variance."""
+    learner = adaptive("adaptive_roles")
+    samples = samples_of(learner, make_batch(learner.mac))
+    mapping, n = mapped(learner, samples), samples.valid.sum(0).tolist()
+    assert len(set(n)) > 1
+    assert mapping.bound is not None
+    for i in range(3):
+        for j in range(3):
+            expected = (1.0 + mapping.chi_square[i, j]) * n[i] / n[j]
+            assert mapping.bound.variance[i, j] == pytest.approx(expected)
+
+
 # -- what says nothing -----------------------------------------------------------------------------------------------
 
 
@@ -173,6 +186,8 @@ def test_other_spaces_and_agents_without_a_decision(scheme: str, rnn: bool) -> N
         assert (m[1:, 0] == 0).all(), "it has nothing to learn from"
         assert m[1, 2] > 0
         assert mapping.bound is not None
+        barred = np.array([[0, 0, 0, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]])
+        assert (np.isinf(mapping.bound.bias) == barred).all()
         if mapping.bound.roles is not None:
             assert (mapping.bound.roles[[0, 1, 3], [1, 0, 1]] == 1).all()
 

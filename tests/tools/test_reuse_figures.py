@@ -85,15 +85,18 @@ def test_scales() -> None:
 
 def test_a_ratio_of_roles_is_white_up_to_1_and_logarithmic_beyond() -> None:
     scale = reuse.scale_of("role", np.array([0.3, 1.0, 100.0, 1e4, np.nan]))
-    np.testing.assert_allclose(scale([0.3, 1.0, 10.0, 1e2, 1e4]), [0.0, 0.0, 0.25, 0.5, 1.0], atol=1e-12)
+    np.testing.assert_allclose(scale([0.3, 1.0, 10.0, 1e3, 1e4]), [0.0, 0.0, 1 / 3, 1.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(reuse.scale_of("role", np.array([100.0]))(10.0), 0.5)
     # nothing but noise is not dark
     assert float(reuse.scale_of("role", np.array([0.9, 1.3]))(1.3)) < 0.2
     assert float(reuse.scale_of("role", np.array([np.nan]))(1.0)) == 0.0
 
 
 def test_numbers_of_small_cells() -> None:
-    numbers = [0.0, 3e-4, 0.07, 0.5, 1.0, 9.9, 12.3, 994.0, 996.0, 9_951.0, 2e5]
-    assert [reuse.short(x) for x in numbers] == ["0", "3e-4", ".07", ".5", "1", "9.9", "12", "994", "1e3", "1e4", "2e5"]
+    small = {0.0: "0", 3e-4: "3e-4", 0.07: ".07", 0.5: ".5", 1.0: "1", 9.9: "9.9"}
+    large = {12.3: "12", 994.0: "994", 996.0: "1e3", 9_951.0: "1e4", 2e5: "2e5", 2e14: "2e14"}
+    for value, text in (small | large).items():
+        assert reuse.short(value) == text
 
 
 def test_sigma_is_marked_where_it_decides(tmp_path: Path) -> None:

@@ -96,15 +96,19 @@ def draw(stories: list[Story], percent: list[float], path: Path) -> None:
     save(figure, path, dpi=150)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Draw the runs named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run with adaptive_roles")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     parser.add_argument("--at", default="0,10,25,100", help="moments, in percent of the training")
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
+    stories = [read_story(run) for run in asked.runs]
+    for story in stories:
+        if not story.reuse or any("role" not in arrays for _, arrays in story.reuse):
+            parser.error(f"{story.folder} has not recorded role disagreement: a run with adaptive_roles is needed")
     with look():
-        draw([read_story(run) for run in asked.runs], [float(x) for x in asked.at.split(",")], asked.out)
+        draw(stories, [float(x) for x in asked.at.split(",")], asked.out)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -85,15 +86,18 @@ def test_scales() -> None:
 
 def test_a_ratio_of_roles_is_white_up_to_1_and_logarithmic_beyond() -> None:
     scale = reuse.scale_of("role", np.array([0.3, 1.0, 100.0, 1e4, np.nan]))
-    np.testing.assert_allclose(scale([0.3, 1.0, 10.0, 1e2, 1e4]), [0.0, 0.0, 0.25, 0.5, 1.0], atol=1e-12)
+    np.testing.assert_allclose(scale([0.3, 1.0, 10.0, 1e3, 1e4]), [0.0, 0.0, 1 / 3, 1.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(reuse.scale_of("role", np.array([100.0]))(10.0), 0.5)
     # nothing but noise is not dark
     assert float(reuse.scale_of("role", np.array([0.9, 1.3]))(1.3)) < 0.2
     assert float(reuse.scale_of("role", np.array([np.nan]))(1.0)) == 0.0
 
 
 def test_numbers_of_small_cells() -> None:
-    numbers = [0.0, 3e-4, 0.07, 0.5, 1.0, 9.9, 12.3, 994.0, 996.0, 9_951.0, 2e5]
-    assert [reuse.short(x) for x in numbers] == ["0", "3e-4", ".07", ".5", "1", "9.9", "12", "994", "1e3", "1e4", "2e5"]
+    small = {0.0: "0", 3e-4: "3e-4", 0.07: ".07", 0.5: ".5", 1.0: "1", 9.9: "9.9"}
+    large = {12.3: "12", 994.0: "994", 996.0: "1e3", 9_951.0: "1e4", 2e5: "2e5", 2e14: "2e14"}
+    for value, text in (small | large).items():
+        assert reuse.short(value) == text
 
 
 def test_sigma_is_marked_where_it_decides(tmp_path: Path) -> None:
@@ -174,3 +178,41 @@ def test_settings_of_old_runs_lack_the_new_keys() -> None:
     old = {k: v for k, v in now.items() if k not in ("reuse_clip", "reuse_rho_clip", "reuse_check")}
     assert learned(now) == learned(old)
     assert learned({**now, "reuse_clip": "learner"}) != learned(old)
+
+
+# -- the picture of docs/off-agent.md ----------------------------------------------------------------------------
+
+
+def program() -> Any:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "who_learns_from_whom.py"
+    spec = importlib.util.spec_from_file_location("who_learns_from_whom", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pairs_of_one_and_of_two_types_by_hand() -> None:
+    pairs = program().pairs(("a", "b", "a"), 3)
+    assert np.argwhere(pairs["agents of one type"]).tolist() == [[0, 2], [2, 0]]
+    assert np.argwhere(pairs["agents of two types"]).tolist() == [[0, 1], [1, 0], [1, 2], [2, 1]]
+    (alike,) = program().pairs((), 2).values()
+    assert alike.tolist() == [[False, True], [True, False]]
+
+
+def test_a_line_is_the_median_of_pairs_and_neighbouring_updates() -> None:
+    values = np.arange(20.0).repeat(2).reshape(20, 2)
+    np.testing.assert_array_equal(program().median(values)[[0, 10, 19]], [2.0, 10.0, 17.0])
+
+
+def test_who_learns_from_whom_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roles = {"role": np.array([[1.0, 1.1, 1e14], [0.9, 1.0, 40.0], [3.0, 5.0, 1.0]])}
+    typed = one(tmp_path / "typed", arrays=roles, info={"agent_types": ["a", "a", "b"]})
+    plain = one(tmp_path / "plain", arrays=roles)
+    out = tmp_path / "picture.png"
+    program().main([str(typed), str(plain), "--out", str(out), "--at", "0,100"])
+    assert out.stat().st_size > 10_000
+    with pytest.raises(SystemExit, match="2"):
+        program().main([str(one(tmp_path / "other")), "--out", str(out)])
+    assert "has not recorded role disagreement" in capsys.readouterr().err

@@ -28,8 +28,9 @@ TITLES: Mapping[str, str] = {
 _TOPS = {"M": 1.0}
 #: those over many orders of magnitude: linear up to here, logarithmic beyond
 _LOGARITHMIC = {"c": 0.1}
-#: ratios over many orders of magnitude: white up to here, which means nothing found, logarithmic beyond
-_RATIOS = {"role": 1.0}
+#: ratios: white up to here, which means nothing found, logarithmic beyond, and black from here on (once policies are
+#: deterministic they may be anything, and would leave everything else white)
+_RATIOS = {"role": (1.0, 1000.0)}
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,8 @@ def scale_of(name: str, values: np.ndarray) -> Any:
     known = values[np.isfinite(values)]
     top = _TOPS.get(name) or (float(known.max()) if len(known) and known.max() > 0 else 1.0)
     if name in _RATIOS:
-        return LogNorm(_RATIOS[name], max(top, 10.0 * _RATIOS[name]), clip=True)
+        low, black = _RATIOS[name]
+        return LogNorm(low, min(max(top, 10.0 * low), black), clip=True)
     low = min(0.0, float(known.min())) if len(known) else 0.0
     if name in _LOGARITHMIC:
         return SymLogNorm(_LOGARITHMIC[name], vmin=low, vmax=top)
@@ -212,7 +214,7 @@ def short(value: float) -> str:
     if abs(value) < 0.005:
         return f"{value:.0e}".replace("e-0", "e-")
     if abs(value) >= 995:
-        return f"{value:.0e}".replace("e+0", "e")
+        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
     if abs(value) >= 1:
         return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}".removesuffix(".0")
     return f"{value:.2f}".lstrip("0").rstrip("0").rstrip(".")

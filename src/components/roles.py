@@ -33,6 +33,8 @@ HORIZON = 5.0
 PRIOR = 4.0
 #: ... and what is left of it after each iteration.
 PRIOR_DECAY = 0.95
+#: How many times its noise a squared difference may be for the parts of a batch to count as independent.
+COPIES = 100.0
 #: Fewest parts of a batch that the noise is measured over; fewer episodes are cut into pieces.
 PARTS = 8
 #: The features are whitened down to this share of their mean variance: small directions are mostly noise.
@@ -134,9 +136,11 @@ class RoleEvidence:
     def add(self, differences: Tensor, noise: Tensor) -> None:
         """Take in one iteration's delta [N, N, K] and V [N, N].
 
-        A pair whose numbers are not finite (an importance weight beyond the type's range) says nothing this time.
+        A pair whose numbers are not finite (an importance weight beyond the type's range) says nothing this time, nor
+        does one whose episodes are copies of one another, as deterministic policies play them: they are one observation.
         """
         sound = noise.isfinite() & differences.isfinite().all(-1)
+        sound &= differences.square().sum(-1) <= COPIES * noise
         differences = torch.where(sound.unsqueeze(-1), differences, 0.0)
         noise = torch.where(sound, noise, 0.0)
         if self.mean is None:

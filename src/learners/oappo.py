@@ -3,7 +3,8 @@
 OAPO paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the LEARNER, agent j the SOURCE.
 
     fix the joint advantage A and the value targets
-    D[i, j] = mean over j's steps of KL( pi_j(.|o_j) || pi_i(.|o_j) ),  M by eq. 9         (the reuse mapping)
+    M: the reuse mapping, by `reuse_scheme`: rows of least error (adaptive_roles, adaptive_bound: reuse_adaptive.py), or
+       eq. 9 of D[i, j] = mean over j's steps of KL( pi_j(.|o_j) || pi_i(.|o_j) ) (adaptive_kl)
     for learner i in a random order:
         for each epoch, for each minibatch:
             maximise  sum_j M[i, j] * mean over j's valid steps of

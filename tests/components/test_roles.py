@@ -239,6 +239,23 @@ def test_an_iteration_without_numbers_is_left_out(bad: float, where: str) -> Non
     assert np.isfinite(a.ratios()).all()
 
 
+def test_episodes_that_are_copies_are_one_observation() -> None:
+    """A constant difference without noise would raise the ratio without end."""
+    evidence, g = RoleEvidence(2), torch.Generator().manual_seed(3)
+    for _ in range(30):
+        evidence.add(*drawn_alike(g))
+    before = evidence.ratios()
+    for noise in (0.0, 1e-9):
+        for _ in range(50):
+            evidence.add(torch.full((2, 2, 3), 0.1), torch.full((2, 2), noise))
+    np.testing.assert_allclose(evidence.ratios(), before)
+
+
+def drawn_alike(g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Differences of two agents of one role, and their noise."""
+    return torch.randn(2, 2, 3, generator=g), torch.full((2, 2), 3.0)
+
+
 def test_state_is_the_evidence() -> None:
     a, g = RoleEvidence(2), torch.Generator().manual_seed(9)
     empty = RoleEvidence(2)

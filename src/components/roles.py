@@ -137,7 +137,7 @@ class RoleEvidence:
         """Take in one iteration's delta [N, N, K] and V [N, N].
 
         A pair whose numbers are not finite (an importance weight beyond the type's range) says nothing this time, nor
-        does one whose episodes are copies of one another, as deterministic policies play them: they are one observation.
+        does one whose episodes are copies of one another, as deterministic policies play them: one observation.
         """
         sound = noise.isfinite() & differences.isfinite().all(-1)
         sound &= differences.square().sum(-1) <= COPIES * noise

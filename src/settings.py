@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from .envs.base import EnvInfo
 from .modules.options import network_config
 from .selection import CONTRACTS, NETWORKS, SELECTORS, import_class, own_selector, select, shipped_class
-from .utils.errors import UserError, first_line, nearest, raised_at
+from .utils.errors import UserError, first_line, nearest, one_of, raised_at
 from .utils.schema import keys as config
 from .utils.schema import vocabulary, yamls
 from .utils.schema.command_line import Request
@@ -221,6 +221,25 @@ def _check_returns(values: Mapping[str, Any], origin: Mapping[str, Layer]) -> No
         raise UserError("q_nstep and gae_lambda are both null: set q_nstep for n-step returns or gae_lambda for GAE.")
 
 
+def _without_effect(values: Mapping[str, Any], origin: Mapping[str, Layer], parts: Mapping[str, type]) -> list[str]:
+    """Return a notice about each key of a user's YAML that has no effect under the value of another key.
+
+    Raises:
+        UserError: such a key on the command line.
+    """
+    notices = []
+    for f in (f for cls in parts.values() for f in dataclasses.fields(cls) if f.metadata["only"] is not None):
+        other, allowed = f.metadata["only"]
+        if f.name not in origin or values.get(other) in allowed:
+            continue
+        text = f"'{f.name}' has an effect with {other}={one_of(allowed)}, not with {values.get(other)}"
+        if origin[f.name].origin == "command":
+            raise UserError(f"{text}: take it off the command line, or add {other}={allowed[0]}.")
+        if origin[f.name].origin == "user":
+            notices.append(f"{text}.")
+    return notices
+
+
 def results_folder(value: Any) -> str:
     """Return the absolute folder of results; null is ``results`` in the checkout, else in the current folder."""
     if value:
@@ -297,6 +316,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     values["env_args"] = check_env_args(values["env"], values["env_args"])
     _check_values(values, origin, parts)
     notices = _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
+    notices += _without_effect(values, origin, parts)
     _check_returns(values, origin)
     source = {k: "worked out" if k in derived or k not in origin else origin[k].name for k, _ in leaves(values)}
     return Settings(values, source, tuple(notices), parts, tuple(added), **classes)

@@ -561,3 +561,13 @@ def test_the_papers_own_reading_stays_by_name(method: str) -> None:
     paper = run(f"--config={method}_paper", "--env-config=maze").values
     names = ("name", "reuse_scheme", "reuse_kl_reduction", "reuse_sigma", "reuse_lambda")
     assert [paper[k] for k in names] == [f"{method}_paper", "adaptive_kl", "max", 0.1, 0.7]
+
+
+def test_keys_of_another_scheme_are_refused_on_the_command_line() -> None:
+    """They would change nothing, and a user would not know."""
+    maze = ("--config=oappo", "--env-config=maze", "with")
+    said = sentence(*maze, "reuse_sigma=1")
+    assert "'reuse_sigma' has an effect with reuse_scheme=adaptive_kl, not with adaptive_roles" in said
+    assert "with reuse_scheme=adaptive_kl, all or groups" in sentence(*maze, "reuse_lambda=0.5", "reuse_scheme=none")
+    assert run(*maze, "reuse_lambda=0.5", "reuse_scheme=adaptive_kl").values["reuse_lambda"] == 0.5
+    assert run("--config=oappo_paper", "--env-config=maze", "with", "reuse_sigma=1").values["reuse_sigma"] == 1.0

@@ -359,7 +359,7 @@ def test_a_run_folder_that_was_moved_takes_its_curve_along(done: Path, tmp_path:
     [
         ("lr=0.002", "lr=0.002 (was 0.001)"),
         ("env_args.time_limit=13", "env_args"),
-        ("reuse_sigma=0.2", "reuse_sigma=0.2 (was 0.1)"),
+        ("reuse_kl_samples=512", "reuse_kl_samples=512 (was 1024)"),
         ("seed=8", "seed=8 (was 7)"),
     ],
 )

@@ -151,7 +151,7 @@ def test_intervals_go_on_after_a_resume(left_out: str, tmp_path: Path) -> None:
 
 
 def test_counters_and_clocks_only_grow(tmp_path: Path) -> None:
-    run = train(tmp_path, "oappo", "toy_envs:EarlyEnd", {"limit": 7}, t_max=96)
+    run = train(tmp_path, "oappo", "toy_envs:EarlyEnd", {"limit": 7}, t_max=96, reuse_scheme="all")
     logged = [p["metrics"] for p in run.points if "updates" in p["metrics"]]
     # 3 agents live for 2, 4 and 6 steps; 4 episodes an iteration
     assert [m["agent_steps"] for m in logged] == [48, 96, 144, 192]

@@ -58,6 +58,7 @@ class OffPolicyConfig:
         "Targets come from slow copies: up to 1 the soft update's share (1: no slow copy), above 1 the number of "
         "updates between copies.",
         above=0,
+        high=1e9,
     )
     grad_norm_clip: float = key("Largest L2 norm of each network's gradient.", above=0)
     lr: float = key("Learning rate (Adam).", above=0, high=1e6)

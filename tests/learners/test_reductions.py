@@ -511,7 +511,9 @@ def test_the_objective_is_the_exact_expectation_in_an_enumerable_game(
         compare(lambda candidate: torch.stack([part(candidate) for part in surrogate]).sum())
         return real_step(surrogate, kl, params, **options)
 
-    def spy_loss(mac: Any, params: Tensor, rows: Rows, eps: float, entropy: float, stats: ClipStats) -> Tensor:
+    def spy_loss(
+        mac: Any, params: Tensor, rows: Rows, eps: float, entropy: float, stats: ClipStats, pull: None
+    ) -> Tensor:
         compare(
             lambda candidate: -real_loss(mac, candidate, rows, eps, entropy, ClipStats(eps, n, torch.device("cpu")))
         )

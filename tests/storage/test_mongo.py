@@ -96,7 +96,8 @@ def stored(server: MongoServer, name: str = "return_mean", run: int = 1, databas
 
 
 def the_run(server: MongoServer, database: str = DATABASE) -> dict[str, Any]:
-    (found,) = server.client[database].runs.find()
+    with server._store:  # the server's thread writes into the same dictionaries
+        (found,) = server.client[database].runs.find()
     return found
 
 

@@ -500,7 +500,7 @@ def end_when_a_game_hangs(tmp_path: Path, how: signal.Signals, *command: str) ->
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "src/main.py"), *command],
         env={**os.environ, **surroundings(tmp_path, "hang@1")},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + PATIENCE
@@ -512,7 +512,8 @@ def end_when_a_game_hangs(tmp_path: Path, how: signal.Signals, *command: str) ->
         assert games
         assert all(alive(p) for p in games)
         process.send_signal(how)
-        _, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=PATIENCE)
+        print(out)  # shown where the test fails
         assert gone(games)
         return process.returncode, err
     finally:

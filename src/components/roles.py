@@ -63,7 +63,8 @@ def parts_of(episode: Tensor) -> tuple[Tensor, int]:
     length = torch.bincount(number)
     place = torch.arange(len(number), device=number.device) - (length.cumsum(0) - length)[number]
     part = number * pieces + place * pieces // length[number]
-    return part.unique(return_inverse=True)[1], int(part.unique().numel())
+    part = part.unique(return_inverse=True)[1]
+    return part, int(part.max()) + 1
 
 
 def whitening(features: Tensor) -> Tensor:

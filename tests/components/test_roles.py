@@ -225,7 +225,7 @@ def test_bias_of_sources_of_infinite_variance_is_a_number() -> None:
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 @pytest.mark.parametrize("where", ["differences", "noise"])
 def test_an_iteration_without_numbers_is_left_out(bad: float, where: str) -> None:
-    """A pair keeps what it knows, and the others' evidence goes on."""
+    """A pair keeps what it knows, and the others' evidence is taken in."""
     g, a, b = torch.Generator().manual_seed(8), RoleEvidence(2), RoleEvidence(2)
     for k in range(4):
         delta, noise = torch.randn(2, 2, 3, generator=g), torch.rand(2, 2, generator=g)

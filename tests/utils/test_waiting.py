@@ -102,7 +102,7 @@ def test_a_copy_of_this_process_has_its_usual_signals() -> None:
         with Stop(grace=100.0).listening():
             pid = os.fork()
             if pid == 0:
-                try:  # whatever happens, the copy must not go on with the tests
+                try:  # whatever happens, the copy must not run further tests
                     same = all(signal.getsignal(n) == handler for n, handler in before.items())
                     os.write(tell, b"y" if same and signal.set_wakeup_fd(-1) == -1 else b"n")
                     signal.pause()

@@ -24,7 +24,7 @@ from oamarl.tools.showcase.story import Story, read_story
 
 #: updates over which a line is the median
 SMOOTH = 9
-#: range of F in the picture: once policies are nearly deterministic, single weights make F anything up to 1e5
+#: range of F in the picture: between nearly deterministic policies, single weights can make F any number
 SHOWN = (0.4, 100.0)
 
 

@@ -213,7 +213,10 @@ def test_a_sequence_is_computed_as_alone_and_as_in_a_rectangle(
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("twice", [False, True])
 def test_stacked_networks_are_each_alone(twice: bool, layer_norm: bool) -> None:
-    net, x = make(4, 16, 3, recurrent=False, k=3, layer_norm=layer_norm), torch.randn(3, 8, 4, generator=generator(5, "x"))
+    net, x = (
+        make(4, 16, 3, recurrent=False, k=3, layer_norm=layer_norm),
+        torch.randn(3, 8, 4, generator=generator(5, "x")),
+    )
     with torch.no_grad():
         found = net.stacked(net.params, x, twice=twice)
         for k in range(3):

@@ -93,7 +93,8 @@ class Network(nn.Module):
             else {"fc2.w": (h, h), "fc2.b": (h,)} | _norm_shapes("norm2", h, layer_norm)
         )
         self.shapes: dict[str, tuple[int, ...]] = {
-            "fc1.w": (n_inputs, h), "fc1.b": (h,), **_norm_shapes("norm1", h, layer_norm), **middle, "head.w": (h, n_outputs), "head.b": (n_outputs,)
+            "fc1.w": (n_inputs, h), "fc1.b": (h,), **_norm_shapes("norm1", h, layer_norm), **middle,
+            "head.w": (h, n_outputs), "head.b": (n_outputs,),
         }  # fmt: skip
         self.n_free = n_free
         if n_free:

@@ -129,9 +129,7 @@ class _Recurrent(torch.autograd.Function):
                 hats, inverses, gates, candidates, states, out,
             )  # fmt: skip
         if needed:
-            ctx.save_for_backward(
-                batch_sizes, params, x, hidden, first, hats, inverses, gates, candidates, states
-            )
+            ctx.save_for_backward(batch_sizes, params, x, hidden, first, hats, inverses, gates, candidates, states)
             ctx.sizes = sizes
         return out
 

@@ -234,10 +234,12 @@ class QLearner(OffPolicyLearner):
         """[B, T, V] bool: what is learned from.
 
         With a reward of the team that is every real step, also of agents that have left: what the team earns then is
-        due to them too. With a reward of its own an agent learns while it takes decisions.
+        due to them too. With a reward of its own an agent learns until it has left; a step at which it only waits is
+        learned from, for the step before is valued by it.
         """
         if not self.common_reward:
-            return batch.valid
+            left = torch.cat([torch.zeros_like(batch.alive[:, :1]), batch.agent_terminated[:, :-1]], dim=1)
+            return batch.filled.unsqueeze(-1) & ~left
         return batch.filled.unsqueeze(-1).expand(-1, -1, self.info.n_agents if self.mixer is None else 1)
 
     # -- state -------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_targets_of_two_steps_by_hand(double_q: bool, value: float, terminated: 
     constant(learner, [0.0, 5.0, 1.0], [7.0, 3.0, 2.0])
     batch = two_steps(learner, terminated=terminated)
     q = learner.mac.all_outputs(batch)
-    y = learner.targets(batch, q, learner.mask(batch))[0]
+    y = learner.targets(batch, q)
     last = 2.0 + (0.0 if terminated else 0.5 * value)
     assert y[0, :, 0].tolist() == pytest.approx([1.0 + 0.5 * value, last])
     assert torch.equal(y[..., 0], y[..., 1])
@@ -72,7 +72,7 @@ def test_an_illegal_action_is_no_bootstrap() -> None:
     batch = two_steps(learner)
     avail = batch.avail.clone()
     avail[0, 1, 0, 1] = False
-    y = learner.targets(replace(batch, avail=avail), learner.mac.all_outputs(batch), learner.mask(batch))[0]
+    y = learner.targets(replace(batch, avail=avail), learner.mac.all_outputs(batch))
     assert y[0, 0].tolist() == pytest.approx([1.0 + 0.5 * 2.0, 1.0 + 0.5 * 3.0]), "agent 0 may only take 0 or 2"
 
 
@@ -91,7 +91,7 @@ def test_targets_of_several_steps_by_hand(more: dict[str, Any], first: float) ->
     learner = learner_of("iql", gamma=0.5, **more)
     constant(learner, [0.0, 5.0, 1.0], [7.0, 3.0, 2.0])
     batch = two_steps(learner, terminated=False)
-    y = learner.targets(batch, learner.mac.all_outputs(batch), learner.mask(batch))[0]
+    y = learner.targets(batch, learner.mac.all_outputs(batch))
     assert float(y[0, 0, 0]) == pytest.approx(first)
 
 
@@ -117,7 +117,7 @@ def test_an_agent_that_has_left_bootstraps_nothing_of_its_own() -> None:
     gone = torch.zeros_like(batch.agent_terminated)
     gone[0, :, 1] = True
     batch = replace(batch, agent_terminated=gone)
-    y, mask = learner.targets(batch, learner.mac.all_outputs(batch), learner.mask(batch))[0], learner.mask(batch)
+    y, mask = learner.targets(batch, learner.mac.all_outputs(batch)), learner.mask(batch)
     assert y[0, 0].tolist() == pytest.approx([1.0 + 0.5 * 3.0, 1.0])
     assert mask[0].tolist() == [[True, True], [True, False]]
 
@@ -128,7 +128,7 @@ def test_returns_on_a_running_scale() -> None:
     constant(learner, [0.0, 5.0, 1.0], [7.0, 3.0, 2.0])
     learner.return_stats.update(torch.tensor([8.0, 12.0]))  # mean 10, deviation 2
     batch = two_steps(learner)
-    y = learner.targets(batch, learner.mac.all_outputs(batch), learner.mask(batch))[0]
+    y = learner.targets(batch, learner.mac.all_outputs(batch))
     raw = [1.0 + 0.5 * (10.0 + 2.0 * 3.0), 2.0]
     stats = RunningMeanStd()
     stats.update(torch.tensor([8.0, 12.0]))
@@ -178,7 +178,7 @@ def test_vdn_is_the_sum_and_its_gradient_reaches_every_agent() -> None:
         taken = q[:, :-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)
         total = vdn.team(vdn.learned, q[:, :-1], q, batch.actions, batch.state[:, :-1])
         assert torch.allclose(total, taken.sum(-1, keepdim=True))
-        y = vdn.targets(batch, q.detach(), vdn.mask(batch))[0]
+        y = vdn.targets(batch, q.detach())
         following = vdn.mac.all_outputs(batch).masked_fill(~batch.avail, -torch.inf).max(-1).values[:, 1:].sum(-1)
         over = batch.terminated
         assert torch.allclose(

@@ -83,12 +83,14 @@ def critic_networks(
     return ModuleStack(critic, n_networks, inputs, 1, config, generator, kind="critic")
 
 
-def mixer_network(mixer: Any, name: str, info: EnvInfo, config: Any, generator: torch.Generator, *more: int) -> FlatModule:
+def mixer_network(
+    mixer: Any, name: str, info: EnvInfo, config: Any, generator: torch.Generator, *more: int
+) -> FlatModule:
     """Return the network that joins the agents' action values to the team's.
 
     Args:
-        mixer: the class: built as ``(n_agents, state_size, config)``, called as ``forward(qs [..., N], state [..., S])``,
-            which returns the team's value [..., 1].
+        mixer: the class: built as ``(n_agents, state_size, config)``, called as ``forward(qs, state)`` of [..., N] and
+            [..., S], which returns the team's value [..., 1].
         name: the value of ``mixer``, for messages.
         info: the environment's sizes.
         config: what the learner reads.

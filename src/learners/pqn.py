@@ -46,8 +46,8 @@ from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .on_policy import ScheduleConfig, refuse_reuse
 from .q_learner import MixerConfig, check_action_values, mixer_class
-from .value_config import REWARDS_DOC, REWARDS_MEAN_DOC
-from .value_targets import ends, scaled_rewards
+from .value.config import REWARDS_DOC, REWARDS_MEAN_DOC
+from .value.targets import ends, scaled_rewards
 
 
 @dataclass(frozen=True)

@@ -358,7 +358,7 @@ def test_every_kind_of_run_trains_twice_the_same(more: dict[str, Any], tmp_path:
     assert all(np.isfinite(v) for p in a.points for v in p["metrics"].values())
 
 
-@pytest.mark.parametrize("key, value, base", [
+@pytest.mark.parametrize(("key", "value", "base"), [
     ("gamma", 0.5, {}), ("td_lambda", 0.0, {}), ("add_value_last_step", False, {}), ("standardise_rewards", True, {}),
     ("standardise_rewards_mean", False, {"standardise_rewards": True}), ("epochs", 3, {}), ("num_minibatches", 3, {}),
     ("grad_norm_clip", 1e-4, {}), ("lr", 0.002, {}), ("optim_eps", 0.1, {}), ("lr_schedule", "linear", {}),

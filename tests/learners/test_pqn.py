@@ -385,14 +385,14 @@ def test_a_resumed_run_goes_on_with_the_same_numbers(more: tuple[str, ...], tmp_
     words = [
         "--config=pqn_vdn", "--env-config=maze", "with", "seed=7", "use_cuda=False", "backend=serial",
         "env_args.time_limit=12", "batch_size_run=4", "rollout_length=5", "hidden_dim=16", "log_interval=90",
-        "test_interval=300", "test_nepisode=3", "checkpoint_interval=100", "epsilon_anneal_time=500",
+        "test_interval=120", "test_nepisode=3", "checkpoint_interval=60", "epsilon_anneal_time=500",
         "standardise_obs=True", *more,
     ]  # fmt: skip
-    assert main([*words, "t_max=600", f"local_results_path={tmp_path / 'whole'}"]) == 0
-    assert main([*words, "t_max=300", f"local_results_path={tmp_path / 'parts'}"]) == 0
+    assert main([*words, "t_max=300", f"local_results_path={tmp_path / 'whole'}"]) == 0
+    assert main([*words, "t_max=140", f"local_results_path={tmp_path / 'parts'}"]) == 0
     (whole,), (first,) = (list((tmp_path / x).glob("sacred/*/*/1")) for x in ("whole", "parts"))
     second = f"local_results_path={tmp_path / 'parts'}"
-    assert main([*words, "t_max=600", second, f"checkpoint_path={first}"]) == 0
+    assert main([*words, "t_max=300", second, f"checkpoint_path={first}"]) == 0
     assert_same_run(whole, first.parent / "2")
 
 
@@ -428,7 +428,7 @@ def test_only_legal_actions_are_taken() -> None:
 
 def play(folder: Path, config: str, t_max: int, args: dict[str, Any], **more: Any) -> Trained:
     given = {
-        "batch_size_run": 32, "rollout_length": 1, "hidden_dim": 32, "lr": 0.005, "epsilon_anneal_time": t_max // 2,
+        "batch_size_run": 32, "rollout_length": 2, "hidden_dim": 32, "lr": 0.005, "epsilon_anneal_time": t_max // 2,
         "log_interval": 640, "test_interval": 10**6, "test_nepisode": 1, "seed": 1, "epochs": 4, "num_minibatches": 1,
     }  # fmt: skip
     return train(folder, config, "matrix", args, backend="auto", t_max=t_max, **{**given, **more})

@@ -70,7 +70,8 @@ def play(
     """A game of few states, whose rewards need no scale, at rates that suit thousands of steps."""
     values = {
         "batch_size_run": 8, "batch_size": 32, "buffer_size": 2000, "updates_per_step": 0.1, "hidden_dim": 32,
-        "lr": 0.005, "standardise_rewards": False, "target_update_interval_or_tau": 20, "epsilon_anneal_time": t_max // 2,
+        "lr": 0.005, "standardise_rewards": False, "target_update_interval_or_tau": 20,
+        "epsilon_anneal_time": t_max // 2,
         "test_interval": t_max, "test_nepisode": 1, "log_interval": t_max, "save_best": False, **more,
     }  # fmt: skip
     return train(folder, algorithm, env, args, t_max=t_max, seed=seed, backend="auto", **values)

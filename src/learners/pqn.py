@@ -139,7 +139,7 @@ class PQNLearner:
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
         c, tallies = self.config, new_tallies()
-        lr = self.config.lr * scheduled(c.lr_schedule, 1.0, 0.0, t_env, c.t_max)
+        lr = c.lr * scheduled(c.lr_schedule, 1.0, 0.0, t_env, c.t_max)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         it = self.begin_iteration(batch)
@@ -147,11 +147,12 @@ class PQNLearner:
 
         def loss(params: Sequence[Tensor], part: MiniBatch, tally: Tally) -> Tensor:
             taken, at = self.taken(it.samples, part.entries, params[0])
-            total, mask = self.team(taken, it.state[at], params[1:]), it.mask[at]
-            delta = torch.where(mask, total - it.target[at], 0.0)
-            tally.add("loss", delta.square()[mask])
-            tally.add("td_error_abs", delta.abs()[mask])
-            tally.add("q_taken_mean", total[mask])
+            total, target, mask = self.team(taken, it.state[at], params[1:]), it.target[at], it.mask[at]
+            delta = torch.where(mask, total - target, 0.0)
+            real = delta[mask]
+            for name, x in (("loss", real**2), ("td_error_abs", real.abs()), ("q_taken_mean", total[mask])):
+                tally.add(name, x)
+            tally.add("target_mean", target[mask])
             return delta.square().sum() * part.of / count
 
         norms = []
@@ -164,8 +165,7 @@ class PQNLearner:
                 norms.append(norm)
         self.updates += 1
         self.processed += c.epochs * int(batch.valid.sum())
-        found = means(tallies) | {"grad_norm": float(torch.stack(norms).mean()), "lr": lr}
-        return found | {"target_mean": float(it.target[it.mask].mean()) if it.mask.any() else 0.0}, {}
+        return means(tallies) | {"grad_norm": float(torch.stack(norms).mean()), "lr": lr}, {}
 
     def begin_iteration(self, batch: Batch) -> Iteration:
         """Fix the targets, and lay the batch out for the networks: a row for each episode or piece of one."""

@@ -140,7 +140,11 @@ def _epymarl(read: set[str]) -> list[tuple[str, ...]]:
             only = vocabulary.REFUSED[name]
             values = one_of(f"`{yamls.inline(v)}`" for v in only.allowed)
             like = f", or as {one_of(f'`{k}`' for k in only.like)} has it" if only.like else ""
-            rows[name] = ("refused", f"except {values}{like}: {only.instead}")
+            more = "".join(
+                f"; `learner: {learner}`: except {one_of(f'`{yamls.inline(v)}`' for v in other.allowed)}"
+                for learner, other in only.of.items()
+            )
+            rows[name] = ("refused", f"except {values}{like}: {only.instead}{more}")
         elif name in vocabulary.INERT:
             rows[name] = ("inert", vocabulary.INERT[name])
         elif name in vocabulary.OTHER:

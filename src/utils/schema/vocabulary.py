@@ -15,7 +15,7 @@ A key that some part of the run reads needs no entry. The rest of the vocabulary
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError, one_of
@@ -35,7 +35,7 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
 INERT: dict[str, str] = {
     "buffer_cpu_only": "it says in which memory a replay lies: it is always the CPU's; no number depends on it",
     "hypergroup": "a name that a search gives its runs, which training does not read; `label` is kept with a run",
-    "optim_alpha": "of RMSProp; these methods use Adam, in EPyMARL too",
+    "optim_alpha": "of RMSProp, which EPyMARL's QTRAN uses; all methods here use Adam",
     "repeat_id": "a number for one's own bookkeeping, which training does not read; `label` is kept with a run",
 }
 
@@ -44,21 +44,26 @@ INERT: dict[str, str] = {
 class Only:
     """The values of a key that describe what happens here, and the message for any other.
 
-    ``like`` names keys: the value of the first one that is set is allowed too.
+    ``like`` names keys: the value of the first one that is set is allowed too. ``of`` has the allowed values of some
+    learners, and what happens there, in place of the general ones.
     """
 
     allowed: tuple[Any, ...]
     instead: str
     like: tuple[str, ...] = ()
+    of: Mapping[str, Only] = field(default_factory=dict)
 
 
+_VALUES = Only(("q", None), "networks give action values")
 REFUSED: dict[str, Only] = {
     "buffer_size": Only(
         (None,),
         "each update learns from one batch of new episodes and from no earlier ones",
         ("batch_size", "batch_size_run"),
     ),
-    "agent_output_type": Only(("pi_logits", None), "agents are policies"),
+    "agent_output_type": Only(
+        ("pi_logits", None), "agents are policies", of={"q_learner": _VALUES, "qtran_learner": _VALUES}
+    ),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
     "env_args.seed": Only((None,), "`seed` seeds every episode"),
@@ -141,6 +146,7 @@ def refuse(name: str, value: Any, source: str, values: Mapping[str, Any]) -> Non
         UserError: naming what is allowed.
     """
     only = REFUSED[name]
+    only = only.of.get(str(values.get("learner")), only)
     alike = [values[k] for k in only.like if values.get(k) is not None][:1]
     if value in (*only.allowed, *alike) or value == "":
         return

@@ -130,6 +130,22 @@ class Batch:
         begins = self.begins.view(*self.begins.shape, *[1] * (previous.dim() - 2))
         return torch.where(begins, none, previous)
 
+    def seen_by_all(self, source: Tensor) -> Batch:
+        """Return rows in which every agent has the experience of one agent, ``source`` [B], as if it were its own.
+
+        Raises:
+            ValueError: episodes end inside rows, or there are extra fields, whose agents are not known.
+        """
+        if len(self.final_index) or self.extra:
+            raise ValueError("rows with endings inside them, or extra fields, are of no single agent")
+        found, rows = self.named(), torch.arange(len(source), device=source.device)
+        per_agent = [f.name for f in TABLE if f.axes[:1] == ("N",)] + ["before", "hidden"]
+        for name in (n for n in per_agent if n in found):
+            x, of_step = found[name], name not in ("before", "hidden")
+            one = x[rows, :, source].unsqueeze(2) if of_step else x[rows, source].unsqueeze(1)
+            found[name] = one.expand_as(x)
+        return Batch.of(found)
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device`` (itself when it is there already)."""
         if self.obs.device == torch.device(device):

@@ -42,6 +42,11 @@ class RunningMeanStd:
         """Return (x - mean) / std."""
         return (x - self.mean.float()) / self.std
 
+    def scale(self, x: Tensor) -> Tensor:
+        """Return x / root mean square: a change of unit, which keeps signs and the order of sums of any length."""
+        square = self.var + self.mean**2 if bool(self.count) else self.var
+        return x / square.sqrt().clamp(min=1e-4).float()
+
     def denormalise(self, x: Tensor) -> Tensor:
         """Return x * std + mean."""
         return x * self.std + self.mean.float()

@@ -51,6 +51,28 @@ def gae(
     return advantage, advantage + value
 
 
+def lambda_returns(
+    reward: Tensor, next_value: Tensor, terminated: Tensor, ended: Tensor, gamma: float, lam: float
+) -> Tensor:
+    """lambda-returns (Sutton and Barto 2018, eq. 12.20), of any values of what follows a step.
+
+    G_t = r_t + gamma (1 - terminated_t) [(1 - lambda) v_{t+1} + lambda G_{t+1}], where after the step that ends a trace
+    G_{t+1} is v_{t+1} alone.
+
+    Args:
+        reward: [B, T, ...].
+        next_value: [B, T, ...] v_{t+1}; of action values those of the actions that targets are made of.
+        terminated, ended: [B, T, ...] bool, as in :func:`gae`.
+        lam: 0: one-step targets; 1: all rewards up to the trace's end.
+
+    Returns:
+        [B, T, ...] (meaningless where a step is padding).
+    """
+    # inside a trace the value of a step's own observation is that of what followed the step before
+    value = torch.cat([torch.zeros_like(next_value[:, :1]), next_value[:, :-1]], dim=1)
+    return gae(reward, value, next_value, terminated, ended, gamma, lam)[1]
+
+
 def nstep(
     reward: Tensor, next_value: Tensor, terminated: Tensor, ended: Tensor, filled: Tensor, gamma: float, n: int
 ) -> Tensor:

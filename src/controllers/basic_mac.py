@@ -27,7 +27,7 @@ from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .actor import TorchNetwork, act, inference
 from .contract import Preparation
-from .outputs import all_outputs
+from .outputs import all_outputs, all_outputs_and_features
 from .seps import SELECTIVE, SelectiveConfig, SelectiveSharing
 from .sharing import groups_of, sharing_index, with_extras
 
@@ -234,6 +234,10 @@ class BasicMAC:
         """The networks' raw outputs (such as Q-values) at all steps and after the last one, [B, T+1, N, A];
         see :func:`~.outputs.all_outputs`."""
         return all_outputs(self, batch, params)
+
+    def all_outputs_and_features(self, batch: Batch, params: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same, and what the networks' heads read, [B, T+1, N, F]."""
+        return all_outputs_and_features(self, batch, params)
 
     def distribution(self, outputs: Tensor, avail: Tensor) -> Policy:
         """The distribution that the networks' ``outputs`` [..., P] stand for, where ``avail`` [..., A] is legal: THE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,22 @@ def all_outputs(mac: Any, batch: Batch, params: Tensor | None = None) -> Tensor:
     Returns:
         [B, T+1, N, A].
     """
+    return _everywhere(mac, batch, params, lambda *row: (mac.network.single(*row),))[0]
+
+
+def all_outputs_and_features(mac: Any, batch: Batch, params: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return :func:`all_outputs` and what the networks' heads read there, [B, T+1, N, A] and [B, T+1, N, F].
+
+    A module that does not tell what its head reads gives its inputs in their place.
+    """
+    outputs, features = _everywhere(mac, batch, params, mac.network.with_features)
+    return outputs, features
+
+
+def _everywhere(
+    mac: Any, batch: Batch, params: Tensor | None, evaluate: Callable[..., tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """What ``evaluate`` gives of the networks at all steps and after the last one, each [B, T+1, N, ...]."""
     params = mac.network.params if params is None else params
     none = no_action(mac.info)
     first = torch.full_like(batch.actions[:, :1], none) if batch.before is None else batch.before.unsqueeze(1)
@@ -33,9 +50,10 @@ def all_outputs(mac: Any, batch: Batch, params: Tensor | None = None) -> Tensor:
         members = (index == k).nonzero().squeeze(1)
         places.append(_rows(there, members, mac.recurrent))
         *at, packing = places[-1]
-        found.append(mac.network.single(params[k], x[tuple(at)], packing))
+        found.append(evaluate(params[k], x[tuple(at)], packing))
     where = tuple(torch.cat(parts) for parts in zip(*(place[:3] for place in places), strict=True))
-    return found[0].new_zeros(*x.shape[:-1], found[0].shape[-1]).index_put(where, torch.cat(found))
+    joined = [torch.cat(parts) for parts in zip(*found, strict=True)]
+    return tuple(y.new_zeros(*x.shape[:-1], y.shape[-1]).index_put(where, y) for y in joined)
 
 
 def _rows(there: Tensor, members: Tensor, recurrent: bool) -> tuple[Tensor, Tensor, Tensor, Packing | None]:

@@ -7,6 +7,8 @@ REGISTRY = {
     "hatrpo_learner": ".hatrpo:HATRPOLearner",
     "oappo_learner": ".oappo:OAPPOLearner",
     "oatrpo_learner": ".oatrpo:OATRPOLearner",
+    "q_learner": ".q_learner:QLearner",
+    "qtran_learner": ".qtran:QtranLearner",
     "seac_learner": ".seac:SEACLearner",
     "actor_critic_learner": ".seac:SEACLearner",  # EPyMARL's name of A2C, which SEAC is where seac_coef is 0
 }

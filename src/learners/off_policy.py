@@ -25,6 +25,8 @@ from ..modules.build import memory_of
 from ..utils.errors import PartFailed, UserError
 from ..utils.machine import free_memory
 from ..utils.schema.keys import key
+from .value_config import REWARDS_DOC, REWARDS_MEAN_DOC
+from .value_targets import scaled_rewards
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class OffPolicyConfig:
         high=1,
     )
     gamma: float = key("Discount factor.", low=0, high=1)
-    standardise_rewards: bool = key("Rewards are shifted and scaled by running statistics before targets are made.")
+    standardise_rewards: bool = key(REWARDS_DOC)
+    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC)
     target_update_interval_or_tau: float = key(
         "Targets come from slow copies: up to 1 the soft update's share (1: no slow copy), above 1 the number of "
         "updates between copies.",
@@ -209,7 +212,9 @@ class OffPolicyLearner:
     def prepared(self, batch: Batch) -> Batch:
         """Return a drawn batch as networks see it: observations and rewards on their running scales."""
         batch = self.mac.standardised(batch)
-        return batch if self.reward_stats is None else replace(batch, reward=self.reward_stats.normalise(batch.reward))
+        if self.reward_stats is None:
+            return batch
+        return replace(batch, reward=scaled_rewards(self.config, self.reward_stats, batch.reward))
 
     # -- networks ----------------------------------------------------------------------------------------------
 

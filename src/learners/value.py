@@ -23,7 +23,7 @@ from ..modules.critics.v import values as values_of
 from ..modules.stack import Stack
 from .value_config import CriticConfig, EpochConfig
 from .value_inputs import build_critic, critic_inputs
-from .value_targets import Targets, ValueRows, ends, normalised_across, normalised_advantage
+from .value_targets import Targets, ValueRows, ends, normalised_across, normalised_advantage, scaled_rewards
 
 #: Most rows in one evaluation of all networks on all agents' experience: bounds memory with many agents.
 MAX_ROWS = 65536
@@ -116,7 +116,7 @@ class ValueLearner:
         if self.reward_stats is not None:
             self.reward_stats.update(self._statistics(reward[filled]))
             # padding stays out of every target, so its normalised value does not matter
-            reward = self.reward_stats.normalise(reward)
+            reward = scaled_rewards(c, self.reward_stats, reward)
         steps = reward.shape[1]
         inputs = self.inputs(batch.obs, batch.state, batch.last_actions)
         raw, following, final, sequences = self._evaluate(batch, inputs)

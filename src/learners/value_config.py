@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 
+REWARDS_DOC = "Rewards are put on a running scale before targets are made (standardise_rewards_mean says how)."
+REWARDS_MEAN_DOC = (
+    "standardise_rewards: subtract the running mean and divide by the deviation, as EPyMARL does (which changes the "
+    "optimum where episodes differ in length); False: divide by the running root mean square alone."
+)
+
 
 @dataclass(frozen=True)
 class CriticConfig:
@@ -20,7 +26,8 @@ class CriticConfig:
         "Value normalisation: the critic predicts returns on a running scale, and advantages that are not normalised "
         "themselves are on that scale too (as in EPyMARL)."
     )
-    standardise_rewards: bool = key("Rewards are shifted and scaled by running statistics before targets are made.")
+    standardise_rewards: bool = key(REWARDS_DOC)
+    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC)
     normalise_advantage: bool = key("Advantages get mean 0 and deviation 1 over the batch's real steps.")
     critic: str = key("The critic's network: v (built-in), or `package.module:Class`, an nn.Module of one output.")
     critic_use_rnn: bool = key("The built-in critic carries a GRU over the episode; otherwise it is feed-forward.")

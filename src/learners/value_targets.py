@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..components.batch import Batch
+from ..components.normalisation import RunningMeanStd
 from ..components.returns import standardise
 from ..envs.base import EnvInfo
 from ..modules.critics.recurrent import Sequences
@@ -52,6 +53,12 @@ class ValueRows:
     def __getitem__(self, index: Any) -> ValueRows:
         weight = None if self.weight is None else self.weight[index]
         return ValueRows(self.inputs[index], self.old[index], self.goal[index], weight)
+
+
+def scaled_rewards(config: Any, stats: RunningMeanStd, reward: Tensor) -> Tensor:
+    """Return rewards on their running scale as `standardise_rewards_mean` says: by mean and deviation, or as a change
+    of unit alone."""
+    return stats.normalise(reward) if config.standardise_rewards_mean else stats.scale(reward)
 
 
 def ends(batch: Batch, n_values: int, bootstrap_truncated: bool, by_agent: bool) -> tuple[Tensor, Tensor]:

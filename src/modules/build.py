@@ -1,4 +1,4 @@
-"""The networks that a class stands for: the built-in ones, or copies of any ``nn.Module``."""
+"""The networks that a class stands for: the built-in ones, copies of any ``nn.Module``, and mixers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 
+from ..components.experience import EnvInfo
+from ..utils.errors import UserError, first_line
 from ..utils.schema.registry import resolve
 from . import REGISTRY, critics
 from .agents.module import ModuleStack
 from .agents.rnn import Network
+from .flat import FlatModule
 from .heads import Head
 from .stack import Inputs
 
@@ -77,3 +80,40 @@ def critic_networks(
             activation=config.activation, head_gain=1.0, generator=generator, init=config.init,
         )  # fmt: skip
     return ModuleStack(critic, n_networks, inputs, 1, config, generator, kind="critic")
+
+
+def mixer_network(mixer: Any, name: str, info: EnvInfo, config: Any, generator: torch.Generator, *more: int) -> FlatModule:
+    """Return the network that joins the agents' action values to the team's.
+
+    Args:
+        mixer: the class: built as ``(n_agents, state_size, config)``, called as ``forward(qs [..., N], state [..., S])``,
+            which returns the team's value [..., 1].
+        name: the value of ``mixer``, for messages.
+        info: the environment's sizes.
+        config: what the learner reads.
+        generator: source of the initial parameters.
+        more: further arguments of the constructor of a mixer that reads actions and features (``joint = True``).
+
+    Raises:
+        UserError: a user-supplied class that cannot be built or called so.
+    """
+    n, s = info.n_agents, info.state_size
+    try:
+        built = FlatModule(lambda: mixer(n, s, config, *more), generator)
+        if more:
+            return built
+        state = torch.zeros(2, s, dtype=built.params.dtype)
+        found = built(built.params.detach(), torch.zeros(2, n, dtype=built.params.dtype), state)
+    except UserError:
+        raise
+    except Exception as error:  # a user's own code
+        raise UserError(
+            f"mixer={name} cannot be built as {name.rpartition(':')[2]}(n_agents, state_size, config) and called as "
+            f"forward(qs, state): {type(error).__name__}: {first_line(error)}."
+        ) from error
+    if not isinstance(found, torch.Tensor) or found.shape != (2, 1):
+        got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise UserError(
+            f"mixer={name} returns {got} for qs (2, {n}) and state (2, {s}): the team's value, (2, 1), is expected."
+        )
+    return built

@@ -1,0 +1,342 @@
+"""Q-learning from a replay: IQL, VDN and QMIX, which differ in the mixer; SEQL.
+
+IQL: Tan 1993; VDN: Sunehag et al. 2018, eq. 1; QMIX: Rashid et al. 2018, eq. 6; double Q: van Hasselt et al. 2016;
+SEQL: SEAC paper (Christianos et al. 2020), section 5.2.
+
+| symbol | shape | meaning |
+|---|---|---|
+| Q_i(o_i, .) | [B, T+1, N, A] | the agents' action values, the outputs of their networks |
+| Q' | | the same of the slow copy |
+| u'_i | [B, T+1, N] | the best legal actions, by Q (double Q) or by Q' |
+| Q_tot(s, Q) | [B, T, V] | the mixer's value of the team, V = 1; without a mixer the agents' own values, V = N |
+| y | [B, T, V] | lambda- or n-step returns of reward and Q'_tot(s', Q'(o', u')), cut where the episode ends |
+| delta | [B, T, V] | TD errors Q_tot(s, Q(o, u)) - y, 0 where there is no step |
+
+An update minimises the mean of delta^2 over the real steps of a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components.batch import Batch
+from ..components.experience import EnvInfo
+from ..components.generators import generator
+from ..components.normalisation import RunningMeanStd
+from ..components.replay import Drawn
+from ..components.returns import lambda_returns, nstep
+from ..controllers.basic_mac import BasicMAC
+from ..modules import action_selectors, mixers
+from ..modules.agents.rnn import NetworkConfig
+from ..modules.build import mixer_network
+from ..modules.flat import FlatModule
+from ..utils.errors import UserError
+from ..utils.schema.keys import key
+from ..utils.schema.registry import resolve
+from .off_policy import OffPolicyConfig, OffPolicyLearner
+from .value_targets import ends
+
+
+@dataclass(frozen=True)
+class QConfig(OffPolicyConfig):
+    """Configuration of Q-learning."""
+
+    mixer: str | None = key(
+        "What joins the agents' action values to the team's: vdn (their sum), qmix (a monotonic network drawn from the "
+        "state), qtran (with its learner), or `package.module:Class`; null: every agent learns its own (IQL)."
+    )
+    double_q: bool = key(
+        "The network chooses the action of a target and its slow copy values it (double Q-learning); otherwise the copy "
+        "does both."
+    )
+    td_lambda: float | None = key("lambda of lambda-returns as targets; null: q_nstep.", low=0, high=1)
+    q_nstep: int | None = key("n of n-step targets, where td_lambda is null; null: one step.", low=1)
+    add_value_last_step: bool = key("Bootstrap from the last observation where an episode was truncated.")
+    standardise_returns: bool = key("Networks predict targets on a running scale: mean 0 and deviation 1.")
+    replay_sharing: str = key(
+        "own: an agent learns from its own experience; shared: all agents learn from one draw of equal shares of all "
+        "agents' experience (SEQL).",
+        choices=("own", "shared"),
+    )
+    mixing_embed_dim: int = key(
+        "mixer=qmix: width of the mixing network; mixer=qtran: of the joint networks' hidden layers.",
+        low=1, high=65536, only=("mixer", ("qmix", "qtran")),
+    )  # fmt: skip
+    hypernet_layers: int = key(
+        "mixer=qmix: layers of the networks that draw the mixing network's weights, 1 or 2.",
+        low=1, high=2, only=("mixer", ("qmix",)),
+    )  # fmt: skip
+    hypernet_embed: int = key(
+        "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
+    )
+
+    def __post_init__(self) -> None:
+        if self.td_lambda is not None and self.q_nstep is not None:
+            raise UserError(
+                f"td_lambda={self.td_lambda:g} makes targets of lambda-returns and q_nstep={self.q_nstep} of n steps: "
+                "set one of them to null."
+            )
+
+
+class QLearner(OffPolicyLearner):
+    """Q-learning of agents or, with a mixer, of a team."""
+
+    Config = QConfig
+    config: QConfig
+
+    def __init__(
+        self, config: QConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
+        device: torch.device, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__(config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
+        self.common_reward = common_reward
+        self.mixer = self._mixer(generator(seed, "init mixer"))
+        self.learned = [mac.network.params]
+        if self.mixer is not None:
+            self.mixer.to(device)
+            self.learned.append(self.mixer.params)
+        self.optimise(*(x for x in self.learned if x.numel()))
+        self.slow = [self.slow_copy(x) for x in self.learned]
+        shape = (info.n_agents,) if self.mixer is None and not common_reward else ()
+        self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
+
+    def _mixer(self, source: torch.Generator) -> FlatModule | None:
+        """The mixer that the configuration names."""
+        name = self.config.mixer
+        return None if name is None else mixer_network(mixer_class(name), name, self.info, self.config, source)
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
+        """Refuse what values of actions cannot be learned from.
+
+        Raises:
+            UserError: naming the keys.
+        """
+        super().check(values, info)
+        check_action_values(values, info, f"learner={values['learner']}")
+        joint = values["mixer"] is not None and getattr(mixer_class(values["mixer"]), "joint", False)
+        if joint != cls.joint:
+            raise UserError(
+                "mixer=qtran has losses of its own: use learner=qtran_learner (--config=qtran)."
+                if joint
+                else f"learner={values['learner']} learns the joint networks of mixer=qtran, not mixer="
+                f"{values['mixer'] or 'null'}: use mixer=qtran, or learner=q_learner."
+            )
+        steps, n = values["replay_steps"], values["q_nstep"]
+        if steps is not None and n is not None and n > steps:
+            raise UserError(
+                f"q_nstep={n} needs rows of as many steps, and replay_steps={steps} draws shorter ones: use "
+                f"replay_steps={n} or more, or null for whole episodes."
+            )
+        if values["replay_sharing"] == "shared":
+            _check_shared(values, info)
+
+    #: whether its mixer reads actions and features, not action values
+    joint = False
+
+    # -- drawing -----------------------------------------------------------------------------------------------
+
+    def draw(self, t_env: int) -> Drawn:
+        """Draw `batch_size` entries; with replay_sharing=shared an equal share of them are each agent's experience.
+
+        Draws are independent of one another, so that the agents' experience is of different times.
+        """
+        drawn = super().draw(t_env)
+        if self.config.replay_sharing == "own":
+            return drawn
+        rows = torch.arange(len(drawn.weight), device=drawn.weight.device)
+        source = rows * self.info.n_agents // len(rows)
+        return replace(drawn, batch=drawn.batch.seen_by_all(source))
+
+    # -- an update -----------------------------------------------------------------------------------------------
+
+    def update(self, batch: Batch, weight: Tensor) -> tuple[dict[str, float], Tensor]:
+        """One update on a drawn batch; see :meth:`OffPolicyLearner.update`."""
+        steps = batch.actions.shape[1]
+        q, features = self.outputs(batch, self.learned[0])
+        predicted = self.team(self.learned, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
+        target, slow, greedy = self.targets(batch, q.detach(), self.mask(batch))
+        mask = self.mask(batch)
+        delta = torch.where(mask, predicted - target, 0.0)
+        count = mask.sum().clamp(min=1)
+        loss = (weight.view(-1, 1, 1) * delta.square()).sum() / count
+        further = self.further_losses(batch, q, features, predicted, greedy, mask)
+        for value in further.values():
+            loss = loss + (weight.view(-1, 1, 1) * value).sum() / count
+        norm = self.gradient_step(loss)
+        found = {
+            "loss": loss.item(), "grad_norm": norm, "td_error_abs": float(delta.detach().abs().sum() / count),
+            "q_taken_mean": float(predicted.detach()[mask].mean()), "target_mean": float(target[mask].mean()),
+        }  # fmt: skip
+        found |= {name: float(value.detach().sum() / count) for name, value in further.items()}
+        return found, delta.detach().abs().sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+
+    def outputs(self, batch: Batch, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The networks' action values [B, T+1, N, A] and, for joint networks, their features [B, T+1, N, F]."""
+        q = self.mac.all_outputs(batch, params)
+        return q, q
+
+    def team(self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+        """The values [B, L, V] of the actions [B, L, N] by ``params`` of networks and mixer: the prediction of the TD
+        error, and the bootstrap of its target.
+
+        Args:
+            q: [B, L, N, A] of the networks.
+            features: [B, L, N, F] what their heads read, where :meth:`outputs` gives it.
+            state: [B, L, S].
+        """
+        taken = q.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        return taken if self.mixer is None else self.mixer(params[1], taken, state)
+
+    def further_losses(
+        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, greedy: Tensor, mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses [B, T, V] beside delta^2, by name, 0 where ``mask`` is not set."""
+        return {}
+
+    @torch.no_grad()
+    def targets(self, batch: Batch, q: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The targets y [B, T, V].
+
+        Args:
+            q: [B, T+1, N, A] of the networks.
+            mask: [B, T, V] bool, the real steps.
+
+        Returns:
+            y, Q' [B, T+1, N, A] and the greedy actions u' [B, T+1, N].
+        """
+        c = self.config
+        slow, features = self.outputs(batch, self.slow[0])
+        greedy = (q if c.double_q else slow).masked_fill(~batch.avail, -torch.inf).argmax(-1)
+        following = self.team(self.slow, slow, features, greedy, batch.state)[:, 1:]
+        if self.return_stats is not None:
+            following = self.return_stats.denormalise(following)
+        n_values = following.shape[-1]
+        terminated, ended = ends(batch, n_values, c.add_value_last_step, by_agent=not self.common_reward)
+        reward = batch.reward[..., :n_values]
+        if c.td_lambda is not None:
+            y = lambda_returns(reward, following, terminated, ended, c.gamma, c.td_lambda)
+        else:
+            filled = batch.filled.unsqueeze(-1).expand_as(reward)
+            y = nstep(reward, following, terminated, ended, filled, c.gamma, c.q_nstep or 1)
+        if self.return_stats is not None:
+            real = y[batch.filled]
+            self.return_stats.update(real if self.return_stats.mean.dim() else real.flatten())
+            y = self.return_stats.normalise(y)
+        return y, slow, greedy
+
+    def mask(self, batch: Batch) -> Tensor:
+        """[B, T, V] bool: what is learned from.
+
+        With a reward of the team that is every real step, also of agents that have left: what the team earns then is
+        due to them too. With a reward of its own an agent learns while it takes decisions.
+        """
+        if not self.common_reward:
+            return batch.valid
+        return batch.filled.unsqueeze(-1).expand(-1, -1, self.info.n_agents if self.mixer is None else 1)
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield ("policies", [K, P]) and, where it has parameters, ("mixer", [1, P])."""
+        yield from super().parameters()
+        if self.mixer is not None and self.mixer.params.numel():
+            yield "mixer", self.mixer.params
+
+    def load_weights(self, state: Mapping[str, Any]) -> list[str]:
+        """Take the mixer's weights, and start the slow copies from all weights."""
+        unfit = []
+        if self.mixer is not None and self.mixer.params.numel():
+            stored = state.get("mixer")
+            if stored is None or stored.shape != self.mixer.params.shape:
+                unfit.append("mixer")
+            else:
+                self.mixer.params.data.copy_(stored)
+        return unfit + super().load_weights(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The base class's, the mixer and the scale of returns."""
+        stats = self.return_stats.state_dict() if self.return_stats is not None else {}
+        mixer = {} if self.mixer is None else {"mixer": self.mixer.params.detach().clone()}
+        return super().state_dict() | mixer | {"return_stats": stats}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state back."""
+        super().load_state_dict(state)
+        if self.mixer is not None:
+            self.mixer.params.data.copy_(state["mixer"])
+        if self.return_stats is not None:
+            self.return_stats.load_state_dict(state["return_stats"])
+
+
+def mixer_class(name: str) -> Any:
+    """Return the class that the key ``mixer`` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    return resolve(mixers.__name__, mixers.REGISTRY, name, "mixer")
+
+
+def check_action_values(values: Mapping[str, Any], info: EnvInfo, who: str) -> None:
+    """Refuse a configuration in which no values of actions can be learned.
+
+    Args:
+        values: the configuration.
+        info: the environment's sizes.
+        who: the method, the beginning of a sentence.
+
+    Raises:
+        UserError: continuous actions, actions that are drawn from outputs as if they were a policy's, or a value of
+            the team where the team has no common reward.
+    """
+    if info.continuous:
+        raise UserError(
+            f"{who} learns a value for each action, and the actions of '{info.name}' are vectors of numbers (Box): use "
+            "a method of policies, such as mappo, happo or oappo."
+        )
+    selector = action_selectors.selector_class(values["action_selector"], info.continuous)
+    if selector in (action_selectors.Multinomial, action_selectors.Gaussian):
+        name = values["action_selector"] or "null (multinomial)"
+        raise UserError(
+            f"{who} learns values of actions, which are no policy to draw from as action_selector={name} does: use "
+            "action_selector=epsilon_greedy."
+        )
+    if values["mixer"] is not None and not values["common_reward"]:
+        raise UserError(
+            f"mixer={values['mixer']} makes one value of the team, which needs one reward: use common_reward=True, or "
+            "mixer=null (--config=iql) for agents with rewards of their own."
+        )
+
+
+def _check_shared(values: Mapping[str, Any], info: EnvInfo) -> None:
+    """Refuse shared experience where agents could not learn from one another's, or do so already.
+
+    Raises:
+        UserError: naming the keys.
+    """
+    if values["mixer"] is not None:
+        raise UserError(
+            f"replay_sharing=shared lets an agent learn from single agents' experience, and mixer={values['mixer']} from "
+            "that of the whole team: use mixer=null or replay_sharing=own."
+        )
+    if values["sharing"] != "separate":
+        raise UserError(
+            f"replay_sharing=shared is for agents with networks of their own (sharing=separate); with sharing="
+            f"{values['sharing']} a network learns from the experience of all its agents already."
+        )
+    if values["obs_agent_id"]:
+        raise UserError(
+            "replay_sharing=shared is refused with obs_agent_id=True: the id would tell an agent that the experience is "
+            "another's; use obs_agent_id=False."
+        )
+    if not info.agents_match().all():
+        raise UserError(
+            f"replay_sharing=shared needs agents with equal observations and actions; those of '{info.name}' differ: "
+            "use replay_sharing=own."
+        )

@@ -1,0 +1,50 @@
+"""One ``nn.Module`` as a function of a vector of parameters, so that it has slow copies and clipped gradients as all
+networks of the framework have."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+class FlatModule(nn.Module):
+    """A module whose parameters are the row of one matrix.
+
+    | attribute | meaning |
+    |---|---|
+    | params | [1, P] |
+
+    Args:
+        make: builds the module, its parameters by torch's global random stream.
+        generator: source of the seed of its initial parameters.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], generator: torch.Generator) -> None:
+        super().__init__()
+        seed = int(torch.randint(2**63 - 1, (), generator=generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = make()
+        self.shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+        row = torch.cat([torch.zeros(0), *(p.detach().flatten() for p in module.parameters())])
+        self.params = nn.Parameter(row.unsqueeze(0))
+        # in a list, so that its own parameters are none of this module
+        self._module = [copy.deepcopy(module).requires_grad_(False)]
+
+    def forward(self, params: Tensor, *args: Any) -> Any:
+        """Return the module's outputs of ``args`` with ``params`` [1, P]."""
+        parts = params[0].split(self.sizes)
+        named = {name: x.view(shape) for (name, shape), x in zip(self.shapes.items(), parts, strict=True)}
+        return functional_call(self._module[0], named, args)
+
+    def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Any:
+        """Move the module's buffers together with the parameters."""
+        self._module[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)

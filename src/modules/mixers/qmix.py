@@ -1,0 +1,50 @@
+"""QMIX: the team's value is a monotonic function of the agents', drawn by networks of the state (Rashid et al. 2018).
+
+| symbol | shape | meaning |
+|---|---|---|
+| w_1(s), b_1(s) | [N, E], [E] | first layer of the mixing network |
+| w_2(s), V(s) | [E, 1], [1] | second layer |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class QMixer(nn.Module):
+    """Q_tot = |w_2(s)|^T ELU(|w_1(s)|^T Q + b_1(s)) + V(s) (section 4.1); dQ_tot/dQ_i >= 0 by the absolute values.
+
+    Args:
+        n_agents: N.
+        state_size: S.
+        config: with ``mixing_embed_dim`` (E), ``hypernet_layers`` (1 or 2, of the networks that draw w_1 and w_2) and
+            ``hypernet_embed`` (width of their hidden layer).
+    """
+
+    def __init__(self, n_agents: int, state_size: int, config: Any) -> None:
+        super().__init__()
+        self.n_agents, self.embed = n_agents, config.mixing_embed_dim
+        layers, hidden = config.hypernet_layers, config.hypernet_embed
+        self.w1 = _network(state_size, n_agents * self.embed, layers, hidden)
+        self.w2 = _network(state_size, self.embed, layers, hidden)
+        self.b1 = nn.Linear(state_size, self.embed)
+        self.value = _network(state_size, 1, 2, self.embed)
+
+    def forward(self, qs: Tensor, state: Tensor) -> Tensor:
+        """qs [..., N], state [..., S] -> [..., 1]."""
+        lead = qs.shape[:-1]
+        w1 = self.w1(state).abs().view(*lead, self.n_agents, self.embed)
+        w2 = self.w2(state).abs()
+        hidden = F.elu((qs.unsqueeze(-1) * w1).sum(-2) + self.b1(state))
+        total: Tensor = (hidden * w2).sum(-1, keepdim=True) + self.value(state)
+        return total
+
+
+def _network(inputs: int, outputs: int, layers: int, hidden: int) -> nn.Module:
+    """Return a linear layer, or a network of one hidden layer."""
+    if layers == 1:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))

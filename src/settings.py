@@ -184,7 +184,7 @@ def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[s
                 inert.append(name)
         elif layer.origin == "command":
             raise UserError(f"'{name}' is not read by {who}: take it off the command line.")
-        elif layer.origin == "user":
+        elif layer.origin == "user" and value is not False and value is not None:  # what is off has no effect to miss
             unread.append(name)
     notices = []
     if inert:

@@ -82,7 +82,9 @@ def critic_networks(
     return ModuleStack(critic, n_networks, inputs, 1, config, generator, kind="critic")
 
 
-def mixer_network(mixer: Any, name: str, info: EnvInfo, config: Any, generator: torch.Generator, *more: int) -> FlatModule:
+def mixer_network(
+    mixer: Any, name: str, info: EnvInfo, config: Any, generator: torch.Generator, *more: int
+) -> FlatModule:
     """Return the network that joins the agents' action values to the team's.
 
     Args:

@@ -25,6 +25,7 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
     "action_selector": {"soft_policies": ("multinomial", "", "")},
     "mac": {"non_shared_mac": ("basic_mac", "sharing", "separate")},
     "agent": {"rnn_ns": ("rnn", "sharing", "separate")},
+    "mixer": {"qtran_base": ("qtran", "", "")},
     "critic_type": {
         "ac_critic_ns": ("ac_critic", "critic_sharing", "separate"),
         "cv_critic_ns": ("cv_critic", "critic_sharing", "separate"),

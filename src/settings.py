@@ -16,8 +16,8 @@ from .envs.base import EnvInfo
 from .modules.options import network_config
 from .selection import CONTRACTS, NETWORKS, SELECTORS, import_class, own_selector, select, shipped_class
 from .utils.errors import UserError, first_line, nearest, one_of, raised_at
-from .utils.schema import keys as config
 from .utils.schema import epymarl, layers, vocabulary, yamls
+from .utils.schema import keys as config
 from .utils.schema.command_line import Request
 from .utils.schema.layers import CONFIGS, Layer, collect, leaves, merge, shipped
 

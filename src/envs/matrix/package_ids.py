@@ -1,7 +1,7 @@
 """The common-payoff games of the package `matrixgames` by their Gymnasium ids, played by :class:`Matrix`.
 
-EPyMARL plays them under the name `gymma`. The payoffs are those of :mod:`oamarl.envs.matrix.matrix` but for the names of
-agents (climbing: the two change places) and of actions (penalty: the second agent's are in reverse).
+EPyMARL plays them under the name `gymma`. The payoffs are those of :mod:`oamarl.envs.matrix.matrix` but for the names
+of agents (climbing: the two change places) and of actions (penalty: the second agent's are in reverse).
 """
 
 from __future__ import annotations

@@ -148,9 +148,8 @@ def notices(found: list[Layer]) -> list[str]:
     if not theirs:
         return []
     lower, user = " and ".join(theirs), [x for x in found if x.origin == "user"]
-    said = [
-        f"An algorithm file of EPyMARL's: what it leaves out has EPyMARL's value, of {lower} (docs/coming-from-epymarl.md)."
-    ]
+    page = "docs/coming-from-epymarl.md"
+    said = [f"An algorithm file of EPyMARL's: what it leaves out has EPyMARL's value, of {lower} ({page})."]
     for name in dict.fromkeys(name for layer in user for name in layer.unused):
         said.append(f"'{name}' has no effect in EPyMARL's files: {epymarl.OTHER_MEANING[name]}.")
     return said

@@ -39,7 +39,7 @@ from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from ..utils.schema.registry import resolve
 from .off_policy import OffPolicyConfig, OffPolicyLearner
-from .value_targets import ends
+from .value.targets import ends
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class QConfig(OffPolicyConfig):
         "state), qtran (with its learner), or `package.module:Class`; null: every agent learns its own (IQL)."
     )
     double_q: bool = key(
-        "The network chooses the action of a target and its slow copy values it (double Q-learning); otherwise the copy "
-        "does both."
+        "The network chooses the action of a target and its slow copy values it (double Q-learning); otherwise the "
+        "copy does both."
     )
     td_lambda: float | None = key("lambda of lambda-returns as targets; null: q_nstep.", low=0, high=1)
     q_nstep: int | None = key("n of n-step targets, where td_lambda is null; null: one step.", low=1)
@@ -160,12 +160,11 @@ class QLearner(OffPolicyLearner):
         steps = batch.actions.shape[1]
         q, features = self.outputs(batch, self.learned[0])
         predicted = self.team(self.learned, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
-        target, slow, greedy = self.targets(batch, q.detach(), self.mask(batch))
-        mask = self.mask(batch)
+        target, mask = self.targets(batch, q.detach()), self.mask(batch)
         delta = torch.where(mask, predicted - target, 0.0)
         count = mask.sum().clamp(min=1)
         loss = (weight.view(-1, 1, 1) * delta.square()).sum() / count
-        further = self.further_losses(batch, q, features, predicted, greedy, mask)
+        further = self.further_losses(batch, q, features, predicted, mask)
         for value in further.values():
             loss = loss + (weight.view(-1, 1, 1) * value).sum() / count
         norm = self.gradient_step(loss)
@@ -194,22 +193,14 @@ class QLearner(OffPolicyLearner):
         return taken if self.mixer is None else self.mixer(params[1], taken, state)
 
     def further_losses(
-        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, greedy: Tensor, mask: Tensor
+        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
     ) -> dict[str, Tensor]:
         """Losses [B, T, V] beside delta^2, by name, 0 where ``mask`` is not set."""
         return {}
 
     @torch.no_grad()
-    def targets(self, batch: Batch, q: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The targets y [B, T, V].
-
-        Args:
-            q: [B, T+1, N, A] of the networks.
-            mask: [B, T, V] bool, the real steps.
-
-        Returns:
-            y, Q' [B, T+1, N, A] and the greedy actions u' [B, T+1, N].
-        """
+    def targets(self, batch: Batch, q: Tensor) -> Tensor:
+        """The targets y [B, T, V], of the networks' action values ``q`` [B, T+1, N, A]."""
         c = self.config
         slow, features = self.outputs(batch, self.slow[0])
         greedy = (q if c.double_q else slow).masked_fill(~batch.avail, -torch.inf).argmax(-1)
@@ -228,16 +219,18 @@ class QLearner(OffPolicyLearner):
             real = y[batch.filled]
             self.return_stats.update(real if self.return_stats.mean.dim() else real.flatten())
             y = self.return_stats.normalise(y)
-        return y, slow, greedy
+        return y
 
     def mask(self, batch: Batch) -> Tensor:
         """[B, T, V] bool: what is learned from.
 
         With a reward of the team that is every real step, also of agents that have left: what the team earns then is
-        due to them too. With a reward of its own an agent learns while it takes decisions.
+        due to them too. With a reward of its own an agent learns until it has left; a step at which it only waits is
+        learned from, for the step before is valued by it.
         """
         if not self.common_reward:
-            return batch.valid
+            left = torch.cat([torch.zeros_like(batch.alive[:, :1]), batch.agent_terminated[:, :-1]], dim=1)
+            return batch.filled.unsqueeze(-1) & ~left
         return batch.filled.unsqueeze(-1).expand(-1, -1, self.info.n_agents if self.mixer is None else 1)
 
     # -- state -------------------------------------------------------------------------------------------------
@@ -322,8 +315,8 @@ def _check_shared(values: Mapping[str, Any], info: EnvInfo) -> None:
     """
     if values["mixer"] is not None:
         raise UserError(
-            f"replay_sharing=shared lets an agent learn from single agents' experience, and mixer={values['mixer']} from "
-            "that of the whole team: use mixer=null or replay_sharing=own."
+            "replay_sharing=shared lets an agent learn from single agents' experience, and "
+            f"mixer={values['mixer']} from that of the whole team: use mixer=null or replay_sharing=own."
         )
     if values["sharing"] != "separate":
         raise UserError(
@@ -332,8 +325,8 @@ def _check_shared(values: Mapping[str, Any], info: EnvInfo) -> None:
         )
     if values["obs_agent_id"]:
         raise UserError(
-            "replay_sharing=shared is refused with obs_agent_id=True: the id would tell an agent that the experience is "
-            "another's; use obs_agent_id=False."
+            "replay_sharing=shared is refused with obs_agent_id=True: the id would tell an agent that the experience "
+            "is another's; use obs_agent_id=False."
         )
     if not info.agents_match().all():
         raise UserError(

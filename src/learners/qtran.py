@@ -70,7 +70,7 @@ class QtranLearner(QLearner):
         return joint
 
     def further_losses(
-        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, greedy: Tensor, mask: Tensor
+        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
     ) -> dict[str, Tensor]:
         """L_opt and L_nopt, weighted."""
         assert self.mixer is not None

@@ -88,8 +88,8 @@ def mixer_network(
     """Return the network that joins the agents' action values to the team's.
 
     Args:
-        mixer: the class: built as ``(n_agents, state_size, config)``, called as ``forward(qs [..., N], state [..., S])``,
-            which returns the team's value [..., 1].
+        mixer: the class: built as ``(n_agents, state_size, config)``, called as ``forward(qs, state)`` of [..., N] and
+            [..., S], which returns the team's value [..., 1].
         name: the value of ``mixer``, for messages.
         info: the environment's sizes.
         config: what the learner reads.

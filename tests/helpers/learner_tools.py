@@ -50,10 +50,17 @@ def make_info(n_agents: int = 3, *, n_actions: int = 4, limit: int = 6, ragged: 
     )  # fmt: skip
 
 
+def _yaml(algorithm: str) -> dict[str, Any]:
+    """The values of a shipped YAML and of those that it is based on."""
+    own = yamls.load(CONFIG / "algs" / f"{algorithm}.yaml", algorithm)
+    base = own.pop("base", None)
+    return own if base is None else _yaml(base) | own
+
+
 def values(algorithm: str, **overrides: Any) -> dict[str, Any]:
     """default.yaml < the algorithm's YAML < small networks with distinct policies < ``overrides``."""
     merged = yamls.load(CONFIG / "default.yaml", "default.yaml")
-    merged |= yamls.load(CONFIG / "algs" / f"{algorithm}.yaml", algorithm)
+    merged |= _yaml(algorithm)
     unknown = set(overrides) - set(merged)
     assert not unknown, f"no such key: {unknown}"
     # heads of gain 1: at the shipped 0.01 all policies are uniform, and everything that tells them apart vanishes
@@ -74,6 +81,7 @@ def make_learner(algorithm: str, info: EnvInfo, *, seed: int = 1, **overrides: A
     critic = resolve(critics.__name__, critics.REGISTRY, v["critic"], "critic")
     net, critic_net = read(network_config(agent), v), read(network_config(critic), v)
     mac = mac_class(read(mac_class.Config, v), agent, net, info, generator(seed, "init policies"))
+    mac.select_by(v)
     return learner(
         read(learner.Config, v), critic_net, mac, info,
         common_reward=v["common_reward"], device=torch.device("cpu"), seed=seed,
@@ -124,7 +132,7 @@ def make_batch(
     log_prob = torch.zeros(b, t, n)
     last, hidden = torch.full((b, n), -1), mac.initial_hidden(b)
     for step in range(t):
-        uniform = torch.rand(b, n, info.n_actions, generator=g)
+        uniform = torch.rand(b, n, mac.selector.width(info.n_actions), generator=g)
         last, log_prob[:, step], hidden = mac.act(obs[:, step], avail[:, step], last, hidden, uniform)
         actions[:, step] = last
     reward = torch.randn(b, t, 1 if common_reward else n, generator=g).expand(b, t, n)

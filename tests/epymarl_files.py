@@ -120,3 +120,31 @@ def write(folder: Path, default: Values | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yamls.dump(values), encoding="utf-8")
     return folder
+
+
+#: algorithms of one name here and in EPyMARL whose values differ alike
+GROUPS = (("mappo", "ippo"), ("mappo_ns", "ippo_ns"), ("ia2c",), ("iql",), ("vdn", "qmix"), ("vdn_ns", "qmix_ns"))
+#: keys whose values say nothing of the method, or follow from others
+_ASIDE = {
+    "name",
+    "seed",
+    "label",
+    "local_results_path",
+    "env_args",
+    "head_gain",
+    "learner",
+    "action_selector",
+    "batch_size",
+}
+
+
+def differing(here: Values, there: Values) -> list[str]:
+    """Rows of a table of the keys that differ: ``| key | here | there |``."""
+    from oamarl.settings import NON_LEARNING_KEYS
+
+    def cell(values: Values, key: str) -> str:
+        return f"`{yamls.inline(values[key])}`" if key in values else "not read"
+
+    keys = sorted((set(here) | set(there)) - NON_LEARNING_KEYS - _ASIDE)
+    rows = [(key, cell(here, key), cell(there, key)) for key in keys]
+    return [f"| `{key}` | {a} | {b} |" for key, a, b in rows if a != b]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from epymarl_files import ALGORITHMS, DEFAULT, ENVIRONMENTS, write
+from epymarl_files import ALGORITHMS, DEFAULT, ENVIRONMENTS, GROUPS, differing, write
 
 from oamarl.envs.build import make_env
 from oamarl.envs.matrix.matrix import payoff
@@ -18,11 +20,13 @@ from oamarl.parts import resolve
 from oamarl.settings import Settings
 from oamarl.storage.records import read_metrics
 from oamarl.utils.errors import UserError
-from oamarl.utils.schema import epymarl, layers, yamls
+from oamarl.utils.schema import epymarl, layers, vocabulary, yamls
 from oamarl.utils.schema.command_line import parse
 
+from conftest import ROOT
 from run_tools import train
 
+PAGE = (ROOT / "docs" / "coming-from-epymarl.md").read_text(encoding="utf-8")
 LBF = "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"
 ABSENT = {name: values for name, values in ALGORITHMS.items() if values["learner"] in epymarl.ABSENT}
 BUILT = {name: values for name, values in ALGORITHMS.items() if name not in ABSENT}
@@ -244,7 +248,7 @@ def test_a_method_that_is_not_built_is_named(name: str, files: Path) -> None:
     assert sentence(f"--config={name}", "--env-config=maze").startswith(f"{method} is not part of this version: ")
 
 
-@pytest.mark.parametrize("name", ["maa2c", "ia2c_ns", "qmix_ns"])
+@pytest.mark.parametrize("name", ["maa2c", "ia2c_ns", "maa2c_ns"])
 def test_a_file_that_has_no_namesake_here_is_read_by_its_path(name: str) -> None:
     assert f"--config=PATH/src/config/algs/{name}.yaml" in sentence(f"--config={name}", "--env-config=maze")
 
@@ -340,3 +344,97 @@ def test_each_file_trains(name: str, files: Path, tmp_path: Path) -> None:
     assert returns
     assert all(-100 <= r <= 40 for r in returns)  # two rounds of at most 10 and at least -25 for both
     assert "test_return_mean" in points[0]["metrics"]
+
+
+# -- the page about them -------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_its_files_has_a_row() -> None:
+    keys = {key for values in (DEFAULT, *ALGORITHMS.values(), *ENVIRONMENTS.values()) for key in values}
+    assert len(keys) == 86
+    assert keys <= vocabulary.KNOWN
+    rows = re.findall(r"^\| `([\w.]+)` \| (same|differs|inert|refused|other) \|", PAGE, re.M)
+    assert {key for key, _ in rows} == vocabulary.KNOWN | set(vocabulary.REFUSED)
+    assert set(vocabulary.DIFFERS) <= set(vocabulary.READ)
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group[0])
+def test_the_page_has_the_values_of_both(group: tuple[str, ...], files: Path) -> None:
+    section = PAGE.partition(f"### {' and '.join(f'`{name}`' for name in group)}\n")[2].partition("\n#")[0]
+    for name in group:
+        here = run(f"--config={name}", "--env-config=gymma", "with", LBF).values
+        there = run(f"--config={files}/algs/{name}.yaml", "--env-config=gymma", "with", LBF).values
+        rows = differing(here, there)
+        found = [line for line in section.splitlines() if line.startswith("| `")]
+        assert found == rows, "docs/coming-from-epymarl.md should have:\n" + "\n".join(rows)
+
+
+def test_the_switches_of_the_page_exist(files: Path) -> None:
+    table = PAGE.partition("## Differences on purpose")[2].partition("###")[0]
+    cells = [line.split("|")[-2] for line in table.splitlines() if line.startswith("| ")][2:]
+    switches = {switch for cell in cells for switch in re.findall(r"`([\w.]+=[^`]*)`", cell)}
+    assert len(switches) >= 8
+    for switch in switches:
+        environment = "sc2v2" if switch.startswith("env_args.") else "maze"
+        reads = 0
+        for name in ("ippo", "ia2c", "vdn"):
+            try:
+                run(f"--config={files}/algs/{name}.yaml", f"--env-config={environment}", "with", switch)
+                reads += 1
+            except UserError as error:
+                assert "is not read by" in str(error), switch
+        assert reads, switch
+
+
+# -- EPyMARL's README ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["qmix", "mappo"])
+@pytest.mark.parametrize(
+    ("key", "limit"),
+    [
+        *[(f"matrixgames:{game}-nostate-v0", 25) for game in ("climbing", "penalty-0", "penalty-50", "penalty-75")],
+        *[(f"lbforaging:Foraging-{task}-v3", 50) for task in ("2s-8x8-2p-2f-coop", "15x15-4p-5f")],
+        ("rware:rware-tiny-2ag-v2", 500), ("pz-mpe-simple-spread-v3", 25), ("pz-mpe-simple-speaker-listener-v4", 25),
+    ],
+)  # fmt: skip
+def test_its_commands_as_they_are_typed(algorithm: str, key: str, limit: int) -> None:
+    if key.startswith("pz"):
+        pytest.importorskip("mpe2")
+    words = (f"--config={algorithm}", "--env-config=gymma", "with", f"env_args.time_limit={limit}")
+    settings = run(*words, f"env_args.key={key}")
+    env = make_env(settings.values["env"], settings.values["env_args"])
+    try:
+        assert env.info.name == key
+        assert env.info.episode_limit == limit
+        settings.check(env.info)
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("--config=pac_ns --env-config=gymma with env_args.time_limit=1 env_args.key=matrixgames:penalty-100-nostate-v0",
+         "Pareto actor-critic (PAC) is not part of this version"),
+        ("--config=qmix --env-config=gymma with env_args.key=pz-mpe-simple-tag-v3 "
+         "env_args.pretrained_wrapper=PretrainedTag", "pretrained opponents are not part of this version"),
+        ("--config=qmix --env-config=gymma with env_args.key=vmas-balance env_args.time_limit=150",
+         "VMAS, which is not part of this version"),
+        ("--config=vdn --env-config=gymma with env_args.time_limit=50 env_args.key=lbforaging:Foraging-8x8-2p-3f-v3 "
+         "common_reward=False", "one value of the team"),
+        ("--config=qmix --env-config=sc2 with env_args.map_name=3s5z", "oamarl install sc2"),
+        ("--config=qmix --env-config=sc2v2 with env_args.map_name=protoss_5_vs_5", "oamarl install sc2v2"),
+        ("--config=qmix --env-config=smaclite with env_args.time_limit=150 env_args.map_name=MMM",
+         "oamarl install smaclite"),
+    ],
+)  # fmt: skip
+def test_its_commands_that_end_in_a_sentence(words: str, part: str) -> None:
+    module = {"sc2": "smac", "sc2v2": "smacv2", "smaclite": "smaclite"}.get(words.split("=")[2].split()[0])
+    if module is not None and importlib.util.find_spec(module):
+        pytest.skip("the game may be there")
+    with pytest.raises(UserError) as caught:
+        settings = run(*words.split())
+        settings.check(make_env(settings.values["env"], settings.values["env_args"]).info)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)

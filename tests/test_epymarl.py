@@ -376,14 +376,14 @@ def test_the_switches_of_the_page_exist(files: Path) -> None:
     assert len(switches) >= 8
     for switch in switches:
         environment = "sc2v2" if switch.startswith("env_args.") else "maze"
-        reads = 0
+        said = []
         for name in ("ippo", "ia2c", "vdn"):
             try:
                 run(f"--config={files}/algs/{name}.yaml", f"--env-config={environment}", "with", switch)
-                reads += 1
             except UserError as error:
-                assert "is not read by" in str(error), switch
-        assert reads, switch
+                said.append(str(error))
+        assert len(said) < 3, switch
+        assert all("is not read by" in sentence for sentence in said), said
 
 
 # -- EPyMARL's README ----------------------------------------------------------------------------------------------
@@ -415,7 +415,8 @@ def test_its_commands_as_they_are_typed(algorithm: str, key: str, limit: int) ->
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--config=pac_ns --env-config=gymma with env_args.time_limit=1 env_args.key=matrixgames:penalty-100-nostate-v0",
+        ("--config=pac_ns --env-config=gymma with env_args.time_limit=1 "
+         "env_args.key=matrixgames:penalty-100-nostate-v0",
          "Pareto actor-critic (PAC) is not part of this version"),
         ("--config=qmix --env-config=gymma with env_args.key=pz-mpe-simple-tag-v3 "
          "env_args.pretrained_wrapper=PretrainedTag", "pretrained opponents are not part of this version"),
@@ -433,8 +434,12 @@ def test_its_commands_that_end_in_a_sentence(words: str, part: str) -> None:
     module = {"sc2": "smac", "sc2v2": "smacv2", "smaclite": "smaclite"}.get(words.split("=")[2].split()[0])
     if module is not None and importlib.util.find_spec(module):
         pytest.skip("the game may be there")
-    with pytest.raises(UserError) as caught:
+
+    def start() -> None:
         settings = run(*words.split())
         settings.check(make_env(settings.values["env"], settings.values["env_args"]).info)
+
+    with pytest.raises(UserError) as caught:
+        start()
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -38,6 +38,8 @@ Values come from four layers, each of which overrides the one before: `config/de
 by name (`--config=oappo`) or as a path (`--config=./mine.yaml`). `oamarl config` with the same arguments shows the
 result with the source of each value, without running anything.
 
+- An algorithm file of EPyMARL's, given by its path, is read over EPyMARL's default values, which lie between
+  `config/default.yaml` and the environment's YAML: [coming-from-epymarl.md](coming-from-epymarl.md).
 - A value after `with` is a number (`3`, `1e-3`), `True` or `False`, text, a list (`[64, 64]`), a mapping
   (`env_args.agents='{red: 2, black: 2}'`), or `null` (`None` is the same). A dot reaches into a mapping:
   `env_args.key=...`.

@@ -163,7 +163,7 @@ class QLearner(OffPolicyLearner):
         target, mask = self.targets(batch, q.detach()), self.mask(batch)
         delta = torch.where(mask, predicted - target, 0.0)
         count = mask.sum().clamp(min=1)
-        loss = (weight.view(-1, 1, 1) * delta.square()).sum() / count
+        loss = (weight.view(-1, 1, 1) * self.error(delta)).sum() / count
         further = self.further_losses(batch, q, features, predicted, mask)
         for value in further.values():
             loss = loss + (weight.view(-1, 1, 1) * value).sum() / count
@@ -174,6 +174,10 @@ class QLearner(OffPolicyLearner):
         }  # fmt: skip
         found |= {name: float(value.detach().sum() / count) for name, value in further.items()}
         return found, delta.detach().abs().sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+
+    def error(self, delta: Tensor) -> Tensor:
+        """What is minimised of TD errors ``delta`` [B, T, V], value less target; 0 at 0."""
+        return delta.square()
 
     def outputs(self, batch: Batch, params: Tensor) -> tuple[Tensor, Tensor]:
         """The networks' action values [B, T+1, N, A] and, for joint networks, their features [B, T+1, N, F]."""

@@ -17,18 +17,17 @@ import pytest
 from oamarl.main import main
 from oamarl.storage import checkpoints
 
-from conftest import PATIENCE, ROOT
+from conftest import PATIENCE
 from run_tools import assert_same, assert_same_run
 
-IQL = ROOT / "examples" / "iql"
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
 #: about 45 iterations with a checkpoint at nearly each, in a replay that is overwritten several times
 QUICK = (
-    f"--config={IQL / 'iql.yaml'}", "--env-config=maze", "with", "seed=7", "use_cuda=False", "backend=serial",
+    "--config=qmix", "--env-config=maze", "with", "seed=7", "use_cuda=False", "backend=serial",
     *(f"env_args.{key}={json.dumps(value)}" for key, value in ENV.items()), "batch_size_run=4", "hidden_dim=16",
     "t_max=1600", "log_interval=90", "test_interval=300", "test_nepisode=3", "checkpoint_interval=40",
     "buffer_size=30", "batch_size=8", "epsilon_anneal_time=1000", "updates_per_step=0.03", "standardise_obs=True",
-    "feature_norm=True", "replay_steps=null", "target_update_interval_or_tau=200",
+    "feature_norm=True", "target_update_interval_or_tau=200",
 )  # fmt: skip
 #: to the call of checkpoints.save or of the writing of a chunk that is the last thing the process does
 KILL = """
@@ -46,12 +45,6 @@ setattr(module, name, counted)
 from oamarl.main import main
 sys.exit(main(sys.argv[2:]))
 """
-
-
-@pytest.fixture(autouse=True)
-def example(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(IQL))
-    monkeypatch.setenv("PYTHONPATH", str(IQL))
 
 
 def folders(results: Path) -> list[Path]:

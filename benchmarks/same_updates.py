@@ -36,7 +36,7 @@ FILES = (
 #: episodes of a batch
 EPISODES = 10
 GAME = ("env_args.key=lbforaging:Foraging-8x8-2p-3f-v3", "env_args.time_limit=10")
-#: no clipping, whose norms are of other groups of networks; no statistics; one epoch, whose advantages are those of both
+#: no clipping, whose norms are of other groups of networks; no statistics; one epoch: both have the same advantages
 ALIKE = {"grad_norm_clip": 1e6, "standardise_rewards": False, "epochs": 1}
 #: of value-based methods: the draw is all there is, and step limits are terminations
 OF_VALUES = {
@@ -56,9 +56,10 @@ class Silent:
 
 def theirs(path: Path, name: str, info: Any, overrides: dict[str, Any]) -> Any:
     """Return EPyMARL's learner of one of its files, for an environment of these sizes."""
-    from components.transforms import OneHot  # type: ignore[import-not-found]
-    from controllers import REGISTRY as macs  # type: ignore[import-not-found]
-    from learners import REGISTRY as learners  # type: ignore[import-not-found]
+    from components.transforms import OneHot
+
+    from controllers import REGISTRY as macs
+    from learners import REGISTRY as learners
 
     config = path / "src" / "config"
     values = yamls.load(config / "default.yaml", "") | yamls.load(config / "algs" / f"{name}.yaml", "") | overrides
@@ -80,7 +81,7 @@ def theirs(path: Path, name: str, info: Any, overrides: dict[str, Any]) -> Any:
 
 def batch_class() -> Any:
     """Return EPyMARL's class of batches."""
-    from components.episode_buffer import EpisodeBatch  # type: ignore[import-not-found]
+    from components.episode_buffer import EpisodeBatch
 
     return EpisodeBatch
 
@@ -148,7 +149,7 @@ def layers(stack: Any, k: int, module: nn.Module, names: tuple[str, str, str]) -
 def compare(path: Path, name: str, updates: int) -> tuple[float, float]:
     """Return the largest difference of a weight after the updates, and how far the furthest has moved."""
     settings, overrides = ours_of(path, name)
-    runner, mac, learner = build(settings, torch.device("cpu"))
+    runner, _, learner = build(settings, torch.device("cpu"))
     try:
         their = theirs(path, name, runner.info, overrides)
         for target in (False, True):

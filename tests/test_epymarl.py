@@ -171,9 +171,15 @@ def test_a_file_based_on_one_of_epymarl(files: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("base: config/algs/qmix.yaml\nlr: 0.001\noptim_eps: 0.1\n")
     settings = run(f"--config={own}", "--env-config=maze")
-    assert [settings.values[k] for k in ("lr", "mixer", "init", "t_max")] == [0.001, "qmix", "torch", 128000]
+    wanted = [0.001, "qmix", "torch", 128000, 0.1]  # a key of one's own file has this project's meaning
+    assert [settings.values[k] for k in ("lr", "mixer", "init", "t_max", "optim_eps")] == wanted
     own.write_text("base: mappo\nlr: 0.001\n")
     assert run(f"--config={own}", "--env-config=maze").values["init"] == "orthogonal"
+
+
+def test_another_default_yaml_beside_a_file_is_not_read(files: Path) -> None:
+    (files / "default.yaml").write_text("gamma: 0.5\n")
+    assert by_path(files, "mappo", "gymma", LBF).values["gamma"] == 0.99
 
 
 def test_a_key_that_means_another_thing_there_is_named(files: Path) -> None:

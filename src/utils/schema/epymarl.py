@@ -8,7 +8,6 @@ does. Such a file means what it means there: values that it leaves out are those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
@@ -47,12 +46,6 @@ def is_algorithm(values: Mapping[str, Any]) -> bool:
 def is_defaults(values: Mapping[str, Any]) -> bool:
     """Whether a YAML is EPyMARL's default.yaml (edited or not): only that has RMSProp's `optim_alpha`."""
     return "optim_alpha" in values and "learner" not in values and not is_algorithm(values)
-
-
-def defaults_beside(algorithm: Path) -> Path | None:
-    """Return ``config/default.yaml`` of an algorithm file ``config/algs/NAME.yaml``, if it is there."""
-    found = algorithm.parent.parent / "default.yaml"
-    return found if algorithm.parent.name == "algs" and found.is_file() else None
 
 
 def refuse_absent(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:

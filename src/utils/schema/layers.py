@@ -119,20 +119,35 @@ def _epymarl(chain: list[Layer]) -> tuple[list[Layer], list[Layer]]:
     Raises:
         UserError: its default.yaml alone, which names no learner, or one that cannot be read.
     """
-    defaults = [x for x in chain if x.origin == "user" and epymarl.is_defaults(x.values)]
-    above = [x for x in chain if not any(x is d for d in defaults)]
-    if not defaults and not (above[0].origin == "user" and epymarl.is_algorithm(above[0].values)):
+    defaults = [x for x in chain if epymarl.is_defaults(x.values)]
+    above = [x for x in chain if not epymarl.is_defaults(x.values)]
+    if not defaults and not epymarl.is_algorithm(above[0].values):
         return [], chain
     if not above:
         raise UserError(
             f"The file {chain[-1].name} is EPyMARL's default.yaml, which names no algorithm: use one of the files in "
             "algs/ beside it, which are read with it, or a YAML of yours with `base:` and this file's path."
         )
-    if not defaults and (beside := epymarl.defaults_beside(Path(above[0].name).expanduser())) is not None:
-        defaults = [Layer(str(beside), "user", yamls.load(beside, str(beside)))]
+    if not defaults and above[0].origin == "user":
+        defaults = _defaults_beside(Path(above[0].name).expanduser())
     below = [Layer("epymarl.yaml", "epymarl", yamls.load(CONFIGS / "epymarl.yaml", "epymarl.yaml"))]
     below += [dataclasses.replace(x, origin="epymarl") for x in defaults]
-    return [below[0], *map(_other_meaning, below[1:])], [*map(_other_meaning, above)]
+    return [below[0], *map(_other_meaning, below[1:])], [
+        _other_meaning(x) if epymarl.is_algorithm(x.values) else x for x in above
+    ]
+
+
+def _defaults_beside(algorithm: Path) -> list[Layer]:
+    """Return EPyMARL's default.yaml of its algorithm file ``config/algs/NAME.yaml``, if it is ``config/default.yaml``.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = algorithm.parent.parent / "default.yaml"
+    if algorithm.parent.name != "algs" or not path.is_file():
+        return []
+    values = yamls.load(path, str(path))
+    return [Layer(str(path), "user", values)] if epymarl.is_defaults(values) else []
 
 
 def _other_meaning(layer: Layer) -> Layer:

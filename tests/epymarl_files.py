@@ -1,4 +1,7 @@
-"""The keys and values of EPyMARL's YAMLs (of September 2024), laid out in a folder as its source tree has them."""
+"""The keys and values of EPyMARL's YAMLs (of September 2024), laid out in a folder as its source tree has them.
+
+``python tests/epymarl_files.py`` writes the tables of values in docs/coming-from-epymarl.md anew.
+"""
 
 from __future__ import annotations
 
@@ -148,3 +151,36 @@ def differing(here: Values, there: Values) -> list[str]:
     keys = sorted((set(here) | set(there)) - NON_LEARNING_KEYS - _ASIDE)
     rows = [(key, cell(here, key), cell(there, key)) for key in keys]
     return [f"| `{key}` | {a} | {b} |" for key, a, b in rows if a != b]
+
+
+def with_tables(page: str, folder: Path) -> str:
+    """Return docs/coming-from-epymarl.md with its tables of values that differ as they should be.
+
+    Args:
+        page: as it is.
+        folder: where :func:`write` has written the files.
+    """
+    from oamarl.parts import resolve
+    from oamarl.utils.schema.command_line import Request
+
+    def values(config: str) -> Values:
+        key = {"key": "lbforaging:Foraging-8x8-2p-3f-v3"}
+        return resolve(Request(config, "gymma", {"env_args": key, "seed": 1})).values
+
+    for group in GROUPS:
+        head = f"### {' and '.join(f'`{name}`' for name in group)}\n"
+        tables = ["\n".join(differing(values(n), values(f"{folder}/algs/{n}.yaml"))) for n in group]
+        assert len(set(tables)) == 1, f"{group} need tables of their own"
+        before, found, rest = page.partition(head)
+        assert found, f"the page has no part '{head.strip()}'"
+        _, following, after = rest.partition("\n#")
+        page = f"{before}{head}\n| key | by name | EPyMARL's file |\n|---|---|---|\n{tables[0]}\n{following}{after}"
+    return page
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-epymarl.md"
+    with tempfile.TemporaryDirectory() as place:
+        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), write(Path(place) / "config")), encoding="utf-8")

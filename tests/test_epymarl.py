@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from epymarl_files import ALGORITHMS, DEFAULT, ENVIRONMENTS, GROUPS, differing, write
+from epymarl_files import ALGORITHMS, DEFAULT, ENVIRONMENTS, with_tables, write
 
 from oamarl.envs.build import make_env
 from oamarl.envs.matrix.matrix import payoff
@@ -364,15 +364,8 @@ def test_every_key_of_its_files_has_a_row() -> None:
     assert set(vocabulary.DIFFERS) <= set(vocabulary.READ)
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group[0])
-def test_the_page_has_the_values_of_both(group: tuple[str, ...], files: Path) -> None:
-    section = PAGE.partition(f"### {' and '.join(f'`{name}`' for name in group)}\n")[2].partition("\n#")[0]
-    for name in group:
-        here = run(f"--config={name}", "--env-config=gymma", "with", LBF).values
-        there = run(f"--config={files}/algs/{name}.yaml", "--env-config=gymma", "with", LBF).values
-        rows = differing(here, there)
-        found = [line for line in section.splitlines() if line.startswith("| `")]
-        assert found == rows, "docs/coming-from-epymarl.md should have:\n" + "\n".join(rows)
+def test_the_page_has_the_values_of_both(files: Path) -> None:
+    assert with_tables(PAGE, files) == PAGE, "run: python tests/epymarl_files.py"
 
 
 def test_the_switches_of_the_page_exist(files: Path) -> None:

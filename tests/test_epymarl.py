@@ -19,6 +19,7 @@ from oamarl.learners import REGISTRY
 from oamarl.parts import resolve
 from oamarl.settings import Settings
 from oamarl.storage.records import read_metrics
+from oamarl.tools.sweep.file import load as read_sweep
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema import epymarl, layers, vocabulary, yamls
 from oamarl.utils.schema.command_line import parse
@@ -270,6 +271,13 @@ def test_flags_of_sacred(flag: str, part: str) -> None:
     said = sentence(flag, "--config=mappo", "--env-config=maze")
     assert "is a flag of sacred's" in said
     assert part in said
+
+
+def test_its_search_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "search.config.yaml"
+    path.write_text("exclude: null\ngrid-search: {lr: [0.0001, 0.0003]}\ngrid-search-groups: {}\n")
+    with pytest.raises(UserError, match=r"a file of EPyMARL's search.py, which is not read here: .* `search:`"):
+        read_sweep(path)
 
 
 # -- matrix games --------------------------------------------------------------------------------------------------

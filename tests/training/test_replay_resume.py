@@ -57,23 +57,25 @@ def complete(results: Path, *more: str) -> Path:
 
 
 def killed(results: Path, where: str, *more: str) -> Path:
-    """Run until SIGKILL before a checkpoint whose chunk is written, before a chunk, or at a random moment."""
+    """Run until SIGKILL before a checkpoint whose chunk is written, or before a chunk."""
     line = [*QUICK, f"local_results_path={results}", *more]
-    if where != "anywhere":
-        done = subprocess.run([sys.executable, "-c", KILL, where, *line], capture_output=True, text=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        return folders(results)[-1]
-    dice = random.Random(5)
+    done = subprocess.run([sys.executable, "-c", KILL, where, *line], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return folders(results)[-1]
+
+
+def kill_at_random(line: list[str], results: Path, dice: random.Random) -> bool:
+    """Run and kill at a random moment after this run's first checkpoint; returns False if it was over before."""
+    lives = len(folders(results))
     process = subprocess.Popen([sys.executable, "-m", "oamarl", *line], stdout=subprocess.DEVNULL)
     end = time.monotonic() + PATIENCE
-    while not any(checkpoints.listed(folder / "checkpoints") for folder in folders(results)):
+    while not any(checkpoints.listed(folder / "checkpoints") for folder in folders(results)[lives:]):
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.005)
-    time.sleep(dice.uniform(0, 0.5))
+    time.sleep(dice.uniform(0, 0.3))
     process.kill()
-    assert process.wait() == -signal.SIGKILL, "it was over before"
-    return folders(results)[-1]
+    return process.wait() == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +95,6 @@ PRIORITISED = ("replay=prioritised", "replay_steps=2", "batch_size=16", "standar
         pytest.param("chunk", (), id="chunk-uniform"),
         pytest.param("checkpoint", (), id="checkpoint-uniform", marks=pytest.mark.slow),
         pytest.param("chunk", PRIORITISED, id="chunk-prioritised", marks=pytest.mark.slow),
-        pytest.param("anywhere", (), id="anywhere-uniform", marks=pytest.mark.slow),
-        pytest.param("anywhere", PRIORITISED, id="anywhere-prioritised", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_with_the_same_numbers(
@@ -114,6 +114,27 @@ def test_a_killed_run_goes_on_with_the_same_numbers(
         for file in (second / folder).glob("*.pt"):
             assert "replay" not in checkpoints.load(file)
     assert len(list((second / "replay").glob("*"))) < 20, "what is no longer needed is deleted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), PRIORITISED], ids=["uniform", "prioritised"])
+def test_killed_again_and_again(
+    more: tuple[str, ...], whole: dict[Any, Path], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """SIGKILL at random moments, each time in the run that resumes from the last one (OAMARL_KILLS of them)."""
+    if more not in whole:
+        whole[more] = complete(tmp_path_factory.mktemp("whole"), *more)
+    dice, line = random.Random(7), [*QUICK, f"local_results_path={tmp_path}", *more]
+    kills, asked = 0, int(os.environ.get("OAMARL_KILLS", "2"))
+    while kills < asked and kill_at_random(line, tmp_path, dice):
+        kills += 1
+        newest = [f for f in folders(tmp_path) if checkpoints.listed(f / "checkpoints")][-1]
+        line = [*QUICK, f"local_results_path={tmp_path}", *more, f"checkpoint_path={newest}"]
+    assert kills == asked, f"the run was over after {kills} kills"
+    last = complete(tmp_path, *more, f"checkpoint_path={newest}")
+    assert_same_run(whole[more], last)
+    states = [checkpoints.load(checkpoints.find(run))["replay"]["state"] for run in (whole[more], last)]
+    assert_same(*states)
 
 
 def test_from_the_best_checkpoint_the_replay_begins_empty(

@@ -59,7 +59,7 @@ NON_LEARNING_ENV_ARGS = {"gymma": frozenset({"quick"})}
 NEW_KEYS: dict[str, Any] = {
     "standardise_obs": False, "learner_threads": None, "action_selector": None, "action_std": "free",
     "log_std_init": -0.5, "critic": "v", "critic_use_rnn": False, "init": "orthogonal",
-    "feature_norm": False, "standardise_rewards_mean": True,
+    "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
     # of OAPPO

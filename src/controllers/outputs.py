@@ -18,7 +18,8 @@ def all_outputs(mac: Any, batch: Batch, params: Tensor | None = None) -> Tensor:
 
     Args:
         mac: the controller.
-        batch: whole episodes, or rows that are cut where an episode ends.
+        batch: whole episodes, or rows that are cut where an episode ends; a recurrent network starts from
+            ``batch.hidden`` where that is there, otherwise from zeros.
         params: [K, P] of the networks (of a slow copy); None: as they are.
 
     Returns:
@@ -50,7 +51,11 @@ def _everywhere(
         members = (index == k).nonzero().squeeze(1)
         places.append(_rows(there, members, mac.recurrent))
         *at, packing = places[-1]
-        found.append(evaluate(params[k], x[tuple(at)], packing))
+        given = [params[k], x[tuple(at)], packing]
+        if packing is not None and batch.hidden is not None:
+            first = packing.order
+            given.append(batch.hidden[first.div(len(members), rounding_mode="floor"), members[first % len(members)]])
+        found.append(evaluate(*given))
     where = tuple(torch.cat(parts) for parts in zip(*(place[:3] for place in places), strict=True))
     joined = [torch.cat(parts) for parts in zip(*found, strict=True)]
     return tuple(y.new_zeros(*x.shape[:-1], y.shape[-1]).index_put(where, y) for y in joined)

@@ -43,13 +43,30 @@ from .value.targets import ends
 
 
 @dataclass(frozen=True)
-class QConfig(OffPolicyConfig):
-    """Configuration of Q-learning."""
+class MixerConfig:
+    """Configuration of what joins the agents' action values."""
 
     mixer: str | None = key(
         "What joins the agents' action values to the team's: vdn (their sum), qmix (a monotonic network drawn from the "
         "state), qtran (with its learner), or `package.module:Class`; null: every agent learns its own (IQL)."
     )
+    mixing_embed_dim: int = key(
+        "mixer=qmix: width of the mixing network; mixer=qtran: of the joint networks' hidden layers.",
+        low=1, high=65536, only=("mixer", ("qmix", "qtran")),
+    )  # fmt: skip
+    hypernet_layers: int = key(
+        "mixer=qmix: layers of the networks that draw the mixing network's weights, 1 or 2.",
+        low=1, high=2, only=("mixer", ("qmix",)),
+    )  # fmt: skip
+    hypernet_embed: int = key(
+        "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
+    )
+
+
+@dataclass(frozen=True)
+class QConfig(MixerConfig, OffPolicyConfig):
+    """Configuration of Q-learning."""
+
     double_q: bool = key(
         "The network chooses the action of a target and its slow copy values it (double Q-learning); otherwise the "
         "copy does both."
@@ -62,17 +79,6 @@ class QConfig(OffPolicyConfig):
         "own: an agent learns from its own experience; shared: all agents learn from one draw of equal shares of all "
         "agents' experience (SEQL).",
         choices=("own", "shared"),
-    )
-    mixing_embed_dim: int = key(
-        "mixer=qmix: width of the mixing network; mixer=qtran: of the joint networks' hidden layers.",
-        low=1, high=65536, only=("mixer", ("qmix", "qtran")),
-    )  # fmt: skip
-    hypernet_layers: int = key(
-        "mixer=qmix: layers of the networks that draw the mixing network's weights, 1 or 2.",
-        low=1, high=2, only=("mixer", ("qmix",)),
-    )  # fmt: skip
-    hypernet_embed: int = key(
-        "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
     )
 
     def __post_init__(self) -> None:

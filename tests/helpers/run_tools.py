@@ -32,6 +32,8 @@ ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *A2C)
 #: learners of action values from a replay
 JOINT = ("vdn", "vdn_ns", "qmix", "qmix_ns", "qtran")
 Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
+#: the same without a replay
+PQN = ("pqn", "pqn_vdn")
 #: what learners that use a batch once and whole do not read
 PASSES = ("epochs", "critic_epochs", "num_minibatches", "value_clip")
 

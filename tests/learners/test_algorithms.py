@@ -25,6 +25,7 @@ from run_tools import (
     CPU,
     OFF_AGENT,
     PPO,
+    PQN,
     Q_LEARNING,
     Trained,
     assert_same,
@@ -89,7 +90,9 @@ def check_sound(run: Trained, names: set[str], updates: int) -> None:
 
 def test_all_shipped_algorithms_are_tested() -> None:
     # `_paper`: the same learner, as its paper reads
-    assert sorted(ALGORITHMS + Q_LEARNING) == sorted(name for name in shipped("algs") if not name.endswith("_paper"))
+    assert sorted(ALGORITHMS + Q_LEARNING + PQN) == sorted(
+        name for name in shipped("algs") if not name.endswith("_paper")
+    )
 
 
 # -- they train ------------------------------------------------------------------------------------------

@@ -65,6 +65,10 @@ CANNOT = {
         "make train": "installs packages and trains for minutes; the target is looked at below",
         "make test": "runs this test",
     },
+    "coming-from-epymarl.md": {
+        "python src/main.py --config=PATH/src/config/algs/mappo.yaml --env-config=PATH/src/config/envs/gymma.yaml with "
+        "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3": EPYMARL,
+    },
     "performance.md": {
         ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 2 --seconds 5 "
         "'lbf-*' 'rware-*' 'spread-*'": EPYMARL + ", and many minutes",

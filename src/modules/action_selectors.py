@@ -150,6 +150,11 @@ class EpsilonGreedy(SelectorBase):
     def __init__(self, config: EpsilonConfig) -> None:
         self.config = config
 
+    @property
+    def greedy_in_tests(self) -> bool:
+        """Whether sampled tests have no random action."""
+        return self.config.evaluation_epsilon == 0
+
     def width(self, n_actions: int) -> int:
         """One number for each action, and one for whether to explore."""
         return n_actions + 1

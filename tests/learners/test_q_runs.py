@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from oamarl.runners import testing
 from oamarl.training.building import build
+from oamarl.training.run_config import RunConfig
 
 from run_tools import CPU, Q_LEARNING, Trained, assert_same, settings, train, untimed
 
@@ -59,6 +61,22 @@ def test_twice_is_the_same(algorithm: str, tmp_path: Path) -> None:
     assert_same(untimed(a.points), untimed(b.points))
     assert_same(a.loop.learner.state_dict(), b.loop.learner.state_dict())
     assert untimed(a.points) != untimed(other.points)
+
+
+@pytest.mark.parametrize(("epsilon", "kinds"), [(0.0, [False]), (0.5, [False, True])])
+def test_greedy_tests_are_played_once(epsilon: float, kinds: list[bool]) -> None:
+    """Where sampled tests have no random action they are the greedy ones, to the bit."""
+    asked = settings("iql", "toy_envs:EarlyEnd", {"limit": 7}, evaluation_epsilon=epsilon, test_nepisode=4)
+    runner, _, _ = build(asked, CPU)
+    try:
+        plain, seen = runner.test, []
+        runner.test = lambda n, greedy: seen.append(greedy) or plain(n, greedy)
+        found = testing.play(runner, asked.part(RunConfig))
+        again = plain(4, True).scalars(runner.info, True, "test_greedy_")
+    finally:
+        runner.close()
+    assert seen == kinds
+    assert {k: found[k] for k in again} == again
 
 
 # -- what they can represent ------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from ..modules.build import memory_of
 from ..utils.errors import PartFailed, UserError
 from ..utils.machine import free_memory
 from ..utils.schema.keys import key
-from .value_config import REWARDS_DOC, REWARDS_MEAN_DOC
-from .value_targets import scaled_rewards
+from .value.config import REWARDS_DOC, REWARDS_MEAN_DOC
+from .value.targets import scaled_rewards
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from ..modules.agents.rnn import NetworkConfig
 from ..modules.build import memory_of
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .value import Targets, ValueLearner
-from .value_config import CriticConfig, EpochConfig, ValueConfig
+from .value.config import CriticConfig, EpochConfig, ValueConfig
+from .value.state_values import Targets, ValueLearner
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from ..utils.schema.registry import resolve
 from .off_policy import OffPolicyConfig, OffPolicyLearner
-from .value_targets import ends
+from .value.targets import ends
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from .on_policy import (
     refuse_recurrent_segments,
     shares_networks,
 )
-from .value import MAX_ROWS
+from .value.state_values import MAX_ROWS
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from oamarl.components.generators import generator
 from oamarl.controllers import seps as selective
 from oamarl.envs.base import Arrays, EnvInfo
 from oamarl.envs.build import make_info
-from oamarl.learners.value import ValueLearner
+from oamarl.learners.value.state_values import ValueLearner
 from oamarl.main import main
 from oamarl.modules.seps import FitOptions, Transitions, fit
 from oamarl.runners.episode import EpisodeConfig

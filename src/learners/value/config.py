@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..utils.errors import UserError
-from ..utils.schema.keys import key
+from ...utils.errors import UserError
+from ...utils.schema.keys import key
 
 REWARDS_DOC = "Rewards are put on a running scale before targets are made (standardise_rewards_mean says how)."
 REWARDS_MEAN_DOC = (

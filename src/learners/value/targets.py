@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch
-from ..components.normalisation import RunningMeanStd
-from ..components.returns import standardise
-from ..envs.base import EnvInfo
-from ..modules.critics.recurrent import Sequences
-from ..modules.critics.v import CriticInputs
+from ...components.batch import Batch
+from ...components.normalisation import RunningMeanStd
+from ...components.returns import standardise
+from ...envs.base import EnvInfo
+from ...modules.critics.recurrent import Sequences
+from ...modules.critics.v import CriticInputs
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..components.batch import Batch
-from ..components.normalisation import RunningMeanStd
-from ..components.returns import explained_variance, gae, next_values, nstep
-from ..components.updates.descent import MiniBatch, descend, epoch, follow
-from ..controllers.sharing import sharing_index
-from ..envs.base import EnvInfo
-from ..modules.critics.recurrent import Sequences, Unrolled, packed_values, unroll
-from ..modules.critics.v import CriticInputs
-from ..modules.critics.v import values as values_of
-from ..modules.stack import Stack
-from .value_config import CriticConfig, EpochConfig
-from .value_inputs import build_critic, critic_inputs
-from .value_targets import Targets, ValueRows, ends, normalised_across, normalised_advantage, scaled_rewards
+from ...components.batch import Batch
+from ...components.normalisation import RunningMeanStd
+from ...components.returns import explained_variance, gae, next_values, nstep
+from ...components.updates.descent import MiniBatch, descend, epoch, follow
+from ...controllers.sharing import sharing_index
+from ...envs.base import EnvInfo
+from ...modules.critics.recurrent import Sequences, Unrolled, packed_values, unroll
+from ...modules.critics.v import CriticInputs
+from ...modules.critics.v import values as values_of
+from ...modules.stack import Stack
+from .config import CriticConfig, EpochConfig
+from .inputs import build_critic, critic_inputs
+from .targets import Targets, ValueRows, ends, normalised_across, normalised_advantage, scaled_rewards
 
 #: Most rows in one evaluation of all networks on all agents' experience: bounds memory with many agents.
 MAX_ROWS = 65536

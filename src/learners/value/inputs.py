@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..controllers.actor import one_hot
-from ..envs.base import EnvInfo
-from ..modules import critics
-from ..modules.agents.rnn import Network
-from ..modules.build import critic_networks
-from ..modules.critics.v import CriticInputs
-from ..modules.stack import Inputs
-from ..utils.errors import UserError
-from ..utils.schema.registry import resolve
-from .value_config import CriticConfig
+from ...controllers.actor import one_hot
+from ...envs.base import EnvInfo
+from ...modules import critics
+from ...modules.agents.rnn import Network
+from ...modules.build import critic_networks
+from ...modules.critics.v import CriticInputs
+from ...modules.stack import Inputs
+from ...utils.errors import UserError
+from ...utils.schema.registry import resolve
+from .config import CriticConfig
 
 
 def critic_inputs(

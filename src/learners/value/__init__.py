@@ -1,0 +1,1 @@
+"""State-value functions: configuration, inputs, targets and regression."""

@@ -17,8 +17,9 @@ An update minimises the mean of delta^2 over the real steps of a draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,9 @@ from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn
 from ..components.returns import lambda_returns, nstep
+from ..components.updates.parallel import differentiate, in_background, shards
 from ..controllers.basic_mac import BasicMAC
+from ..controllers.outputs import Rows
 from ..modules import action_selectors, mixers
 from ..modules.agents.rnn import NetworkConfig
 from ..modules.build import mixer_network
@@ -81,6 +84,25 @@ class QConfig(OffPolicyConfig):
                 f"td_lambda={self.td_lambda:g} makes targets of lambda-returns and q_nstep={self.q_nstep} of n steps: "
                 "set one of them to null."
             )
+
+
+@dataclass(frozen=True)
+class Errors:
+    """TD errors of B rows.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | delta | [B, T, V] | TD errors, 0 where ``mask`` is not set |
+    | predicted, target | [B, T, V] | Q_tot(s, Q(o, u)) and y |
+    | mask | [B, T, V] bool | what is learned from |
+    | further | name -> [B, T, V] | losses beside delta^2 |
+    """
+
+    delta: Tensor
+    predicted: Tensor
+    target: Tensor
+    mask: Tensor
+    further: dict[str, Tensor]
 
 
 class QLearner(OffPolicyLearner):
@@ -156,29 +178,73 @@ class QLearner(OffPolicyLearner):
     # -- an update -----------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch, weight: Tensor) -> tuple[dict[str, float], Tensor]:
-        """One update on a drawn batch; see :meth:`OffPolicyLearner.update`."""
-        steps = batch.actions.shape[1]
-        q, features = self.outputs(batch, self.learned[0])
-        predicted = self.team(self.learned, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
-        target, mask = self.targets(batch, q.detach()), self.mask(batch)
-        delta = torch.where(mask, predicted - target, 0.0)
-        count = mask.sum().clamp(min=1)
-        loss = (weight.view(-1, 1, 1) * delta.square()).sum() / count
-        further = self.further_losses(batch, q, features, predicted, mask)
-        for value in further.values():
-            loss = loss + (weight.view(-1, 1, 1) * value).sum() / count
-        norm = self.gradient_step(loss)
-        found = {
-            "loss": loss.item(), "grad_norm": norm, "td_error_abs": float(delta.detach().abs().sum() / count),
-            "q_taken_mean": float(predicted.detach()[mask].mean()), "target_mean": float(target[mask].mean()),
-        }  # fmt: skip
-        found |= {name: float(value.detach().sum() / count) for name, value in further.items()}
-        return found, delta.detach().abs().sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+        """One update on a drawn batch; see :meth:`OffPolicyLearner.update`.
 
-    def outputs(self, batch: Batch, params: Tensor) -> tuple[Tensor, Tensor]:
+        Large draws are cut into two parts, of whole rows, whose gradients two threads work out.
+        """
+        mask, weight = self.mask(batch), weight.view(-1, 1, 1)
+        count = mask.sum().clamp(min=1)
+        cuts = self._cuts(batch)
+        errors: list[Errors | None] = [None] * len(cuts)
+
+        def objective(k: int, cut: slice, params: list[Tensor]) -> Iterator[Tensor]:
+            part = batch if len(cuts) == 1 else batch.part(cut)
+            errors[k] = found = self.errors(part, params, mask[cut])
+            loss = (weight[cut] * found.delta.square()).sum() / count
+            for value in found.further.values():
+                loss = loss + (weight[cut] * value).sum() / count
+            yield loss
+
+        loss = differentiate(self.learned, [partial(objective, k, cut) for k, cut in enumerate(cuts)])
+        norm = self.step()
+        parts = [x for x in errors if x is not None]
+
+        def mean(values: Callable[[Errors], Tensor]) -> float:
+            return float(sum(values(x).detach().sum() for x in parts) / count)
+
+        found = {
+            "loss": loss.item(), "grad_norm": norm, "td_error_abs": mean(lambda x: x.delta.abs()),
+            "q_taken_mean": mean(lambda x: x.predicted[x.mask]), "target_mean": mean(lambda x: x.target[x.mask]),
+        }  # fmt: skip
+        found |= {name: mean(lambda x, name=name: x.further[name]) for name in parts[0].further}
+        absolute = torch.cat([x.delta.detach().abs().sum((1, 2)) for x in parts])
+        return found, absolute / mask.sum((1, 2)).clamp(min=1)
+
+    def _cuts(self, batch: Batch) -> list[slice]:
+        """The parts of a draw whose gradients are worked out in parallel: of recurrent networks, whose evaluation takes
+        long; a running scale of returns is one of the whole draw."""
+        n, steps = batch.filled.shape
+        if not self.mac.recurrent or self.return_stats is not None:
+            return [slice(0, n)]
+        return shards(n, self.info.n_agents, True, batch.obs.device)
+
+    def errors(self, batch: Batch, params: list[Tensor], mask: Tensor) -> Errors:
+        """The TD errors of a batch, or of a part of one, and further losses.
+
+        Args:
+            batch: B rows.
+            params: of networks and mixer, which are differentiated.
+            mask: [B, T, V], see :meth:`mask`.
+        """
+        steps, rows = batch.actions.shape[1], self.mac.rows(batch)
+        with in_background(partial(self._slow_outputs, rows)) as slow:
+            q, features = self.outputs(rows, params[0])
+            slowly = slow()
+        with in_background(partial(self.targets, batch, q.detach(), slowly)) as targets:
+            predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
+            target = targets()
+        delta = torch.where(mask, predicted - target, 0.0)
+        return Errors(delta, predicted, target, mask, self.further_losses(batch, params, q, features, predicted, mask))
+
+    def outputs(self, batch: Batch | Rows, params: Tensor) -> tuple[Tensor, Tensor]:
         """The networks' action values [B, T+1, N, A] and, for joint networks, their features [B, T+1, N, F]."""
         q = self.mac.all_outputs(batch, params)
         return q, q
+
+    @torch.no_grad()
+    def _slow_outputs(self, batch: Batch | Rows) -> tuple[Tensor, Tensor]:
+        """:meth:`outputs` of the slow copy."""
+        return self.outputs(batch, self.slow[0])
 
     def team(self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor) -> Tensor:
         """The values [B, L, V] of the actions [B, L, N] by ``params`` of networks and mixer: the prediction of the TD
@@ -193,18 +259,21 @@ class QLearner(OffPolicyLearner):
         return taken if self.mixer is None else self.mixer(params[1], taken, state)
 
     def further_losses(
-        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
+        self, batch: Batch, params: list[Tensor], q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
     ) -> dict[str, Tensor]:
-        """Losses [B, T, V] beside delta^2, by name, 0 where ``mask`` is not set."""
+        """Losses [B, T, V] beside delta^2, by name, 0 where ``mask`` is not set; arguments as of :meth:`team`."""
         return {}
 
     @torch.no_grad()
-    def targets(self, batch: Batch, q: Tensor) -> Tensor:
-        """The targets y [B, T, V], of the networks' action values ``q`` [B, T+1, N, A]."""
+    def targets(self, batch: Batch, q: Tensor, slowly: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The targets y [B, T, V], of the networks' action values ``q`` [B, T+1, N, A].
+
+        ``slowly``: :meth:`outputs` of the slow copy, where they are known.
+        """
         c = self.config
-        slow, features = self.outputs(batch, self.slow[0])
+        slow, features = self._slow_outputs(batch) if slowly is None else slowly
         greedy = (q if c.double_q else slow).masked_fill(~batch.avail, -torch.inf).argmax(-1)
-        following = self.team(self.slow, slow, features, greedy, batch.state)[:, 1:]
+        following = self.team(self.slow, slow[:, 1:], features[:, 1:], greedy[:, 1:], batch.state[:, 1:])
         if self.return_stats is not None:
             following = self.return_stats.denormalise(following)
         n_values = following.shape[-1]

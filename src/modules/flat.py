@@ -33,6 +33,8 @@ class FlatModule(nn.Module):
             torch.manual_seed(seed)
             module = make()
         self.shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+        # finding out at every call takes longer than a small module
+        self._tied = len(dict(module.named_parameters(remove_duplicate=False))) > len(self.shapes)
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
         row = torch.cat([torch.zeros(0), *(p.detach().flatten() for p in module.parameters())])
         self.params = nn.Parameter(row.unsqueeze(0))
@@ -48,7 +50,7 @@ class FlatModule(nn.Module):
             self._by_thread[thread] = copy.deepcopy(self._pristine[0])
         parts = params[0].split(self.sizes)
         named = {name: x.view(shape) for (name, shape), x in zip(self.shapes.items(), parts, strict=True)}
-        return functional_call(self._by_thread[thread], named, args)
+        return functional_call(self._by_thread[thread], named, args, tie_weights=self._tied)
 
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Any:
         """Move the module's buffers together with the parameters."""

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..kernels import mixing
 
 
 class QMixer(nn.Module):
@@ -36,11 +39,20 @@ class QMixer(nn.Module):
     def forward(self, qs: Tensor, state: Tensor) -> Tensor:
         """qs [..., N], state [..., S] -> [..., 1]."""
         lead = qs.shape[:-1]
+        if isinstance(self.w1, nn.Sequential) and mixing.available(state, self.embed, self.w1[0].out_features):
+            return self._compiled(qs.reshape(-1, self.n_agents), state.reshape(-1, state.shape[-1])).view(*lead, 1)
         w1 = self.w1(state).abs().view(*lead, self.n_agents, self.embed)
         w2 = self.w2(state).abs()
         hidden = F.elu((qs.unsqueeze(-1) * w1).sum(-2) + self.b1(state))
         total: Tensor = (hidden * w2).sum(-1, keepdim=True) + self.value(state)
         return total
+
+    def _compiled(self, qs: Tensor, state: Tensor) -> Tensor:
+        """The same of rows [R, N] and [R, S], in C: [R, 1]."""
+        first = [self.value[0], self.w1[0], self.w2[0], self.b1]
+        second = [x for net in (self.value, self.w1, self.w2) for x in (net[2].weight, net[2].bias)]
+        joined = torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first])
+        return mixing.monotonic(qs, state, joined, *second)
 
 
 def _network(inputs: int, outputs: int, layers: int, hidden: int) -> nn.Module:

@@ -17,7 +17,7 @@ An update minimises the mean of delta^2 over the real steps of a draw.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn
 from ..components.returns import lambda_returns, nstep
-from ..components.updates.parallel import differentiate, in_background, shards
+from ..components.updates.parallel import differentiate, shards
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.outputs import Rows
 from ..modules import action_selectors, mixers
@@ -103,6 +103,14 @@ class Errors:
     target: Tensor
     mask: Tensor
     further: dict[str, Tensor]
+
+    def sums(self) -> dict[str, Tensor]:
+        """Sums over what is learned from, by the names of their means in logs."""
+        found = {
+            "td_error_abs": self.delta.abs(), "q_taken_mean": self.predicted[self.mask],
+            "target_mean": self.target[self.mask], **self.further,
+        }  # fmt: skip
+        return {name: x.detach().sum() for name, x in found.items()}
 
 
 class QLearner(OffPolicyLearner):
@@ -197,23 +205,16 @@ class QLearner(OffPolicyLearner):
 
         loss = differentiate(self.learned, [partial(objective, k, cut) for k, cut in enumerate(cuts)])
         norm = self.step()
-        parts = [x for x in errors if x is not None]
-
-        def mean(values: Callable[[Errors], Tensor]) -> float:
-            return float(sum(values(x).detach().sum() for x in parts) / count)
-
-        found = {
-            "loss": loss.item(), "grad_norm": norm, "td_error_abs": mean(lambda x: x.delta.abs()),
-            "q_taken_mean": mean(lambda x: x.predicted[x.mask]), "target_mean": mean(lambda x: x.target[x.mask]),
-        }  # fmt: skip
-        found |= {name: mean(lambda x, name=name: x.further[name]) for name in parts[0].further}
-        absolute = torch.cat([x.delta.detach().abs().sum((1, 2)) for x in parts])
+        found = {"loss": loss.item(), "grad_norm": norm}
+        sums = [x.sums() for x in errors if x is not None]
+        found |= {name: float(sum(x[name] for x in sums) / count) for name in sums[0]}
+        absolute = torch.cat([x.delta.detach().abs().sum((1, 2)) for x in errors if x is not None])
         return found, absolute / mask.sum((1, 2)).clamp(min=1)
 
     def _cuts(self, batch: Batch) -> list[slice]:
         """The parts of a draw whose gradients are worked out in parallel: of recurrent networks, whose evaluation takes
         long; a running scale of returns is one of the whole draw."""
-        n, steps = batch.filled.shape
+        n = len(batch.filled)
         if not self.mac.recurrent or self.return_stats is not None:
             return [slice(0, n)]
         return shards(n, self.info.n_agents, True, batch.obs.device)
@@ -227,12 +228,9 @@ class QLearner(OffPolicyLearner):
             mask: [B, T, V], see :meth:`mask`.
         """
         steps, rows = batch.actions.shape[1], self.mac.rows(batch)
-        with in_background(partial(self._slow_outputs, rows)) as slow:
-            q, features = self.outputs(rows, params[0])
-            slowly = slow()
-        with in_background(partial(self.targets, batch, q.detach(), slowly)) as targets:
-            predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
-            target = targets()
+        q, features = self.outputs(rows, params[0])
+        target = self.targets(batch, q.detach(), self._slow_outputs(rows))
+        predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
         delta = torch.where(mask, predicted - target, 0.0)
         return Errors(delta, predicted, target, mask, self.further_losses(batch, params, q, features, predicted, mask))
 

@@ -20,9 +20,10 @@ def main() -> None:
     source = Path(clock.spec["folder"]) / "src"
     os.chdir(source.parent)
     sys.path[0] = str(source)
+    from components.episode_buffer import ReplayBuffer
+
     import learners
     import runners
-    from components.episode_buffer import ReplayBuffer
 
     made = ReplayBuffer.__init__
 

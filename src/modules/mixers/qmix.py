@@ -31,6 +31,7 @@ class QMixer(nn.Module):
         super().__init__()
         self.n_agents, self.embed = n_agents, config.mixing_embed_dim
         layers, hidden = config.hypernet_layers, config.hypernet_embed
+        self.hyper = hidden if layers == 2 else None
         self.w1 = _network(state_size, n_agents * self.embed, layers, hidden)
         self.w2 = _network(state_size, self.embed, layers, hidden)
         self.b1 = nn.Linear(state_size, self.embed)
@@ -39,7 +40,7 @@ class QMixer(nn.Module):
     def forward(self, qs: Tensor, state: Tensor) -> Tensor:
         """qs [..., N], state [..., S] -> [..., 1]."""
         lead = qs.shape[:-1]
-        if isinstance(self.w1, nn.Sequential) and mixing.available(state, self.embed, self.w1[0].out_features):
+        if self.hyper is not None and mixing.available(state, self.embed, self.hyper):
             return self._compiled(qs.reshape(-1, self.n_agents), state.reshape(-1, state.shape[-1])).view(*lead, 1)
         w1 = self.w1(state).abs().view(*lead, self.n_agents, self.embed)
         w2 = self.w2(state).abs()
@@ -49,8 +50,13 @@ class QMixer(nn.Module):
 
     def _compiled(self, qs: Tensor, state: Tensor) -> Tensor:
         """The same of rows [R, N] and [R, S], in C: [R, 1]."""
-        first = [self.value[0], self.w1[0], self.w2[0], self.b1]
-        second = [x for net in (self.value, self.w1, self.w2) for x in (net[2].weight, net[2].bias)]
+        first: list[Any] = []
+        second: list[Any] = []
+        for net in (self.value, self.w1, self.w2):
+            assert isinstance(net, nn.Sequential)
+            first.append(net[0])
+            second += [net[2].weight, net[2].bias]
+        first.append(self.b1)
         joined = torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first])
         return mixing.monotonic(qs, state, joined, *second)
 

@@ -230,7 +230,7 @@ class QLearner(OffPolicyLearner):
         steps, rows = batch.actions.shape[1], self.mac.rows(batch)
         q, features = self.outputs(rows, params[0])
         target = self.targets(batch, q.detach(), self._slow_outputs(rows))
-        predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
+        predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps], batch.filled)
         delta = torch.where(mask, predicted - target, 0.0)
         return Errors(delta, predicted, target, mask, self.further_losses(batch, params, q, features, predicted, mask))
 
@@ -244,7 +244,10 @@ class QLearner(OffPolicyLearner):
         """:meth:`outputs` of the slow copy."""
         return self.outputs(batch, self.slow[0])
 
-    def team(self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+    def team(
+        self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor,
+        there: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """The values [B, L, V] of the actions [B, L, N] by ``params`` of networks and mixer: the prediction of the TD
         error, and the bootstrap of its target.
 
@@ -252,9 +255,16 @@ class QLearner(OffPolicyLearner):
             q: [B, L, N, A] of the networks.
             features: [B, L, N, F] what their heads read, where :meth:`outputs` gives it.
             state: [B, L, S].
+            there: [B, L] bool, where values are asked for; those elsewhere mean nothing. None: everywhere.
         """
         taken = q.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return taken if self.mixer is None else self.mixer(params[1], taken, state)
+        if self.mixer is None:
+            return taken
+        if there is None or not params[1].numel() or bool(there.all()):
+            return self.mixer(params[1], taken, state)
+        at = there.flatten().nonzero().squeeze(1)
+        found = self.mixer(params[1], taken.flatten(0, 1)[at], state.flatten(0, 1)[at])
+        return found.new_zeros(there.numel(), 1).index_copy(0, at, found).view(*there.shape, 1)
 
     def further_losses(
         self, batch: Batch, params: list[Tensor], q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
@@ -271,7 +281,7 @@ class QLearner(OffPolicyLearner):
         c = self.config
         slow, features = self._slow_outputs(batch) if slowly is None else slowly
         greedy = (q if c.double_q else slow).masked_fill(~batch.avail, -torch.inf).argmax(-1)
-        following = self.team(self.slow, slow[:, 1:], features[:, 1:], greedy[:, 1:], batch.state[:, 1:])
+        following = self.team(self.slow, slow[:, 1:], features[:, 1:], greedy[:, 1:], batch.state[:, 1:], batch.filled)
         if self.return_stats is not None:
             following = self.return_stats.denormalise(following)
         n_values = following.shape[-1]

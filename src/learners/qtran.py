@@ -64,7 +64,10 @@ class QtranLearner(QLearner):
         """Action values, and what the networks' heads read."""
         return self.mac.all_outputs_and_features(batch, params)
 
-    def team(self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+    def team(
+        self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor,
+        there: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Q_jt(s, u)."""
         assert self.mixer is not None
         joint: Tensor = self.mixer(params[1], features, actions, state)[0]

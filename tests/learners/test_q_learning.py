@@ -205,6 +205,26 @@ def test_qmix_by_hand_and_monotonic() -> None:
         assert float(negative) == pytest.approx(3.0 * (np.exp(-3.0) - 1.0) + 0.25), "ELU below 0"
 
 
+def test_qmix_reads_the_states_of_real_steps_alone() -> None:
+    """Padding that is no number reaches neither values nor gradients, and they are those of a draw without padding."""
+    learner = learner_of("qmix", make_info(2, n_actions=3), td_lambda=0.6)
+    batch = make_batch(learner.mac, lengths=[3, 1, 2], dead=False)
+    state = batch.state.clone()
+    state[1, 2:], state[2, 3:] = torch.nan, torch.nan
+    found = []
+    for given in (batch, replace(batch, state=state)):
+        fresh = learner_of("qmix", make_info(2, n_actions=3), td_lambda=0.6)
+        fresh.update(given, torch.ones(3))
+        found.append(torch.cat([x.grad.flatten() for x in fresh.learned]))
+    assert found[1].isfinite().all()
+    assert torch.equal(*found)
+    q = learner.mac.all_outputs(batch)[:, :-1]
+    given = (learner.learned, q, q, batch.actions, batch.state[:, :-1])
+    everywhere, real = learner.team(*given), learner.team(*given, batch.filled)
+    torch.testing.assert_close(real[batch.filled], everywhere[batch.filled])
+    assert not real[~batch.filled].any()
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_qmix_never_falls_as_an_agents_value_rises(layers: int) -> None:
     learner = learner_of("qmix", make_info(4, n_actions=3), hypernet_layers=layers)
@@ -250,11 +270,9 @@ def test_qtrans_sum_above_the_joint_value_costs_nothing() -> None:
         assert learner.update(batch, torch.ones(1).double())[0]["loss_nopt"] == 0.0
 
 
-@pytest.mark.parametrize("algorithm", Q_METHODS)
+@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix", "qtran"])
 def test_recurrent_updates_in_two_parts_are_those_in_one(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts' gradients add up to that of the whole, whichever thread works them out."""
-    if algorithm == "seql":
-        pytest.skip("single transitions: no recurrent networks")
     found = []
     for threads, parts in ((1, 1), (1, 2), (2, 2)):
         parallel.use_threads(threads)

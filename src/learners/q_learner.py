@@ -18,6 +18,7 @@ An update minimises the mean of delta^2 over the real steps of a draw.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,7 +32,7 @@ from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn
 from ..components.returns import lambda_returns, nstep
-from ..components.updates.parallel import differentiate, shards
+from ..components.updates.parallel import differentiate, in_background, shards
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.outputs import Rows
 from ..modules import action_selectors, mixers
@@ -43,6 +44,9 @@ from ..utils.schema.keys import key
 from ..utils.schema.registry import resolve
 from .off_policy import OffPolicyConfig, OffPolicyLearner
 from .value.targets import ends
+
+#: with fewer sequences, what two parts of a draw cost beside their networks is more than the second thread gains
+_SEQUENCES = 128
 
 
 @dataclass(frozen=True)
@@ -212,12 +216,12 @@ class QLearner(OffPolicyLearner):
         return found, absolute / mask.sum((1, 2)).clamp(min=1)
 
     def _cuts(self, batch: Batch) -> list[slice]:
-        """The parts of a draw whose gradients are worked out in parallel: of recurrent networks, whose evaluation takes
-        long; a running scale of returns is one of the whole draw."""
-        n = len(batch.filled)
-        if not self.mac.recurrent or self.return_stats is not None:
+        """The parts of a draw whose gradients are worked out in parallel: of recurrent networks that read many
+        sequences; a running scale of returns is one of the whole draw."""
+        n, agents = len(batch.filled), self.info.n_agents
+        if not self.mac.recurrent or n * agents < _SEQUENCES or self.return_stats is not None:
             return [slice(0, n)]
-        return shards(n, self.info.n_agents, True, batch.obs.device)
+        return shards(n, agents, True, batch.obs.device)
 
     def errors(self, batch: Batch, params: list[Tensor], mask: Tensor) -> Errors:
         """The TD errors of a batch, or of a part of one, and further losses.
@@ -228,8 +232,11 @@ class QLearner(OffPolicyLearner):
             mask: [B, T, V], see :meth:`mask`.
         """
         steps, rows = batch.actions.shape[1], self.mac.rows(batch)
-        q, features = self.outputs(rows, params[0])
-        target = self.targets(batch, q.detach(), self._slow_outputs(rows))
+        slowly = partial(self._slow_outputs, rows)
+        # beside the networks' own evaluation where each takes long
+        with in_background(slowly) if self.mac.recurrent else nullcontext(slowly) as slow:
+            q, features = self.outputs(rows, params[0])
+            target = self.targets(batch, q.detach(), slow())
         predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps], batch.filled)
         delta = torch.where(mask, predicted - target, 0.0)
         return Errors(delta, predicted, target, mask, self.further_losses(batch, params, q, features, predicted, mask))

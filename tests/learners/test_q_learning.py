@@ -277,12 +277,13 @@ def test_recurrent_updates_in_two_parts_are_those_in_one(algorithm: str, monkeyp
     for threads, parts in ((1, 1), (1, 2), (2, 2)):
         parallel.use_threads(threads)
         learner = learner_of(algorithm, use_rnn=True, td_lambda=0.5)
-        batch = make_batch(learner.mac, lengths=[3, 1, 2, 3] * 8, dead=False)
-        whole = [slice(0, 32)]
-        assert learner._cuts(batch) == [slice(0, 16), slice(16, 32)]
+        batch = make_batch(learner.mac, lengths=[3, 1, 2, 3] * 16, dead=False)
+        whole = [slice(0, 64)]
+        assert learner._cuts(batch) == [slice(0, 32), slice(32, 64)]
+        assert learner._cuts(batch.part(slice(0, 63))) == [slice(0, 63)]
         if parts == 1:
             monkeypatch.setattr(learner, "_cuts", lambda batch, whole=whole: whole)
-        scalars, priority = learner.update(batch, torch.linspace(0.2, 1.0, 32))
+        scalars, priority = learner.update(batch, torch.linspace(0.2, 1.0, 64))
         found.append((torch.cat([x.grad.flatten() for x in learner.learned]), priority, scalars))
     parallel.use_threads(1)
     (one, first, alone), *two = found

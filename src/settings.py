@@ -16,8 +16,8 @@ from .envs.base import EnvInfo
 from .modules.options import network_config
 from .selection import CONTRACTS, NETWORKS, SELECTORS, import_class, own_selector, select, shipped_class
 from .utils.errors import UserError, first_line, nearest, one_of, raised_at
+from .utils.schema import epymarl, layers, vocabulary, yamls
 from .utils.schema import keys as config
-from .utils.schema import vocabulary, yamls
 from .utils.schema.command_line import Request
 from .utils.schema.layers import CONFIGS, Layer, collect, leaves, merge, shipped
 
@@ -59,7 +59,7 @@ NON_LEARNING_ENV_ARGS = {"gymma": frozenset({"quick"})}
 NEW_KEYS: dict[str, Any] = {
     "standardise_obs": False, "learner_threads": None, "action_selector": None, "action_std": "free",
     "log_std_init": -0.5, "critic": "v", "critic_use_rnn": False, "init": "orthogonal",
-    "feature_norm": False, "standardise_rewards_mean": True,
+    "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
     # of OAPPO
@@ -184,7 +184,7 @@ def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[s
                 inert.append(name)
         elif layer.origin == "command":
             raise UserError(f"'{name}' is not read by {who}: take it off the command line.")
-        elif layer.origin == "user":
+        elif layer.origin == "user" and value is not False and value is not None:  # what is off has no effect to miss
             unread.append(name)
     notices = []
     if inert:
@@ -295,6 +295,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     found = collect(request)
     values, origin = merge(found)
     derived = _own(values)
+    epymarl.refuse_absent(values, {name: layer.name for name, layer in origin.items()})
     for name in SELECTORS:
         if name not in values:
             raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
@@ -315,7 +316,8 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
             vocabulary.refuse(name, values["env_args"].pop(inner), where, values)
     values["env_args"] = check_env_args(values["env"], values["env_args"])
     _check_values(values, origin, parts)
-    notices = _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
+    notices = layers.notices(found)
+    notices += _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
     notices += _without_effect(values, origin, parts)
     _check_returns(values, origin)
     source = {k: "worked out" if k in derived or k not in origin else origin[k].name for k, _ in leaves(values)}

@@ -192,6 +192,6 @@ def test_script_is_its_own_package_also_in_spawned_workers(tmp_path, isolated):
 def test_reference_is_current():
     from oamarl.tools import reference
 
-    page = Path(reference.TARGET)
-    assert page.is_file(), "run: python -m oamarl.tools.reference"
-    assert page.read_text(encoding="utf-8") == reference.text(), "run: python -m oamarl.tools.reference"
+    for page, text in ((Path(reference.TARGET), reference.text()), (reference.EPYMARL, reference.epymarl_text())):
+        assert page.is_file(), "run: python -m oamarl.tools.reference"
+        assert page.read_text(encoding="utf-8") == text, "run: python -m oamarl.tools.reference"

@@ -476,50 +476,6 @@ def test_what_happens_anyway_is_accepted_silently(world):
 
 # -- with the real parts -------------------------------------------------------------------------
 
-COMMON = {
-    "action_selector": "soft_policies", "mask_before_softmax": True, "runner": "parallel", "buffer_size": 10,
-    "batch_size_run": 10, "batch_size": 10, "lr": 0.0003, "obs_last_action": False, "obs_individual_obs": False,
-    "agent_output_type": "pi_logits", "learner": "ppo_learner", "standardise_returns": False,
-    "standardise_rewards": True, "q_nstep": 5, "epochs": 4, "eps_clip": 0.2, "t_max": 20050000,
-}  # fmt: skip
-SHARED = {"obs_agent_id": True, "hidden_dim": 128, "use_rnn": True, "entropy_coef": 0.001,
-          "target_update_interval_or_tau": 0.01}  # fmt: skip
-SEPARATE = {"obs_agent_id": False, "use_rnn": False, "entropy_coef": 0.01, "target_update_interval_or_tau": 200,
-            "mac": "non_shared_mac", "agent": "rnn_ns"}  # fmt: skip
-EPYMARL = {
-    "ippo": {**COMMON, **SHARED, "critic_type": "ac_critic"},
-    "mappo": {**COMMON, **SHARED, "critic_type": "cv_critic"},
-    "ippo_ns": {**COMMON, **SEPARATE, "critic_type": "ac_critic_ns"},
-    "mappo_ns": {**COMMON, **SEPARATE, "critic_type": "cv_critic_ns"},
-}
-GYMMA = {
-    "env": "gymma",
-    "env_args": {"key": None, "time_limit": 100, "pretrained_wrapper": None},
-    "test_greedy": True, "test_nepisode": 100, "test_interval": 50000, "log_interval": 50000,
-    "runner_log_interval": 10000, "learner_log_interval": 10000, "t_max": 2050000,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", EPYMARL)
-def test_epymarl_yamls_run_as_they_are(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    Path("alg.yaml").write_text(yamls.dump({**EPYMARL[name], "name": name}))
-    Path("env.yaml").write_text(yamls.dump(GYMMA))
-    key = "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"
-    settings = run("--config=./alg.yaml", "--env-config=./env.yaml", "with", key, "seed=1")
-    values, theirs = settings.values, EPYMARL[name]
-    separate = "separate" if name.endswith("_ns") else "shared"
-    assert (values["sharing"], values["critic_sharing"]) == (separate, separate)
-    assert values["critic_type"] == theirs["critic_type"].removesuffix("_ns")
-    for kept in ("lr", "epochs", "eps_clip", "q_nstep", "entropy_coef", "use_rnn", "batch_size_run", "t_max"):
-        assert values[kept] == theirs[kept], kept
-    assert (values["gae_lambda"], values["normalise_advantage"]) == (None, False)
-    intervals = ("log_interval", "runner_log_interval", "learner_log_interval", "load_step")
-    assert [values[k] for k in intervals] == [50000, 10000, 10000, 0]
-    assert settings.notices == ()
-    for cls in settings.parts.values():
-        settings.part(cls)
-
 
 def test_shipped_yamls_give_no_notice():
     for algorithm in (*layers.shipped("algs"), *layers.tuned()):

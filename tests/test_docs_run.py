@@ -22,8 +22,8 @@ STORED = {
     ("adding-an-algorithm.md", "yaml", 1): "mappo_kl.yaml",
     ("adding-an-algorithm.md", "python", 1): "predictive_ppo.py",
     ("adding-an-algorithm.md", "yaml", 2): "mappo_predict.yaml",
-    ("adding-an-algorithm.md", "python", 2): "iql.py",
-    ("adding-an-algorithm.md", "yaml", 3): "iql.yaml",
+    ("adding-an-algorithm.md", "python", 2): "hysteretic.py",
+    ("adding-an-algorithm.md", "yaml", 3): "hysteretic_iql.yaml",
     ("adding-an-algorithm.md", "python", 3): "target.py",
     ("adding-an-environment.md", "python", 0): "my_module.py",
     ("adding-an-environment.md", "yaml", 0): "rendezvous.yaml",
@@ -50,7 +50,7 @@ PROSE = {
         "oamarl --config=./mappo_predict.yaml --env-config=maze with use_rnn=True runner=rollout standardise_obs=True",
         "oamarl --config=./mappo_predict.yaml --env-config=maze with sharing=separate obs_agent_id=False",
     ),
-    ("adding-an-algorithm.md", "iql.yaml"): ("oamarl --config=./iql.yaml --env-config=maze",),
+    ("adding-an-algorithm.md", "hysteretic_iql.yaml"): ("oamarl --config=./hysteretic_iql.yaml --env-config=maze",),
     ("adding-an-environment.md", "my_module.py"): (
         "oamarl --config=mappo with env=my_module:Rendezvous env_args.cells=9",
     ),
@@ -64,6 +64,10 @@ CANNOT = {
     "README.md": {
         "make train": "installs packages and trains for minutes; the target is looked at below",
         "make test": "runs this test",
+    },
+    "coming-from-epymarl.md": {
+        "python src/main.py --config=PATH/src/config/algs/mappo.yaml --env-config=PATH/src/config/envs/gymma.yaml with "
+        "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3": EPYMARL,
     },
     "performance.md": {
         ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 2 --seconds 5 "

@@ -284,16 +284,20 @@ class Samples:
         before = None if hidden is None else hidden[entry[first], agent[first]]
         return RowIndex(start[entry[chosen]] + packing.step, agent[chosen], chosen, packing, before)
 
+    def steps(self, entries: Tensor) -> Tensor:
+        """Return all steps [S'] of the entries ``entries`` [m], those after agents' last decisions included."""
+        if self.sequences is None:
+            return entries
+        whole = self._whole()[entries]
+        steps = torch.arange(int(whole.sum()), device=whole.device)
+        return steps + (self.sequences.start[entries] - whole.cumsum(0) + whole).repeat_interleave(whole)
+
     def part(self, entries: Tensor) -> Samples:
         """Return the entries ``entries`` [m] alone."""
-        if self.sequences is None:
-            steps, sequences = entries, None
-        else:
+        steps, sequences = self.steps(entries), None
+        if self.sequences is not None:
             whole, hidden = self._whole()[entries], self.sequences.hidden
-            ends = whole.cumsum(0)
-            steps = torch.arange(int(whole.sum()), device=whole.device)
-            steps = steps + (self.sequences.start[entries] - ends + whole).repeat_interleave(whole)
-            hidden = None if hidden is None else hidden[entries]
+            ends, hidden = whole.cumsum(0), None if hidden is None else hidden[entries]
             sequences = Sequences(ends - whole, self.sequences.lengths[entries], hidden)
         return Samples(
             self.inputs[steps], self.avail[steps], self.actions[steps], self.log_prob[steps], self.valid[steps],

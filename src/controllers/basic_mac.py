@@ -261,12 +261,18 @@ class BasicMAC:
             a distribution, the index of its steps into the samples' tensors, and the agent of each: feed-forward
             [m, N] with the agents [N], recurrent rows [L] with an agent each.
         """
-        agents = torch.arange(self.info.n_agents, device=entries.device)
+        outputs, at, agents = self.outputs(samples, entries, params)
+        return self.distribution(outputs, samples.avail[at]), at, agents
+
+    def outputs(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> tuple[Tensor, Any, Tensor]:
+        """Each agent's own network's raw outputs (such as Q-values) on its own experience: [m, N, A], or [L, A] of
+        recurrent rows; the rest as of :meth:`policies`."""
         if not self.recurrent:
-            outputs = self.network.stacked(self.agent_params(params), self._to_rows(samples.inputs[entries]))
-            return self.distribution(self._from_rows(outputs, len(entries)), samples.avail[entries]), entries, agents
-        outputs, at = self._by_network(samples, entries, params, self.network.single)
-        return self.distribution(outputs, samples.avail[at]), at, at[1]
+            found = self.network.stacked(self.agent_params(params), self._to_rows(samples.inputs[entries]))
+            agents = torch.arange(self.info.n_agents, device=entries.device)
+            return self._from_rows(found, len(entries)), entries, agents
+        found, at = self._by_network(samples, entries, params, self.network.single)
+        return found, at, at[1]
 
     def features(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> tuple[Tensor, Any, Tensor]:
         """What the heads of all agents' own policies read on ``entries`` [m]: [L, F], where these rows are among the

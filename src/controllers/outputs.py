@@ -23,12 +23,14 @@ class Rows:
     | shape | B, T+1, N | of the batch |
     | inputs | K x [L_k, I] | each network's rows |
     | packings | K | how they are sequences, of recurrent networks; otherwise None |
+    | hidden | K x [R_k, H] | recurrent: the memory before each sequence, in the packing's order; None: zeros |
     | place | [L] int64 | where all rows are among the places [B (T+1) N]; None: they are all places, in order |
     """
 
     shape: tuple[int, ...]
     inputs: list[Tensor]
     packings: list[Packing | None]
+    hidden: list[Tensor] | None
     place: Tensor | None
 
 
@@ -40,13 +42,19 @@ def rows_of(mac: Any, batch: Batch) -> Rows:
     there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
     shape, x = tuple(x.shape[:-1]), x.flatten(0, 2)
     if mac.n_networks == 1 and not mac.recurrent and bool(batch.filled.all()):
-        return Rows(shape, [x], [None], None)
+        return Rows(shape, [x], [None], None, None)
     index, places, packings = torch.tensor(mac.index, device=x.device), [], []
+    hidden: list[Tensor] = []
     for k in range(mac.n_networks):
-        place, packing = _places(there, (index == k).nonzero().squeeze(1), shape, mac.recurrent)
+        members = (index == k).nonzero().squeeze(1)
+        place, packing = _places(there, members, shape, mac.recurrent)
         places.append(place)
         packings.append(packing)
-    return Rows(shape, [x.index_select(0, place) for place in places], packings, torch.cat(places))
+        if packing is not None and batch.hidden is not None:
+            first, each = packing.order, len(members)
+            hidden.append(batch.hidden[first.div(each, rounding_mode="floor"), members[first % each]])
+    inputs = [x.index_select(0, place) for place in places]
+    return Rows(shape, inputs, packings, hidden or None, torch.cat(places))
 
 
 def all_outputs(mac: Any, batch: Batch | Rows, params: Tensor | None = None) -> Tensor:
@@ -54,7 +62,8 @@ def all_outputs(mac: Any, batch: Batch | Rows, params: Tensor | None = None) -> 
 
     Args:
         mac: the controller.
-        batch: whole episodes, or rows that are cut where an episode ends; or :func:`rows_of` them.
+        batch: whole episodes, or rows that are cut where an episode ends, or :func:`rows_of` them; a recurrent network
+            starts from ``batch.hidden`` where that is there, otherwise from zeros.
         params: [K, P] of the networks (of a slow copy); None: as they are.
 
     Returns:
@@ -78,7 +87,8 @@ def _everywhere(
     """What ``evaluate`` gives of the networks at all steps and after the last one, each [B, T+1, N, ...]."""
     params = mac.network.params if params is None else params
     rows = batch if isinstance(batch, Rows) else rows_of(mac, batch)
-    found = [evaluate(*row) for row in zip(params, rows.inputs, rows.packings, strict=True)]
+    given = [params, rows.inputs, rows.packings] + ([rows.hidden] if rows.hidden is not None else [])
+    found = [evaluate(*row) for row in zip(*given, strict=True)]
     joined = [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True)]
     if rows.place is None:
         return tuple(y.view(*rows.shape, y.shape[-1]) for y in joined)

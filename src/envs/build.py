@@ -14,10 +14,11 @@ from ..components.experience import faulty_fields
 from ..utils.errors import RunError, UserError, nearest, one_of
 from ..utils.schema.registry import resolve
 from . import PASSING, REGISTRY
-from .base import Arrays, BatchedEnv, Env, EnvInfo
+from .base import Env, EnvInfo
 from .closing import close_all, only_here
 from .convert_args import ConvertedArgs, convert_args
 from .info_metrics import is_reserved
+from .one_slot import OneSlot
 from .own_random import OwnRandom
 from .signatures import constructor_signature
 
@@ -117,7 +118,7 @@ def make_env(env: str, env_args: Mapping[str, Any]) -> Env:
     """
     args, process = constructor_args(env, env_args), os.getpid()
     try:
-        return _OneSlot(factory(env)(n_slots=1, **args)) if is_native(env) else _build_one(env, factory(env), args)
+        return OneSlot(factory(env)(n_slots=1, **args)) if is_native(env) else _build_one(env, factory(env), args)
     finally:
         only_here(process)
 
@@ -209,29 +210,3 @@ def sound(info: EnvInfo, env: str) -> EnvInfo:
     if fault:
         raise UserError(f"The environment '{env}' cannot be used: {fault}")
     return info
-
-
-class _OneSlot:
-    """Adapter of a batched environment with one slot to the interface of a single one."""
-
-    def __init__(self, env: BatchedEnv) -> None:
-        self.env = env
-        self.info = env.info
-        self._slot = np.zeros(1, np.int64)
-        self._active = np.ones(1, bool)
-        self._out: Arrays | None = None
-        self._view: Arrays
-
-    def _rows(self, out: Arrays) -> Arrays:
-        if out is not self._out:  # a slot's views are the same ones at every step
-            self._out, self._view = out, Arrays.of({name: x[None] for name, x in out.named().items()})
-        return self._view
-
-    def reset(self, seed: int, out: Arrays) -> None:
-        self.env.reset(self._slot, np.array([seed], np.int64), self._rows(out))
-
-    def step(self, actions: np.ndarray, out: Arrays) -> None:
-        self.env.step(actions[None], self._active, self._rows(out))
-
-    def close(self) -> None:
-        self.env.close()

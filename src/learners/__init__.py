@@ -9,6 +9,7 @@ REGISTRY = {
     "oatrpo_learner": ".oatrpo:OATRPOLearner",
     "q_learner": ".q_learner:QLearner",
     "qtran_learner": ".qtran:QtranLearner",
+    "pqn_learner": ".pqn:PQNLearner",
     "seac_learner": ".seac:SEACLearner",
     "actor_critic_learner": ".seac:SEACLearner",  # EPyMARL's name of A2C, which SEAC is where seac_coef is 0
 }

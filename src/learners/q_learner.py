@@ -50,13 +50,30 @@ _SEQUENCES = 128
 
 
 @dataclass(frozen=True)
-class QConfig(OffPolicyConfig):
-    """Configuration of Q-learning."""
+class MixerConfig:
+    """Configuration of what joins the agents' action values."""
 
     mixer: str | None = key(
         "What joins the agents' action values to the team's: vdn (their sum), qmix (a monotonic network drawn from the "
         "state), qtran (with its learner), or `package.module:Class`; null: every agent learns its own (IQL)."
     )
+    mixing_embed_dim: int = key(
+        "mixer=qmix: width of the mixing network; mixer=qtran: of the joint networks' hidden layers.",
+        low=1, high=65536, only=("mixer", ("qmix", "qtran")),
+    )  # fmt: skip
+    hypernet_layers: int = key(
+        "mixer=qmix: layers of the networks that draw the mixing network's weights, 1 or 2.",
+        low=1, high=2, only=("mixer", ("qmix",)),
+    )  # fmt: skip
+    hypernet_embed: int = key(
+        "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
+    )
+
+
+@dataclass(frozen=True)
+class QConfig(MixerConfig, OffPolicyConfig):
+    """Configuration of Q-learning."""
+
     double_q: bool = key(
         "The network chooses the action of a target and its slow copy values it (double Q-learning); otherwise the "
         "copy does both."
@@ -69,17 +86,6 @@ class QConfig(OffPolicyConfig):
         "own: an agent learns from its own experience; shared: all agents learn from one draw of equal shares of all "
         "agents' experience (SEQL).",
         choices=("own", "shared"),
-    )
-    mixing_embed_dim: int = key(
-        "mixer=qmix: width of the mixing network; mixer=qtran: of the joint networks' hidden layers.",
-        low=1, high=65536, only=("mixer", ("qmix", "qtran")),
-    )  # fmt: skip
-    hypernet_layers: int = key(
-        "mixer=qmix: layers of the networks that draw the mixing network's weights, 1 or 2.",
-        low=1, high=2, only=("mixer", ("qmix",)),
-    )  # fmt: skip
-    hypernet_embed: int = key(
-        "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
     )
 
     def __post_init__(self) -> None:
@@ -199,16 +205,21 @@ class QLearner(OffPolicyLearner):
         cuts = self._cuts(batch)
         errors: list[Errors | None] = [None] * len(cuts)
 
-        def objective(k: int, cut: slice, params: list[Tensor]) -> Iterator[Tensor]:
+        def objective(k: int, cut: slice, params: list[Tensor]) -> Tensor:
             part = batch if len(cuts) == 1 else batch.part(cut)
             errors[k] = found = self.errors(part, params, mask[cut])
-            loss = (weight[cut] * found.delta.square()).sum() / count
+            loss = (weight[cut] * self.error(found.delta)).sum() / count
             for value in found.further.values():
                 loss = loss + (weight[cut] * value).sum() / count
-            yield loss
+            return loss
 
-        loss = differentiate(self.learned, [partial(objective, k, cut) for k, cut in enumerate(cuts)])
-        norm = self.step()
+        if len(cuts) == 1:
+            loss = objective(0, cuts[0], self.learned)
+            norm = self.gradient_step(loss)
+        else:
+            shards_of = [lambda params, k=k, cut=cut: [objective(k, cut, params)] for k, cut in enumerate(cuts)]
+            loss = differentiate(self.learned, shards_of)
+            norm = self.step()
         found = {"loss": loss.item(), "grad_norm": norm}
         sums = [x.sums() for x in errors if x is not None]
         found |= {name: float(sum(x[name] for x in sums) / count) for name in sums[0]}
@@ -240,6 +251,10 @@ class QLearner(OffPolicyLearner):
         predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps], batch.filled)
         delta = torch.where(mask, predicted - target, 0.0)
         return Errors(delta, predicted, target, mask, self.further_losses(batch, params, q, features, predicted, mask))
+
+    def error(self, delta: Tensor) -> Tensor:
+        """What is minimised of TD errors ``delta`` [B, T, V], value less target; 0 at 0."""
+        return delta.square()
 
     def outputs(self, batch: Batch | Rows, params: Tensor) -> tuple[Tensor, Tensor]:
         """The networks' action values [B, T+1, N, A] and, for joint networks, their features [B, T+1, N, F]."""

@@ -153,6 +153,11 @@ class EpsilonGreedy(SelectorBase):
         self.config = config
         self._known, self._log_prob = (-1.0, 0), np.zeros((0, 0), np.float32)  # what the table was made for
 
+    @property
+    def greedy_in_tests(self) -> bool:
+        """Whether sampled tests have no random action."""
+        return self.config.evaluation_epsilon == 0
+
     def width(self, n_actions: int) -> int:
         """One number for each action, and one for whether to explore."""
         return n_actions + 1

@@ -55,7 +55,7 @@ def policy_networks(
         return agent(
             n_networks, int(inputs), head.outputs, hidden_dim=config.hidden_dim, recurrent=config.use_rnn,
             activation=config.activation, head_gain=config.head_gain, generator=generator, init=config.init,
-            n_free=head.free, free_start=head.start,
+            n_free=head.free, free_start=head.start, layer_norm=config.layer_norm,
         )  # fmt: skip
     return ModuleStack(
         agent, n_networks, inputs, head.outputs, config, generator, n_free=head.free, free_start=head.start
@@ -78,6 +78,7 @@ def critic_networks(
         return critic(
             n_networks, int(inputs), 1, hidden_dim=config.hidden_dim, recurrent=recurrent,
             activation=config.activation, head_gain=1.0, generator=generator, init=config.init,
+            layer_norm=config.layer_norm,
         )  # fmt: skip
     return ModuleStack(critic, n_networks, inputs, 1, config, generator, kind="critic")
 

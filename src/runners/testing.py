@@ -26,8 +26,11 @@ def play(runner: Any, config: TestingConfig) -> dict[str, float]:
     Returns:
         ``test_*``, EPyMARL's names, of the sampled ones and ``test_greedy_*`` of the greedy ones.
     """
-    found: dict[str, float] = {}
-    for prefix, greedy in ((TEST, False), *([(GREEDY, True)] if config.test_greedy else [])):
-        played = runner.test(config.test_nepisode, greedy)
-        found |= played.scalars(runner.info, config.common_reward, prefix)
+    played = runner.test(config.test_nepisode, False)
+    found: dict[str, float] = played.scalars(runner.info, config.common_reward, TEST)
+    if config.test_greedy:
+        # without random actions the greedy episodes are those that were just played
+        if not getattr(getattr(getattr(runner, "mac", None), "selector", None), "greedy_in_tests", False):
+            played = runner.test(config.test_nepisode, True)
+        found |= played.scalars(runner.info, config.common_reward, GREEDY)
     return found

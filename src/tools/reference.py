@@ -1,6 +1,7 @@
-"""``python -m oamarl.tools.reference`` writes docs/configuration.md from dataclasses, default.yaml and vocabulary.
+"""``python -m oamarl.tools.reference`` writes docs/configuration.md from dataclasses and default.yaml, and the table of
+EPyMARL's keys in docs/coming-from-epymarl.md from the vocabulary.
 
-``--check`` only compares, and fails if the file is not current.
+``--check`` only compares, and fails if a file is not current.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from ..utils.schema.layers import CONFIGS, shipped
 from ..utils.schema.registry import resolve
 
 TARGET = CONFIGS.parent.parent / "docs" / "configuration.md"
+#: where the table of EPyMARL's keys stands, and the lines around it
+EPYMARL = TARGET.with_name("coming-from-epymarl.md")
+BEGIN = "<!-- this table: python -m oamarl.tools.reference -->"
+END = "<!-- end of the table -->"
 
 INTRO = """# Configuration reference
 
@@ -33,6 +38,8 @@ Values come from four layers, each of which overrides the one before: `config/de
 by name (`--config=oappo`) or as a path (`--config=./mine.yaml`). `oamarl config` with the same arguments shows the
 result with the source of each value, without running anything.
 
+- An algorithm file of EPyMARL's, given by its path, is read over EPyMARL's default values, which lie between
+  `config/default.yaml` and the environment's YAML: [coming-from-epymarl.md](coming-from-epymarl.md).
 - A value after `with` is a number (`3`, `1e-3`), `True` or `False`, text, a list (`[64, 64]`), a mapping
   (`env_args.agents='{red: 2, black: 2}'`), or `null` (`None` is the same). A dot reaches into a mapping:
   `env_args.key=...`.
@@ -104,7 +111,7 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     return "\n".join([*lines, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)])
 
@@ -130,34 +137,10 @@ def _read_keys(defaults: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def _epymarl(read: set[str]) -> list[tuple[str, ...]]:
-    """Return EPyMARL's vocabulary: key, status, what it means here."""
-    rows: dict[str, tuple[str, str]] = {}
-    for name in vocabulary.KNOWN | set(vocabulary.REFUSED):
-        if name in read:
-            rows[name] = ("read", "as above")
-        elif name in vocabulary.REFUSED:
-            only = vocabulary.REFUSED[name]
-            values = one_of(f"`{yamls.inline(v)}`" for v in only.allowed)
-            like = f", or as {one_of(f'`{k}`' for k in only.like)} has it" if only.like else ""
-            rows[name] = ("refused", f"except {values}{like}: {only.instead}")
-        elif name in vocabulary.INERT:
-            rows[name] = ("inert", vocabulary.INERT[name])
-        elif name in vocabulary.OTHER:
-            rows[name] = ("other", vocabulary.OTHER[name])
-    table: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]
-    for name, names in vocabulary.ALIASES.items():
-        for theirs, (ours, implied, meaning) in names.items():
-            more = f", `{implied}: {meaning}`" if implied else ""
-            table.append((f"`{name}: {theirs}`", "alias", f"`{name}: {ours}`{more}"))
-    return table
-
-
 def text() -> str:
     """Return the page."""
     defaults = yamls.load(CONFIGS / "default.yaml", "default.yaml")
     keys = _read_keys(defaults)
-    read = {row[0].strip("`") for row in keys}
     return "\n".join(
         [
             INTRO,
@@ -165,31 +148,73 @@ def text() -> str:
             f"Environments: {', '.join(f'`{n}`' for n in shipped('envs'))} (their `env_args` are in environments.md).",
             "\n## Keys\n",
             "`by algorithm`: each YAML of `config/algs` that needs the key sets it.\n",
-            _table(("key", "type", "default", "allowed", "meaning", "read by"), keys),
-            "\n## EPyMARL's keys\n",
-            "EPyMARL's YAML files run here as they are. **read**: the same meaning as there. **alias**: another name\n"
-            "of the key beside it. **inert**: accepted, without effect, with one notice. **refused**: any value other\n"
-            "than those named is an error. **other**: belongs to another method, and is treated like every key that\n"
-            "the chosen algorithm does not read.\n",
-            _table(("key", "status", "here"), _epymarl(read)),
+            table(("key", "type", "default", "allowed", "meaning", "read by"), keys),
+            "\nEPyMARL's keys, and what its files mean here: [coming-from-epymarl.md](coming-from-epymarl.md).",
             "",
         ]
     )
 
 
+def _epymarl() -> list[tuple[str, ...]]:
+    """Return EPyMARL's vocabulary: key, status, what it means here."""
+    rows: dict[str, tuple[str, str]] = {}
+    read = {f.name for cls in parts() for f in dataclasses.fields(cls)}
+    for name in vocabulary.KNOWN | set(vocabulary.REFUSED):
+        if name in vocabulary.READ:
+            rows[name] = ("differs", vocabulary.DIFFERS[name]) if name in vocabulary.DIFFERS else ("same", "")
+        elif name in vocabulary.REFUSED:
+            said = _refused(vocabulary.REFUSED[name])
+            rows[name] = ("same", f"with a replay; without one refused {said}") if name in read else ("refused", said)
+        elif name in vocabulary.INERT:
+            rows[name] = ("inert", vocabulary.INERT[name])
+        else:
+            rows[name] = ("other", f"belongs to {vocabulary.OTHER[name]}")
+    found: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]
+    for name, names in vocabulary.ALIASES.items():
+        for theirs, (ours, implied, meaning) in names.items():
+            more = f", `{implied}: {meaning}`" if implied else ""
+            found.append((f"`{name}: {theirs}`", "alias", f"`{name}: {ours}`{more}"))
+    return found
+
+
+def _refused(only: vocabulary.Only) -> str:
+    """Return what is accepted of a refused key, in words."""
+
+    def values(one: vocabulary.Only) -> str:
+        return one_of(f"`{yamls.inline(v)}`" for v in one.allowed)
+
+    like = f", or as {one_of(f'`{k}`' for k in only.like)} has it" if only.like else ""
+    of = "".join(f"; `learner: {name}`: except {values(one)}: {one.instead}" for name, one in only.of.items())
+    return f"except {values(only)}{like}: {only.instead}{of}"
+
+
+def epymarl_text() -> str:
+    """Return docs/coming-from-epymarl.md with the table of keys as it should be.
+
+    Raises:
+        UserError: the page is not there, or lacks the lines that the table stands between.
+    """
+    page = EPYMARL.read_text(encoding="utf-8") if EPYMARL.is_file() else ""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"{EPYMARL} has no lines '{BEGIN}' and '{END}' for the table of keys.")
+    return f"{before}{begin}\n\n{table(('key', 'status', 'here'), _epymarl())}\n\n{end}{after}"
+
+
 def main(argv: list[str]) -> int:
-    """Write the page, or with ``--check`` compare it; return the exit status."""
+    """Write the pages, or with ``--check`` compare them; return the exit status."""
     if argv not in ([], ["--check"]):
         raise UserError(f"Unknown words {' '.join(argv)}: use --check or nothing.")
-    page, path = text(), Path(TARGET)
-    if argv:
-        current = path.exists() and path.read_text(encoding="utf-8") == page
-        if not current:
+    stale = 0
+    for path, page in {Path(TARGET): text(), EPYMARL: epymarl_text()}.items():
+        if not argv:
+            path.write_text(page, encoding="utf-8")
+            print(path)
+        elif not path.exists() or path.read_text(encoding="utf-8") != page:
             print(f"{path} is not current: run `python -m oamarl.tools.reference`.", file=sys.stderr)
-        return int(not current)
-    path.write_text(page, encoding="utf-8")
-    print(path)
-    return 0
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

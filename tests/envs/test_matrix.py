@@ -33,6 +33,26 @@ def test_known_cells() -> None:
     assert Matrix(1, "penalty").optimum() == 10
 
 
+@pytest.mark.parametrize("choice", [0, 1])
+def test_the_two_step_game(choice: int) -> None:
+    """The first agent's first action chooses the table of the second step; two rounds are four steps."""
+    joint = np.array(list(itertools.product(range(2), repeat=2)))
+    vec = make_vec("matrix", {"key": "two_step", "steps": 2}, 4)
+    vec.reset(np.arange(4), np.arange(4))
+    assert (vec.arrays.obs == [1, 0, 0]).all()
+    for _ in range(2):
+        vec.step(np.array([[choice, 0], [choice, 1]] * 2), np.ones(4, bool))
+        assert (vec.arrays.reward == 0).all()
+        assert not vec.arrays.terminated.any()
+        assert (vec.arrays.obs == np.eye(3)[1 + choice]).all()
+        assert (vec.arrays.state == np.eye(3)[1 + choice]).all()
+        vec.step(joint, np.ones(4, bool))
+        assert vec.arrays.reward[:, 0].tolist() == ([7, 7, 7, 7] if choice == 0 else [0, 1, 1, 8])
+    assert vec.arrays.terminated.all()
+    assert vec.info.episode_limit == 4
+    assert Matrix(1, "two_step", steps=2).optimum() == 16
+
+
 @pytest.mark.parametrize("n", [2, 4, 6])
 def test_proposition_1(n: int) -> None:
     game = Matrix(1, "prop1", n_agents=n)

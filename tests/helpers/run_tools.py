@@ -29,6 +29,11 @@ CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
 A2C = ("ia2c", "seac", "snac")
 ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *A2C)
+#: learners of action values from a replay
+JOINT = ("vdn", "vdn_ns", "qmix", "qmix_ns", "qtran")
+Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
+#: the same without a replay
+PQN = ("pqn", "pqn_vdn")
 #: what learners that use a batch once and whole do not read
 PASSES = ("epochs", "critic_epochs", "num_minibatches", "value_clip")
 
@@ -37,6 +42,9 @@ SMALL: dict[str, Any] = {
     "seed": 3, "use_cuda": False, "hidden_dim": 8, "batch_size_run": 4, "epochs": 2, "backend": "serial",
     "log_interval": 1, "test_interval": 20, "test_nepisode": 3, "checkpoint_interval": 1_000_000,
 }  # fmt: skip
+
+#: of learners from a replay: an update after each batch
+REPLAY: dict[str, Any] = {"batch_size": 4, "buffer_size": 20, "updates_per_step": None}
 
 #: of an algorithm alone: SEPS plays one batch at random before it trains
 OWN: dict[str, dict[str, Any]] = {
@@ -58,6 +66,8 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
         "env_args": dict(env_args or {}),
         **overrides,
     }
+    if config in Q_LEARNING:
+        given = {**REPLAY, **{k: v for k, v in given.items() if k not in PASSES}}
     if config in A2C:
         given = {"runner": "parallel", **{k: v for k, v in given.items() if k not in PASSES}}
     given = {k: v for k, v in given.items() if v is not ...}

@@ -18,7 +18,21 @@ from oamarl.utils.errors import UserError
 from oamarl.utils.schema.layers import shipped
 
 from learner_tools import one_step
-from run_tools import A2C, ALGORITHMS, CLIPPED, CPU, OFF_AGENT, PPO, Trained, assert_same, settings, train, untimed
+from run_tools import (
+    A2C,
+    ALGORITHMS,
+    CLIPPED,
+    CPU,
+    OFF_AGENT,
+    PPO,
+    PQN,
+    Q_LEARNING,
+    Trained,
+    assert_same,
+    settings,
+    train,
+    untimed,
+)
 
 EARLY = "toy_envs:EarlyEnd"  # three like agents that leave one after another
 MIXED = "toy_envs:MixedLength"
@@ -76,7 +90,9 @@ def check_sound(run: Trained, names: set[str], updates: int) -> None:
 
 def test_all_shipped_algorithms_are_tested() -> None:
     # `_paper`: the same learner, as its paper reads
-    assert sorted(ALGORITHMS) == sorted(name for name in shipped("algs") if not name.endswith("_paper"))
+    assert sorted(ALGORITHMS + Q_LEARNING + PQN) == sorted(
+        name for name in shipped("algs") if not name.endswith("_paper")
+    )
 
 
 # -- they train ------------------------------------------------------------------------------------------

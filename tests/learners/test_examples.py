@@ -67,7 +67,7 @@ OPTIONS = (
     _option("critic_epochs", 3, "critic"), _option("num_minibatches", 2), _option("value_clip", 1e-6, "critic"),
     _option("epochs", 3), _option("lr_schedule", "linear"), _option("t_max", 90, lr_schedule="linear"),
     _option("sharing", "separate", "policies"), _option("standardise_obs", True),
-    _option("feature_norm", True), _option("init", "torch"),
+    _option("feature_norm", True), _option("init", "torch"), _option("layer_norm", True),
     _option("hidden_dim", 6), _option("use_rnn", True, "policies"), _option("activation", "tanh"),
     _option("head_gain", 1.0, "policies"),
     _option("common_reward", False), _option("reward_scalarisation", "mean", standardise_returns=False),

@@ -1,4 +1,4 @@
-"""The base of off-policy learners, with independent Q-learning of examples/ as its learner."""
+"""The base of off-policy learners, with independent Q-learning as its learner."""
 
 from __future__ import annotations
 
@@ -30,18 +30,14 @@ from learner_tools import double, make_batch, make_learner, through_a_file, with
 from learner_tools import make_info as sizes
 from run_tools import CPU, settings, train
 
-IQL = ROOT / "examples" / "iql"
-CONFIG = str(IQL / "iql.yaml")
+HYSTERETIC = ROOT / "examples" / "hysteretic"
+CONFIG = "iql"
 LIMITED: dict[str, Any] = {"limit": 5}
 SMALL: dict[str, Any] = {
     "seed": 3, "use_cuda": False, "hidden_dim": 8, "batch_size_run": 2, "backend": "serial", "batch_size": 4,
     "buffer_size": 20, "replay_steps": None, "updates_per_step": None, "target_update_interval_or_tau": 200,
+    "td_lambda": None, "standardise_rewards": False,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def example(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(IQL))
 
 
 def asked(**more: Any) -> Settings:
@@ -64,7 +60,7 @@ def test_it_learns_a_matrix_game_in_seconds(tmp_path: Path) -> None:
     run = train(
         tmp_path, CONFIG, "matrix", {"key": "penalty", "k": 0}, t_max=1600, epsilon_anneal_time=600, epochs=...,
         batch_size=32, buffer_size=500, target_update_interval_or_tau=20, lr=0.01, hidden_dim=16, test_interval=1600,
-        save_best=False, replay_steps=None, updates_per_step=None, gamma=0.99,
+        save_best=False, updates_per_step=None, standardise_rewards=False, epsilon_finish=0.05,
     )  # fmt: skip
     assert run.last("test_greedy_return_mean") == 10.0
     assert abs(run.last("q_taken_mean") - 9.5) < 1.5, "0.95 of the actions are greedy at the end"
@@ -193,11 +189,11 @@ def test_rows_that_are_laid_out_once_serve_all_parameters(use_rnn: bool, sharing
 def test_targets_by_hand() -> None:
     """r + gamma Q'(o', argmax Q(o', .)) among the legal actions; nothing follows a termination."""
     learner = learner_of(gamma=0.5, target_update_interval_or_tau=100)
-    learner.target.mul_(2.0)
+    learner.slow[0].mul_(2.0)
     batch = make_batch(learner.mac, lengths=(3, 2, 3), dead=False)  # terminated, truncated, both
     q = learner.mac.all_outputs(batch).detach()
-    slow = learner.mac.all_outputs(batch, learner.target)
-    goal = learner.goal(batch, q)
+    slow = learner.mac.all_outputs(batch, learner.slow[0])
+    goal = learner.targets(batch, q)
     for b, t, i in ((0, 0, 0), (0, 1, 1), (1, 1, 0), (1, 0, 1)):
         legal = [a for a in range(q.shape[-1]) if batch.avail[b, t + 1, i, a]]
         best = max(legal, key=lambda a: float(q[b, t + 1, i, a]))
@@ -212,7 +208,7 @@ def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -
     """One number after another, from the rows of one agent at one step: what is padded has no part in it."""
     with double():
         learner = learner_of(double_q=double_q, common_reward=common_reward, gamma=0.9)
-        learner.target.mul_(-1.5)
+        learner.slow[0].mul_(-1.5)
         plain = make_batch(learner.mac, lengths=(3, 2, 3), dead=False, common_reward=common_reward)
         left = plain.agent_terminated.clone()
         left[0, 1:, 1] = True  # an agent that leaves before the others
@@ -227,12 +223,12 @@ def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -
 
         errors: dict[int, list[Any]] = {}
         for b, t, i in torch.cartesian_prod(torch.arange(3), torch.arange(3), torch.arange(2)).tolist():
-            if not plain.filled[b, t]:
+            if not plain.filled[b, t] or (not common_reward and t and left[b, t - 1, i]):
                 continue
             goal = plain.reward[b, t, i]
             over = plain.terminated[b, t] or (not common_reward and left[b, t, i])
             if not over:
-                now, slow = (values(b, t + 1, i, x).detach() for x in (network.params, learner.target))
+                now, slow = (values(b, t + 1, i, x).detach() for x in (network.params, learner.slow[0]))
                 legal = plain.avail[b, t + 1, i].nonzero().flatten().tolist()
                 goal = goal + 0.9 * slow[max(legal, key=lambda a: float((now if double_q else slow)[a]))]
             errors.setdefault(b, []).append(values(b, t, i, network.params)[plain.actions[b, t, i]] - goal)
@@ -247,18 +243,18 @@ def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -
 @pytest.mark.parametrize(("value", "hard"), [(3, True), (0.25, False), (1, None)])
 def test_slow_copies(value: float, hard: bool | None) -> None:
     learner = learner_of(target_update_interval_or_tau=value)
-    params, before = learner.mac.network.params.data, learner.target.clone()
+    params, before = learner.mac.network.params.data, learner.slow[0].clone()
     for n in range(1, 7):
         params.add_(1.0)
         learner.updates += 1
         learner._move_copies()
         if hard is None:
-            assert torch.equal(learner.target, params)
+            assert torch.equal(learner.slow[0], params)
         elif hard:
-            torch.testing.assert_close(learner.target, before + 3 * (n // 3))
+            torch.testing.assert_close(learner.slow[0], before + 3 * (n // 3))
         else:
             before = before + 0.25 * (params - before)
-            torch.testing.assert_close(learner.target, before)
+            torch.testing.assert_close(learner.slow[0], before)
 
 
 @pytest.mark.parametrize(
@@ -345,13 +341,13 @@ def test_weights_alone_are_taken_and_the_slow_copies_follow_them() -> None:
     saved = {"mac": trained.mac.state_dict(), "learner": trained.state_dict()}
     assert load_weights(fresh.mac, fresh, saved, "there") == []
     assert torch.equal(fresh.mac.network.params, trained.mac.network.params)
-    assert torch.equal(fresh.target, trained.mac.network.params)
-    assert not torch.equal(fresh.target, trained.target), "a slow copy is the learner's own"
+    assert torch.equal(fresh.slow[0], trained.mac.network.params)
+    assert not torch.equal(fresh.slow[0], trained.slow[0]), "a slow copy is the learner's own"
     assert (len(fresh.replay), fresh.updates) == (0, 0)
     other = make_learner("mappo", learner_of().info, hidden_dim=8)
     saved = {"mac": other.mac.state_dict(), "learner": other.state_dict()}
     assert load_weights(fresh.mac, fresh, saved, "there") == [], "an actor's policies too"
-    assert torch.equal(fresh.target, other.mac.network.params)
+    assert torch.equal(fresh.slow[0], other.mac.network.params)
     narrow = learner_of(hidden_dim=16)
     with pytest.raises(UserError, match=r"init_from=there holds policies of another shape"):
         load_weights(narrow.mac, narrow, saved, "there")
@@ -379,13 +375,34 @@ def test_the_guide_prints_the_example_and_its_command_runs(tmp_path: Path, monke
     page = (ROOT / "docs" / "adding-an-algorithm.md").read_text(encoding="utf-8")
     page = page[page.index("## 4. An off-policy learner") : page.index("## 5. A continuous policy")]
     (code,), (values,) = blocks("python", page), blocks("yaml", page)
-    assert code == (IQL / "iql.py").read_text(encoding="utf-8")
-    assert len(code.splitlines()) < 120
-    assert set(values.splitlines()) <= set((IQL / "iql.yaml").read_text(encoding="utf-8").splitlines())
-    (tmp_path / "iql.py").write_text(code, encoding="utf-8")
-    (tmp_path / "iql.yaml").write_text((IQL / "iql.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert code == (HYSTERETIC / "hysteretic.py").read_text(encoding="utf-8")
+    stored = (HYSTERETIC / "hysteretic_iql.yaml").read_text(encoding="utf-8")
+    assert values == stored
+    (tmp_path / "hysteretic.py").write_text(code, encoding="utf-8")
+    (tmp_path / "hysteretic_iql.yaml").write_text(stored, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    command = re.search(r"`oamarl (--config=\./iql\.yaml [^`]*)`", page)
+    command = re.search(r"`oamarl (--config=\./hysteretic_iql\.yaml [^`]*)`", page)
     assert command is not None
     short = ["with", "t_max=1", "test_nepisode=0", "use_cuda=False", "backend=serial", f"local_results_path={tmp_path}"]
     assert main([*command[1].split(), *short]) == 0
+
+
+def test_hysteresis_1_is_q_learning_and_less_keeps_values_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HYSTERETIC))
+    own = str(HYSTERETIC / "hysteretic_iql.yaml")
+    seen: dict[Any, list[Any]] = {}
+    for name, more in (("plain", {}), (1.0, {"hysteresis": 1.0}), (0.25, {"hysteresis": 0.25})):
+        request = Request(
+            own if more else CONFIG, None, {**SMALL, "env": "toy_envs:Truncating", "env_args": LIMITED, **more}
+        )
+        runner, _, learner = build(resolve(request), CPU)
+        runner.close()
+        monkeypatch.setattr(
+            learner, "gradient_step", lambda loss, k=0, name=name: seen.setdefault(name, []).append(loss) or 0.0
+        )
+        learner.update(whole(learner, 3), torch.ones(3))
+        below = torch.tensor([-2.0, 0.0, 2.0])
+        if more:
+            torch.testing.assert_close(learner.error(below), torch.tensor([4.0, 0.0, 4.0 * more["hysteresis"]]))
+    assert torch.equal(seen["plain"][0], seen[1.0][0])
+    assert seen[0.25][0] < seen[1.0][0]

@@ -22,19 +22,23 @@ from learner_tools import make_batch, make_info, make_learner
 needs_compiler = pytest.mark.skipif(native.library("network") is None, reason="there is no C compiler")
 
 
-def make(inputs: int, width: int, outputs: int, activation: str, *, k: int = 1, recurrent: bool = False) -> Network:
+def make(
+    inputs: int, width: int, outputs: int, activation: str, *, k: int = 1, recurrent: bool = False,
+    layer_norm: bool = False,
+) -> Network:  # fmt: skip
     net = Network(
         k, inputs, outputs, hidden_dim=width, recurrent=recurrent, activation=activation, head_gain=1.0,
-        generator=generator(1, "weights"),
+        generator=generator(1, "weights"), layer_norm=layer_norm,
     )  # fmt: skip
     net.params.data.add_(0.1 * torch.randn(net.params.shape, generator=generator(2, "biases")))
     return net
 
 
 @needs_compiler
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("k", [1, 3])
-def test_from_the_first_layer_s_sums(k: int) -> None:
-    net, g = make(6, 32, 4, "tanh", k=k), generator(4, "sums")
+def test_from_the_first_layer_s_sums(k: int, layer_norm: bool) -> None:
+    net, g = make(6, 32, 4, "tanh", k=k, layer_norm=layer_norm), generator(4, "sums")
     sums, goal = torch.randn(k, 211, 32, generator=g), torch.randn(k, 211, 4, generator=g)
     found = []
     for dtype in (torch.float32, torch.float64):  # the second by torch
@@ -47,8 +51,9 @@ def test_from_the_first_layer_s_sums(k: int) -> None:
 
 
 @needs_compiler
-def test_a_row_does_not_depend_on_the_others() -> None:
-    net, x = make(5, 16, 3, "relu"), torch.randn(230, 5, generator=generator(5, "x"))
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_a_row_does_not_depend_on_the_others(layer_norm: bool) -> None:
+    net, x = make(5, 16, 3, "relu", layer_norm=layer_norm), torch.randn(230, 5, generator=generator(5, "x"))
     with torch.no_grad():
         together = net.single(net.params[0], x)
         for rows in (slice(0, 1), slice(3, 10), slice(100, 229)):
@@ -56,10 +61,11 @@ def test_a_row_does_not_depend_on_the_others() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("recurrent", [False, True], ids=["ff", "gru"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_what_is_not_finite_stays_so_and_in_its_row(activation: str, recurrent: bool) -> None:
-    net = make(4, 16, 2, activation, recurrent=recurrent)
+def test_what_is_not_finite_stays_so_and_in_its_row(activation: str, recurrent: bool, layer_norm: bool) -> None:
+    net = make(4, 16, 2, activation, recurrent=recurrent, layer_norm=layer_norm)
     packing = Packing.of(torch.tensor([3, 3, 3])) if recurrent else None
     x = torch.zeros(9, 4)
     x[[1, 4, 7]] = torch.nan  # a sequence

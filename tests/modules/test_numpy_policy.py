@@ -25,11 +25,9 @@ def controller(sharing: Any, use_rnn: bool, n: int, agent: type[Network] = Netwo
     info = EnvInfo("toy", n, 5, 3, 4, 10, (*(5,) * (n - 1), own), (4,) * n)
     given = {"obs_agent_id": True, "obs_last_action": True, "standardise_obs": False, "feature_norm": False, **keys}
     given |= {"action_selector": None, "action_std": "free", "log_std_init": 0.0}
-    activation = given.pop("activation", "relu")
-    mac = BasicMAC(
-        MACConfig(sharing=sharing, **given), agent, NetworkConfig(16, use_rnn, activation, 1.0, "orthogonal"), info,
-        torch.Generator().manual_seed(3),
-    )  # fmt: skip
+    activation, layer_norm = given.pop("activation", "relu"), given.pop("layer_norm", False)
+    net = NetworkConfig(16, use_rnn, activation, 1.0, "orthogonal", layer_norm)
+    mac = BasicMAC(MACConfig(sharing=sharing, **given), agent, net, info, torch.Generator().manual_seed(3))
     with torch.no_grad():  # biases begin at zero, and would hide mistakes
         mac.network.params += 0.1 * torch.randn(mac.network.params.shape, generator=torch.Generator().manual_seed(4))
     return mac
@@ -48,6 +46,7 @@ def moment(slots: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     [
         {}, {"activation": "tanh"}, {"obs_agent_id": False}, {"obs_last_action": False}, {"standardise_obs": True},
         {"feature_norm": True}, {"feature_norm": True, "own": 3}, {"feature_norm": True, "standardise_obs": True},
+        {"layer_norm": True}, {"layer_norm": True, "activation": "tanh"},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("n", [1, 3, 6])
@@ -72,7 +71,9 @@ def test_numpy_and_torch_agree(sharing: Any, use_rnn: bool, keys: dict[str, Any]
 @pytest.mark.parametrize("sharing", ["shared", "separate"])
 @pytest.mark.parametrize("use_rnn", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8])
-@pytest.mark.parametrize("keys", [{}, {"feature_norm": True, "own": 4}], ids=["plain", "feature_norm"])
+@pytest.mark.parametrize(
+    "keys", [{}, {"feature_norm": True, "own": 4}, {"layer_norm": True}], ids=["plain", "feature_norm", "layer_norm"]
+)
 def test_a_slots_numbers_do_not_depend_on_the_others(sharing: str, use_rnn: bool, n: int, keys: dict[str, Any]) -> None:
     actor = controller(sharing, use_rnn, n, **keys).actor().network
     obs, last, hidden = moment(37, n)

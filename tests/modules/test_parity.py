@@ -45,11 +45,14 @@ CASES = {name: (shape, False) for name, shape in SHAPES.items()} | {
 }
 
 
-def make(inputs: int, width: int, outputs: int, *, recurrent: bool, activation: str = "relu", k: int = 1) -> Network:
+def make(
+    inputs: int, width: int, outputs: int, *, recurrent: bool, activation: str = "relu", k: int = 1,
+    layer_norm: bool = False,
+) -> Network:  # fmt: skip
     """K networks whose biases are not zero, so that mistakes in them are seen."""
     net = Network(
         k, inputs, outputs, hidden_dim=width, recurrent=recurrent, activation=activation, head_gain=1.0,
-        generator=generator(1, "weights"),
+        generator=generator(1, "weights"), layer_norm=layer_norm,
     )  # fmt: skip
     net.params.data.add_(0.1 * torch.randn(net.params.shape, generator=generator(2, "biases")))
     return net
@@ -92,12 +95,16 @@ def differentiated(
     return [out.detach(), *(x for x in found if x is not None)]
 
 
+@pytest.mark.parametrize("layer_norm", [False, True], ids=["plain", "layer_norm"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize(("shape", "begun"), CASES.values(), ids=CASES)
-def test_all_forms_agree(shape: tuple[list[int] | int, int, int, int], activation: str, begun: bool) -> None:
+def test_all_forms_agree(
+    shape: tuple[list[int] | int, int, int, int], begun: bool, activation: str, layer_norm: bool
+) -> None:
     lengths, inputs, width, outputs = shape
     recurrent = isinstance(lengths, list)
-    net, g = make(inputs, width, outputs, recurrent=recurrent, activation=activation), generator(3, "rows")
+    net = make(inputs, width, outputs, recurrent=recurrent, activation=activation, layer_norm=layer_norm)
+    g = generator(3, "rows")
     packing = Packing.of(torch.tensor(lengths)) if isinstance(lengths, list) else None
     rows, sequences = (len(packing), len(packing.order)) if packing else (lengths, lengths)
     x, goal = torch.randn(rows, inputs, generator=g), torch.randn(rows, outputs, generator=g)
@@ -203,9 +210,13 @@ def test_a_sequence_is_computed_as_alone_and_as_in_a_rectangle(
         torch.testing.assert_close(own, found[packing.sequence == i], **close)
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("twice", [False, True])
-def test_stacked_networks_are_each_alone(twice: bool) -> None:
-    net, x = make(4, 16, 3, recurrent=False, k=3), torch.randn(3, 8, 4, generator=generator(5, "x"))
+def test_stacked_networks_are_each_alone(twice: bool, layer_norm: bool) -> None:
+    net, x = (
+        make(4, 16, 3, recurrent=False, k=3, layer_norm=layer_norm),
+        torch.randn(3, 8, 4, generator=generator(5, "x")),
+    )
     with torch.no_grad():
         found = net.stacked(net.params, x, twice=twice)
         for k in range(3):
@@ -213,10 +224,11 @@ def test_stacked_networks_are_each_alone(twice: bool) -> None:
     assert not torch.allclose(found[0], found[1])
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("recurrent", [False, True], ids=["ff", "gru"])
-def test_the_second_derivative(recurrent: bool) -> None:
+def test_the_second_derivative(recurrent: bool, layer_norm: bool) -> None:
     """torch's form against finite differences of its first derivative; C refuses."""
-    net = make(2, 2, 2, recurrent=recurrent, activation="tanh").double()
+    net = make(2, 3, 2, recurrent=recurrent, activation="tanh", layer_norm=layer_norm).double()
     packing = Packing.of(torch.tensor([3, 1, 2])) if recurrent else None
     x = torch.randn(6, 2, generator=generator(6, "x")).double()
     params = net.params.detach()[0].requires_grad_()

@@ -44,6 +44,40 @@ def test_feed_forward_by_hand() -> None:
     assert both.tolist() == [[[4.5]], [[-1.0]]]
 
 
+def test_layer_normalisation_by_hand() -> None:
+    """Sums 4 and 2 have mean 3 and variance 1: 1 and -1, times 2 and 3, plus 0.5 and 7, is 2.5 and 4."""
+    net = Network(
+        1, 1, 2, hidden_dim=2, recurrent=False, activation="relu", head_gain=1.0, generator=torch.Generator(),
+        layer_norm=True,
+    )  # fmt: skip
+    fresh = net.layers(net.params[0].detach())
+    assert fresh["norm1.scale"].tolist() == fresh["norm2.scale"].tolist() == [1.0, 1.0]
+    assert fresh["norm1.shift"].tolist() == fresh["norm2.shift"].tolist() == [0.0, 0.0]
+    with torch.no_grad():
+        w = net.layers(net.params[0])
+        w["fc1.w"].copy_(torch.tensor([[2.0, 1.0]]))
+        w["norm1.scale"].copy_(torch.tensor([2.0, 3.0]))
+        w["norm1.shift"].copy_(torch.tensor([0.5, 7.0]))
+        w["fc2.w"].copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))  # 2.5 and 4 become -1 and 1, the first of which dies
+        w["norm2.scale"].copy_(torch.tensor([5.0, 6.0]))
+        w["head.w"].copy_(torch.eye(2))
+        expected = torch.tensor([[0.0, 6.0]])
+        torch.testing.assert_close(net.single(net.params[0], torch.tensor([[2.0]])), expected, rtol=1e-4, atol=1e-5)
+        assert float(net.single(net.params[0], torch.tensor([[200.0]]))[0, 1]) == pytest.approx(6.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("init", ["orthogonal", "torch"])
+def test_layer_normalisation_leaves_the_other_initial_numbers_as_they_are(recurrent: bool, init: str) -> None:
+    plain, normed = (network(recurrent=recurrent, init=init, layer_norm=x, n_free=2) for x in (False, True))
+    with_it = normed.layers(normed.params)
+    for name, view in plain.layers(plain.params).items():
+        assert torch.equal(view, with_it[name]), name
+    assert set(with_it) - set(plain.layers(plain.params)) == {
+        f"norm{k}.{x}" for k in ((1,) if recurrent else (1, 2)) for x in ("scale", "shift")
+    }
+
+
 def test_a_recurrent_step_depends_on_what_came_before() -> None:
     net = network(recurrent=True)
     x = noise(3, 4, IN)
@@ -175,10 +209,11 @@ def test_layers_are_views_that_cover_the_parameters_once() -> None:
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-def test_the_head_reads_the_features(recurrent: bool) -> None:
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_the_head_reads_the_features(recurrent: bool, layer_norm: bool) -> None:
     net = Network(
-        2, IN, OUT, hidden_dim=H, recurrent=recurrent, activation="tanh", head_gain=1.0,
-        generator=torch.Generator().manual_seed(3),
+        2, IN, OUT, hidden_dim=16, recurrent=recurrent, activation="tanh", head_gain=1.0,
+        generator=torch.Generator().manual_seed(3), layer_norm=layer_norm,
     )  # fmt: skip
     packing = Packing.of(torch.tensor([3, 1, 2])) if recurrent else None
     x = torch.randn(6, IN, generator=torch.Generator().manual_seed(4))

@@ -17,18 +17,17 @@ import pytest
 from oamarl.main import main
 from oamarl.storage import checkpoints
 
-from conftest import PATIENCE, ROOT
+from conftest import PATIENCE
 from run_tools import assert_same, assert_same_run
 
-IQL = ROOT / "examples" / "iql"
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
 #: about 45 iterations with a checkpoint at nearly each, in a replay that is overwritten several times
 QUICK = (
-    f"--config={IQL / 'iql.yaml'}", "--env-config=maze", "with", "seed=7", "use_cuda=False", "backend=serial",
+    "--config=qmix", "--env-config=maze", "with", "seed=7", "use_cuda=False", "backend=serial",
     *(f"env_args.{key}={json.dumps(value)}" for key, value in ENV.items()), "batch_size_run=4", "hidden_dim=16",
     "t_max=1600", "log_interval=90", "test_interval=300", "test_nepisode=3", "checkpoint_interval=40",
     "buffer_size=30", "batch_size=8", "epsilon_anneal_time=1000", "updates_per_step=0.03", "standardise_obs=True",
-    "feature_norm=True", "replay_steps=null", "target_update_interval_or_tau=200",
+    "feature_norm=True", "target_update_interval_or_tau=200",
 )  # fmt: skip
 #: to the call of checkpoints.save or of the writing of a chunk that is the last thing the process does
 KILL = """
@@ -48,12 +47,6 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.fixture(autouse=True)
-def example(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(IQL))
-    monkeypatch.setenv("PYTHONPATH", str(IQL))
-
-
 def folders(results: Path) -> list[Path]:
     return sorted((p.parent for p in results.glob("sacred/*/*/*/run.json")), key=lambda p: int(p.name))
 
@@ -64,23 +57,25 @@ def complete(results: Path, *more: str) -> Path:
 
 
 def killed(results: Path, where: str, *more: str) -> Path:
-    """Run until SIGKILL before a checkpoint whose chunk is written, before a chunk, or at a random moment."""
+    """Run until SIGKILL before a checkpoint whose chunk is written, or before a chunk."""
     line = [*QUICK, f"local_results_path={results}", *more]
-    if where != "anywhere":
-        done = subprocess.run([sys.executable, "-c", KILL, where, *line], capture_output=True, text=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        return folders(results)[-1]
-    dice = random.Random(5)
+    done = subprocess.run([sys.executable, "-c", KILL, where, *line], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return folders(results)[-1]
+
+
+def kill_at_random(line: list[str], results: Path, dice: random.Random) -> bool:
+    """Run and kill at a random moment after this run's first checkpoint; returns False if it was over before."""
+    lives = len(folders(results))
     process = subprocess.Popen([sys.executable, "-m", "oamarl", *line], stdout=subprocess.DEVNULL)
     end = time.monotonic() + PATIENCE
-    while not any(checkpoints.listed(folder / "checkpoints") for folder in folders(results)):
+    while not any(checkpoints.listed(folder / "checkpoints") for folder in folders(results)[lives:]):
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.005)
-    time.sleep(dice.uniform(0, 0.5))
+    time.sleep(dice.uniform(0, 0.3))
     process.kill()
-    assert process.wait() == -signal.SIGKILL, "it was over before"
-    return folders(results)[-1]
+    return process.wait() == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +95,6 @@ PRIORITISED = ("replay=prioritised", "replay_steps=2", "batch_size=16", "standar
         pytest.param("chunk", (), id="chunk-uniform"),
         pytest.param("checkpoint", (), id="checkpoint-uniform", marks=pytest.mark.slow),
         pytest.param("chunk", PRIORITISED, id="chunk-prioritised", marks=pytest.mark.slow),
-        pytest.param("anywhere", (), id="anywhere-uniform", marks=pytest.mark.slow),
-        pytest.param("anywhere", PRIORITISED, id="anywhere-prioritised", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_with_the_same_numbers(
@@ -121,6 +114,27 @@ def test_a_killed_run_goes_on_with_the_same_numbers(
         for file in (second / folder).glob("*.pt"):
             assert "replay" not in checkpoints.load(file)
     assert len(list((second / "replay").glob("*"))) < 20, "what is no longer needed is deleted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), PRIORITISED], ids=["uniform", "prioritised"])
+def test_killed_again_and_again(
+    more: tuple[str, ...], whole: dict[Any, Path], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """SIGKILL at random moments, each time in the run that resumes from the last one (OAMARL_KILLS of them)."""
+    if more not in whole:
+        whole[more] = complete(tmp_path_factory.mktemp("whole"), *more)
+    dice, line = random.Random(7), [*QUICK, f"local_results_path={tmp_path}", *more]
+    kills, asked = 0, int(os.environ.get("OAMARL_KILLS", "2"))
+    while kills < asked and kill_at_random(line, tmp_path, dice):
+        kills += 1
+        newest = [f for f in folders(tmp_path) if checkpoints.listed(f / "checkpoints")][-1]
+        line = [*QUICK, f"local_results_path={tmp_path}", *more, f"checkpoint_path={newest}"]
+    assert kills == asked, f"the run was over after {kills} kills"
+    last = complete(tmp_path, *more, f"checkpoint_path={newest}")
+    assert_same_run(whole[more], last)
+    states = [checkpoints.load(checkpoints.find(run))["replay"]["state"] for run in (whole[more], last)]
+    assert_same(*states)
 
 
 def test_from_the_best_checkpoint_the_replay_begins_empty(

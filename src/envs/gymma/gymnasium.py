@@ -10,6 +10,7 @@ from ...utils.errors import UserError
 from ..base import Arrays, Env, EnvInfo
 from ..fast.quicken import quicken
 from ..info_metrics import InfoSource
+from ..matrix.package_ids import PackageGame, is_package_game
 from ..own_random import OwnRandom
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
@@ -36,7 +37,8 @@ def gymma(
 
     Args:
         key: Gymnasium id with the module that registers it (``lbforaging:Foraging-8x8-2p-3f-v3``), PettingZoo's in
-            EPyMARL's spelling (``pz-mpe-simple-spread-v3``), or ``package.module:parallel_env``.
+            EPyMARL's spelling (``pz-mpe-simple-spread-v3``), or ``package.module:parallel_env``. The games
+            ``matrixgames:climbing-nostate-v0`` and ``matrixgames:penalty-<k>-nostate-v0`` need no package.
         time_limit: steps until an episode is cut; the environment's own limit holds where that is less, and
             alone where this is None.
         pretrained_wrapper: EPyMARL's word; only null is supported.
@@ -55,6 +57,8 @@ def gymma(
         raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is.")
     if time_limit is not None and time_limit < 1:
         raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
+    if is_package_game(key):
+        return PackageGame(key, time_limit, kwargs)
 
     def build() -> Env:
         env, registered = gym_ids.make(key, kwargs, render_mode)
@@ -79,6 +83,9 @@ def notices(key: str, **given: Any) -> list[str]:
         UserError: as for :func:`gymma`, short of making the environment.
     """
     further = {name: value for name, value in given.items() if name not in (*gym_ids.OWN, "render_mode")}
+    if is_package_game(key):
+        PackageGame(key, None, further)
+        return []
     return gym_ids.target(key).convert(further).notices if further else []
 
 

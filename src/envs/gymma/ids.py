@@ -17,11 +17,13 @@ from ..convert_args import ConvertedArgs, convert_args
 from ..pictures import gymnasium_mode
 from ..signatures import Signature, constructor_signature
 
-#: module -> its package on PyPI; of an unknown module no package is guessed
+#: module -> its package on PyPI, or what pip installs it from; of an unknown module no package is guessed
 _PACKAGES = {
     "ale_py": "ale-py", "gymnasium_robotics": "gymnasium-robotics", "lbforaging": "lbforaging", "magent2": "magent2",
-    "minigrid": "minigrid", "mpe2": "mpe2", "pettingzoo": "pettingzoo", "rware": "rware",
+    "matrixgames": "git+https://github.com/uoe-agents/matrix-games", "minigrid": "minigrid", "mpe2": "mpe2",
+    "pettingzoo": "pettingzoo", "rware": "rware",
 }  # fmt: skip
+_EXAMPLES = "lbforaging:Foraging-8x8-2p-3f-v3 or pz-mpe-simple-spread-v3"
 #: gymma's own arguments
 OWN = ("key", "time_limit", "pretrained_wrapper", "team_reward", "global_random", "quick")
 #: arguments of gymnasium.make
@@ -107,6 +109,11 @@ def target(key: str) -> Target:
     """
     if key.startswith("pz-"):
         return Target(key, _pettingzoo(key))
+    if key.startswith("vmas-"):
+        raise UserError(
+            f"env_args.key='{key}' is EPyMARL's spelling of a scenario of VMAS, which is not part of this version: "
+            f"use an environment of Gymnasium or PettingZoo, such as {_EXAMPLES}."
+        )
     module, _, name = key.rpartition(":")
     home = _module(module, key) if module else None
     spec = _spec(module, name)

@@ -1,4 +1,4 @@
-"""One-state games with one common payoff: climbing, penalty, and Proposition 1 of the HATRPO paper.
+"""Games with one common payoff: climbing, penalty, Proposition 1 of the HATRPO paper, and QMIX's two-step game.
 
 Small enough to enumerate: what a method can and cannot reach in them is known in closed form.
 """
@@ -13,24 +13,29 @@ import numpy as np
 from ...utils.errors import UserError, nearest, one_of
 from ..base import Arrays, EnvInfo
 
-GAMES = ("climbing", "penalty", "prop1")
+GAMES = ("climbing", "penalty", "prop1", "two_step")
 
 #: Claus and Boutilier's climbing game: the best cell (0, 0) sits beside the worst ones.
 _CLIMBING = ((11.0, -30.0, 0.0), (-30.0, 7.0, 6.0), (0.0, 0.0, 5.0))
+#: of the first step, which pays nothing, and of the two games of which the first agent chooses one there
+_TWO_STEP = (((0.0, 0.0), (0.0, 0.0)), ((7.0, 7.0), (7.0, 7.0)), ((0.0, 1.0), (1.0, 8.0)))
 #: the payoff is a table with 2 ** n_agents entries
 _MOST_AGENTS = 16
 
 
 def payoff(key: str, k: float = -100.0, n_agents: int = 2) -> np.ndarray:
-    """Return the game's payoff, one axis an agent (A = 3, or 2 in ``prop1``), float64.
+    """Return the game's payoff, one axis an agent (A = 3, or 2 in ``prop1`` and ``two_step``), float64.
 
     | key | payoff |
     |---|---|
     | climbing | [[11, -30, 0], [-30, 7, 6], [0, 0, 5]] |
     | penalty | [[10, 0, k], [0, 2, 0], [k, 0, 10]] |
     | prop1 | 1 for the joint actions (0^(n/2), 1^(n/2)) and (1^(n/2), 0^(n/2)), otherwise 0 |
+    | two_step | of its second step where agent 0's first action was 1: [[0, 1], [1, 8]]; after 0 all pay 7 |
 
     ``prop1``: one policy shared by all n agents reaches at most 2 / 2^n of the best (HATRPO paper, Proposition 1).
+    ``two_step``: a sum of the agents' values does not show that the second game is the better one (Rashid et al. 2018,
+    section 5).
 
     Raises:
         UserError: unknown game, or a number of agents that it does not have.
@@ -40,7 +45,8 @@ def payoff(key: str, k: float = -100.0, n_agents: int = 2) -> np.ndarray:
     if key != "prop1":
         if n_agents != 2:
             raise UserError(f"env_args.n_agents={n_agents} is not allowed: the game '{key}' has exactly 2 agents.")
-        return np.array(_CLIMBING if key == "climbing" else ((10.0, 0.0, k), (0.0, 2.0, 0.0), (k, 0.0, 10.0)))
+        penalty = ((10.0, 0.0, k), (0.0, 2.0, 0.0), (k, 0.0, 10.0))
+        return np.array({"climbing": _CLIMBING, "penalty": penalty, "two_step": _TWO_STEP[2]}[key])
     if n_agents < 2 or n_agents % 2 or n_agents > _MOST_AGENTS:
         raise UserError(
             f"env_args.n_agents={n_agents} is not allowed: 'prop1' takes an even number from 2 to {_MOST_AGENTS}."
@@ -63,7 +69,7 @@ class Matrix:
 
         Args:
             n_slots: B.
-            key: ``climbing``, ``penalty`` or ``prop1``.
+            key: ``climbing``, ``penalty``, ``prop1`` or ``two_step``.
             k: payoff of the two bad cells of ``penalty``, at most 0.
             n_agents: agents of ``prop1``, an even number.
             steps: how often the game is played in an episode; its end is a termination.
@@ -78,19 +84,22 @@ class Matrix:
         self.payoff = payoff(key, k, n_agents)
         self.steps = steps
         n, a = self.payoff.ndim, self.payoff.shape[0]
-        self._flat = self.payoff.astype(np.float32).ravel()
+        tables = np.array(_TWO_STEP) if key == "two_step" else self.payoff[None]
+        self._two_step, states = key == "two_step", len(tables)
+        self._flat = tables.astype(np.float32).reshape(states, -1)
         self._weights = a ** np.arange(n - 1, -1, -1)  # joint action -> index into the flat table
-        self._time = np.zeros(n_slots, np.int64)
+        self._time = np.zeros(n_slots, np.int64)  # rounds played
+        self._state = np.zeros(n_slots, np.int64)
         self._played = np.full((n_slots, n), -1, np.int64)  # last joint action, for pictures
-        # one constant number to see, and one for the state: there is one state only
+        # what is seen, and the state: which table is played, one-hot
         self.info = EnvInfo(
             name=key,
             n_agents=n,
-            obs_size=1,
-            state_size=1,
+            obs_size=states,
+            state_size=states,
             n_actions=a,
-            episode_limit=steps,
-            obs_sizes=(1,) * n,
+            episode_limit=steps * (2 if self._two_step else 1),
+            obs_sizes=(states,) * n,
             action_sizes=(a,) * n,
             team_reward=True,
         )
@@ -100,15 +109,16 @@ class Matrix:
         return float(self.payoff.max() * self.steps)
 
     def best_actions(self) -> list[tuple[int, ...]]:
-        """Return every joint action with the largest payoff."""
+        """Return every joint action with the largest payoff (of the second step of ``two_step``)."""
         ranges: list[Any] = [range(s) for s in self.payoff.shape]
         return [joint for joint in itertools.product(*ranges) if self.payoff[joint] == self.payoff.max()]
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
         """Start episodes in ``slots`` [k]; ``seeds`` change nothing."""
-        self._time[slots] = 0
+        self._time[slots] = self._state[slots] = 0
         self._played[slots] = -1
-        for field in (out.obs, out.state, out.avail, out.alive):
+        self._show(slots, out)
+        for field in (out.avail, out.alive):
             field[slots] = 1
         for field in (out.reward, out.terminated, out.truncated, out.agent_terminated):
             field[slots] = 0
@@ -116,12 +126,21 @@ class Matrix:
     def step(self, actions: np.ndarray, active: np.ndarray, out: Arrays) -> None:
         """Pay the joint ``actions`` [B, N] of the active slots."""
         rows = np.flatnonzero(active)
-        self._time[rows] += 1
+        state = self._state[rows]
+        first = (state == 0) & self._two_step
+        self._state[rows] = np.where(first, 1 + actions[rows, 0], 0)
+        self._time[rows] += ~first
         self._played[rows] = actions[rows]
         done = self._time[rows] >= self.steps
-        out.reward[rows] = self._flat[actions[rows] @ self._weights][:, None]
+        out.reward[rows] = self._flat[state, actions[rows] @ self._weights][:, None]
+        self._show(rows, out)
         out.terminated[rows] = done
         out.agent_terminated[rows] = done[:, None]
+
+    def _show(self, rows: np.ndarray, out: Arrays) -> None:
+        """Write what is seen in slots ``rows`` [k]."""
+        seen = np.eye(self._flat.shape[0], dtype=np.float32)[self._state[rows]]
+        out.obs[rows], out.state[rows] = seen[:, None], seen
 
     def render(self, slot: int) -> np.ndarray:
         """Return a picture of one slot's last joint action, uint8 [H, W, 3]; see :mod:`oamarl.envs.matrix.picture`."""

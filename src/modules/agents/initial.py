@@ -13,6 +13,10 @@ INIT_DOC = (
     "Initial parameters of the built-in networks: orthogonal (biases 0), or as torch's nn.Linear and nn.GRUCell draw "
     "them, uniform in +-1/sqrt(inputs), biases and heads too (as in EPyMARL). Modules of one's own draw their own."
 )
+LAYER_NORM_DOC = (
+    "Layer normalisation (Ba et al. 2016), with a learned scale and shift, of the sums of each linear layer of the "
+    "built-in networks that an activation follows (with a GRU: of its input layer)."
+)
 #: a GRU's parameters
 _GRU = ("w_ih", "w_hh", "b_ih", "b_hh")
 

@@ -1,7 +1,8 @@
 """K networks of one architecture, whose parameters are the rows of one matrix.
 
 A network is ``fc1 -> activation -> (GRU | fc2 -> activation) -> head``: EPyMARL's ``rnn`` agent and, without the
-GRU, its three-layer critics. Layers are views of a row of ``params`` [K, P], so that
+GRU, its three-layer critics. With ``layer_norm`` each activation reads normalised sums (Ba et al. 2016), as in PQN
+(Gallici et al. 2024); the GRU's own sums are left as they are. Layers are views of a row of ``params`` [K, P], so that
 
 - all K networks are evaluated in one batched product;
 - one network is trained through its row alone (:meth:`Network.row`), without touching the others;
@@ -14,13 +15,14 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...components.packing import Packing
 from ...utils.schema.keys import key
 from ..kernels import compiled
 from ..kernels.gru import recurrence
-from .initial import INIT_DOC, INITS, draw_as_torch, draw_orthogonal
+from .initial import INIT_DOC, INITS, LAYER_NORM_DOC, draw_as_torch, draw_orthogonal
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class NetworkConfig:
         above=0,
     )
     init: str = key(INIT_DOC, choices=INITS)
+    layer_norm: bool = key(LAYER_NORM_DOC)
 
 
 class Network(nn.Module):
@@ -53,6 +56,8 @@ class Network(nn.Module):
         n_free: free numbers of each network, the last columns of ``params``: they follow its outputs, whatever the
             input (see :mod:`oamarl.modules.heads`).
         free_start: their initial value.
+        layer_norm: layer normalisation with a learned scale (1 at first) and shift (0) of the sums of each linear layer
+            before an activation.
     """
 
     Config = NetworkConfig
@@ -71,22 +76,25 @@ class Network(nn.Module):
         init: str = "orthogonal",
         n_free: int = 0,
         free_start: float = 0.0,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         self.n_networks, self.hidden_dim, self.recurrent = n_networks, hidden_dim, recurrent
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
         self._sizes: compiled.Sizes = {
-            "inputs": n_inputs, "size": hidden_dim, "outputs": n_outputs, "activation": activation
+            "inputs": n_inputs, "size": hidden_dim, "outputs": n_outputs, "activation": activation,
+            "layer_norm": layer_norm,
         }  # fmt: skip
         h = hidden_dim
         # GRU weights are [out, in], as torch's fused kernel takes them; linear ones [in, out], as bmm does
         middle = (
             {"w_ih": (3 * h, h), "w_hh": (3 * h, h), "b_ih": (3 * h,), "b_hh": (3 * h,)}
             if recurrent
-            else {"fc2.w": (h, h), "fc2.b": (h,)}
+            else {"fc2.w": (h, h), "fc2.b": (h,)} | _norm_shapes("norm2", h, layer_norm)
         )
         self.shapes: dict[str, tuple[int, ...]] = {
-            "fc1.w": (n_inputs, h), "fc1.b": (h,), **middle, "head.w": (h, n_outputs), "head.b": (n_outputs,)
+            "fc1.w": (n_inputs, h), "fc1.b": (h,), **_norm_shapes("norm1", h, layer_norm), **middle,
+            "head.w": (h, n_outputs), "head.b": (n_outputs,),
         }  # fmt: skip
         self.n_free = n_free
         if n_free:
@@ -98,6 +106,8 @@ class Network(nn.Module):
                 w = self.layers(row)
                 if n_free:
                     w.pop("free").fill_(free_start)
+                for name in [n for n in w if n.startswith("norm")]:
+                    w.pop(name).fill_(1.0 if name.endswith("scale") else 0.0)
                 if init == "torch":
                     draw_as_torch(w, generator)
                 else:
@@ -195,12 +205,12 @@ class Network(nn.Module):
 
     def _second_layer(self, w: dict[str, Tensor], x: Tensor) -> Tensor:
         """A feed-forward network's second layer [L, H] on rows ``x`` [L, I], by torch's operations."""
-        x = self.activation(x @ w["fc1.w"] + w["fc1.b"])
-        return self.activation(x @ w["fc2.w"] + w["fc2.b"])
+        x = self.activation(_normed(w, "norm1", x @ w["fc1.w"] + w["fc1.b"]))
+        return self.activation(_normed(w, "norm2", x @ w["fc2.w"] + w["fc2.b"]))
 
     def _states(self, w: dict[str, Tensor], x: Tensor, batch_sizes: Tensor, hidden: Tensor, twice: bool) -> Tensor:
         """A recurrent network's hidden states [S, H] on packed rows ``x`` [S, I], by torch's operations."""
-        x = self.activation(torch.addmm(w["fc1.b"], x, w["fc1.w"]))
+        x = self.activation(_normed(w, "norm1", torch.addmm(w["fc1.b"], x, w["fc1.w"])))
         if x.is_cuda and not twice:  # cuDNN's has no second derivative
             weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
             return torch.gru(x, batch_sizes, hidden.unsqueeze(0), weights, True, 1, 0.0, self.training, False)[0]
@@ -244,7 +254,8 @@ class Network(nn.Module):
         return torch.stack([compiled.feed_forward(p, None, rows, self._sizes) for p, rows in parts])
 
     def _after_first(self, w: dict[str, Tensor], x: Tensor) -> Tensor:
-        x = self.activation(_affine(self.activation(x), w["fc2.w"], w["fc2.b"]))
+        x = _affine(self.activation(_normed(w, "norm1", x)), w["fc2.w"], w["fc2.b"])
+        x = self.activation(_normed(w, "norm2", x))
         return _affine(x, w["head.w"], w["head.b"])
 
     def step(self, w: dict[str, Tensor], x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,7 +272,7 @@ class Network(nn.Module):
         x = _affine(x, w["fc1.w"], w["fc1.b"])
         if not self.recurrent:
             return self._step_outputs(w, self._after_first(w, x)), hidden
-        from_input = _affine(self.activation(x), w["w_ih"].transpose(-1, -2), w["b_ih"])
+        from_input = _affine(self.activation(_normed(w, "norm1", x)), w["w_ih"].transpose(-1, -2), w["b_ih"])
         from_hidden = _affine(hidden, w["w_hh"].transpose(-1, -2), w["b_hh"])
         (xr, xz, xn), (hr, hz, hn) = from_input.chunk(3, -1), from_hidden.chunk(3, -1)
         reset, update = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
@@ -272,6 +283,19 @@ class Network(nn.Module):
     def _step_outputs(self, w: dict[str, Tensor], outputs: Tensor) -> Tensor:
         """``outputs`` [(K,) L, n_outputs] of one time step, with the free numbers if there are any."""
         return self._with_free(w["free"], outputs) if self.n_free else outputs
+
+
+def _norm_shapes(name: str, size: int, there: bool) -> dict[str, tuple[int, ...]]:
+    """The parameters of a layer normalisation, if it is ``there``."""
+    return {f"{name}.scale": (size,), f"{name}.shift": (size,)} if there else {}
+
+
+def _normed(w: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    """Layer normalisation of sums x [(K,) L, H] by the layer ``name``; x itself where the networks have none."""
+    if f"{name}.scale" not in w:
+        return x
+    scale, shift = w[f"{name}.scale"].unsqueeze(-2), w[f"{name}.shift"].unsqueeze(-2)
+    return F.layer_norm(x, x.shape[-1:]) * scale + shift
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

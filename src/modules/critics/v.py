@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...utils.schema.keys import key
-from ..agents.initial import INIT_DOC, INITS
+from ..agents.initial import INIT_DOC, INITS, LAYER_NORM_DOC
 from ..agents.rnn import Network
 from ..options import ModuleConfig
 from ..stack import Stack
@@ -23,6 +23,7 @@ class VNetworkConfig(ModuleConfig):
     """Configuration of the built-in critic's architecture."""
 
     init: str = key(INIT_DOC, choices=INITS)
+    layer_norm: bool = key(LAYER_NORM_DOC)
 
 
 class VNetwork(Network):

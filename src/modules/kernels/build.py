@@ -93,7 +93,7 @@ def _compile(source: Path, compiler: list[str], built: Path) -> None:
         told = subprocess.run([*compiler, "--version"], capture_output=True, text=True, timeout=_TIME).stdout
         tried = _CLANG if "clang" in told else _FLAGS
         for last, flags in enumerate(tried, 1 - len(tried)):
-            words = [*compiler, "-O3", "-ffp-contract=off", *flags, "-shared", "-fPIC", "-o", part, str(source)]
+            words = [*compiler, "-O3", "-ffp-contract=off", *flags, "-shared", "-fPIC", "-o", part, str(source), "-lm"]
             done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIME)
             if done.returncode == 0:
                 break

@@ -22,12 +22,14 @@ _KINDS = {"relu": 0, "tanh": 1}
 
 
 class Sizes(TypedDict):
-    """A network: inputs I, width H, outputs A, and the function of its feed-forward layers (relu or tanh)."""
+    """A network: inputs I, width H, outputs A, the function of its feed-forward layers (relu or tanh), and whether they
+    have layer normalisation."""
 
     inputs: int
     size: int
     outputs: int
     activation: str
+    layer_norm: bool
 
 
 @functools.cache
@@ -37,7 +39,7 @@ def _library() -> ctypes.CDLL | None:
         whole, pointer = ctypes.c_ssize_t, ctypes.c_void_p
         found.network_lanes.restype = whole
         for name, wholes, pointers in (
-            ("mlp_forward", 5, 6), ("mlp_backward", 5, 7), ("gru_forward", 7, 9), ("gru_backward", 6, 11),
+            ("mlp_forward", 6, 8), ("mlp_backward", 6, 9), ("gru_forward", 8, 11), ("gru_backward", 7, 13),
         ):  # fmt: skip
             getattr(found, name).argtypes = [whole] * wholes + [pointer] * pointers
     return found
@@ -75,33 +77,33 @@ class _FeedForward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, params: Tensor, x: Tensor | None, sums: Tensor | None, sizes: tuple[int, int, int, int]
+        ctx: Any, params: Tensor, x: Tensor | None, sums: Tensor | None, sizes: tuple[int, int, int, int, int]
     ) -> Tensor:
-        inputs, size, outputs, kind = sizes
+        _, size, outputs, _, norm = sizes
         params, nothing = params.contiguous(), params.new_empty(0)
         x = nothing if x is None else x.contiguous()
         sums = nothing if sums is None else sums.contiguous()
         rows = max(len(x), len(sums))
         needed = any(ctx.needs_input_grad)
         first, second = (params.new_empty(rows if needed else 0, size) for _ in range(2))
+        hats, inverses = _kept_by_norm(params, 2, rows if needed and norm else 0, size)
         out = params.new_empty(rows, outputs)
         if rows:
-            _call("mlp_forward", rows, inputs, size, outputs, kind, params, x, sums, first, second, out)
+            _call("mlp_forward", rows, *sizes, params, x, sums, first, second, hats, inverses, out)
         if needed:
-            ctx.save_for_backward(params, x, first, second)
+            ctx.save_for_backward(params, x, first, second, hats, inverses)
             ctx.sizes, ctx.from_sums = sizes, len(sums) > 0
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        params, x, first, second = ctx.saved_tensors
+        params, x, first, second, hats, inverses = ctx.saved_tensors
         dparams = torch.zeros_like(params)
         dsums = torch.empty_like(first) if ctx.from_sums else first.new_empty(0)
         if len(first):
-            inputs, size, outputs, kind = ctx.sizes
             _call(
-                "mlp_backward", len(first), inputs, size, outputs, kind, params, x, first, second, grad.contiguous(),
+                "mlp_backward", len(first), *ctx.sizes, params, x, first, second, hats, inverses, grad.contiguous(),
                 dparams, dsums,
             )  # fmt: skip
         return dparams, None, dsums if ctx.from_sums else None, None
@@ -112,21 +114,22 @@ class _Recurrent(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, sizes: tuple[int, int, int, int]
+        ctx: Any, params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, sizes: tuple[int, int, int, int, int]
     ) -> Tensor:
         params, x, hidden = params.contiguous(), x.contiguous(), hidden.contiguous()
-        _, size, outputs, _ = sizes
+        _, size, outputs, _, norm = sizes
         rows, needed = len(x), ctx.needs_input_grad[0] or ctx.needs_input_grad[3]
         first, candidates, states = (params.new_empty(rows if needed else 0, size) for _ in range(3))
         gates = params.new_empty(rows if needed else 0, 3 * size)
+        hats, inverses = _kept_by_norm(params, 1, rows if needed and norm else 0, size)
         out = params.new_empty(rows, outputs)
         if rows:
             _call(
                 "gru_forward", len(batch_sizes), rows, len(hidden), *sizes, batch_sizes, params, x, hidden, first,
-                gates, candidates, states, out,
+                hats, inverses, gates, candidates, states, out,
             )  # fmt: skip
         if needed:
-            ctx.save_for_backward(batch_sizes, params, x, hidden, first, gates, candidates, states)
+            ctx.save_for_backward(batch_sizes, params, x, hidden, first, hats, inverses, gates, candidates, states)
             ctx.sizes = sizes
         return out
 
@@ -141,6 +144,11 @@ class _Recurrent(torch.autograd.Function):
                 carry,
             )  # fmt: skip
         return dparams, None, None, carry if ctx.needs_input_grad[3] else None, None
+
+
+def _kept_by_norm(params: Tensor, layers: int, rows: int, size: int) -> tuple[Tensor, Tensor]:
+    """Room for what layer normalisation keeps: normalised rows [layers, rows, H] and inverse deviations."""
+    return params.new_empty(layers, rows, size), params.new_empty(layers, rows)
 
 
 def feed_forward(params: Tensor, x: Tensor | None, sums: Tensor | None, sizes: Sizes) -> Tensor:
@@ -183,5 +191,5 @@ def recurrent(params: Tensor, x: Tensor, batch_sizes: Tensor, hidden: Tensor, si
     return result
 
 
-def _numbers(sizes: Sizes) -> tuple[int, int, int, int]:
-    return sizes["inputs"], sizes["size"], sizes["outputs"], _KINDS[sizes["activation"]]
+def _numbers(sizes: Sizes) -> tuple[int, int, int, int, int]:
+    return sizes["inputs"], sizes["size"], sizes["outputs"], _KINDS[sizes["activation"]], int(sizes["layer_norm"])

@@ -5,12 +5,14 @@
  * added up in the order of the rows.
  *
  * Matrices are row-major; a network's parameters are one vector, its layers one after the other:
- *     feed-forward: fc1.w [I, H], fc1.b, fc2.w [H, H], fc2.b, head.w [H, A], head.b
- *     recurrent:    fc1.w [I, H], fc1.b, w_ih [3H, H], w_hh [3H, H], b_ih, b_hh, head.w [H, A], head.b
+ *     feed-forward: fc1.w [I, H], fc1.b, norm1, fc2.w [H, H], fc2.b, norm2, head.w [H, A], head.b
+ *     recurrent:    fc1.w [I, H], fc1.b, norm1, w_ih [3H, H], w_hh [3H, H], b_ih, b_hh, head.w [H, A], head.b
+ * norm1 and norm2 are the scale and shift [2, H] of layer normalisation, there where `norm` says so.
  * H is a multiple of network_lanes(). Functions return 0, 1 where there is no memory for their scratch, 2 where rows are
  * not laid out as they say.
  */
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -149,6 +151,64 @@ static void add_rows(whole rows, whole columns, const float *x, float *sums)
         for (whole i = 0; i < rows; i++)
             sum += LOOK(x + i * columns + c);
         AT(sums + c) = sum;
+    }
+}
+
+/* -- layer normalisation ---------------------------------------------------------------------------------------- */
+
+#define EPS 1e-5f
+
+INLINE float total(vec x)
+{
+    float sum = 0.0f;
+    for (int lane = 0; lane < LANES; lane++)
+        sum += x[lane];
+    return sum;
+}
+
+/* Layer normalisation (Ba et al. 2016) of rows x [rows, H], in place: hat = (x - mean) / sqrt(variance + EPS), and
+ * x = hat scale + shift. hat [rows, H] and the inverse deviations [rows] are kept for normalise_back; NULL: not. */
+APART void normalise(whole rows, whole size, const float *norm, float *x, float *hat, float *inverse)
+{
+    for (whole row = 0; row < rows; row++, x += size) {
+        vec sum = {0}, squares = {0};
+        for (whole i = 0; i < size; i += LANES)
+            sum += LOOK(x + i);
+        const float mean = total(sum) / (float)size;
+        for (whole i = 0; i < size; i += LANES) {
+            const vec centred = LOOK(x + i) - mean;
+            squares = fused(centred, centred, squares);
+        }
+        const float by = 1.0f / sqrtf(total(squares) / (float)size + EPS);
+        for (whole i = 0; i < size; i += LANES) {
+            const vec one = (LOOK(x + i) - mean) * by;
+            if (hat)
+                AT(hat + row * size + i) = one;
+            AT(x + i) = fused(one, LOOK(norm + i), LOOK(norm + size + i));
+        }
+        if (inverse)
+            inverse[row] = by;
+    }
+}
+
+/* dy [rows, H] of what normalise gave becomes dx of what it got; dnorm [2, H] is added to. */
+APART void normalise_back(
+    whole rows, whole size, const float *norm, const float *hat, const float *inverse, float *dy, float *dnorm)
+{
+    for (whole row = 0; row < rows; row++, dy += size, hat += size) {
+        vec sum = {0}, along = {0};
+        for (whole i = 0; i < size; i += LANES) {
+            const vec d = LOOK(dy + i), one = LOOK(hat + i), inside = d * LOOK(norm + i);
+            AT(dnorm + i) = fused(d, one, LOOK(dnorm + i));
+            AT(dnorm + size + i) += d;
+            sum += inside;
+            along = fused(inside, one, along);
+        }
+        const float mean = total(sum) / (float)size, slope_of = total(along) / (float)size;
+        for (whole i = 0; i < size; i += LANES) {
+            const vec inside = LOOK(dy + i) * LOOK(norm + i) - mean;
+            AT(dy + i) = fused(LOOK(hat + i), all(-slope_of), inside) * inverse[row];
+        }
     }
 }
 
@@ -319,15 +379,17 @@ static const float *lined_up(const float *params, whole count, float *copy)
 }
 
 /* x [rows, I] (or, in its place, the first layer's sums [rows, H]) to out [rows, A]. first, second [rows, H]: what the
- * hidden layers give, kept for mlp_backward; NULL where nothing is to be differentiated. */
+ * hidden layers give, kept for mlp_backward; NULL where nothing is to be differentiated. hats [2, rows, H] and inverses
+ * [2, rows]: what normalise keeps of either layer; NULL without layer normalisation too. */
 int mlp_forward(
-    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
-    const float *sums, float *first, float *second, float *out)
+    whole rows, whole inputs, whole size, whole outputs, whole kind, whole norm, const float *params, const float *x,
+    const float *sums, float *first, float *second, float *hats, float *inverses, float *out)
 {
     Scratch s = {0};
     Head head;
     float *one = NULL, *two = NULL, *copy = NULL;
-    const whole body = inputs * size + size + size * size + size;
+    const whole scales = norm ? 2 * size : 0;
+    const whole body = inputs * size + size + scales + size * size + size + scales;
     for (int pass = 0; pass < 2; pass++) {
         head_take(&s, &head, size, outputs, 0);
         one = take(&s, BLOCK * size), two = take(&s, BLOCK * size), copy = take(&s, body);
@@ -336,15 +398,23 @@ int mlp_forward(
     }
     head_load(&head, params + body, params + body + size * outputs, 0);
     params = lined_up(params, body, copy);
-    const float *b1 = params + inputs * size, *w2 = b1 + size, *b2 = w2 + size * size;
+    const float *b1 = params + inputs * size, *w2 = b1 + size + scales, *b2 = w2 + size * size;
     for (whole row = 0; row < rows; row += BLOCK) {
         const whole n = at_most(BLOCK, rows - row);
         if (first)
             one = first + row * size, two = second + row * size;
         if (x)
             affine(n, inputs, size, x + row * inputs, params, b1, one);
-        activate(kind, n * size, x ? one : sums + row * size, one);
+        else if (norm)
+            memcpy(one, sums + row * size, n * size * sizeof(float));
+        if (norm)
+            normalise(n, size, b1 + size, one, hats ? hats + row * size : NULL, inverses ? inverses + row : NULL);
+        activate(kind, n * size, x || norm ? one : sums + row * size, one);
         affine(n, size, size, one, w2, b2, two);
+        if (norm)
+            normalise(
+                n, size, b2 + size, two, hats ? hats + (rows + row) * size : NULL,
+                inverses ? inverses + rows + row : NULL);
         activate(kind, n * size, two, two);
         head_forward(&head, n, two, out + row * outputs);
     }
@@ -353,10 +423,11 @@ int mlp_forward(
 }
 
 /* grad [rows, A] of the outputs to dparams (added to) and, where x is NULL, to dsums [rows, H] of the first layer's
- * sums; first and second as mlp_forward left them. */
+ * sums; the rest as mlp_forward left it. */
 int mlp_backward(
-    whole rows, whole inputs, whole size, whole outputs, whole kind, const float *params, const float *x,
-    const float *first, const float *second, const float *grad, float *dparams, float *dsums)
+    whole rows, whole inputs, whole size, whole outputs, whole kind, whole norm, const float *params, const float *x,
+    const float *first, const float *second, const float *hats, const float *inverses, const float *grad,
+    float *dparams, float *dsums)
 {
     Scratch s = {0};
     Head head;
@@ -368,10 +439,12 @@ int mlp_backward(
         if (!pass && !ready(&s))
             return 1;
     }
-    const whole body = inputs * size + size + size * size + size;
-    float *db1 = dparams + inputs * size, *dw2 = db1 + size, *db2 = dw2 + size * size;
+    const whole scales = norm ? 2 * size : 0, second_w = inputs * size + size + scales;
+    const whole body = second_w + size * size + size + scales;
+    float *db1 = dparams + inputs * size, *dw2 = dparams + second_w, *db2 = dw2 + size * size;
+    const float *norm1 = params + inputs * size + size, *norm2 = params + body - scales;
     head_load(&head, params + body, params + body + size * outputs, 1);
-    transpose(size, size, params + inputs * size + size, turned, size);
+    transpose(size, size, params + second_w, turned, size);
     memset(zeros, 0, size * sizeof(float));
     for (whole row = 0; row < rows; row += BLOCK) {
         const whole n = at_most(BLOCK, rows - row);
@@ -379,9 +452,13 @@ int mlp_backward(
         float *back = dsums ? dsums + row * size : done;
         head_backward(&head, n, two, grad + row * outputs, zeros, dtwo);
         slope(kind, n * size, two, dtwo);
+        if (norm)
+            normalise_back(n, size, norm2, hats + (rows + row) * size, inverses + rows + row, dtwo, db2 + size);
         affine_weights(n, size, size, one, dtwo, dw2, db2);
         product(n, size, size, dtwo, size, 1, turned, size, zeros, back, size);
         slope(kind, n * size, one, back);
+        if (norm)
+            normalise_back(n, size, norm1, hats + row * size, inverses + row, back, db1 + size);
         if (x)
             affine_weights(n, inputs, size, x + row * inputs, back, dparams, db1);
     }
@@ -520,16 +597,17 @@ static int laid_out(whole steps, const int64_t *counts, whole rows, whole sequen
 }
 
 /* x [S, I] and hidden [R, H] (before the first step) to out [S, A]. first [S, H], gates [S, 3H], candidates and states
- * [S, H] are kept for gru_backward; all NULL where nothing is to be differentiated. rows: S; sequences: R. */
+ * [S, H] are kept for gru_backward; all NULL where nothing is to be differentiated, hats [S, H] and inverses [S] (what
+ * normalise keeps) without layer normalisation too. rows: S; sequences: R. */
 int gru_forward(
-    whole steps, whole rows, whole sequences, whole inputs, whole size, whole outputs, whole kind,
-    const int64_t *counts, const float *params, const float *x, const float *hidden, float *first, float *gates,
-    float *candidates, float *states, float *out)
+    whole steps, whole rows, whole sequences, whole inputs, whole size, whole outputs, whole kind, whole norm,
+    const int64_t *counts, const float *params, const float *x, const float *hidden, float *first, float *hats,
+    float *inverses, float *gates, float *candidates, float *states, float *out)
 {
     if (!laid_out(steps, counts, rows, sequences))
         return 2;
-    const whole wide = GATES * size;
-    const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
+    const whole wide = GATES * size, scales = norm ? 2 * size : 0;
+    const whole body = inputs * size + size + scales + 2 * wide * size + 2 * wide;
     Scratch s = {0};
     Head head;
     float *one = NULL, *projected = NULL, *packed = NULL, *turned = NULL, *after = NULL, *current = NULL;
@@ -540,7 +618,7 @@ int gru_forward(
         if (!pass && !ready(&s))
             return 1;
     }
-    const float *b1 = params + inputs * size, *w_ih = b1 + size, *w_hh = w_ih + wide * size, *b_ih = w_hh + wide * size;
+    const float *b1 = params + inputs * size, *w_ih = b1 + size + scales, *w_hh = w_ih + wide * size, *b_ih = w_hh + wide * size;
     head_load(&head, params + body, params + body + size * outputs, 0);
     by_unit(w_hh, size, packed);
     transpose(wide, size, w_ih, turned, wide);
@@ -551,6 +629,8 @@ int gru_forward(
         if (first)
             one = first + row * size, after = states + row * size;
         affine(n, inputs, size, x + row * inputs, params, b1, one);
+        if (norm)
+            normalise(n, size, b1 + size, one, hats ? hats + row * size : NULL, inverses ? inverses + row : NULL);
         activate(kind, n * size, one, one);
         affine(n, size, wide, one, turned, b_ih, projected);
         for (;;) {
@@ -576,12 +656,14 @@ int gru_forward(
 /* grad [S, A] of the outputs to dparams (added to) and carry [R, H] of the hidden state before the first step (zeros at
  * first); the rest as gru_forward left it. */
 int gru_backward(
-    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, const int64_t *counts,
-    const float *params, const float *x, const float *hidden, const float *first, const float *gates,
-    const float *candidates, const float *states, const float *grad, float *dparams, float *carry)
+    whole steps, whole rows, whole inputs, whole size, whole outputs, whole kind, whole norm, const int64_t *counts,
+    const float *params, const float *x, const float *hidden, const float *first, const float *hats,
+    const float *inverses, const float *gates, const float *candidates, const float *states, const float *grad,
+    float *dparams, float *carry)
 {
-    const whole wide = GATES * size;
-    const whole body = inputs * size + size + 2 * wide * size + 2 * wide;
+    const whole wide = GATES * size, scales = norm ? 2 * size : 0, after_first = inputs * size + size + scales;
+    const whole body = after_first + 2 * wide * size + 2 * wide;
+    const float *norm1 = params + inputs * size + size;
     Scratch s = {0};
     Head head;
     float *dstate = NULL, *dgate = NULL, *dn = NULL, *done = NULL, *before = NULL, *zeros = NULL, *copy = NULL;
@@ -593,8 +675,8 @@ int gru_backward(
         if (!pass && !ready(&s))
             return 1;
     }
-    const float *w_ih = lined_up(params + inputs * size + size, 2 * wide * size, copy), *w_hh = w_ih + wide * size;
-    float *db1 = dparams + inputs * size, *dw_ih = db1 + size, *dw_hh = dw_ih + wide * size;
+    const float *w_ih = lined_up(params + after_first, 2 * wide * size, copy), *w_hh = w_ih + wide * size;
+    float *db1 = dparams + inputs * size, *dw_ih = dparams + after_first, *dw_hh = dw_ih + wide * size;
     float *db_ih = dw_hh + wide * size, *db_hh = db_ih + wide;
     head_load(&head, params + body, params + body + size * outputs, 1);
     memset(zeros, 0, size * sizeof(float));
@@ -626,6 +708,8 @@ int gru_backward(
         add_rows(n, wide, dgate, db_ih);
         product(n, size, wide, dgate, wide, 1, w_ih, size, zeros, done, size);
         slope(kind, n * size, first + row * size, done);
+        if (norm)
+            normalise_back(n, size, norm1, hats + row * size, inverses + row, done, db1 + size);
         affine_weights(n, inputs, size, x + row * inputs, done, dparams, db1);
     }
     head_store(&head, dparams + body, dparams + body + size * outputs);

@@ -19,7 +19,7 @@ ILLEGAL = np.float32(-1e10)
 #: Products of up to so many rows are quicker one row after another.
 _FEW = 4
 _MOST = np.float32(10.0)  # standardised observations are clipped there, as components.normalisation does
-_EPS = np.float32(1e-5)  # of feature normalisation, the same
+_EPS = np.float32(1e-5)  # of feature and layer normalisation, the same
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Inference:
     | fc2.w, fc2.b | [(N,) H, H], [(N,) H] | the second layer (feed-forward) |
     | w_ih, b_ih, w_hh, b_hh | [(N,) H, 3H], [(N,) 3H], ... | the GRU: reset, update, candidate (recurrent) |
     | head.w, head.b | [(N,) H, A], [(N,) A] | the logits |
+    | norm1.scale, norm1.shift, norm2.scale, ... | [(N,) H] | layer normalisation after a layer; may be missing |
     | mean, std | [N, O] | of standardised observations; may be missing |
     """
 
@@ -81,11 +82,11 @@ class Inference:
         x += w["bias"]
         if "last" in w:
             x += self._after(last)
-        x = self._activate(x)
+        x = self._activate(self._layer_norm(x, "norm1"))
         if self.form.recurrent:
             x = hidden = self._gru(x, hidden)
         else:
-            x = self._activate(self._affine(x, "fc2.w", "fc2.b"))
+            x = self._activate(self._layer_norm(self._affine(x, "fc2.w", "fc2.b"), "norm2"))
         return self._affine(x, "head.w", "head.b"), hidden
 
     def _normalised(self, obs: np.ndarray) -> np.ndarray:
@@ -97,6 +98,18 @@ class Inference:
         if self._own is not None:
             x *= self._own
         x /= np.sqrt(np.add.reduce(x * x, axis=-1, keepdims=True) / self._sizes + _EPS)
+        return x
+
+    def _layer_norm(self, x: np.ndarray, name: str) -> np.ndarray:
+        """Layer normalisation of x [S, N, H] in place, where the networks have it."""
+        scale = self.arrays.get(f"{name}.scale")
+        if scale is None:
+            return x
+        size = np.float32(x.shape[-1])
+        x -= np.add.reduce(x, axis=-1, keepdims=True) / size
+        x /= np.sqrt(np.add.reduce(x * x, axis=-1, keepdims=True) / size + _EPS)
+        x *= scale
+        x += self.arrays[f"{name}.shift"]
         return x
 
     def _after(self, last: np.ndarray) -> np.ndarray:

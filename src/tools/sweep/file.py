@@ -99,6 +99,11 @@ def load(path: Path, results: Path | None = None) -> Sweep:
     """
     shown = str(path)
     content = yamls.load(path, shown)
+    if "grid-search" in content:
+        raise UserError(
+            f"{shown} is a file of EPyMARL's search.py, which is not read here: name algorithms, environments and "
+            "seeds, and the values to try under `search:` (docs/sweeps.md)."
+        )
     _known(content, (*CELLS, *REST), shown)
     name = content.get("name", path.stem)
     if not isinstance(name, str) or not _LABEL.fullmatch(name):

@@ -10,6 +10,17 @@ from ..errors import UserError, nearest
 from . import yamls
 
 FLAGS = ("--config", "--env-config")
+#: flags of sacred's command line, which EPyMARL's users may type -> what to do here
+_SACRED = {
+    ("-F", "--file_storage"): "use `with local_results_path=FOLDER`",
+    ("-b", "--beat-interval"): "use `with beat_interval=SECONDS`",
+    ("-c", "--comment"): "use `with label=TEXT`",
+    ("-f", "--force"): "leave it out, there is no check to override",
+    ("-m", "--mongo_db"): "set the variable MONGO_URL (docs/mongodb.md)",
+    ("-n", "--name"): "use `with name=NAME`",
+    ("-p", "--print-config"): "use `oamarl config` with the same words",
+    ("-u", "--unobserved"): "leave it out, every run has a folder",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,9 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ()) -> tuple[Request, s
             if given.setdefault(name, value) != value:
                 raise UserError(f"{name} is given twice: '{given[name]}' and '{value}'.")
         elif word.startswith("-"):
+            for flags, instead in _SACRED.items():
+                if name in flags:
+                    raise UserError(f"'{name}' is a flag of sacred's, which is not offered here: {instead}.")
             known = [*FLAGS, *switches, "--help", "--version"]
             raise UserError(f"Unknown flag '{name}': use {', '.join(known)}{nearest(name, known)}")
         elif word == "with":

@@ -1,4 +1,7 @@
-"""The layers of a run's configuration: default.yaml < environment < algorithm (bases first) < command line."""
+"""The layers of a run's configuration: default.yaml < environment < algorithm (bases first) < command line.
+
+Under the environment of EPyMARL's own algorithm files lie its default values too (:mod:`.epymarl`).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, nearest
-from . import plugins, vocabulary, yamls
+from . import epymarl, plugins, vocabulary, yamls
 from .command_line import Request
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config"
@@ -19,12 +22,16 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Layer:
-    """One source of values. ``origin`` is default (default.yaml), shipped, user (a YAML by path or of another package)
-    or command."""
+    """One source of values.
+
+    ``origin`` is default (default.yaml), epymarl (its default values), shipped, user (a YAML by path or of another
+    package) or command. ``unused``: keys of the file that were left out of ``values``.
+    """
 
     name: str
     origin: str
     values: dict[str, Any]
+    unused: tuple[str, ...] = ()
 
 
 def shipped(folder: str) -> dict[str, Path]:
@@ -52,6 +59,8 @@ def _load(given: str, folder: str, kind: str) -> Layer:
         return Layer(shown, "shipped", yamls.load(names[given], shown))
     plugin = plugins.find(kind, given)
     if plugin is None:
+        if kind == "algorithm" and (sentence := epymarl.unknown_name(given)):
+            raise UserError(sentence)
         every = [*names, *(n for n in plugins.installed(kind) if n not in names)]
         raise UserError(f"Unknown {kind} '{given}': use a path or one of {', '.join(every)}{nearest(given, every)}")
     values, shown = plugins.values(kind, plugin)
@@ -101,6 +110,66 @@ def _algorithm(given: str) -> list[Layer]:
     return found
 
 
+def _epymarl(chain: list[Layer]) -> tuple[list[Layer], list[Layer]]:
+    """Return an algorithm's layers as those below the environment's YAML and those above it.
+
+    Below are EPyMARL's default values, if the algorithm is a file of EPyMARL's or based on one: ``epymarl.yaml``, then
+    its default.yaml, which is in ``chain`` or beside the file's folder.
+
+    Raises:
+        UserError: its default.yaml alone, which names no learner, or one that cannot be read.
+    """
+    defaults = [x for x in chain if epymarl.is_defaults(x.values)]
+    above = [x for x in chain if not epymarl.is_defaults(x.values)]
+    if not defaults and not epymarl.is_algorithm(above[0].values):
+        return [], chain
+    if not above:
+        raise UserError(
+            f"The file {chain[-1].name} is EPyMARL's default.yaml, which names no algorithm: use one of the files in "
+            "algs/ beside it, which are read with it, or a YAML of yours with `base:` and this file's path."
+        )
+    if not defaults and above[0].origin == "user":
+        defaults = _defaults_beside(Path(above[0].name).expanduser())
+    below = [Layer("epymarl.yaml", "epymarl", yamls.load(CONFIGS / "epymarl.yaml", "epymarl.yaml"))]
+    below += [dataclasses.replace(x, origin="epymarl") for x in defaults]
+    return [below[0], *map(_other_meaning, below[1:])], [
+        _other_meaning(x) if epymarl.is_algorithm(x.values) else x for x in above
+    ]
+
+
+def _defaults_beside(algorithm: Path) -> list[Layer]:
+    """Return EPyMARL's default.yaml of its algorithm file ``config/algs/NAME.yaml``, if it is ``config/default.yaml``.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = algorithm.parent.parent / "default.yaml"
+    if algorithm.parent.name != "algs" or not path.is_file():
+        return []
+    values = yamls.load(path, str(path))
+    return [Layer(str(path), "user", values)] if epymarl.is_defaults(values) else []
+
+
+def _other_meaning(layer: Layer) -> Layer:
+    """Return a layer of EPyMARL's without the keys that mean something else there."""
+    unused = tuple(name for name in layer.values if name in epymarl.OTHER_MEANING)
+    values = {name: value for name, value in layer.values.items() if name not in unused}
+    return dataclasses.replace(layer, values=values, unused=unused)
+
+
+def notices(found: list[Layer]) -> list[str]:
+    """Return a sentence about EPyMARL's default values, where ``found`` has them."""
+    theirs = [layer.name for layer in found if layer.origin == "epymarl"]
+    if not theirs:
+        return []
+    lower, user = " and ".join(theirs), [x for x in found if x.origin == "user"]
+    page = "docs/coming-from-epymarl.md"
+    said = [f"An algorithm file of EPyMARL's: what it leaves out has EPyMARL's value, of {lower} ({page})."]
+    for name in dict.fromkeys(name for layer in user for name in layer.unused):
+        said.append(f"'{name}' has no effect in EPyMARL's files: {epymarl.OTHER_MEANING[name]}.")
+    return said
+
+
 def collect(request: Request) -> list[Layer]:
     """Return the sources of a request's values, weakest first, each in this project's vocabulary.
 
@@ -111,10 +180,11 @@ def collect(request: Request) -> list[Layer]:
     yamls.check_keys(request.overrides, f"The {COMMAND_LINE}")
     if request.config is None:
         raise UserError(f"No algorithm is given: add --config=NAME, one of {', '.join(shipped('algs'))}, or a path.")
-    found = [Layer("default.yaml", "default", yamls.load(CONFIGS / "default.yaml", "default.yaml"))]
+    below, algorithm = _epymarl(_algorithm(request.config))
+    found = [Layer("default.yaml", "default", yamls.load(CONFIGS / "default.yaml", "default.yaml")), *below]
     if request.env_config is not None:
         found.append(_load(request.env_config, "envs", "environment"))
-    found += _algorithm(request.config)
+    found += algorithm
     found.append(Layer(COMMAND_LINE, "command", request.overrides))
     if not any("env" in layer.values for layer in found):
         raise UserError(

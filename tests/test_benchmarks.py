@@ -111,9 +111,14 @@ def test_our_side_of_every_cell_is_a_configuration_that_is_accepted() -> None:
     from oamarl.parts import resolve
     from oamarl.utils.schema.command_line import parse
 
-    seen = [resolve(parse(s.spec["words"])[0]) for c in cells() for s in c.sides if s.program == "oamarl"]
+    seen = [resolve(parse(s.spec["words"])[0]).values for c in cells() for s in c.sides if s.program == "oamarl"]
     assert len(seen) > 20
-    assert all(x.values["hidden_dim"] == 128 and x.values["epochs"] == 4 for x in seen)
+    values = [x for x in seen if x["learner"] == "q_learner"]
+    assert all(x["hidden_dim"] == 128 and x["epochs"] == 4 for x in seen if x not in values)
+    assert [(x["mixer"], x["hidden_dim"], x["use_rnn"]) for x in values] == [
+        ("qmix", 64, False), ("vdn", 64, False), ("qmix", 128, True), ("vdn", 128, True)
+    ] * 2  # fmt: skip
+    assert all((x["updates_per_step"], x["batch_size_run"], x["runner"]) == (None, 1, "episode") for x in values)
 
 
 def test_both_sides_get_the_same_algorithm() -> None:
@@ -124,6 +129,62 @@ def test_both_sides_get_the_same_algorithm() -> None:
     assert set(ours) & set(theirs) >= {*COMMON, "use_rnn", "env_args.key", "env_args.time_limit"}
     assert {k for k in set(ours) & set(theirs) if ours[k] != theirs[k]} == {"test_nepisode"}
     assert set(ours) - set(theirs) == set(OURS) - {"test_nepisode"}
+
+
+def test_both_sides_get_the_same_q_learning() -> None:
+    from peers.cells import LEARNING, OUR_VALUES, VALUE_BASED, cells
+
+    cell = next(c for c in cells() if c.name == "lbf-coop-vdn-gru")
+    ours, theirs = (dict(w.split("=", 1) for w in side.spec["words"][3:]) for side in cell.sides)
+    assert set(ours) & set(theirs) >= {*VALUE_BASED, "use_rnn", "hidden_dim", "env_args.key"}
+    assert {k for k in set(ours) & set(theirs) if ours[k] != theirs[k]} == {"test_nepisode"}
+    assert set(ours) - set(theirs) == set(OUR_VALUES) - {"test_nepisode"}
+    assert all(side.spec["warm_iterations"] == LEARNING > VALUE_BASED["batch_size"] for side in cell.sides)
+
+
+def test_a_full_replay_s_size() -> None:
+    """Two episodes of 1 and 3 steps are 6 rows; of a mean length of 2, a replay of 10 has 30, of at most 3 steps 40."""
+    from run_oamarl import replay_sizes
+
+    class Rows:
+        most = 40
+
+        def row_bytes(self) -> int:
+            return 7
+
+    class Replay:
+        ring, n_steps, capacity = Rows(), 4, 10
+
+        def __len__(self) -> int:
+            return 2
+
+    assert replay_sizes(Replay()) == {"replay_bytes": 210, "replay_most_bytes": 280}
+
+
+def test_their_runners_and_learners_carry_the_clock(tmp_path: Path) -> None:
+    from clock import Clock
+    from run_epymarl import clocked_learner, clocked_runner
+
+    done: list[Any] = []
+
+    class Runner:
+        t_env = 3
+
+        def run(self, test_mode: bool = False) -> str:
+            return f"played, test {test_mode}"
+
+    class Learner:
+        def train(self, batch: Any, t_env: int, episode_num: int) -> None:
+            done.append((batch, t_env, episode_num))
+
+    clock = Clock(spec(tmp_path / "out.json", seconds=60.0))
+    clocked_runner(Runner, clock)
+    clocked_learner(Learner, clock)
+    assert [Runner().run(), Runner().run(test_mode=True)] == ["played, test False", "played, test True"]
+    assert clock._iteration == 0, "tests are no iterations"
+    Learner().train("batch", 5, 6)
+    assert done == [("batch", 5, 6)]
+    assert clock._updates == 1
 
 
 def test_quick_only_shortens() -> None:

@@ -281,7 +281,7 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     assert {"torch", "numpy", "oamarl", "python"} <= set(info["versions"])
     assert info["networks"] == ("C" if compiled.available(torch.empty(0), config["hidden_dim"]) else "torch")
     kept = {Path(path).name for path, _ in run["experiment"]["sources"]}
-    assert {"main.py", "oappo.py", "network.c"} <= kept
+    assert {"main.py", "oappo.py", "network.c", "mixing.h"} <= kept
     assert [p["t"] for p in points] == [0, 40, 80, 120, 120, 160, 200, 200]
     metrics = stored(folder, "metrics")
     assert metrics["return_mean"]["steps"] == [40, 80, 120, 160, 200]

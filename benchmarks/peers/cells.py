@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LBF, RWARE = "lbforaging:Foraging-8x8-2p-3f-v3", "rware:rware-tiny-4ag-v2"
+LBF_COOP = "lbforaging:Foraging-8x8-2p-2f-coop-v3"
 #: no program reaches it: the clock ends the run
 NEVER = 100_000_000
 
@@ -84,6 +85,22 @@ OURS = {
 }  # fmt: skip
 THEIRS = {"batch_size": 10, "buffer_size": 10, "runner_log_interval": 10_000, "learner_log_interval": 10_000,
           "test_nepisode": 10}  # fmt: skip
+#: Q-learning for both: the values of EPyMARL's qmix.yaml, vdn.yaml and default.yaml. Actions are random throughout
+#: (the networks are evaluated all the same), so that both play episodes of the same lengths whatever they have learned.
+VALUE_BASED = {
+    "seed": 1, "t_max": NEVER, "runner": "episode", "batch_size_run": 1, "buffer_size": 5000, "batch_size": 32,
+    "lr": 0.0005, "gamma": 0.99, "grad_norm_clip": 10, "target_update_interval_or_tau": 200, "double_q": True,
+    "standardise_returns": False, "standardise_rewards": True, "obs_agent_id": True, "obs_last_action": False,
+    "common_reward": True, "epsilon_start": 1.0, "epsilon_finish": 1.0, "log_interval": 10_000, "test_interval": NEVER,
+}  # fmt: skip
+#: what only this project has a word for, at EPyMARL's behaviour
+OUR_VALUES = {
+    "td_lambda": None, "q_nstep": None, "updates_per_step": None, "standardise_rewards_mean": True, "init": "torch",
+    "test_nepisode": 0,
+}  # fmt: skip
+THEIR_VALUES = {"runner_log_interval": 10_000, "learner_log_interval": 10_000, "test_nepisode": 1}
+#: episodes before it is measured: more than a batch of 32, so that each one is followed by an update
+LEARNING = 40
 #: for comparisons among this project's own methods: their shipped YAMLs, but for these
 OWN = {"seed": 1, "t_max": NEVER, "hidden_dim": 128, "epochs": 4, "test_nepisode": 0, "log_interval": 10_000}
 
@@ -137,7 +154,32 @@ def cells(quick: bool = False, cores: int = 2) -> list[Cell]:
                 "stock: the package's own steps (env_args.quick=False)",
             )
         )  # fmt: skip
-    return found + own_cells() + peer_cells(quick)
+    return found + value_cells() + own_cells() + peer_cells(quick)
+
+
+def value_cells() -> list[Cell]:
+    """Q-learning here and in EPyMARL at EPyMARL's cadence: one environment, and one update after each episode."""
+    found = []
+    for task, key in (("lbf", LBF), ("lbf-coop", LBF_COOP)):
+        title = f"LBF {key.split('-', 1)[1].removesuffix('-v3')}"
+        for method, net in (("qmix", "mlp"), ("vdn", "mlp"), ("qmix", "gru"), ("vdn", "gru")):
+            env, values = {"key": key, "time_limit": 50}, {**VALUE_BASED, "use_rnn": net == "gru"}
+            values["hidden_dim"] = {"mlp": 64, "gru": 128}[net]
+            sides = tuple(
+                Side(
+                    name, program,
+                    {"kind": "run", "words": words(method, env, **values, **own), "warm_iterations": LEARNING},
+                )
+                for name, program, own in (("oamarl", "oamarl", OUR_VALUES), ("EPyMARL", "epymarl", THEIR_VALUES))
+            )  # fmt: skip
+            found.append(
+                Cell(
+                    f"{task}-{method}-{net}", f"{title}, {method.upper()} {net.upper()}-{values['hidden_dim']}, one "
+                    "environment and an update after each episode, end to end",
+                    "steps", sides, "EPyMARL", (">=", 4), quick=(task, net) == ("lbf", "mlp"),
+                )
+            )  # fmt: skip
+    return found
 
 
 def players(n: int) -> dict[str, Any]:

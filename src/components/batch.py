@@ -146,6 +146,16 @@ class Batch:
             found[name] = one.expand_as(x)
         return Batch.of(found)
 
+    def part(self, rows: slice) -> Batch:
+        """Return the rows ``rows`` alone.
+
+        Raises:
+            ValueError: episodes end inside rows, whose final values are of the whole batch.
+        """
+        if len(self.final_index):
+            raise ValueError("a batch with endings inside its rows cannot be cut")
+        return Batch.of({n: x if n.startswith("final_") else x[rows] for n, x in self.named().items()})
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device`` (itself when it is there already)."""
         if self.obs.device == torch.device(device):

@@ -27,7 +27,7 @@ from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .actor import TorchNetwork, act, inference
 from .contract import Preparation
-from .outputs import all_outputs, all_outputs_and_features
+from .outputs import Rows, all_outputs, all_outputs_and_features, rows_of
 from .seps import SELECTIVE, SelectiveConfig, SelectiveSharing
 from .sharing import groups_of, sharing_index, with_extras
 
@@ -230,12 +230,17 @@ class BasicMAC:
         steps = batch.actions.shape[1]
         return self.with_extras(batch.obs[:, :steps], batch.last_actions[:, :steps])
 
-    def all_outputs(self, batch: Batch, params: Tensor | None = None) -> Tensor:
+    def rows(self, batch: Batch) -> Rows:
+        """Lay out what the networks read at all steps of ``batch``, where they are evaluated more than once; see
+        :func:`~.outputs.rows_of`."""
+        return rows_of(self, batch)
+
+    def all_outputs(self, batch: Batch | Rows, params: Tensor | None = None) -> Tensor:
         """The networks' raw outputs (such as Q-values) at all steps and after the last one, [B, T+1, N, A];
         see :func:`~.outputs.all_outputs`."""
         return all_outputs(self, batch, params)
 
-    def all_outputs_and_features(self, batch: Batch, params: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def all_outputs_and_features(self, batch: Batch | Rows, params: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The same, and what the networks' heads read, [B, T+1, N, F]."""
         return all_outputs_and_features(self, batch, params)
 

@@ -227,6 +227,10 @@ class OffPolicyLearner:
         """Step optimiser ``k`` on ``loss``, each network's gradient clipped; returns the largest norm before."""
         self.optimisers[k].zero_grad()
         loss.backward()
+        return self.step(k)
+
+    def step(self, k: int = 0) -> float:
+        """Step optimiser ``k`` by the gradients that its parameters have, as :meth:`gradient_step` does."""
         norms = [clip_rows(x.grad, self.config.grad_norm_clip) for x in self._optimised[k]]
         self.optimisers[k].step()
         return float(torch.stack(norms).max())

@@ -18,7 +18,9 @@ An update minimises the mean of delta^2 over the real steps of a draw.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +32,9 @@ from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn
 from ..components.returns import lambda_returns, nstep
+from ..components.updates.parallel import differentiate, in_background, shards
 from ..controllers.basic_mac import BasicMAC
+from ..controllers.outputs import Rows
 from ..modules import action_selectors, mixers
 from ..modules.agents.rnn import NetworkConfig
 from ..modules.build import mixer_network
@@ -40,6 +44,9 @@ from ..utils.schema.keys import key
 from ..utils.schema.registry import resolve
 from .off_policy import OffPolicyConfig, OffPolicyLearner
 from .value.targets import ends
+
+#: with fewer sequences, what two parts of a draw cost beside their networks is more than the second thread gains
+_SEQUENCES = 128
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,33 @@ class QConfig(MixerConfig, OffPolicyConfig):
                 f"td_lambda={self.td_lambda:g} makes targets of lambda-returns and q_nstep={self.q_nstep} of n steps: "
                 "set one of them to null."
             )
+
+
+@dataclass(frozen=True)
+class Errors:
+    """TD errors of B rows.
+
+    | field | shape | meaning |
+    |---|---|---|
+    | delta | [B, T, V] | TD errors, 0 where ``mask`` is not set |
+    | predicted, target | [B, T, V] | Q_tot(s, Q(o, u)) and y |
+    | mask | [B, T, V] bool | what is learned from |
+    | further | name -> [B, T, V] | losses beside delta^2 |
+    """
+
+    delta: Tensor
+    predicted: Tensor
+    target: Tensor
+    mask: Tensor
+    further: dict[str, Tensor]
+
+    def sums(self) -> dict[str, Tensor]:
+        """Sums over what is learned from, by the names of their means in logs."""
+        found = {
+            "td_error_abs": self.delta.abs(), "q_taken_mean": self.predicted[self.mask],
+            "target_mean": self.target[self.mask], **self.further,
+        }  # fmt: skip
+        return {name: x.detach().sum() for name, x in found.items()}
 
 
 class QLearner(OffPolicyLearner):
@@ -162,35 +196,80 @@ class QLearner(OffPolicyLearner):
     # -- an update -----------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch, weight: Tensor) -> tuple[dict[str, float], Tensor]:
-        """One update on a drawn batch; see :meth:`OffPolicyLearner.update`."""
-        steps = batch.actions.shape[1]
-        q, features = self.outputs(batch, self.learned[0])
-        predicted = self.team(self.learned, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps])
-        target, mask = self.targets(batch, q.detach()), self.mask(batch)
-        delta = torch.where(mask, predicted - target, 0.0)
+        """One update on a drawn batch; see :meth:`OffPolicyLearner.update`.
+
+        Large draws are cut into two parts, of whole rows, whose gradients two threads work out.
+        """
+        mask, weight = self.mask(batch), weight.view(-1, 1, 1)
         count = mask.sum().clamp(min=1)
-        loss = (weight.view(-1, 1, 1) * self.error(delta)).sum() / count
-        further = self.further_losses(batch, q, features, predicted, mask)
-        for value in further.values():
-            loss = loss + (weight.view(-1, 1, 1) * value).sum() / count
-        norm = self.gradient_step(loss)
-        found = {
-            "loss": loss.item(), "grad_norm": norm, "td_error_abs": float(delta.detach().abs().sum() / count),
-            "q_taken_mean": float(predicted.detach()[mask].mean()), "target_mean": float(target[mask].mean()),
-        }  # fmt: skip
-        found |= {name: float(value.detach().sum() / count) for name, value in further.items()}
-        return found, delta.detach().abs().sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+        cuts = self._cuts(batch)
+        errors: list[Errors | None] = [None] * len(cuts)
+
+        def objective(k: int, cut: slice, params: list[Tensor]) -> Tensor:
+            part = batch if len(cuts) == 1 else batch.part(cut)
+            errors[k] = found = self.errors(part, params, mask[cut])
+            loss = (weight[cut] * self.error(found.delta)).sum() / count
+            for value in found.further.values():
+                loss = loss + (weight[cut] * value).sum() / count
+            return loss
+
+        if len(cuts) == 1:
+            loss = objective(0, cuts[0], self.learned)
+            norm = self.gradient_step(loss)
+        else:
+            shards_of = [lambda params, k=k, cut=cut: [objective(k, cut, params)] for k, cut in enumerate(cuts)]
+            loss = differentiate(self.learned, shards_of)
+            norm = self.step()
+        found = {"loss": loss.item(), "grad_norm": norm}
+        sums = [x.sums() for x in errors if x is not None]
+        found |= {name: float(sum(x[name] for x in sums) / count) for name in sums[0]}
+        absolute = torch.cat([x.delta.detach().abs().sum((1, 2)) for x in errors if x is not None])
+        return found, absolute / mask.sum((1, 2)).clamp(min=1)
+
+    def _cuts(self, batch: Batch) -> list[slice]:
+        """The parts of a draw whose gradients are worked out in parallel: of recurrent networks that read many
+        sequences; a running scale of returns is one of the whole draw."""
+        n, agents = len(batch.filled), self.info.n_agents
+        if not self.mac.recurrent or n * agents < _SEQUENCES or self.return_stats is not None:
+            return [slice(0, n)]
+        return shards(n, agents, True, batch.obs.device)
+
+    def errors(self, batch: Batch, params: list[Tensor], mask: Tensor) -> Errors:
+        """The TD errors of a batch, or of a part of one, and further losses.
+
+        Args:
+            batch: B rows.
+            params: of networks and mixer, which are differentiated.
+            mask: [B, T, V], see :meth:`mask`.
+        """
+        steps, rows = batch.actions.shape[1], self.mac.rows(batch)
+        slowly = partial(self._slow_outputs, rows)
+        # beside the networks' own evaluation where each takes long
+        with in_background(slowly) if self.mac.recurrent else nullcontext(slowly) as slow:
+            q, features = self.outputs(rows, params[0])
+            target = self.targets(batch, q.detach(), slow())
+        predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps], batch.filled)
+        delta = torch.where(mask, predicted - target, 0.0)
+        return Errors(delta, predicted, target, mask, self.further_losses(batch, params, q, features, predicted, mask))
 
     def error(self, delta: Tensor) -> Tensor:
         """What is minimised of TD errors ``delta`` [B, T, V], value less target; 0 at 0."""
         return delta.square()
 
-    def outputs(self, batch: Batch, params: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, batch: Batch | Rows, params: Tensor) -> tuple[Tensor, Tensor]:
         """The networks' action values [B, T+1, N, A] and, for joint networks, their features [B, T+1, N, F]."""
         q = self.mac.all_outputs(batch, params)
         return q, q
 
-    def team(self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _slow_outputs(self, batch: Batch | Rows) -> tuple[Tensor, Tensor]:
+        """:meth:`outputs` of the slow copy."""
+        return self.outputs(batch, self.slow[0])
+
+    def team(
+        self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor,
+        there: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """The values [B, L, V] of the actions [B, L, N] by ``params`` of networks and mixer: the prediction of the TD
         error, and the bootstrap of its target.
 
@@ -198,23 +277,33 @@ class QLearner(OffPolicyLearner):
             q: [B, L, N, A] of the networks.
             features: [B, L, N, F] what their heads read, where :meth:`outputs` gives it.
             state: [B, L, S].
+            there: [B, L] bool, where values are asked for; those elsewhere mean nothing. None: everywhere.
         """
         taken = q.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return taken if self.mixer is None else self.mixer(params[1], taken, state)
+        if self.mixer is None:
+            return taken
+        if there is None or not params[1].numel() or bool(there.all()):
+            return self.mixer(params[1], taken, state)
+        at = there.flatten().nonzero().squeeze(1)
+        found = self.mixer(params[1], taken.flatten(0, 1)[at], state.flatten(0, 1)[at])
+        return found.new_zeros(there.numel(), 1).index_copy(0, at, found).view(*there.shape, 1)
 
     def further_losses(
-        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
+        self, batch: Batch, params: list[Tensor], q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
     ) -> dict[str, Tensor]:
-        """Losses [B, T, V] beside delta^2, by name, 0 where ``mask`` is not set."""
+        """Losses [B, T, V] beside delta^2, by name, 0 where ``mask`` is not set; arguments as of :meth:`team`."""
         return {}
 
     @torch.no_grad()
-    def targets(self, batch: Batch, q: Tensor) -> Tensor:
-        """The targets y [B, T, V], of the networks' action values ``q`` [B, T+1, N, A]."""
+    def targets(self, batch: Batch, q: Tensor, slowly: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The targets y [B, T, V], of the networks' action values ``q`` [B, T+1, N, A].
+
+        ``slowly``: :meth:`outputs` of the slow copy, where they are known.
+        """
         c = self.config
-        slow, features = self.outputs(batch, self.slow[0])
+        slow, features = self._slow_outputs(batch) if slowly is None else slowly
         greedy = (q if c.double_q else slow).masked_fill(~batch.avail, -torch.inf).argmax(-1)
-        following = self.team(self.slow, slow, features, greedy, batch.state)[:, 1:]
+        following = self.team(self.slow, slow[:, 1:], features[:, 1:], greedy[:, 1:], batch.state[:, 1:], batch.filled)
         if self.return_stats is not None:
             following = self.return_stats.denormalise(following)
         n_values = following.shape[-1]

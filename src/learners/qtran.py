@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..components.batch import Batch
 from ..components.packing import Packing
+from ..controllers.outputs import Rows
 from ..modules.build import mixer_network
 from ..modules.flat import FlatModule
 from ..utils.schema.keys import key
@@ -59,24 +60,27 @@ class QtranLearner(QLearner):
             width = network.with_features(network.params[0], row, packing)[1].shape[-1]
         return mixer_network(mixer_class(name), name, info, self.config, source, info.n_actions, width)
 
-    def outputs(self, batch: Batch, params: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, batch: Batch | Rows, params: Tensor) -> tuple[Tensor, Tensor]:
         """Action values, and what the networks' heads read."""
         return self.mac.all_outputs_and_features(batch, params)
 
-    def team(self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+    def team(
+        self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor,
+        there: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Q_jt(s, u)."""
         assert self.mixer is not None
         joint: Tensor = self.mixer(params[1], features, actions, state)[0]
         return joint
 
     def further_losses(
-        self, batch: Batch, q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
+        self, batch: Batch, params: list[Tensor], q: Tensor, features: Tensor, predicted: Tensor, mask: Tensor
     ) -> dict[str, Tensor]:
         """L_opt and L_nopt, weighted."""
         assert self.mixer is not None
         best = q.detach().masked_fill(~batch.avail, -torch.inf).argmax(-1)[:, :-1]
         q, features, state = q[:, :-1], features[:, :-1], batch.state[:, : q.shape[1] - 1]
-        at_best, v = self.mixer(self.learned[1], features, best, state)
+        at_best, v = self.mixer(params[1], features, best, state)
 
         def total(actions: Tensor) -> Tensor:
             return q.gather(-1, actions.unsqueeze(-1)).squeeze(-1).sum(-1, keepdim=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ REGISTRY = {
     "gaussian": ".action_selectors:Gaussian",
 }
 _LEAST = np.float32(1e-30)  # an exponential draw may be 0
+_NEVER, _BELOW = np.float32(-np.inf), np.float32(-1.0)  # an illegal action's value, and its uniform noise
 #: the noise that a selector needs: Gumbel, standard normal, or uniform in [0, 1)
 Noise = Literal["gumbel", "normal", "uniform"]
 #: standard deviations are kept within exp(-10) and exp(2); components.distributions does the same
@@ -149,6 +151,7 @@ class EpsilonGreedy(SelectorBase):
 
     def __init__(self, config: EpsilonConfig) -> None:
         self.config = config
+        self._known, self._log_prob = (-1.0, 0), np.zeros((0, 0), np.float32)  # what the table was made for
 
     @property
     def greedy_in_tests(self) -> bool:
@@ -172,18 +175,27 @@ class EpsilonGreedy(SelectorBase):
         self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
     ) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Selector`."""
-        best = np.where(avail, outputs, -np.inf).argmax(-1)
         # a row of NaN has its first NaN for a maximum, which is legal where any is; without any the action is 0
-        epsilon, actions = self.epsilon(context), best
+        best = np.where(avail, outputs, _NEVER).argmax(-1)
+        epsilon, actions, width = self.epsilon(context), best, avail.shape[-1]
         if noise is not None and epsilon > 0:
-            drawn = np.where(avail, noise[..., :-1], -1.0).argmax(-1)
+            drawn = np.where(avail, noise[..., :-1], _BELOW).argmax(-1)
             actions = np.where(noise[..., -1] < epsilon, drawn, best)
-        legal = np.maximum(avail.sum(-1), 1)
-        probability = epsilon / legal + (1.0 - epsilon) * (actions == best)
-        with np.errstate(divide="ignore"):
-            log_prob = np.log(probability).astype(np.float32)
+        if self._known != (epsilon, width):
+            self._known, self._log_prob = (epsilon, width), self._log_probabilities(epsilon, width)
+        log_prob = self._log_prob[(actions == best).view(np.int8), np.add.reduce(avail, axis=-1, dtype=np.int64)]
+        if isfinite(np.add.reduce(outputs, axis=None)):
+            return actions, log_prob
         broken = ~np.isfinite(outputs).all(-1)  # is found in log_prob, as with the other selectors
         return actions, np.where(broken, np.float32(np.nan), log_prob)
+
+    @staticmethod
+    def _log_probabilities(epsilon: float, n_actions: int) -> np.ndarray:
+        """Log-probabilities of other actions than the best and of the best, by the number of legal ones: [2, A+1]."""
+        legal = np.maximum(np.arange(n_actions + 1), 1)
+        probability = epsilon / legal + (1.0 - epsilon) * np.array([[False], [True]])
+        with np.errstate(divide="ignore"):
+            return np.log(probability).astype(np.float32)
 
 
 class Gaussian(SelectorBase):

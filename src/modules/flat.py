@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,19 +33,27 @@ class FlatModule(nn.Module):
             torch.manual_seed(seed)
             module = make()
         self.shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+        # finding out at every call takes longer than a small module
+        self._tied = len(dict(module.named_parameters(remove_duplicate=False))) > len(self.shapes)
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
         row = torch.cat([torch.zeros(0), *(p.detach().flatten() for p in module.parameters())])
         self.params = nn.Parameter(row.unsqueeze(0))
-        # in a list, so that its own parameters are none of this module
-        self._module = [copy.deepcopy(module).requires_grad_(False)]
+        # In a list, so that its own parameters are none of this module. It is only ever copied: a functional call
+        # changes the module that it calls while it lasts, so that each thread needs one of its own.
+        self._pristine = [copy.deepcopy(module).requires_grad_(False)]
+        self._by_thread: dict[int, nn.Module] = {}
 
     def forward(self, params: Tensor, *args: Any) -> Any:
         """Return the module's outputs of ``args`` with ``params`` [1, P]."""
+        thread = threading.get_ident()
+        if thread not in self._by_thread:
+            self._by_thread[thread] = copy.deepcopy(self._pristine[0])
         parts = params[0].split(self.sizes)
         named = {name: x.view(shape) for (name, shape), x in zip(self.shapes.items(), parts, strict=True)}
-        return functional_call(self._module[0], named, args)
+        return functional_call(self._by_thread[thread], named, args, tie_weights=self._tied)
 
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Any:
         """Move the module's buffers together with the parameters."""
-        self._module[0]._apply(fn, recurse)
+        self._pristine[0]._apply(fn, recurse)
+        self._by_thread.clear()
         return super()._apply(fn, recurse)

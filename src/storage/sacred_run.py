@@ -166,7 +166,7 @@ def _experiment(
     here = Path(__file__).resolve().parents[1]
     for path in sorted(here.rglob("*.py")):
         experiment.add_source_file(str(path))
-    for path in sorted(here.rglob("*.c")):  # which add_source_file refuses
+    for path in sorted(here.rglob("*.[ch]")):  # which add_source_file refuses
         experiment.sources.add(Source(str(path), get_digest(str(path)), None, None, None))
     experiment.observers.append(files)
     return experiment

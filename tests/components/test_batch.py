@@ -262,3 +262,20 @@ def test_the_observation_after_a_step_is_an_episode_s_last_one_where_it_ends() -
     assert not (expected == 9.0).any()
     expected[row, step] = 9.0
     assert torch.equal(b.next_obs, expected)
+
+
+def test_a_part_has_its_own_rows_alone() -> None:
+    whole = batch()
+    with pytest.raises(ValueError, match="endings inside its rows"):
+        whole.part(slice(1, 2))
+    finals = {name: getattr(whole, name)[:0] for name in ("final_obs", "final_state", "final_avail", "final_index")}
+    extra = {"heat": torch.arange(B * T).view(B, T), "final_heat": torch.zeros(0)}
+    whole = replace(whole, **finals, before=torch.arange(B * N).view(B, N), extra=extra)
+    part = whole.part(slice(1, 2))
+    assert torch.equal(part.actions, whole.actions[1:])
+    assert torch.equal(part.obs, whole.obs[1:])
+    assert part.before is not None
+    assert part.before.tolist() == [[2, 3]]
+    assert part.hidden is None
+    assert part.extra["heat"].tolist() == [[3, 4, 5]]
+    assert len(part.extra["final_heat"]) == len(part.final_obs) == 0

@@ -169,6 +169,23 @@ def test_outputs_at_all_steps_are_those_that_acting_has(use_rnn: bool, sharing: 
     assert not torch.equal(other, found)
 
 
+@pytest.mark.parametrize("use_rnn", [False, True])
+@pytest.mark.parametrize("sharing", ["shared", [0, 1, 0]])
+def test_rows_that_are_laid_out_once_serve_all_parameters(use_rnn: bool, sharing: Any) -> None:
+    """Also where no row is padding, which needs no places: as among other rows that are."""
+    mac = make_learner("mappo", sizes(3), use_rnn=use_rnn, sharing=sharing).mac
+    batch = make_batch(mac, lengths=[3, 3, 2], dead=False)
+    full = batch.part(slice(0, 2))
+    assert full.filled.all()
+    rows = mac.rows(full)
+    assert (rows.place is None) == (not use_rnn and sharing == "shared")
+    for params in (None, 1.5 * mac.network.params):
+        found = mac.all_outputs(rows, params)
+        assert torch.equal(found, mac.all_outputs(full, params))
+        assert torch.equal(found, mac.all_outputs(batch, params)[:2])
+    assert torch.equal(mac.all_outputs_and_features(rows)[0], mac.all_outputs_and_features(full)[0])
+
+
 def test_targets_by_hand() -> None:
     """r + gamma Q'(o', argmax Q(o', .)) among the legal actions; nothing follows a termination."""
     learner = learner_of(gamma=0.5, target_update_interval_or_tau=100)

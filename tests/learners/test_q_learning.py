@@ -13,6 +13,7 @@ from torch import Tensor
 from oamarl.components.batch import Batch
 from oamarl.components.normalisation import RunningMeanStd
 from oamarl.components.returns import gae, lambda_returns, nstep
+from oamarl.components.updates import parallel
 from oamarl.envs.base import EnvInfo
 from oamarl.modules.action_selectors import Context, EpsilonConfig, EpsilonGreedy
 from oamarl.utils.errors import UserError
@@ -204,6 +205,26 @@ def test_qmix_by_hand_and_monotonic() -> None:
         assert float(negative) == pytest.approx(3.0 * (np.exp(-3.0) - 1.0) + 0.25), "ELU below 0"
 
 
+def test_qmix_reads_the_states_of_real_steps_alone() -> None:
+    """Padding that is no number reaches neither values nor gradients, and they are those of a draw without padding."""
+    learner = learner_of("qmix", make_info(2, n_actions=3), td_lambda=0.6)
+    batch = make_batch(learner.mac, lengths=[3, 1, 2], dead=False)
+    state = batch.state.clone()
+    state[1, 2:], state[2, 3:] = torch.nan, torch.nan
+    found = []
+    for given in (batch, replace(batch, state=state)):
+        fresh = learner_of("qmix", make_info(2, n_actions=3), td_lambda=0.6)
+        fresh.update(given, torch.ones(3))
+        found.append(torch.cat([x.grad.flatten() for x in fresh.learned]))
+    assert found[1].isfinite().all()
+    assert torch.equal(*found)
+    q = learner.mac.all_outputs(batch)[:, :-1]
+    given = (learner.learned, q, q, batch.actions, batch.state[:, :-1])
+    everywhere, real = learner.team(*given), learner.team(*given, batch.filled)
+    torch.testing.assert_close(real[batch.filled], everywhere[batch.filled])
+    assert not real[~batch.filled].any()
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_qmix_never_falls_as_an_agents_value_rises(layers: int) -> None:
     learner = learner_of("qmix", make_info(4, n_actions=3), hypernet_layers=layers)
@@ -247,6 +268,35 @@ def test_qtrans_sum_above_the_joint_value_costs_nothing() -> None:
         batch = two_steps(learner)
         batch = replace(batch, reward=batch.reward.double(), obs=batch.obs.double(), state=batch.state.double())
         assert learner.update(batch, torch.ones(1).double())[0]["loss_nopt"] == 0.0
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix", "qtran"])
+def test_recurrent_updates_in_two_parts_are_those_in_one(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts' gradients add up to that of the whole, whichever thread works them out."""
+    found = []
+    for threads, parts in ((1, 1), (1, 2), (2, 2)):
+        parallel.use_threads(threads)
+        learner = learner_of(algorithm, use_rnn=True, td_lambda=0.5)
+        batch = make_batch(learner.mac, lengths=[3, 1, 2, 3] * 16, dead=False)
+        whole = [slice(0, 64)]
+        assert learner._cuts(batch) == [slice(0, 32), slice(32, 64)]
+        assert learner._cuts(batch.part(slice(0, 63))) == [slice(0, 63)]
+        if parts == 1:
+            monkeypatch.setattr(learner, "_cuts", lambda batch, whole=whole: whole)
+        scalars, priority = learner.update(batch, torch.linspace(0.2, 1.0, 64))
+        found.append((torch.cat([x.grad.flatten() for x in learner.learned if x.numel()]), priority, scalars))
+    parallel.use_threads(1)
+    (one, first, alone), *two = found
+    assert all(torch.equal(two[0][k], two[1][k]) for k in (0, 1))
+    assert two[0][2] == two[1][2]
+    torch.testing.assert_close(two[0][0], one, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(two[0][1], first)
+    assert two[0][2] == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_running_scale_of_returns_is_of_the_whole_draw() -> None:
+    learner = learner_of("iql", use_rnn=True, standardise_returns=True)
+    assert learner._cuts(make_batch(learner.mac, lengths=[3] * 64, dead=False)) == [slice(0, 64)]
 
 
 # -- equivalences -----------------------------------------------------------------------------------------------

@@ -56,6 +56,24 @@ def test_epsilon_greedy_chooses_legal_actions_with_the_probability_that_it_tells
     np.testing.assert_allclose(np.exp(log_prob), expected[actions], rtol=1e-5)
 
 
+def test_epsilon_greedy_tells_the_log_probability_of_each_choice_by_its_formula() -> None:
+    """log(epsilon / L + (1 - epsilon) [a is the best]) as epsilon goes down, with any number of legal actions."""
+    random = np.random.default_rng(3)
+    selector = EpsilonGreedy(EpsilonConfig(**EPSILON))
+    for t_env in (0, 30, 30, 100, 200):
+        outputs, avail = random.normal(size=(50, 3, 4)).astype(np.float32), random.random((50, 3, 4)) < 0.5
+        noise, context = random.random((50, 3, 5)).astype(np.float32), Context(t_env=t_env)
+        actions, log_prob = selector.select(outputs, avail, noise, context)
+        epsilon = selector.epsilon(context)
+        best = np.where(avail, outputs, -np.inf).argmax(-1)
+        legal = np.maximum(avail.sum(-1), 1)
+        with np.errstate(divide="ignore"):
+            expected = np.log(epsilon / legal + (1 - epsilon) * (actions == best))
+        assert (actions != best).any()
+        assert log_prob.dtype == np.float32
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-6)
+
+
 def test_epsilon_greedy_shows_values_that_are_not_numbers() -> None:
     values = np.full((1, 2, 4), np.nan, np.float32)
     legal = np.array([[[False, True, True, False], [True] * 4]])

@@ -9,6 +9,13 @@ from typing import Any
 from clock import Clock
 
 
+def replay_sizes(replay: Any) -> dict[str, float]:
+    """Bytes of a full replay: with episodes as long as those that it holds on average, and as long as they can be."""
+    row = replay.ring.row_bytes()
+    mean = replay.n_steps / len(replay)
+    return {"replay_bytes": replay.capacity * (mean + 1) * row, "replay_most_bytes": replay.ring.most * row}
+
+
 def main() -> int:
     """Train as ``words`` of the specification say, until the clock ends it; returns the exit status."""
     clock = Clock.from_command_line()
@@ -24,6 +31,8 @@ def main() -> int:
         collect, train = runner.run, learner.train
 
         def collected() -> Any:
+            if hasattr(learner, "replay") and len(learner.replay):
+                clock.facts |= replay_sizes(learner.replay)
             clock.iteration(runner.t_env)
             return collect()
 

@@ -47,7 +47,8 @@ def library(name: str) -> ctypes.CDLL | None:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         for folder in _folders():
             # compiled for one processor it may not run on another, and homes are shared between machines
-            key = hashlib.sha256("\0".join([source.read_text("utf-8"), *compiler, _processor()]).encode()).hexdigest()
+            texts = [x.read_text("utf-8") for x in (source, *sorted(source.parent.glob("*.h")))]
+            key = hashlib.sha256("\0".join([*texts, *compiler, _processor()]).encode()).hexdigest()
             built = folder / f"{name}-{key[:16]}.so"
             if built.exists():
                 with contextlib.suppress(OSError):  # damaged

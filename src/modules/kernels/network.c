@@ -467,6 +467,8 @@ int mlp_backward(
     return 0;
 }
 
+#include "mixing.h"
+
 /* -- recurrent ---------------------------------------------------------------------------------------------------- */
 
 /* w_hh [3H, H] to [H / LANES, H, 3, LANES]: the order in which steps read it */

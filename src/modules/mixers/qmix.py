@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..kernels import mixing
 
 
 class QMixer(nn.Module):
@@ -28,6 +31,7 @@ class QMixer(nn.Module):
         super().__init__()
         self.n_agents, self.embed = n_agents, config.mixing_embed_dim
         layers, hidden = config.hypernet_layers, config.hypernet_embed
+        self.hyper = hidden if layers == 2 else None
         self.w1 = _network(state_size, n_agents * self.embed, layers, hidden)
         self.w2 = _network(state_size, self.embed, layers, hidden)
         self.b1 = nn.Linear(state_size, self.embed)
@@ -36,11 +40,25 @@ class QMixer(nn.Module):
     def forward(self, qs: Tensor, state: Tensor) -> Tensor:
         """qs [..., N], state [..., S] -> [..., 1]."""
         lead = qs.shape[:-1]
+        if self.hyper is not None and mixing.available(state, self.embed, self.hyper):
+            return self._compiled(qs.reshape(-1, self.n_agents), state.reshape(-1, state.shape[-1])).view(*lead, 1)
         w1 = self.w1(state).abs().view(*lead, self.n_agents, self.embed)
         w2 = self.w2(state).abs()
         hidden = F.elu((qs.unsqueeze(-1) * w1).sum(-2) + self.b1(state))
         total: Tensor = (hidden * w2).sum(-1, keepdim=True) + self.value(state)
         return total
+
+    def _compiled(self, qs: Tensor, state: Tensor) -> Tensor:
+        """The same of rows [R, N] and [R, S], in C: [R, 1]."""
+        first: list[Any] = []
+        second: list[Any] = []
+        for net in (self.value, self.w1, self.w2):
+            assert isinstance(net, nn.Sequential)
+            first.append(net[0])
+            second += [net[2].weight, net[2].bias]
+        first.append(self.b1)
+        joined = torch.cat([layer.weight for layer in first]), torch.cat([layer.bias for layer in first])
+        return mixing.monotonic(qs, state, joined, *second)
 
 
 def _network(inputs: int, outputs: int, layers: int, hidden: int) -> nn.Module:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from oamarl.learners.q_learner import QConfig, QLearner
+from oamarl.learners.q_config import QConfig
+from oamarl.learners.q_learner import QLearner
 from oamarl.utils.schema.keys import key
 
 

@@ -45,7 +45,7 @@ from ..modules.build import mixer_network
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .on_policy import ScheduleConfig, refuse_reuse
-from .q_learner import MixerConfig, check_action_values, mixer_class
+from .q_config import MixerConfig, check_action_values, mixer_class
 from .value.config import REWARDS_DOC, REWARDS_MEAN_DOC
 from .value.targets import ends, scaled_rewards
 

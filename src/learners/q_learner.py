@@ -35,65 +35,16 @@ from ..components.returns import lambda_returns, nstep
 from ..components.updates.parallel import differentiate, in_background, shards
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.outputs import Rows
-from ..modules import action_selectors, mixers
 from ..modules.agents.rnn import NetworkConfig
 from ..modules.build import mixer_network
 from ..modules.flat import FlatModule
 from ..utils.errors import UserError
-from ..utils.schema.keys import key
-from ..utils.schema.registry import resolve
-from .off_policy import OffPolicyConfig, OffPolicyLearner
+from .off_policy import OffPolicyLearner
+from .q_config import QConfig, check_action_values, check_shared, mixer_class
 from .value.targets import ends
 
 #: with fewer sequences, what two parts of a draw cost beside their networks is more than the second thread gains
 _SEQUENCES = 128
-
-
-@dataclass(frozen=True)
-class MixerConfig:
-    """Configuration of what joins the agents' action values."""
-
-    mixer: str | None = key(
-        "What joins the agents' action values to the team's: vdn (their sum), qmix (a monotonic network drawn from the "
-        "state), qtran (with its learner), or `package.module:Class`; null: every agent learns its own (IQL)."
-    )
-    mixing_embed_dim: int = key(
-        "mixer=qmix: width of the mixing network; mixer=qtran: of the joint networks' hidden layers.",
-        low=1, high=65536, only=("mixer", ("qmix", "qtran")),
-    )  # fmt: skip
-    hypernet_layers: int = key(
-        "mixer=qmix: layers of the networks that draw the mixing network's weights, 1 or 2.",
-        low=1, high=2, only=("mixer", ("qmix",)),
-    )  # fmt: skip
-    hypernet_embed: int = key(
-        "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
-    )
-
-
-@dataclass(frozen=True)
-class QConfig(MixerConfig, OffPolicyConfig):
-    """Configuration of Q-learning."""
-
-    double_q: bool = key(
-        "The network chooses the action of a target and its slow copy values it (double Q-learning); otherwise the "
-        "copy does both."
-    )
-    td_lambda: float | None = key("lambda of lambda-returns as targets; null: q_nstep.", low=0, high=1)
-    q_nstep: int | None = key("n of n-step targets, where td_lambda is null; null: one step.", low=1)
-    add_value_last_step: bool = key("Bootstrap from the last observation where an episode was truncated.")
-    standardise_returns: bool = key("Networks predict targets on a running scale: mean 0 and deviation 1.")
-    replay_sharing: str = key(
-        "own: an agent learns from its own experience; shared: all agents learn from one draw of equal shares of all "
-        "agents' experience (SEQL).",
-        choices=("own", "shared"),
-    )
-
-    def __post_init__(self) -> None:
-        if self.td_lambda is not None and self.q_nstep is not None:
-            raise UserError(
-                f"td_lambda={self.td_lambda:g} makes targets of lambda-returns and q_nstep={self.q_nstep} of n steps: "
-                "set one of them to null."
-            )
 
 
 @dataclass(frozen=True)
@@ -174,7 +125,7 @@ class QLearner(OffPolicyLearner):
                 f"replay_steps={n} or more, or null for whole episodes."
             )
         if values["replay_sharing"] == "shared":
-            _check_shared(values, info)
+            check_shared(values, info)
 
     #: whether its mixer reads actions and features, not action values
     joint = False
@@ -364,71 +315,3 @@ class QLearner(OffPolicyLearner):
             self.mixer.params.data.copy_(state["mixer"])
         if self.return_stats is not None:
             self.return_stats.load_state_dict(state["return_stats"])
-
-
-def mixer_class(name: str) -> Any:
-    """Return the class that the key ``mixer`` names.
-
-    Raises:
-        UserError: there is none.
-    """
-    return resolve(mixers.__name__, mixers.REGISTRY, name, "mixer")
-
-
-def check_action_values(values: Mapping[str, Any], info: EnvInfo, who: str) -> None:
-    """Refuse a configuration in which no values of actions can be learned.
-
-    Args:
-        values: the configuration.
-        info: the environment's sizes.
-        who: the method, the beginning of a sentence.
-
-    Raises:
-        UserError: continuous actions, actions that are drawn from outputs as if they were a policy's, or a value of
-            the team where the team has no common reward.
-    """
-    if info.continuous:
-        raise UserError(
-            f"{who} learns a value for each action, and the actions of '{info.name}' are vectors of numbers (Box): use "
-            "a method of policies, such as mappo, happo or oappo."
-        )
-    selector = action_selectors.selector_class(values["action_selector"], info.continuous)
-    if selector in (action_selectors.Multinomial, action_selectors.Gaussian):
-        name = values["action_selector"] or "null (multinomial)"
-        raise UserError(
-            f"{who} learns values of actions, which are no policy to draw from as action_selector={name} does: use "
-            "action_selector=epsilon_greedy."
-        )
-    if values["mixer"] is not None and not values["common_reward"]:
-        raise UserError(
-            f"mixer={values['mixer']} makes one value of the team, which needs one reward: use common_reward=True, or "
-            "mixer=null (--config=iql) for agents with rewards of their own."
-        )
-
-
-def _check_shared(values: Mapping[str, Any], info: EnvInfo) -> None:
-    """Refuse shared experience where agents could not learn from one another's, or do so already.
-
-    Raises:
-        UserError: naming the keys.
-    """
-    if values["mixer"] is not None:
-        raise UserError(
-            "replay_sharing=shared lets an agent learn from single agents' experience, and "
-            f"mixer={values['mixer']} from that of the whole team: use mixer=null or replay_sharing=own."
-        )
-    if values["sharing"] != "separate":
-        raise UserError(
-            f"replay_sharing=shared is for agents with networks of their own (sharing=separate); with sharing="
-            f"{values['sharing']} a network learns from the experience of all its agents already."
-        )
-    if values["obs_agent_id"]:
-        raise UserError(
-            "replay_sharing=shared is refused with obs_agent_id=True: the id would tell an agent that the experience "
-            "is another's; use obs_agent_id=False."
-        )
-    if not info.agents_match().all():
-        raise UserError(
-            f"replay_sharing=shared needs agents with equal observations and actions; those of '{info.name}' differ: "
-            "use replay_sharing=own."
-        )

@@ -27,7 +27,8 @@ from ..controllers.outputs import Rows
 from ..modules.build import mixer_network
 from ..modules.flat import FlatModule
 from ..utils.schema.keys import key
-from .q_learner import QConfig, QLearner, mixer_class
+from .q_config import QConfig, mixer_class
+from .q_learner import QLearner
 
 
 @dataclass(frozen=True)

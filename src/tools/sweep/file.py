@@ -24,7 +24,17 @@ REST = ("name", "runs", "curves", "retries", "cpus_per_run", "gpus_per_run", "se
 OWN = ("seed", "label", "local_results_path", "checkpoint_path", "evaluate", "render")
 
 #: experiments that come with the checkout, their curves too; no other file writes there, not even a copy of one
-SHIPPED = ("maze", "scales", "smac", "smac-smax", "smax-2s3z", "smax-3m", "smax-unit-types", "trust-region")
+SHIPPED = (
+    "maze",
+    "scales",
+    "smac",
+    "smac-smax",
+    "smax-2s3z",
+    "smax-3m",
+    "smax-unit-types",
+    "trust-region",
+    "value-based",
+)
 
 _LABEL = re.compile(r"[\w.+=,-]+")
 

@@ -72,6 +72,8 @@ CANNOT = {
     "performance.md": {
         ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 2 --seconds 5 "
         "'lbf-*' 'rware-*' 'spread-*'": EPYMARL + ", and many minutes",
+        ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 3 --seconds 6 "
+        "'lbf-qmix-*' 'lbf-vdn-*' 'lbf-coop-*-mlp'": EPYMARL + ", and many minutes",
     },
     "plots.md": {
         "pip install 'oamarl[tensorboard]' 'oamarl[wandb]'": INSTALLS,

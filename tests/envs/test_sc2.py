@@ -501,6 +501,8 @@ def end_when_a_game_hangs(tmp_path: Path, how: signal.Signals, *command: str) ->
         [sys.executable, str(ROOT / "src/main.py"), *command],
         env={**os.environ, **surroundings(tmp_path, "hang@1")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # as from a terminal, also where the tests run under nohup: an ignored signal stays ignored
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )  # fmt: skip
     try:
         deadline = time.monotonic() + PATIENCE

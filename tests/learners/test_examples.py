@@ -56,7 +56,9 @@ NSTEP = {"gae_lambda": None, "q_nstep": 3}
 OPTIONS = (
     _option("gamma", 0.5), _option("gae_lambda", 0.1), _option("q_nstep", 1, **NSTEP),
     _option("add_value_last_step", False), _option("standardise_returns", False),
-    _option("standardise_rewards", True), _option("normalise_advantage", False, "policies"),
+    _option("standardise_rewards", True),
+    _option("standardise_rewards_mean", False, standardise_rewards=True),
+    _option("normalise_advantage", False, "policies"),
     _option("critic", "own_networks:Plain"), _option("critic_use_rnn", True),
     _option("critic_type", "ac_critic"), _option("critic_sharing", "separate", critic_agent_obs=True),
     _option("critic_agent_obs", True), _option("obs_individual_obs", True), _option("critic_lr", 0.001, "critic"),

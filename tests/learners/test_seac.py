@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from oamarl.components.batch import Batch
-from oamarl.learners import seac, value
+from oamarl.learners import seac
+from oamarl.learners.value import state_values
 from oamarl.training.building import build
 from oamarl.utils.errors import UserError
 
@@ -338,7 +339,7 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     found, largest = [], 0
     for limit in (10**6, 20):
         monkeypatch.setattr(seac, "MAX_ROWS", limit)
-        monkeypatch.setattr(value, "MAX_ROWS", limit)
+        monkeypatch.setattr(state_values, "MAX_ROWS", limit)
         learner = make_learner("seac", make_info(), lr=0.01)
         batch, stacked = make_batch(learner.mac), learner.mac.network.stacked
 

@@ -133,12 +133,15 @@ class Batch:
     def seen_by_all(self, source: Tensor) -> Batch:
         """Return rows in which every agent has the experience of one agent, ``source`` [B], as if it were its own.
 
+        Extra fields, whose agents are not known, are left out.
+
         Raises:
-            ValueError: episodes end inside rows, or there are extra fields, whose agents are not known.
+            ValueError: episodes end inside rows.
         """
-        if len(self.final_index) or self.extra:
-            raise ValueError("rows with endings inside them, or extra fields, are of no single agent")
-        found, rows = self.named(), torch.arange(len(source), device=source.device)
+        if len(self.final_index):
+            raise ValueError("a batch with endings inside its rows has no single agent's rows")
+        found = {name: x for name, x in self.named().items() if name not in self.extra}
+        rows = torch.arange(len(source), device=source.device)
         per_agent = [f.name for f in TABLE if f.axes[:1] == ("N",)] + ["before", "hidden"]
         for name in (n for n in per_agent if n in found):
             x, of_step = found[name], name not in ("before", "hidden")

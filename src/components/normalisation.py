@@ -44,8 +44,7 @@ class RunningMeanStd:
 
     def scale(self, x: Tensor) -> Tensor:
         """Return x / root mean square: a change of unit, which keeps signs and the order of sums of any length."""
-        square = self.var + self.mean**2 if bool(self.count) else self.var
-        return x / square.sqrt().clamp(min=1e-4).float()
+        return x / (self.var + self.mean**2).sqrt().clamp(min=1e-4).float()
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Return x * std + mean."""

@@ -47,7 +47,7 @@ from ..utils.schema.keys import key
 from .on_policy import ScheduleConfig, refuse_reuse
 from .q_config import MixerConfig, check_action_values, mixer_class
 from .value.config import REWARDS_DOC, REWARDS_MEAN_DOC
-from .value.targets import ends, scaled_rewards
+from .value.targets import ends, learned_steps, scaled_rewards
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,7 @@ class PQNLearner:
         """Fix the targets, and lay the batch out for the networks: a row for each episode or piece of one."""
         rows = one_episode_a_row(self.mac.standardised(batch))
         filled, steps = rows.filled, rows.actions.shape[1]
-        if not self.common_reward:  # with a reward of its own an agent learns while it takes decisions
-            mask = rows.valid
-        else:  # what the team earns after an agent has left is due to that agent too
-            mask = filled.unsqueeze(-1).expand(-1, -1, self.info.n_agents if self.mixer is None else 1)
+        mask = learned_steps(rows, self.info.n_agents if self.mixer is None else 1, not self.common_reward)
         target = self.targets(rows)
         # networks are evaluated at every step of every agent
         present = replace(rows, alive=filled.unsqueeze(-1).expand_as(rows.alive))

@@ -41,7 +41,7 @@ from ..modules.flat import FlatModule
 from ..utils.errors import UserError
 from .off_policy import OffPolicyLearner
 from .q_config import QConfig, check_action_values, check_shared, mixer_class
-from .value.targets import ends
+from .value.targets import ends, learned_steps
 
 #: with fewer sequences, what two parts of a draw cost beside their networks is more than the second thread gains
 _SEQUENCES = 128
@@ -272,16 +272,8 @@ class QLearner(OffPolicyLearner):
         return y
 
     def mask(self, batch: Batch) -> Tensor:
-        """[B, T, V] bool: what is learned from.
-
-        With a reward of the team that is every real step, also of agents that have left: what the team earns then is
-        due to them too. With a reward of its own an agent learns until it has left; a step at which it only waits is
-        learned from, for the step before is valued by it.
-        """
-        if not self.common_reward:
-            left = torch.cat([torch.zeros_like(batch.alive[:, :1]), batch.agent_terminated[:, :-1]], dim=1)
-            return batch.filled.unsqueeze(-1) & ~left
-        return batch.filled.unsqueeze(-1).expand(-1, -1, self.info.n_agents if self.mixer is None else 1)
+        """[B, T, V] bool: what is learned from; see :func:`~.value.targets.learned_steps`."""
+        return learned_steps(batch, self.info.n_agents if self.mixer is None else 1, not self.common_reward)
 
     # -- state -------------------------------------------------------------------------------------------------
 

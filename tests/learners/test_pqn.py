@@ -141,7 +141,7 @@ def test_segments_bootstrap_from_what_followed_in_truth() -> None:
     rows = one_episode_a_row(segment)
     assert rows.filled.sum(1).tolist() == [2, 2, 1]
     y = learner.targets(rows)[rows.filled][:, 0].tolist()
-    last = 1 + 0.5 * 2 * 5.0  # the segment ends, the episode goes on
+    last = 1 + 0.5 * 2 * 5.0  # the segment ends, the episode continues
     fourth = 1 + 0.5 * 2 * 10.0  # truncated: the final observation, not the next episode's first
     third = 1 + 0.5 * (0.5 * 2 * 3.0 + 0.5 * fourth)
     assert y == pytest.approx([1 + 0.5 * (0.5 * 2 * 1.0 + 0.5 * 1.0), 1.0, third, fourth, last])
@@ -179,7 +179,7 @@ def test_whole_episodes_are_rows_of_one_episode_already() -> None:
 
 @pytest.mark.parametrize("sharing", ["shared", "separate", [0, 1, 0]])
 def test_values_in_segments_are_those_that_acting_has(sharing: Any) -> None:
-    """Recurrent networks go on from the hidden state that a segment begins with, and from zeros in a new episode."""
+    """Recurrent networks continue from the hidden state that a segment begins with, and from zeros in a new episode."""
     more = {**GRU, "sharing": sharing, "obs_agent_id": sharing == "shared"}
     learner, batches = rollout(EARLY, {"limit": 6}, 3, **more)
     network, n = learner.mac.actor().network, learner.info.n_agents

@@ -123,6 +123,26 @@ def test_an_agent_that_has_left_bootstraps_nothing_of_its_own() -> None:
     assert mask[0].tolist() == [[True, True], [True, False]]
 
 
+@pytest.mark.parametrize("algorithm", ["iql", "pqn"])
+def test_which_steps_an_agent_with_a_reward_of_its_own_learns_from(algorithm: str) -> None:
+    """Agent 0 waits at the second step and returns; agent 1 has left before the row begins."""
+    learner = make_learner(algorithm, make_info(2, n_actions=3), common_reward=False)
+    batch = make_batch(learner.mac, lengths=[3], dead=False, common_reward=False)
+    alive, gone = batch.alive.clone(), torch.zeros_like(batch.agent_terminated)
+    alive[0, 1, 0] = alive[0, :, 1] = False
+    gone[0, :, 1] = True
+    batch = replace(batch, alive=alive, agent_terminated=gone)
+    mask = learner.mask(batch)[0] if algorithm == "iql" else learner.begin_iteration(batch).mask
+    assert mask.tolist() == [[True, False]] * 3
+
+
+def test_shared_experience_of_an_environment_with_extra_fields() -> None:
+    learner = learner_of("seql", updates_per_step=0.2)
+    batch = make_batch(learner.mac, lengths=[6, 5], dead=False, common_reward=False)
+    learner.train(replace(batch, extra={"clock": torch.zeros(2, 6, 1)}), 0)
+    assert learner.updates > 0
+
+
 def test_returns_on_a_running_scale() -> None:
     """The network's outputs are (Q - mean) / deviation of the targets so far."""
     learner = learner_of("iql", td_lambda=None, gamma=0.5, standardise_returns=True)

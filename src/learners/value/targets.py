@@ -61,6 +61,21 @@ def scaled_rewards(config: Any, stats: RunningMeanStd, reward: Tensor) -> Tensor
     return stats.normalise(reward) if config.standardise_rewards_mean else stats.scale(reward)
 
 
+def learned_steps(batch: Batch, n_values: int, by_agent: bool) -> Tensor:
+    """[B, T, V] bool: the steps that action values are learned from, in rows of one episode each.
+
+    With a reward of the team that is every real step, also of agents that have left: what the team earns then is due to
+    them too. With rewards of its own (``by_agent``) an agent learns until it has left; a step at which it only waits is
+    learned from, for the step before is valued by it.
+    """
+    filled = batch.filled.unsqueeze(-1)
+    if not by_agent:
+        return filled.expand(-1, -1, n_values)
+    # a row may begin after an agent has left
+    first = batch.agent_terminated[:, :1] & ~batch.alive[:, :1]
+    return filled & ~torch.cat([first, batch.agent_terminated[:, :-1]], dim=1)
+
+
 def ends(batch: Batch, n_values: int, bootstrap_truncated: bool, by_agent: bool) -> tuple[Tensor, Tensor]:
     """Where the traces of values [B, T, V] end.
 

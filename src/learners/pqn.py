@@ -38,6 +38,7 @@ from ..components.pieces import one_episode_a_row
 from ..components.returns import lambda_returns
 from ..components.schedules import scheduled
 from ..components.updates.descent import MiniBatch, Tally, descend, epoch, means, new_tallies
+from ..components.updates.optimisers import RAdam
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
@@ -115,7 +116,7 @@ class PQNLearner:
         self.learned: list[Tensor] = [mac.network.params]
         if self.mixer is not None and self.mixer.params.numel():
             self.learned.append(self.mixer.params)
-        self.optimiser = torch.optim.RAdam(self.learned, lr=config.lr, eps=config.optim_eps)
+        self.optimiser = RAdam(self.learned, lr=config.lr, eps=config.optim_eps)
         self.generator = generator(seed, "minibatches")
         shape = () if common_reward else (info.n_agents,)
         self.reward_stats = RunningMeanStd(shape, device) if config.standardise_rewards else None

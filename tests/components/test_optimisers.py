@@ -58,14 +58,15 @@ def test_a_closure_is_called_with_gradients() -> None:
     torch.testing.assert_close(x.detach(), torch.full((2,), 0.9))  # the first step of Adam is of the size of lr
 
 
-def test_a_run_does_not_load_the_compiler(tmp_path: Path) -> None:
+def test_a_run_loads_neither_the_compiler_nor_pandas(tmp_path: Path) -> None:
     """Methods that differentiate twice, with recurrent networks, and learners from a replay."""
     code = (
         "import sys, tempfile, pathlib; sys.path[:] = {path!r}; import conftest, run_tools\n"
+        "from oamarl.storage import sacred_run\n"
         "for name in ('oatrpo', 'seps', 'qmix', 'pqn'):\n"
         "    run_tools.train(pathlib.Path(tempfile.mkdtemp(dir=sys.argv[1])), name, 'toy_envs:EarlyEnd',"
         " {{'limit': 7}}, t_max=48, use_rnn=name == 'oatrpo')\n"
-        "sys.exit('torch._dynamo' in sys.modules)"
+        "sys.exit(', '.join({{'torch._dynamo', 'pandas'}} & set(sys.modules)) or None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code.format(path=sys.path), str(tmp_path)], cwd=ROOT, capture_output=True, text=True,

@@ -26,7 +26,7 @@ class _Uncompiled:
     load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
 
-class Adam(_Uncompiled, torch.optim.Adam):  # type: ignore[misc]
+class Adam(_Uncompiled, torch.optim.Adam):
     """Adam (Kingma and Ba 2015) with the arguments, numbers and state of ``torch.optim.Adam``."""
 
     @torch.no_grad()
@@ -35,7 +35,7 @@ class Adam(_Uncompiled, torch.optim.Adam):  # type: ignore[misc]
         return _adam(self, closure)
 
 
-class RAdam(_Uncompiled, torch.optim.RAdam):  # type: ignore[misc]
+class RAdam(_Uncompiled, torch.optim.RAdam):
     """Rectified Adam (Liu et al. 2020) with the arguments, numbers and state of ``torch.optim.RAdam``."""
 
     @torch.no_grad()

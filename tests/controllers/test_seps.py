@@ -331,7 +331,8 @@ def test_the_mazes_colours_are_found() -> None:
 def test_the_mazes_colours_are_found_by_every_seed(seed: int) -> None:
     shipped = {"batch_size_run": 16, "seps_steps": 10000, "seed": seed}
     assert found("maze", {}, **shipped).index == [0, 0, 1, 1]
-    assert found("maze", {"agents": {"red": 4}}, **shipped).index == [0, 0, 0, 0]
+    # like agents stay together even on fewer steps, which leave more noise between them
+    assert found("maze", {"agents": {"red": 4}}, **shipped | {"seps_steps": 4000}).index == [0, 0, 0, 0]
     assert found("maze", {"map_name": "black_blue_red"}, **shipped).index == [0, 1, 2]
 
 
@@ -340,7 +341,7 @@ def test_the_mazes_colours_are_found_by_every_seed(seed: int) -> None:
 def test_the_foragers_of_lbf_are_alike(seed: int) -> None:
     """Their levels are drawn anew at every reset."""
     args = {"key": "lbforaging:Foraging-8x8-3p-3f-v3", "time_limit": 50}
-    assert found("gymma", args, batch_size_run=16, seps_steps=10000, seed=seed).index == [0, 0, 0]
+    assert found("gymma", args, batch_size_run=16, seps_steps=4000, seed=seed).index == [0, 0, 0]
 
 
 # -- shared, separate and between -----------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ NEW_KEYS: dict[str, Any] = {
     "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True, "state_scale": 1.0,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
+    # of HAPPO and HATRPO
+    "factor_clip": None,
     # of OAPPO
     "reuse_clip": "source", "reuse_rho_clip": None, "reuse_check": "before", "reuse_pull": 0.0,
 }  # fmt: skip

@@ -37,7 +37,7 @@ def test_without_reuse_the_clip_is_the_same(sequential: str, off_agent: str) -> 
 
 
 def test_a_factor_that_runs_away_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two of three agents made their actions e^3 (e^4) times as probable: the third has a factor of e^6 = 403 (2981)."""
+    """Two of three agents made their actions e^3 (e^4) times as probable: the third factor is e^6 = 403 (2981)."""
     learner = make_learner("happo", make_info())
     samples = samples_of(learner, make_batch(learner.mac, dead=False))
     for log_ratio, clip, words in ((3.0, None, 0), (4.0, 2.0, 0), (4.0, None, 1), (4.0, None, 0)):

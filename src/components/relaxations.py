@@ -1,7 +1,7 @@
 """Samples of categorical distributions that have a gradient: straight-through estimators.
 
-An estimator gives a one-hot sample, whose gradient is that of a surrogate s: in the derivative of f(sample) with respect
-to the logits, ds stands for d sample.
+An estimator gives a one-hot sample, whose gradient is that of a surrogate s: in the derivative of f(sample) with
+respect to the logits, ds stands for d sample.
 
 | `gumbel` | sample | surrogate s |
 |---|---|---|
@@ -12,8 +12,8 @@ G is Gumbel noise. In the gapped estimator, with the sampled action a and logits
 
     m1 = max(l) - l_a at a, 0 elsewhere;  m2 = max(l_k + gap - max(l), 0) at k other than a, 0 at a
 
-so that the sampled action has the largest number, and others lie the gap below it: the surrogate is near the sample, and
-given the sample there is no noise in it, which lowers the variance of the gradient.
+so that the sampled action has the largest number, and others lie the gap below it: the surrogate is near the sample,
+and given the sample there is no noise in it, which lowers the variance of the gradient.
 """
 
 from __future__ import annotations

@@ -326,7 +326,7 @@ def make_selector(values: Mapping[str, Any], info: EnvInfo) -> Selector:
     check_fields(name, cls.fields)
     given = (read(cls.Config, values),) if getattr(cls, "Config", None) else ()
     if cls is NoisyActions:
-        return NoisyActions(*given, info)
+        return NoisyActions(read(NoisyConfig, values), info)
     if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
         return checked_selector(cls, given, str(name), info, DRAW)
     selector: Selector = cls(*given)

@@ -76,14 +76,13 @@ class Steps:
         reward = batch.reward[..., :n_values]
         rewards, discount, ahead = nstep_parts(reward, terminated, ended, batch.filled, gamma, n, steps)
         row, step = batch.filled[:, :steps].nonzero(as_tuple=True)
-        before = (
-            torch.full_like(batch.actions[:, :1], no_action(info)) if batch.before is None else batch.before[:, None]
-        )
+        none = torch.full_like(batch.actions[:, :1], no_action(info))
+        before = none if batch.before is None else batch.before.unsqueeze(1)
         last = torch.cat([before, batch.actions], dim=1)
 
         def view(moment: Tensor) -> View:
-            fields = (x[row, moment] for x in (batch.obs, batch.state, batch.avail, last))
-            return View(*fields, (row, moment))
+            at = row, moment
+            return View(batch.obs[at], batch.state[at], batch.avail[at], last[at], at)
 
         mask = learned_steps(batch, n_values, by_agent)
         return cls(

@@ -171,9 +171,11 @@ class MADDPGLearner(OffPolicyLearner):
         share = steps.valid * _shares(steps.valid, self.mac.index)  # [S, N]
         actions = self.actions(outputs, avail)
         if c.other_actions == "policies" and self.critics.n_values == 1:
-            # one value of all actions, whose gradients are each agent's own: weighted here, for there is one value
-            weighted = actions.detach() + (actions - actions.detach()) * share.unsqueeze(-1)
-            value = self.critics(critic, seen, weighted).sum()
+            # one value of all actions, whose derivative by each agent's is that agent's own: one evaluation for all
+            of_step = share.sum(1, keepdim=True)
+            part = share / torch.where(of_step > 0, of_step, 1.0)
+            weighted = actions.detach() + (actions - actions.detach()) * part.unsqueeze(-1)
+            value = (self.critics(critic, seen, weighted) * of_step).sum()
         else:
             others = actions.detach() if c.other_actions == "policies" else taken
             value = (self.critics.of_agents(critic, seen, actions, others) * share).sum()

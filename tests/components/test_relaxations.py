@@ -72,8 +72,8 @@ def test_gradients_by_hand() -> None:
 
 
 def test_the_gapped_estimator_has_the_lower_variance() -> None:
-    """On a function of a sample that can be enumerated, at the temperature of both: given the sample, gst's gradient has
-    no variance at all, and st's has."""
+    """On a function of a sample that can be enumerated, at one temperature: given the sample, gst's gradient has no
+    variance at all, and st's has."""
     logits = torch.tensor([0.3, -0.2, 0.5, 0.0], dtype=torch.float64)
     values = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
     n, total = 20_000, {}

@@ -159,7 +159,7 @@ def test_best_legal_actions_are_the_targets_of_discrete_ones() -> None:
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_rows_have_the_targets_of_whole_episodes(n: int) -> None:
-    """What is drawn with a step is enough for its n-step return, and nothing of it is learned from but the first steps."""
+    """What is drawn with a step is enough for its n-step return; of it the first steps alone are learned from."""
     learner = learner_of("maddpg", q_nstep=n, replay_steps=2, batch_size=30)
     batch = box_batch(learner.info, (6, 4))
     steps = steps_of(learner_of("maddpg", q_nstep=n), batch)

@@ -73,7 +73,9 @@ def complete(results: Path, *more: str) -> Path:
 def killed(results: Path, where: str, *more: str) -> Path:
     """Run until SIGKILL before a checkpoint whose chunk is written, or before a chunk."""
     line = line_of(results, *more)
-    done = subprocess.run([sys.executable, "-c", KILL, where, *line], capture_output=True, text=True, check=False)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # of the tests' environments
+    command = [sys.executable, "-c", KILL, where, *line]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=paths)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return folders(results)[-1]
 

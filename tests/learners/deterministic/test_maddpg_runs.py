@@ -23,8 +23,8 @@ ENVS: dict[str, dict[str, Any]] = {
     "toy_envs:Counting": {"limit": 4},
 }
 ALWAYS = {
-    "episode", "updates", "processed_samples", "pg_loss", "grad_norm", "critic_loss", "critic_grad_norm", "td_error_abs",
-    "q_taken_mean", "target_mean",
+    "episode", "updates", "processed_samples", "pg_loss", "grad_norm", "critic_loss", "critic_grad_norm",
+    "td_error_abs", "q_taken_mean", "target_mean",
 }  # fmt: skip
 #: small networks and many updates
 QUICK: dict[str, Any] = {

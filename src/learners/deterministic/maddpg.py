@@ -25,6 +25,7 @@ ones by mu'; those of the policies' update are samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from ...components.relaxations import gapped_straight_through, greedy_one_hot, s
 from ...components.replay import Drawn
 from ...components.schedules import scheduled
 from ...components.updates.descent import follow
+from ...components.updates.parallel import differentiate, shards
 from ...controllers.actor import one_hot
 from ...controllers.basic_mac import BasicMAC
 from ...envs.base import EnvInfo
@@ -108,34 +110,80 @@ class MADDPGLearner(OffPolicyLearner):
     # -- an update -----------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch, weight: Tensor) -> tuple[dict[str, float], Tensor]:
-        """One update on a drawn batch; see :meth:`OffPolicyLearner.update`."""
+        """One update on a drawn batch; see :meth:`OffPolicyLearner.update`.
+
+        Large draws are cut into two parts, whose gradients two threads work out.
+        """
         c = self.config
         steps = Steps.of(
             batch, self.info, self.critics.n_values, c.gamma, c.q_nstep or 1, first=c.replay_steps,
             bootstrap_truncated=c.add_value_last_step, by_agent=not self.common_reward,
         )  # fmt: skip
-        target = self.targets(batch, steps)
-        seen, taken = self.critics.seen(steps.now.obs, steps.now.state), self.taken(steps.actions, steps.now.avail)
-        share = _shares(steps.mask, self.critics.index)
-        loss, absolute, q = torch.zeros((), device=target.device), torch.zeros_like(target), target
-        for twin in range(self.critics.twins):
-            q = self.critics(self.critic, seen, taken, twin)
-            delta = torch.where(steps.mask, q - target, 0.0)
-            loss = loss + (delta.square() * share * weight[steps.row].unsqueeze(-1)).sum()
-            absolute = absolute + delta.detach().abs() / self.critics.twins
-        found = {"critic_loss": loss.item(), "critic_grad_norm": self.gradient_step(loss, 1)}
+        cuts = self._cuts(steps)
+        parts = [steps] if len(cuts) == 1 else [steps.part(cut) for cut in cuts]
+        share, weights = _shares(steps.mask, self.critics.index), weight[steps.row].unsqueeze(-1)
+        noise = self.target_noise(steps)
+        errors: list[tuple[Tensor, Tensor, Tensor]] = [(share, share, share)] * len(cuts)
+
+        def critic_loss(k: int, params: Sequence[Tensor]) -> list[Tensor]:
+            part, cut = parts[k], cuts[k]
+            target = self.targets(batch, part, None if noise is None else noise[cut])
+            loss, errors[k] = self.critic_loss(part, params[0], target, share * weights[cut])
+            return [loss]
+
+        loss = differentiate([self.critic], [partial(critic_loss, k) for k in range(len(cuts))])
+        found = {"critic_loss": loss.item(), "critic_grad_norm": self.step(1)}
         if (self.updates + 1) % c.policy_delay == 0:
-            loss = self.policy_loss(batch, steps, seen, taken)
-            found |= {"pg_loss": loss.item(), "grad_norm": self.gradient_step(loss, 0)}
-        figures = {"td_error_abs": absolute, "q_taken_mean": q.detach(), "target_mean": target}
+            noise, share = self.policy_noise(steps), steps.valid * _shares(steps.valid, self.mac.index)
+
+            def policy_loss(k: int, params: Sequence[Tensor]) -> list[Tensor]:
+                part, cut = parts[k], cuts[k]
+                return [self.policy_loss(batch, part, params[0], None if noise is None else noise[cut], share[cut])]
+
+            loss = differentiate([self.policy], [partial(policy_loss, k) for k in range(len(cuts))])
+            found |= {"pg_loss": loss.item(), "grad_norm": self.step(0)}
+        absolute, q, target = (torch.cat(x) for x in zip(*errors, strict=True))
+        figures = {"td_error_abs": absolute, "q_taken_mean": q, "target_mean": target}
         found |= {name: float(x[steps.mask].mean()) for name, x in figures.items()}
         return found, _by_row(absolute, steps, len(weight))
 
+    def _cuts(self, steps: Steps) -> list[slice]:
+        """The parts of a draw whose gradients are worked out in parallel.
+
+        A running scale of returns is one of the whole draw, and recurrent policies are evaluated on all of it.
+        """
+        n = len(steps.row)
+        if self.mac.recurrent or self.return_stats is not None:
+            return [slice(0, n)]
+        return shards(n, self.info.n_agents, False, steps.row.device)
+
+    def critic_loss(
+        self, steps: Steps, params: Tensor, target: Tensor, weight: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The critics' squared errors, summed over twins, and for logs absolute errors, values and targets [S, V].
+
+        Args:
+            steps: what is learned from.
+            params: [C K, P] of the critics.
+            target: y [S, V].
+            weight: [S, V] of each squared error.
+        """
+        seen, taken = self.critics.seen(steps.now.obs, steps.now.state), self.taken(steps.actions, steps.now.avail)
+        twins = self.critics.twins
+        values = [self.critics(params, seen, taken, twin) for twin in range(twins)]
+        deltas = [torch.where(steps.mask, q - target, 0.0) for q in values]
+        losses = [(delta.square() * weight).sum() for delta in deltas]
+        absolute = [delta.detach().abs() / twins for delta in deltas]
+        return sum(losses[1:], losses[0]), (sum(absolute[1:], absolute[0]), values[0].detach(), target)
+
     @torch.no_grad()
-    def targets(self, batch: Batch, steps: Steps) -> Tensor:
-        """The targets y [S, V]."""
+    def targets(self, batch: Batch, steps: Steps, noise: Tensor | None = None) -> Tensor:
+        """The targets y [S, V].
+
+        ``noise`` [S, N, A] on the actions that they are of; see :meth:`target_noise`.
+        """
         slow = self.slow_critic
-        actions = self.target_actions(self.outputs(batch, steps.then, self.slow_policy), steps.then.avail)
+        actions = self.target_actions(self.outputs(batch, steps.then, self.slow_policy), steps.then.avail, noise)
         seen = self.critics.seen(steps.then.obs, steps.then.state)
         following = self.critics(slow, seen, actions)
         if self.critics.twins == 2:
@@ -147,29 +195,37 @@ class MADDPGLearner(OffPolicyLearner):
         stats.update(y if stats.mean.dim() else y[steps.mask])
         return stats.normalise(y)
 
-    def target_actions(self, outputs: Tensor, avail: Tensor) -> Tensor:
+    def target_noise(self, steps: Steps) -> Tensor | None:
+        """Clipped noise [S, N, A] on the actions of targets, where there is any."""
+        c, shape = self.config, steps.then.avail.shape
+        if not self.info.continuous or not c.target_noise:
+            return None
+        noise = c.target_noise * torch.randn(shape, generator=self.generator)
+        return noise.clamp(-c.target_noise_clip, c.target_noise_clip).to(steps.row.device)
+
+    def target_actions(self, outputs: Tensor, avail: Tensor, noise: Tensor | None = None) -> Tensor:
         """The actions [S, N, A] of targets by what the slow policies put out, [S, N, A]."""
-        c = self.config
         if not self.info.continuous:
             return greedy_one_hot(outputs, avail)
         actions = torch.tanh(outputs)
-        if c.target_noise:
-            noise = c.target_noise * torch.randn(outputs.shape, generator=self.generator).to(outputs.device)
-            actions = (actions + noise.clamp(-c.target_noise_clip, c.target_noise_clip)).clamp(-1.0, 1.0)
+        if noise is not None:
+            actions = (actions + noise).clamp(-1.0, 1.0)
         return torch.where(avail, actions, 0.0)
 
-    def policy_loss(self, batch: Batch, steps: Steps, seen: Tensor, taken: Tensor) -> Tensor:
-        """What the policies minimise: the negative values of their actions, and `reg` times their outputs' squares.
+    def policy_loss(self, batch: Batch, steps: Steps, params: Tensor, noise: Tensor | None, share: Tensor) -> Tensor:
+        """What the policies ``params`` [K, P] minimise: the negative values of their actions, and `reg` times their
+        outputs' squares.
 
         Args:
             batch, steps: what is learned from.
-            seen: what the critics see at the steps.
-            taken: [S, N, A] the actions in the replay.
+            params: of the policies.
+            noise: [S, N, A] of samples; see :meth:`policy_noise`.
+            share: [S, N] what each agent's step counts.
         """
         c, avail, critic = self.config, steps.now.avail, self.critic.detach()
-        outputs = self.outputs(batch, steps.now, self.policy)
-        share = steps.valid * _shares(steps.valid, self.mac.index)  # [S, N]
-        actions = self.actions(outputs, avail)
+        seen = self.critics.seen(steps.now.obs, steps.now.state)
+        outputs = self.outputs(batch, steps.now, params)
+        actions = self.actions(outputs, avail, noise)
         if c.other_actions == "policies" and self.critics.n_values == 1:
             # one value of all actions, whose derivative by each agent's is that agent's own: one evaluation for all
             of_step = share.sum(1, keepdim=True)
@@ -177,9 +233,15 @@ class MADDPGLearner(OffPolicyLearner):
             weighted = actions.detach() + (actions - actions.detach()) * part.unsqueeze(-1)
             value = (self.critics(critic, seen, weighted) * of_step).sum()
         else:
-            others = actions.detach() if c.other_actions == "policies" else taken
+            others = actions.detach() if c.other_actions == "policies" else self.taken(steps.actions, avail)
             value = (self.critics.of_agents(critic, seen, actions, others) * share).sum()
         return c.reg * (outputs.masked_fill(~avail, 0.0).square().mean(-1) * share).sum() - value
+
+    def policy_noise(self, steps: Steps) -> Tensor | None:
+        """Gumbel noise [S, N, A] of the samples that discrete policies are improved by."""
+        if self.info.continuous:
+            return None
+        return gumbel(torch.rand(steps.now.avail.shape, generator=self.generator)).to(steps.row.device)
 
     # -- policies ----------------------------------------------------------------------------------------------
 
@@ -189,12 +251,11 @@ class MADDPGLearner(OffPolicyLearner):
             return self.mac.all_outputs(batch, params)[view.at]
         return self.mac.evaluate(self.mac.with_extras(view.obs, view.last), params)
 
-    def actions(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        """The policies' actions [S, N, A], of which there is a gradient."""
+    def actions(self, outputs: Tensor, avail: Tensor, noise: Tensor | None) -> Tensor:
+        """The policies' actions [S, N, A], of which there is a gradient; discrete ones are samples with ``noise``."""
         c = self.config
-        if self.info.continuous:
+        if noise is None:
             return torch.where(avail, torch.tanh(outputs), 0.0)
-        noise = gumbel(torch.rand(outputs.shape, generator=self.generator)).to(outputs.device)
         if c.gumbel == "st":
             return straight_through(outputs, avail, noise, c.gumbel_temperature)
         return gapped_straight_through(outputs, avail, noise, c.gumbel_temperature, c.gumbel_gap)

@@ -33,6 +33,11 @@ class View:
     last: Tensor
     at: tuple[Tensor, Tensor]
 
+    def part(self, cut: slice) -> View:
+        """Return some of the moments."""
+        at = self.at[0][cut], self.at[1][cut]
+        return View(self.obs[cut], self.state[cut], self.avail[cut], self.last[cut], at)
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -57,6 +62,13 @@ class Steps:
     rewards: Tensor
     discount: Tensor
     row: Tensor
+
+    def part(self, cut: slice) -> Steps:
+        """Return some of the steps."""
+        return Steps(
+            self.now.part(cut), self.then.part(cut), self.actions[cut], self.valid[cut], self.mask[cut],
+            self.rewards[cut], self.discount[cut], self.row[cut],
+        )  # fmt: skip
 
     @classmethod
     def of(cls, batch: Batch, info: Any, n_values: int, gamma: float, n: int, *, first: int | None,

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from oamarl.components.batch import Batch
 from oamarl.components.experience import EnvInfo
+from oamarl.components.updates import parallel
+from oamarl.learners.deterministic.maddpg import _shares
 from oamarl.learners.deterministic.steps import Steps
 from oamarl.utils.errors import UserError
 
@@ -82,6 +84,11 @@ def steps_of(learner: Any, batch: Batch) -> Steps:
                     bootstrap_truncated=c.add_value_last_step, by_agent=not learner.common_reward)  # fmt: skip
 
 
+def policy_loss(learner: Any, batch: Batch, steps: Steps) -> Tensor:
+    share = steps.valid * _shares(steps.valid, learner.mac.index)
+    return learner.policy_loss(batch, steps, learner.policy, learner.policy_noise(steps), share)
+
+
 def ones(batch: Batch) -> Tensor:
     return torch.ones(len(batch.filled))
 
@@ -142,13 +149,16 @@ def test_noise_on_the_actions_of_targets_is_clipped_and_so_are_they() -> None:
     """tanh(1) = 0.76 and noise of 0.5 at most: 0.26 or 1; without noise 0.76."""
     learner = learner_of("matd3", target_noise=100.0, target_noise_clip=0.5)
     outputs, avail = torch.ones(50, 2, 2), torch.ones(50, 2, 2, dtype=torch.bool)
-    found = learner.target_actions(outputs, avail)
+    batch = box_batch(learner.info, (50,))
+    noise = learner.target_noise(steps_of(learner, batch))
+    found = learner.target_actions(outputs, avail, noise)
     clipped = torch.tensor([torch.ones(()).tanh() - 0.5, 1.0])
     assert bool(torch.isclose(found.unsqueeze(-1), clipped).any(-1).all())
     assert not bool(torch.isclose(found, found[0, 0, 0]).all())
-    plain = learner_of("maddpg").target_actions(outputs, avail)
-    assert torch.equal(plain, outputs.tanh())
-    assert not bool(learner.target_actions(outputs, ~avail).any()), "a dimension that an agent lacks"
+    plain = learner_of("maddpg")
+    assert plain.target_noise(steps_of(plain, batch)) is None
+    assert torch.equal(plain.target_actions(outputs, avail), outputs.tanh())
+    assert not bool(learner.target_actions(outputs, ~avail, noise).any()), "a dimension that an agent lacks"
 
 
 def test_best_legal_actions_are_the_targets_of_discrete_ones() -> None:
@@ -233,7 +243,7 @@ def test_an_agent_follows_its_own_actions_value_alone() -> None:
     constant_actions(learner, learner.policy, [0.5, 0.25])
     batch = box_batch(learner.info, (3, 2))
     steps = steps_of(learner, batch)
-    loss = learner.policy_loss(batch, steps, steps.now.state, learner.taken(steps.actions, steps.now.avail))
+    loss = policy_loss(learner, batch, steps)
     (found,) = torch.autograd.grad(loss, learner.policy)
     w = learner.mac.network.layers(found)
     expected = [[0.0, 0.0], [-(1 - float(torch.tensor(0.5).tanh()) ** 2), 0.0]]
@@ -252,11 +262,10 @@ def test_one_value_of_all_actions_has_each_agents_own_gradient(sharing: Any, dis
         batch = make_batch(learner.mac, lengths=(4, 2)) if discrete else box_batch(info)
         batch = Batch.of({k: x.double() if x.is_floating_point() else x for k, x in batch.named().items()})
         steps, found = steps_of(learner, batch), []
-        seen, taken = steps.now.state, learner.taken(steps.actions, steps.now.avail)
         for values in (1, 3):
             learner.generator.manual_seed(5)
             learner.critics.n_values = values
-            loss = learner.policy_loss(batch, steps, seen, taken)
+            loss = policy_loss(learner, batch, steps)
             found.append([loss.detach(), *torch.autograd.grad(loss, learner.policy)])
         assert float(found[0][1].abs().sum()) > 0
         torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
@@ -324,8 +333,7 @@ def test_dimensions_that_an_agent_lacks_are_never_read() -> None:
         steps = steps_of(learner, batch)
         taken = learner.taken(steps.actions, steps.now.avail)
         assert not bool(taken[:, 1, 1].any())
-        loss = learner.policy_loss(batch, steps, steps.now.state, taken)
-        (gradient,) = torch.autograd.grad(loss, learner.policy)
+        (gradient,) = torch.autograd.grad(policy_loss(learner, batch, steps), learner.policy)
         assert float(learner.mac.network.layers(gradient[1])["head.b"][1]) == 0
         found.append([learner.targets(batch, steps), taken, gradient])
     for a, b in zip(*found, strict=True):
@@ -386,6 +394,29 @@ def test_returns_on_a_running_scale() -> None:
     y = learner.targets(batch, steps_of(learner, batch))
     torch.testing.assert_close(stats.denormalise(y)[:, 0], torch.tensor([0.5 * 10.0, 0.5 * 12.0]), rtol=1e-5, atol=1e-5)
     assert float(stats.count) == 4
+
+
+@pytest.mark.parametrize("algorithm", ["maddpg", "matd3"])
+def test_large_draws_in_two_parts_are_the_whole(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread or two give the same numbers to the bit; one part the same up to rounding."""
+    found = []
+    for threads, rows in ((1, 1), (2, 1), (1, 10_000)):
+        monkeypatch.setattr(parallel, "_ROWS", rows)
+        before = torch.get_num_threads()
+        parallel.use_threads(threads)
+        try:
+            learner = learner_of(algorithm, box_info((2, 1, 2)), policy_delay=1)
+            batch = box_batch(learner.info, (6, 5, 3))
+            scalars, priorities = learner.update(batch, ones(batch))
+        finally:
+            parallel.use_threads(1)
+            torch.set_num_threads(before)
+        found.append(
+            [learner.policy.detach(), learner.critic.detach(), priorities, torch.tensor(list(scalars.values()))]
+        )
+    for one, two, whole in zip(*found, strict=True):
+        assert torch.equal(one, two)
+        torch.testing.assert_close(one, whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("algorithm", METHODS)

@@ -30,7 +30,8 @@ ALWAYS = {
 QUICK: dict[str, Any] = {
     "runner": "rollout", "rollout_length": 5, "batch_size_run": 10, "batch_size": 64, "hidden_dim": 32,
     "buffer_size": 2000, "updates_per_step": 0.1, "warmup_steps": 200, "lr": 0.003, "critic_lr": 0.003, "gamma": 0.5,
-    "target_update_interval_or_tau": 0.02, "q_nstep": 1, "log_interval": 500, "test_interval": 10_000, "test_nepisode": 16,
+    "target_update_interval_or_tau": 0.02, "q_nstep": 1, "log_interval": 500, "test_interval": 10_000,
+    "test_nepisode": 16,
 }  # fmt: skip
 
 

@@ -44,8 +44,8 @@ OF_VALUES = {
     "runner": "parallel", "batch_size_run": EPISODES, "batch_size": EPISODES, "buffer_size": EPISODES,
     "add_value_last_step": False,
 }  # fmt: skip
-#: of MADDPG, which masks a terminal step out: there is none; each agent has a value of its own; memories of slow policies
-#: begin at an episode's second step there: they have none
+#: of MADDPG, which masks a terminal step out: there is none; each agent has a value of its own; slow policies, whose
+#: memory begins at the second step of an episode there, have none
 OF_MADDPG = {**OF_VALUES, "add_value_last_step": True, "common_reward": False, "use_rnn": False}
 
 

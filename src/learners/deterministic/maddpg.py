@@ -47,7 +47,7 @@ from ...modules.agents.rnn import NetworkConfig
 from ..off_policy import OffPolicyLearner
 from .config import MADDPGConfig, check
 from .critics import ActionCritics
-from .steps import Steps, View
+from .steps import Steps, View, mean_by_row, network_shares
 
 
 class MADDPGLearner(OffPolicyLearner):
@@ -121,7 +121,7 @@ class MADDPGLearner(OffPolicyLearner):
         )  # fmt: skip
         cuts = self._cuts(steps)
         parts = [steps] if len(cuts) == 1 else [steps.part(cut) for cut in cuts]
-        share, weights = _shares(steps.mask, self.critics.index), weight[steps.row].unsqueeze(-1)
+        share, weights = network_shares(steps.mask, self.critics.index), weight[steps.row].unsqueeze(-1)
         noise = self.target_noise(steps)
         errors: list[tuple[Tensor, Tensor, Tensor]] = [(share, share, share)] * len(cuts)
 
@@ -134,7 +134,7 @@ class MADDPGLearner(OffPolicyLearner):
         loss = differentiate([self.critic], [partial(critic_loss, k) for k in range(len(cuts))])
         found = {"critic_loss": loss.item(), "critic_grad_norm": self.step(1)}
         if (self.updates + 1) % c.policy_delay == 0:
-            noise, share = self.policy_noise(steps), steps.valid * _shares(steps.valid, self.mac.index)
+            noise, share = self.policy_noise(steps), steps.valid * network_shares(steps.valid, self.mac.index)
 
             def policy_loss(k: int, params: Sequence[Tensor]) -> list[Tensor]:
                 part, cut = parts[k], cuts[k]
@@ -145,7 +145,7 @@ class MADDPGLearner(OffPolicyLearner):
         absolute, q, target = (torch.cat(x) for x in zip(*errors, strict=True))
         figures = {"td_error_abs": absolute, "q_taken_mean": q, "target_mean": target}
         found |= {name: float(x[steps.mask].mean()) for name, x in figures.items()}
-        return found, _by_row(absolute, steps, len(weight))
+        return found, mean_by_row(absolute, steps, len(weight))
 
     def _cuts(self, steps: Steps) -> list[slice]:
         """The parts of a draw whose gradients are worked out in parallel.
@@ -310,20 +310,3 @@ class MADDPGLearner(OffPolicyLearner):
             self.return_stats.load_state_dict(state["return_stats"])
         self.generator.set_state(state["generator"])
         self._copied_at = state["copied_at"]
-
-
-def _shares(mask: Tensor, index: Sequence[int]) -> Tensor:
-    """The share [V] of each column's entries in the mean of its network: 1 / (entries of ``mask`` [S, V] whose network,
-    ``index`` [V], it is)."""
-    counts = mask.sum(0).to(torch.get_default_dtype())
-    of = torch.tensor(index, device=mask.device)
-    total = counts.new_zeros(max(index) + 1).index_add(0, of, counts)
-    return 1.0 / total.clamp(min=1.0)[of]
-
-
-def _by_row(absolute: Tensor, steps: Steps, rows: int) -> Tensor:
-    """Mean absolute errors [B] of the rows that errors [S, V] are of."""
-    zeros = absolute.new_zeros(rows)
-    total = zeros.index_add(0, steps.row, absolute.sum(1))
-    count = zeros.index_add(0, steps.row, steps.mask.sum(1).to(absolute.dtype))
-    return total / count.clamp(min=1.0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...components.batch import Batch
-from ...components.experience import no_action
+from ...components.experience import EnvInfo, no_action
 from ...components.returns import nstep_parts
 from ..value.targets import ends, learned_steps
 
@@ -71,7 +71,7 @@ class Steps:
         )  # fmt: skip
 
     @classmethod
-    def of(cls, batch: Batch, info: Any, n_values: int, gamma: float, n: int, *, first: int | None,
+    def of(cls, batch: Batch, info: EnvInfo, n_values: int, gamma: float, n: int, *, first: int | None,
            bootstrap_truncated: bool, by_agent: bool) -> Steps:  # fmt: skip
         """Lay a batch of whole episodes, or of rows that are cut where one ends, out by steps.
 
@@ -101,3 +101,20 @@ class Steps:
             view(step), view(step + ahead[row, step]), batch.actions[row, step], batch.valid[row, step],
             mask[row, step], rewards[row, step], discount[row, step], row,
         )  # fmt: skip
+
+
+def network_shares(mask: Tensor, index: Sequence[int]) -> Tensor:
+    """The share [V] of each column's entries in the mean of its network: 1 / (entries of ``mask`` [S, V] whose network,
+    ``index`` [V], it is)."""
+    counts = mask.sum(0).to(torch.get_default_dtype())
+    of = torch.tensor(index, device=mask.device)
+    total = counts.new_zeros(max(index) + 1).index_add(0, of, counts)
+    return 1.0 / total.clamp(min=1.0)[of]
+
+
+def mean_by_row(errors: Tensor, steps: Steps, rows: int) -> Tensor:
+    """Means [B] of errors [S, V], 0 where ``steps.mask`` is not set, over what is learned from in each of the rows."""
+    zeros = errors.new_zeros(rows)
+    total = zeros.index_add(0, steps.row, errors.sum(1))
+    count = zeros.index_add(0, steps.row, steps.mask.sum(1).to(errors.dtype))
+    return total / count.clamp(min=1.0)

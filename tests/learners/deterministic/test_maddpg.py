@@ -12,8 +12,7 @@ from torch import Tensor
 from oamarl.components.batch import Batch
 from oamarl.components.experience import EnvInfo
 from oamarl.components.updates import parallel
-from oamarl.learners.deterministic.maddpg import _shares
-from oamarl.learners.deterministic.steps import Steps
+from oamarl.learners.deterministic.steps import Steps, network_shares
 from oamarl.utils.errors import UserError
 
 from learner_tools import double, make_batch, make_info, make_learner, through_a_file, with_garbage
@@ -85,7 +84,7 @@ def steps_of(learner: Any, batch: Batch) -> Steps:
 
 
 def policy_loss(learner: Any, batch: Batch, steps: Steps) -> Tensor:
-    share = steps.valid * _shares(steps.valid, learner.mac.index)
+    share = steps.valid * network_shares(steps.valid, learner.mac.index)
     return learner.policy_loss(batch, steps, learner.policy, learner.policy_noise(steps), share)
 
 
@@ -394,6 +393,14 @@ def test_returns_on_a_running_scale() -> None:
     y = learner.targets(batch, steps_of(learner, batch))
     torch.testing.assert_close(stats.denormalise(y)[:, 0], torch.tensor([0.5 * 10.0, 0.5 * 12.0]), rtol=1e-5, atol=1e-5)
     assert float(stats.count) == 4
+
+
+def test_each_network_minimises_the_mean_of_its_own_entries() -> None:
+    """Three value functions of two networks, with 2, 1 and 3 entries: shares of 3 entries and of 3."""
+    mask = torch.tensor([[True, True, True], [True, False, True], [False, False, True]])
+    assert network_shares(mask, [0, 0, 1]).tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    assert network_shares(mask, [0, 1, 2]).tolist() == pytest.approx([1 / 2, 1, 1 / 3])
+    assert network_shares(torch.zeros(2, 1, dtype=torch.bool), [0]).tolist() == [1.0]
 
 
 @pytest.mark.parametrize("algorithm", ["maddpg", "matd3"])

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ...utils.errors import UserError, nearest, one_of
+from ...utils.schema.registry import look_here
 from ..convert_args import ConvertedArgs, convert_args
 from ..pictures import gymnasium_mode
 from ..signatures import Signature, constructor_signature
@@ -147,11 +148,12 @@ def make(key: str, kwargs: Mapping[str, Any], render_mode: str | None = None) ->
 
 
 def _module(name: str, key: str) -> ModuleType:
-    """Import a module that a key names.
+    """Import a module that a key names, the current folder included.
 
     Raises:
         UserError: it is missing, or fails.
     """
+    look_here()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as exc:

@@ -60,14 +60,19 @@ def _offered(registry: Mapping[str, str], name: str, kind: str) -> Any:
     return _outside(plugin.target, f"{kind} '{name}' of {plugin.package},")
 
 
+def look_here() -> None:
+    """Let modules of the current folder be found: behind all others, so that no file there can shadow a library. It
+    stays so, because spawned workers inherit it."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def _outside(name: str, kind: str) -> Any:
     """Import ``package.module:Class`` from outside, the current folder included."""
     if not _OUTSIDE.fullmatch(name):
         raise UserError(f"The {kind} '{name}' is not of the form package.module:Class.")
     module_name, _, attribute = name.partition(":")
-    # at the end, so that no file of the user's can shadow a library; kept, because spawned workers inherit it
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
+    look_here()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

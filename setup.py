@@ -69,6 +69,8 @@ setup(
             "jax>=0.10; python_version >= '3.11'",
             "ray>=2.40",
             "optuna>=4.0",
+            "gymnasium[mujoco]>=1.1,<1.4",
+            "mujoco>=3.1",
             "types-PyYAML",
         ],
     },

@@ -6,8 +6,6 @@ number, standardised over that vector. docs/mamujoco.md has robots, splits and w
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...utils.errors import UserError, nearest, one_of
@@ -72,7 +70,7 @@ class Mamujoco:
         self._standardise = observe == "full" if standardise is None else standardise
         state, self._limit, self._time = int(env.observation_space.shape[0]), time_limit, 0
         obs_sizes = (state + n,) * n if self._views is None else self._views.sizes
-        self._agents, self._own = np.arange(n), state + np.arange(n)
+        self._eye = np.eye(n)
         self._legal = np.arange(width) < np.array(sizes)[:, None]
         # joint -> place of its action among all agents' [N D], and the motor's range
         self._places = np.zeros(sum(sizes), np.int64)
@@ -122,32 +120,27 @@ class Mamujoco:
 
     def _see(self, seen: np.ndarray, out: Arrays) -> None:
         """Write observations and state; ``seen`` [S] float64 is the task's observation."""
+        size, n = self.info.state_size, self.info.n_agents
+        mean, squares, obs = 0.0, 0.0, out.obs
         if self._standardise:
-            apart = seen - seen.sum() / seen.size
-            out.state[...] = apart / (_norm(apart @ apart / seen.size))
+            mean = float(np.add.reduce(seen)) / size
+            apart = seen - mean
+            squares = float(apart.dot(apart))
+            out.state[...] = apart * (1.0 / _norm(squares / size))
         else:
             out.state[...] = seen
         if self._views is not None:
-            self._views.write(out.obs)
-            if self._standardise:
-                for row, size in zip(out.obs, self.info.obs_sizes, strict=True):
-                    own = row[:size]
-                    own -= own.mean()
-                    own /= _norm(float(own @ own) / size)
+            self._views.write(obs, self._standardise)
             return
-        obs, size = out.obs, seen.size
-        if not self._standardise:
-            obs[:, :size] = seen
-            obs[self._agents, self._own] = 1
-            return
-        # one 1 and n - 1 zeros follow for every agent: mean and deviation are the same for all
-        n = len(self._agents)
-        mean = (seen.sum() + 1.0) / (size + n)
-        apart = seen - mean
-        std = _norm((apart @ apart + (n - 1) * mean * mean + (1.0 - mean) ** 2) / (size + n))
-        obs[:, :size] = apart / std
-        obs[:, size:] = -mean / std
-        obs[self._agents, self._own] = (1.0 - mean) / std
+        m, std = 0.0, 1.0
+        if self._standardise:
+            # one 1 and n - 1 zeros follow for every agent: mean and deviation are the same for all
+            m = (mean * size + 1.0) / (size + n)
+            squares += size * (mean - m) ** 2 + (n - 1) * m * m + (1.0 - m) ** 2
+            std = _norm(squares / (size + n))
+            seen = (seen - m) * (1.0 / std)
+        obs[:, :size] = seen
+        obs[:, size:] = self._eye * (1.0 / std) - m / std
 
     def render(self) -> np.ndarray:
         """Return a picture of this moment, uint8 [H, W, 3].

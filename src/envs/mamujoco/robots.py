@@ -13,7 +13,7 @@ from ...utils.errors import UserError, nearest, one_of
 #: agent -> numbers of the joints that it moves, in the order of its action
 Split = tuple[tuple[int, ...], ...]
 
-_UPPER_LOWER: Split = ((2, 0, 1, 11, 12, 13, 14, 15, 16), (3, 4, 5, 6, 7, 8, 9, 10))
+_UPPER_LOWER: Split = ((2, 0, 1, 11, 12, 13, 14, 15, 16), (3, 5, 4, 6, 7, 9, 8, 10))
 
 
 @dataclass(frozen=True)
@@ -129,5 +129,5 @@ def _refused(name: str, conf: str) -> str:
     more = "; scenario=ManySegmentSwimmer has as many joints as its split" if name == "Swimmer" else ""
     return (
         f"env_args.agent_conf='{conf}' is not a split of the {joints} joints of {name}: use {one_of(known)}, or sizes "
-        f"that add up to {joints}, such as {joints - 1}|1{more}{nearest(conf, known)}"
+        f"that add up to {joints}, such as {joints - 1}|1{more or nearest(conf, known)}"
     )

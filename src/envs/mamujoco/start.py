@@ -62,6 +62,8 @@ def _load(task: str) -> tuple[Any, Any]:
             f"mamujoco needs the Python package '{missing}', which is not installed: run `{_INSTALL}`."
         ) from None
     except Exception as error:  # such as a library that does not fit this system
+        if os.environ.get("MUJOCO_GL"):  # the libraries for pictures are imported with MuJoCo
+            raise UserError(_no_pictures(error)) from None
         raise UserError(f"mamujoco cannot be used: importing MuJoCo fails: {first_line(error)}.") from None
 
 
@@ -85,7 +87,7 @@ def assets() -> Path:
     return Path(str(package.__file__)).parent / "assets"
 
 
-def many_segments(swimmer: Path, n_joints: int) -> ElementTree.ElementTree:
+def many_segments(swimmer: Path, n_joints: int) -> Any:
     """Return Gymnasium's swimmer with ``n_joints`` joints in place of 2: a chain of segments of one kind.
 
     As in MAMuJoCo (Peng et al. 2021) and Gymnasium-Robotics, the axes of the inner joints point up and down in turn.
@@ -123,9 +125,14 @@ def draw(env: Any) -> Any:
     try:
         return env.render()
     except Exception as error:  # each of MuJoCo's drawing libraries raises errors of its own
-        how = os.environ.get("MUJOCO_GL")
-        said = f"MUJOCO_GL={how}" if how else "MUJOCO_GL is not set"
-        raise UserError(
-            f"MuJoCo cannot draw here ({said}: {first_line(error)}): MUJOCO_GL=egl needs EGL (Debian: libegl1 with a "
-            "driver or libegl-mesa0), MUJOCO_GL=osmesa needs libosmesa6, MUJOCO_GL=glfw a display."
-        ) from None
+        raise UserError(_no_pictures(error)) from None
+
+
+def _no_pictures(error: Exception) -> str:
+    """Return the sentence about a machine on which MuJoCo cannot draw."""
+    how = os.environ.get("MUJOCO_GL")
+    said = f"MUJOCO_GL={how}" if how else "MUJOCO_GL is not set"
+    return (
+        f"MuJoCo cannot draw here ({said}: {first_line(error)}): MUJOCO_GL=egl needs EGL (Debian: libegl1 and a driver "
+        "or libegl-mesa0), MUJOCO_GL=osmesa needs libosmesa6, MUJOCO_GL=glfw a display."
+    )

@@ -6,6 +6,7 @@ of joints up to ``agent_obsk`` links away the position; and the torso's position
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,11 @@ class Graph:
 
 def _chain(*joints: str) -> tuple[tuple[str, ...], ...]:
     """Return the links of joints in a row."""
-    return tuple(zip(joints, joints[1:], strict=False))
+    return tuple(itertools.pairwise(joints))
 
 
-_FREE = {"root_qpos": (2, 3, 4, 5, 6), "root_qvel": (0, 1, 2, 3, 4, 5)}
+#: of a torso that moves freely: height and orientation, and all velocities
+_FREE_QPOS, _FREE_QVEL = (2, 3, 4, 5, 6), (0, 1, 2, 3, 4, 5)
 _ABDOMEN = ("abdomen_x", "abdomen_y", "abdomen_z")
 _HUMANOID = Graph(
     links=(
@@ -64,7 +66,8 @@ _HUMANOID = Graph(
         "right_shoulder1": (1, 10, 11), "right_shoulder2": (1, 10, 11), "right_elbow": (11,),
         "left_shoulder1": (1, 12, 13), "left_shoulder2": (1, 12, 13), "left_elbow": (13,),
     },
-    **_FREE,
+    root_qpos=_FREE_QPOS,
+    root_qvel=_FREE_QVEL,
 )  # fmt: skip
 
 GRAPHS: dict[str, Graph] = {
@@ -77,7 +80,8 @@ GRAPHS: dict[str, Graph] = {
         bodies={f"hip_{leg}": (1, 3 * leg - 1) for leg in (1, 2, 3, 4)}
         | {f"ankle_{leg}": (3 * leg - 1, 3 * leg, 3 * leg + 1) for leg in (1, 2, 3, 4)},
         clip_force=True,
-        **_FREE,
+        root_qpos=_FREE_QPOS,
+        root_qvel=_FREE_QVEL,
     ),
     "HalfCheetah": Graph(_chain("bfoot", "bshin", "bthigh", "fthigh", "fshin", "ffoot")),
     "Hopper": Graph(_chain("foot_joint", "leg_joint", "thigh_joint"), clip_qvel=True),
@@ -146,8 +150,8 @@ class Views:
                 places += list(range(first, first + width))
         return places
 
-    def write(self, rows: np.ndarray) -> None:
-        """Write the agents' views into ``rows`` [N, O]."""
+    def write(self, rows: np.ndarray, standardise: bool) -> None:
+        """Write the agents' views into ``rows`` [N, O]; ``standardise``: with mean 0 and deviation 1 over each view."""
         np.concatenate([getattr(self._data, field).ravel() for field in self._names], out=self._source)
         start = self._start
         if self._graph.clip_qvel:
@@ -157,7 +161,11 @@ class Views:
             force = self._source[start["cfrc_ext"] :]
             np.clip(force, -1, 1, out=force)
         for row, places in zip(rows, self._places, strict=True):
-            row[: len(places)] = self._source[places]
+            view = self._source[places]
+            if standardise:
+                view -= view.mean()
+                view /= view.std() or 1.0
+            row[: len(places)] = view
 
 
 def _near(own: list[str], links: tuple[tuple[str, ...], ...], reach: int) -> list[list[str]]:

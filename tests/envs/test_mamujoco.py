@@ -191,6 +191,30 @@ def test_the_tasks_own_rewards_and_ends(scenario: str, version: str) -> None:
     assert out.terminated | out.truncated
 
 
+@pytest.mark.parametrize(
+    ("scenario", "version"),
+    [(name, v) for name in ("HalfCheetah", "Hopper", "Walker2d", "Swimmer") for v in ("v5", "v4")]
+    + [("ManySegmentSwimmer", "v5")],
+)
+@pytest.mark.usefixtures("mujoco")
+def test_quick_steps_are_gymnasiums(scenario: str, version: str) -> None:
+    """All fields, bit for bit, over several episodes."""
+    both = [built(scenario=scenario, task_version=version, quick=q, time_limit=80) for q in (True, False)]
+    assert [env._quick is None for env, _ in both] == [False, True]
+    rng, ends = np.random.default_rng(2), set()
+    for seed in range(4):
+        for env, out in both:
+            env.reset(seed, out)
+        while not (both[0][1].terminated | both[0][1].truncated):
+            actions = drawn(both[0][0], rng, 1.2 if seed else 0.3)
+            for env, out in both:
+                env.step(actions, out)
+            for name, ours in both[0][1].named().items():
+                assert (ours == both[1][1].named()[name]).all(), name
+        ends.add(bool(both[0][1].terminated))
+    assert ends == ({True} if scenario in ("Hopper", "Walker2d") else {False})
+
+
 @pytest.mark.usefixtures("mujoco")
 def test_actions_beyond_the_bounds_are_the_tasks_matter() -> None:
     """MuJoCo clips what a motor does, and the cost counts what was asked: 0.1 (3^2 - 1^2) for each of 6 motors."""

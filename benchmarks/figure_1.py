@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/figure_1.py --out docs/images/figure-1.png
 
-Agent i draws its action from a Gaussian of mean mu_i and variance 1, so that the joint return is J = mu_1 mu_2. An update
-moves a mean as far up its own gradient as KL = delta allows: by sqrt(2 delta).
+Agent i draws its action from a Gaussian of mean mu_i and variance 1, so that the joint return is J = mu_1 mu_2. An
+update moves a mean as far up its own gradient as KL = delta allows: by sqrt(2 delta).
 
 - Updated at once (MAPPO without shared networks, independent TRPO), each agent follows the gradient at the other's OLD
   mean, and J falls although each step alone would raise it.

@@ -1,4 +1,5 @@
-"""Figure 1 of the HATRPO paper, r = a1 a2: trust-region updates at once lower the joint return, in sequence raise it."""
+"""Figure 1 of the HATRPO paper, r = a1 a2: trust-region updates at once lower the joint return, sequential ones raise
+it."""
 
 from __future__ import annotations
 
@@ -81,6 +82,7 @@ def test_hatrpo_raises_the_joint_return() -> None:
 def test_trust_regions_without_the_sequence_lower_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same update, but for the factor: no agent's advantage has the updates of those before it."""
     monkeypatch.setattr(SequentialFactor, "include", lambda self, agent, source: None)
-    found = means_after_an_update(1)
-    assert found == pytest.approx((0.75, -0.75), abs=0.08)
-    assert found[0] * found[1] < -0.0625
+    first, second = means_after_an_update(1)
+    assert first == pytest.approx(0.75, abs=0.08)
+    assert second < 0  # by the whole of its step or, where the samples' KL is a little too large, by half of it
+    assert first * second < -2 * 0.0625

@@ -5,6 +5,7 @@ About a third of a cheetah's step in Gymnasium is neither physics nor rules: inf
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +53,7 @@ class QuickStep:
     """
 
     def __init__(self, task: str, version: str, env: Any) -> None:
-        import mujoco
-
+        mujoco: Any = importlib.import_module("mujoco")
         self._advance, self._model, self._data = mujoco.mj_step, env.model, env.data
         self.rules, self._frames, self._dt = RULES[task], int(env.frame_skip), float(env.dt)
         self._reward_of_a_fall = (self.rules.alive or 0.0) if version == "v4" else 0.0

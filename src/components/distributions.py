@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -142,19 +143,39 @@ class MaskedCategorical:
         return self.log_probs.masked_fill(self._illegal, -torch.inf).argmax(-1)
 
 
+@dataclass(frozen=True)
+class StdForm:
+    """What standard deviation a network's number l stands for: bound * sigmoid(l / scale) (HARL's), in the place of
+    exp(l). Such a deviation never grows above ``bound``."""
+
+    scale: float
+    bound: float
+
+    def log_std(self, numbers: Tensor) -> Tensor:
+        """Logarithms of the standard deviations, of the shape of ``numbers``."""
+        return F.logsigmoid(numbers / self.scale) + math.log(self.bound)
+
+    def slope(self, numbers: Tensor) -> Tensor:
+        """Derivatives of :meth:`log_std`: (1 - sigmoid(l / scale)) / scale."""
+        return torch.sigmoid(-numbers / self.scale) / self.scale
+
+
 class DiagonalGaussian:
     """Gaussian over the dimensions that an agent has, each with a standard deviation of its own.
 
     Dimensions that an agent lacks (ragged agents, padding) are 0 and add nothing to log_prob, entropy and KL.
 
     Args:
-        outputs: [..., 2 D] means, then logarithms of standard deviations (kept within :data:`LOG_STD`).
+        outputs: [..., 2 D] means, then what stands for standard deviations.
         avail: [..., D] bool, the dimensions that the agent has.
+        form: how it stands for them; None: by their logarithms. They are kept within :data:`LOG_STD`.
     """
 
-    def __init__(self, outputs: Tensor, avail: Tensor) -> None:
+    def __init__(self, outputs: Tensor, avail: Tensor, form: StdForm | None = None) -> None:
         mean, log_std = outputs.chunk(2, dim=-1)
         self._own = avail
+        self._slope = None if form is None else form.slope(log_std)
+        log_std = log_std if form is None else form.log_std(log_std)
         self.mean = mean.masked_fill(~avail, 0.0)
         self.log_std = log_std.clamp(*LOG_STD).masked_fill(~avail, 0.0)
 
@@ -162,7 +183,7 @@ class DiagonalGaussian:
     def from_params(cls, params: Tensor, avail: Tensor) -> DiagonalGaussian:
         """The distribution that had ``params``; see :attr:`params`."""
         made = cls.__new__(cls)
-        made._own = avail
+        made._own, made._slope = avail, None
         made.mean, made.log_std = params.chunk(2, dim=-1)
         return made
 
@@ -217,11 +238,12 @@ class DiagonalGaussian:
         return torch.expm1(torch.where(diverges, self.kl(other), exact))
 
     def score(self, actions: Tensor) -> Tensor:
-        """[..., 2 D] gradient of log_prob with respect to means and log standard deviations (as kept within
-        :data:`LOG_STD`), with u = (a - mean) / std: u / std, then u^2 - 1; 0 in the dimensions that an agent lacks."""
+        """[..., 2 D] gradient of log_prob with respect to what the network puts out (not counting the limits of
+        :data:`LOG_STD`), with u = (a - mean) / std: u / std, then (u^2 - 1) times the slope of the form; 0 in the
+        dimensions that an agent lacks."""
         u = (actions - self.mean) * (-self.log_std).exp()
-        own = self._own
-        parts = (u * (-self.log_std).exp(), u.square() - 1.0)
+        own, spread = self._own, u.square() - 1.0
+        parts = (u * (-self.log_std).exp(), spread if self._slope is None else spread * self._slope)
         return torch.cat([x.masked_fill(~own, 0.0) for x in parts], dim=-1)
 
     def sample(self, noise: Tensor) -> Tensor:

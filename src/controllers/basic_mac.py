@@ -85,6 +85,7 @@ class BasicMAC:
             + (info.n_agents if config.obs_agent_id else 0)
         )
         inputs, head = Inputs.of(n_inputs, info), heads.head(info, config)
+        self._std_form = config.std_form
         self.network = policy_networks(agent, self.n_networks, inputs, head, net, generator)
         self.recurrent = self.network.recurrent
         self._selector: Selector | None = None
@@ -247,7 +248,7 @@ class BasicMAC:
     def distribution(self, outputs: Tensor, avail: Tensor) -> Policy:
         """The distribution that the networks' ``outputs`` [..., P] stand for, where ``avail`` [..., A] is legal: THE
         place where policies are built, whatever the action space."""
-        return heads.distribution(self.info, outputs, avail)
+        return heads.distribution(self.info, outputs, avail, self._std_form)
 
     def distribution_from(self, params: Tensor, avail: Tensor) -> Policy:
         """The distribution that had ``params`` [..., P] (see ``components.distributions``)."""

@@ -198,18 +198,44 @@ class EpsilonGreedy(SelectorBase):
             return np.log(probability).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class StdConfig:
+    """What standard deviation a network's number l stands for: exp(l), or std_y_coef * sigmoid(l / std_x_coef)."""
+
+    action_std_form: str = key(
+        "Standard deviation of continuous actions from a network's number l: exp (exp(l), usual) or sigmoid "
+        "(HARL's: std_y_coef * sigmoid(l / std_x_coef), which has a bound).",
+        choices=("exp", "sigmoid"),
+    )
+    std_x_coef: float = key("action_std_form=sigmoid: what l is divided by.", low=0.01)
+    std_y_coef: float = key("action_std_form=sigmoid: the bound of the standard deviation.", low=0.001, high=7)
+
+
 class Gaussian(SelectorBase):
     """Actions drawn from a diagonal Gaussian: mean + std * noise, 0 in the dimensions that an agent lacks."""
 
+    Config = StdConfig
     continuous: ClassVar[bool] = True
     noise: ClassVar[Noise] = "normal"
+
+    def __init__(self, config: StdConfig) -> None:
+        self.config = config
+
+    def log_std(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the logarithms of the standard deviations that a network's ``numbers`` stand for."""
+        c = self.config
+        if c.action_std_form == "sigmoid":
+            numbers = np.float32(np.log(c.std_y_coef)) - np.logaddexp(
+                np.float32(0), numbers / np.float32(-c.std_x_coef)
+            )
+        return np.clip(numbers, *LOG_STD)
 
     def select(
         self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
     ) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Selector`; the same numbers as ``components.distributions.DiagonalGaussian``."""
         mean, log_std = np.split(outputs, 2, axis=-1)
-        log_std = np.clip(log_std, *LOG_STD)
+        log_std = self.log_std(log_std)
         z = np.zeros_like(mean) if noise is None else noise
         actions = mean + np.exp(log_std) * z
         terms = -0.5 * z * z - log_std - np.float32(0.5 * np.log(2 * np.pi)) + 0.0 * mean  # NaN where the mean is

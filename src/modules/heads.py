@@ -3,9 +3,10 @@
 | actions | outputs | distribution |
 |---|---|---|
 | Discrete(A) | A logits | categorical over the legal actions |
-| Box [D], ``action_std: free`` | D means; D log standard deviations are free numbers | diagonal Gaussian |
-| Box [D], ``action_std: state`` | D means and D log standard deviations | diagonal Gaussian |
+| Box [D], ``action_std: free`` | D means; D numbers for standard deviations are free | diagonal Gaussian |
+| Box [D], ``action_std: state`` | D means and D numbers for standard deviations | diagonal Gaussian |
 
+``action_std_form`` says how a number stands for a standard deviation: by its logarithm, or HARL's bounded form.
 Free numbers do not depend on the state: they are the last columns of a network's row of parameters, so that a
 trust-region step sees one flat vector, and follow the network's own outputs in what it returns.
 """
@@ -17,15 +18,16 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from ..components.distributions import DiagonalGaussian, MaskedCategorical
+from ..components.distributions import DiagonalGaussian, MaskedCategorical, StdForm
 from ..components.experience import EnvInfo
 from ..utils.schema.keys import key
+from .action_selectors import StdConfig
 
 Policy: TypeAlias = MaskedCategorical | DiagonalGaussian
 
 
 @dataclass(frozen=True)
-class HeadConfig:
+class HeadConfig(StdConfig):
     """Configuration of policies over continuous actions."""
 
     action_std: str = key(
@@ -33,8 +35,16 @@ class HeadConfig:
         choices=("free", "state"),
     )
     log_std_init: float = key(
-        "Logarithm of the standard deviation that continuous policies begin with (action_std=free).", low=-10, high=2
+        "Logarithm of the standard deviation that continuous policies begin with (action_std=free, "
+        "action_std_form=exp; the sigmoid form begins with std_y_coef * sigmoid(1), as HARL's does).",
+        low=-10,
+        high=2,
     )
+
+    @property
+    def std_form(self) -> StdForm | None:
+        """How the networks' numbers stand for standard deviations; None: by their logarithms."""
+        return StdForm(self.std_x_coef, self.std_y_coef) if self.action_std_form == "sigmoid" else None
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,12 @@ def head(info: EnvInfo, config: HeadConfig) -> Head:
         return Head(info.n_actions)
     if config.action_std == "state":
         return Head(2 * info.n_actions)
-    return Head(info.n_actions, info.n_actions, config.log_std_init)
+    return Head(info.n_actions, info.n_actions, config.std_x_coef if config.std_form else config.log_std_init)
 
 
-def distribution(info: EnvInfo, outputs: Tensor, avail: Tensor) -> Policy:
+def distribution(info: EnvInfo, outputs: Tensor, avail: Tensor, form: StdForm | None = None) -> Policy:
     """Return the distribution that a network's ``outputs`` [..., P] stand for, where ``avail`` [..., A] is legal."""
-    return DiagonalGaussian(outputs, avail) if info.continuous else MaskedCategorical(outputs, avail)
+    return DiagonalGaussian(outputs, avail, form) if info.continuous else MaskedCategorical(outputs, avail)
 
 
 def distribution_from(info: EnvInfo, params: Tensor, avail: Tensor) -> Policy:

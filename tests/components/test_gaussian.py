@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from oamarl.components.distributions import LOG_STD, DiagonalGaussian
-from oamarl.modules.action_selectors import Context, Gaussian
+from oamarl.components.distributions import LOG_STD, DiagonalGaussian, StdForm
+from oamarl.modules.action_selectors import Context, Gaussian, StdConfig
+
+USUAL, BOUNDED = StdConfig("exp", 1.0, 0.5), StdConfig("sigmoid", 2.0, 0.5)
+FORM = StdForm(2.0, 0.5)
 
 G = torch.Generator().manual_seed(0)
 OUTPUTS = 0.5 * torch.randn(7, 3, 8, generator=G, dtype=torch.float64)
@@ -86,13 +89,29 @@ def test_standard_deviations_are_kept_in_range() -> None:
     assert policy.kl(DiagonalGaussian(-outputs, torch.tensor([True, True]))).isfinite()
 
 
-def test_the_selector_draws_the_same_in_numpy() -> None:
+def test_the_bounded_form_by_hand() -> None:
+    """HARL's: std = 0.5 sigmoid(l / 2); 0.25 at l = 0, 0.5 sigmoid(1) = 0.3655 at l = 2, and never above 0.5."""
+    numbers = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 1000.0, -1000.0], dtype=torch.float64)
+    policy = DiagonalGaussian(numbers, torch.ones(4, dtype=torch.bool), FORM)
+    assert policy.log_std.exp().tolist() == pytest.approx([0.25, 0.36552929, 0.5, math.exp(LOG_STD[0])])
+
+
+def test_the_score_is_the_gradient_in_the_networks_own_numbers() -> None:
+    own = torch.rand(7, 3, 4, generator=G) < 0.7
+    for form in (None, FORM):
+        outputs = OUTPUTS.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(DiagonalGaussian(outputs, own, form).log_prob(ACTIONS).sum(), outputs)
+        torch.testing.assert_close(DiagonalGaussian(OUTPUTS, own, form).score(ACTIONS), expected)
+
+
+@pytest.mark.parametrize(("config", "form"), [(USUAL, None), (BOUNDED, FORM)])
+def test_the_selector_draws_the_same_in_numpy(config: StdConfig, form: StdForm | None) -> None:
     own = torch.rand(7, 3, 4, generator=G) < 0.7
     outputs, noise = OUTPUTS.float() * 3, torch.randn(7, 3, 4, generator=G)
-    policy = DiagonalGaussian(outputs, own)
+    policy = DiagonalGaussian(outputs, own, form)
     for given, expected in ((noise, policy.sample(noise)), (None, policy.mode())):
         z = None if given is None else given.numpy()
-        actions, log_prob = Gaussian().select(outputs.numpy(), own.numpy(), z, Context(greedy=given is None))
+        actions, log_prob = Gaussian(config).select(outputs.numpy(), own.numpy(), z, Context(greedy=given is None))
         assert (actions.dtype, log_prob.dtype) == (np.float32, np.float32)
         np.testing.assert_allclose(actions, expected.numpy(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(log_prob, policy.log_prob(torch.from_numpy(actions)).numpy(), rtol=1e-3, atol=1e-3)
@@ -101,7 +120,7 @@ def test_the_selector_draws_the_same_in_numpy() -> None:
 def test_actions_are_numbers_where_means_are_not() -> None:
     """As legal actions of a categorical: log_prob shows what is broken, not a failed game."""
     outputs = np.array([[np.nan, 1.0, 0.0, 0.0]], np.float32)
-    actions, log_prob = Gaussian().select(outputs, np.ones((1, 2), bool), np.zeros((1, 2), np.float32), Context())
+    actions, log_prob = Gaussian(USUAL).select(outputs, np.ones((1, 2), bool), np.zeros((1, 2), np.float32), Context())
     assert actions.tolist() == [[0.0, 1.0]]
     assert np.isnan(log_prob).all()
     assert (

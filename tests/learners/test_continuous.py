@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ QUICK = {"batch_size_run": 32, "lr": 0.003, "hidden_dim": 32, "gamma": 0.5, "t_m
     ("algorithm", "more"),
     [(name, {}) for name in ("mappo", "happo", "hatrpo", "oappo", "oatrpo")]
     + [("mappo", {"use_rnn": True}), ("oatrpo", {"use_rnn": True}), ("hatrpo", {"action_std": "state"}),
+       ("happo", {"action_std_form": "sigmoid"}),
        ("mappo", {"obs_last_action": True, "sharing": "separate", "obs_agent_id": False})],
 )  # fmt: skip
 def test_a_target_is_learned(algorithm: str, more: dict[str, Any], tmp_path: Path) -> None:
@@ -72,10 +74,11 @@ def test_last_actions_end_with_an_episode() -> None:
         assert torch.equal(last[:, 1:][going], batch.actions[going])
 
 
-def test_acting_and_learning_agree_on_probabilities() -> None:
+@pytest.mark.parametrize("form", ["exp", "sigmoid"])
+def test_acting_and_learning_agree_on_probabilities(form: str) -> None:
     """Ratios of the first update are 1: workers' numpy and the learner's torch compute one distribution."""
     asked = settings("mappo", TARGET, {"ragged": True}, head_gain=1.0, obs_last_action=True, sharing="separate",
-                     use_rnn=True)  # fmt: skip
+                     use_rnn=True, action_std_form=form)  # fmt: skip
     runner, mac, learner = build(asked, CPU)
     batch, _ = runner.run()
     samples, _ = learner.samples(batch)
@@ -119,6 +122,13 @@ def test_free_deviations_are_the_last_parameters_of_a_row() -> None:
     mac.network.params.data[1, -2:] = torch.tensor([0.25, 0.75])
     policy = mac.policy(mac.network.params[1], torch.randn(5, 2), torch.ones(5, 2, dtype=torch.bool))
     assert policy.log_std.tolist() == [[0.25, 0.75]] * 5
+
+
+def test_the_bounded_form_begins_as_harls() -> None:
+    mac = make_learner("oappo", make_info(TARGET, {}), action_std_form="sigmoid", std_x_coef=2.0, std_y_coef=0.8).mac
+    assert mac.network.params[:, -2:].tolist() == [[2.0, 2.0]] * 2
+    policy = mac.policy(mac.network.params[1], torch.randn(5, 2), torch.ones(5, 2, dtype=torch.bool))
+    assert policy.log_std.exp()[0].tolist() == pytest.approx([0.8 / (1 + math.exp(-1))] * 2)
 
 
 @pytest.mark.parametrize("backend", ["serial", "process"])

@@ -163,7 +163,8 @@ def test_every_shared_key_is_tried(files: Path) -> None:
         asked = settings(config, env, GAME, **own, **BASE)
         read = {f.name for part in (asked.learner, asked.mac, asked.agent) for f in dataclasses.fields(part.Config)}
         more = {option.key for option in (ENTROPY if example == "grouped" else OWN)}
-        read -= {"action_selector", "action_std", "log_std_init"}  # of continuous actions: the game's are numbered
+        # of continuous actions: the game's are numbered
+        read -= {"action_selector", "action_std", "action_std_form", "log_std_init", "std_x_coef", "std_y_coef"}
         assert read == (tried | more) - {"common_reward", "reward_scalarisation", "runner"}, example
     shared = {f.name for cls in (LearnerConfig, NetworkConfig) for f in dataclasses.fields(cls)}
     assert shared <= tried

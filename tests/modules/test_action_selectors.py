@@ -84,7 +84,8 @@ def test_epsilon_greedy_shows_values_that_are_not_numbers() -> None:
 
 def test_null_is_chosen_by_the_action_space() -> None:
     assert isinstance(make_selector({"action_selector": None}, DISCRETE), Multinomial)
-    assert isinstance(make_selector({"action_selector": None}, BOX), Gaussian)
+    form = {"action_std_form": "exp", "std_x_coef": 1.0, "std_y_coef": 0.5}
+    assert isinstance(make_selector({"action_selector": None, **form}, BOX), Gaussian)
     assert isinstance(make_selector({"action_selector": "epsilon_greedy", **EPSILON}, DISCRETE), EpsilonGreedy)
 
 

@@ -25,6 +25,7 @@ def controller(sharing: Any, use_rnn: bool, n: int, agent: type[Network] = Netwo
     info = EnvInfo("toy", n, 5, 3, 4, 10, (*(5,) * (n - 1), own), (4,) * n)
     given = {"obs_agent_id": True, "obs_last_action": True, "standardise_obs": False, "feature_norm": False, **keys}
     given |= {"action_selector": None, "action_std": "free", "log_std_init": 0.0}
+    given |= {"action_std_form": "exp", "std_x_coef": 1.0, "std_y_coef": 0.5}
     activation, layer_norm = given.pop("activation", "relu"), given.pop("layer_norm", False)
     net = NetworkConfig(16, use_rnn, activation, 1.0, "orthogonal", layer_norm)
     mac = BasicMAC(MACConfig(sharing=sharing, **given), agent, net, info, torch.Generator().manual_seed(3))

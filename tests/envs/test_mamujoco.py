@@ -200,7 +200,7 @@ def test_the_tasks_own_rewards_and_ends(scenario: str, version: str) -> None:
 def test_quick_steps_are_gymnasiums(scenario: str, version: str) -> None:
     """All fields, bit for bit, over several episodes."""
     both = [built(scenario=scenario, task_version=version, quick=q, time_limit=80) for q in (True, False)]
-    assert [env._rules is None for env, _ in both] == [False, True]
+    assert [env.body.rules is None for env, _ in both] == [False, True]
     rng, ends = np.random.default_rng(2), set()
     for seed in range(4):
         for env, out in both:

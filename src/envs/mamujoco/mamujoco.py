@@ -14,7 +14,7 @@ from ...utils.errors import UserError, nearest, one_of
 from ..base import Arrays, EnvInfo
 from .robots import find_robot, find_split
 from .start import draw, start
-from .together import RULES, Together
+from .together import RULES, Body, Together
 from .views import Views
 
 OBSERVE = ("full", "obsk")
@@ -71,14 +71,10 @@ class Mamujoco:
         conf, self.split = find_split(robot, agent_conf)
         sizes = tuple(len(joints) for joints in self.split)
         n, width = len(sizes), max(sizes)
-        self.task = start(entry, task_version, sum(sizes), render_mode)
-        self.views = (
-            None if observe == "full" else Views(robot, self.task.model, self.task.data, self.split, agent_obsk)
-        )
-        self.standardise = observe == "full" if standardise is None else standardise
-        self.version, self.time = task_version, 0
-        state = int(self.task.observation_space.shape[0])
-        obs_sizes = (state + n,) * n if self.views is None else self.views.sizes
+        task = start(entry, task_version, sum(sizes), render_mode)
+        views = None if observe == "full" else Views(robot, task.model, task.data, self.split, agent_obsk)
+        state = int(task.observation_space.shape[0])
+        obs_sizes = (state + n,) * n if views is None else views.sizes
         self._legal = np.arange(width) < np.array(sizes)[:, None]
         self.info = EnvInfo(
             name=f"{robot}-{task_version} {conf}",
@@ -96,16 +92,17 @@ class Mamujoco:
             clip_actions=False,
         )
 
-        self._rules = RULES.get(entry.task) if quick else None
-        self._alone = Together([self], self._rules)
-        self._active = np.ones(1, bool)
+        rules = RULES.get(entry.task) if quick else None
+        by_itself = observe == "full" if standardise is None else standardise
+        self.body = Body(task, task_version, rules, self.info, self.split, views, by_itself)
+        self._alone, self._active = Together([self.body]), np.ones(1, bool)
         self._out: Arrays | None = None
         self._view: Arrays
 
     @staticmethod
-    def together(robots: Sequence[Mamujoco]) -> Together:
-        """Return what steps several robots of one kind, in one process, faster than one after another."""
-        return Together(robots, robots[0]._rules)
+    def together(envs: Sequence[Mamujoco]) -> Together:
+        """Return what steps several of one process in one call."""
+        return Together([env.body for env in envs])
 
     def _rows(self, out: Arrays) -> Arrays:
         if out is not self._out:  # a slot's views are the same ones at every step
@@ -114,8 +111,8 @@ class Mamujoco:
 
     def reset(self, seed: int, out: Arrays) -> None:
         """Start the episode of ``seed``."""
-        seen, _ = self.task.reset(seed=seed)
-        self.time = 0
+        seen, _ = self.body.task.reset(seed=seed)
+        self.body.time = 0
         out.obs[...] = 0
         out.avail[...] = self._legal
         out.alive[...] = True
@@ -134,9 +131,9 @@ class Mamujoco:
         Raises:
             UserError: there is no OpenGL that draws without a display.
         """
-        picture: np.ndarray = draw(self.task)
+        picture: np.ndarray = draw(self.body.task)
         return picture
 
     def close(self) -> None:
         """Release the robot."""
-        self.task.close()
+        self.body.task.close()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..base import Arrays
-
-if TYPE_CHECKING:
-    from .mamujoco import Mamujoco
+from ..base import Arrays, EnvInfo
+from .robots import Split
+from .views import Views
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,40 @@ RULES: dict[str, Rules] = {
 }
 
 
+@dataclass
+class Body:
+    """One robot of one environment.
+
+    | field | meaning |
+    |---|---|
+    | task | Gymnasium's environment |
+    | version | of the task |
+    | rules | of the task; None: Gymnasium's own code steps it |
+    | info, split | the environment's sizes, and the agents' joints |
+    | views | what agents see of single joints; None: they see the whole robot |
+    | standardise | observations and state over their own numbers |
+    | time | steps in this episode |
+    """
+
+    task: Any
+    version: str
+    rules: Rules | None
+    info: EnvInfo
+    split: Split
+    views: Views | None
+    standardise: bool
+    time: int = 0
+
+
 class Together:
     """S robots of one kind.
 
     Args:
-        robots: the environments.
-        rules: the task's; None: Gymnasium's own code steps it.
+        robots: of environments with the same arguments.
     """
 
-    def __init__(self, robots: Sequence[Mamujoco], rules: Rules | None) -> None:
-        self._robots, self._rules = robots, rules
+    def __init__(self, robots: Sequence[Body]) -> None:
+        self._robots, self._rules = robots, robots[0].rules
         self._tasks = [robot.task for robot in robots]
         task, first, n = self._tasks[0], robots[0], len(robots)
         self._info, self._standardise, self._observes = first.info, first.standardise, first.views is None

@@ -88,7 +88,8 @@ class Together:
         self._info, self._standardise, self._observes = first.info, first.standardise, first.views is None
         mujoco: Any = importlib.import_module("mujoco")
         self._advance, self._frames, self._dt = mujoco.mj_step, int(task.frame_skip), float(task.dt)
-        self._parts = [(t.model, t.data, t.data.ctrl, t.data.qpos, t.data.qvel) for t in self._tasks]
+        # one model for all: less for the processor's caches to hold
+        self._model, self._parts = task.model, [(t.data, t.data.ctrl, t.data.qpos, t.data.qvel) for t in self._tasks]
         self._qpos, self._qvel = np.zeros((n, task.model.nq)), np.zeros((n, task.model.nv))
         self._seen = np.zeros((n, self._info.state_size))
         self._before, self._reward = np.zeros((2, n))
@@ -112,13 +113,13 @@ class Together:
         asked = actions.reshape(len(actions), -1)[:, self._places].astype(np.float64)
         if not self._units:
             asked = self._middle + self._half * asked
-        advance, frames = self._advance, self._frames
+        advance, model, frames = self._advance, self._model, self._frames
         for i in rows.tolist():
             yield i
             robot = self._robots[i]
             robot.time += 1
             self._late[i] = robot.time >= self._info.episode_limit
-            model, data, ctrl, qpos, qvel = self._parts[i]
+            data, ctrl, qpos, qvel = self._parts[i]
             if self._rules is None:
                 self._seen[i], self._reward[i], self._fell[i], _, _ = self._tasks[i].step(asked[i])
             else:

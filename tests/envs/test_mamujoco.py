@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from oamarl.envs.base import Arrays
-from oamarl.envs.build import make_env
+from oamarl.envs.build import EnvError, make_env
 from oamarl.envs.mamujoco import start
 from oamarl.envs.mamujoco.robots import ROBOTS, find_robot, find_split
 from oamarl.envs.vector.make import make_vec
@@ -245,6 +245,53 @@ def test_an_episode_depends_on_its_seed_alone_on_every_backend() -> None:
         records.append(record)
     for serial, process in zip(*records, strict=True):
         assert all((a == b).all() for a, b in zip(serial, process, strict=True))
+
+
+@pytest.mark.parametrize(("scenario", "observe"), [("Hopper", "full"), ("Hopper", "obsk"), ("Ant", "full")])
+@pytest.mark.usefixtures("mujoco")
+def test_robots_together_are_as_each_by_itself(scenario: str, observe: str) -> None:
+    """Bit for bit, also where only some of them are stepped and episodes end at different times."""
+    args = {"scenario": scenario, "observe": observe, "time_limit": 12}
+    vec = make_vec("mamujoco", args, 3, backend="serial")
+    alone = [built(seed=0, **args) for _ in range(3)]
+    rng, seeds = np.random.default_rng(0), np.array([4, 5, 6])
+    vec.reset(np.arange(3), seeds)
+    for (env, out), seed in zip(alone, seeds.tolist(), strict=True):
+        env.reset(seed, out)
+    for t in range(20):
+        active = np.array([True, t % 3 > 0, t % 4 > 0]) if t > 3 else np.ones(3, bool)
+        actions = np.stack([drawn(env, rng) for env, _ in alone])
+        vec.step(actions, active)
+        for i, (env, out) in enumerate(alone):
+            if active[i]:
+                env.step(actions[i], out)
+            for name, ours in vec.arrays.slot(i).named().items():
+                assert (ours == out.named()[name]).all(), name
+        over = np.flatnonzero(vec.arrays.terminated | vec.arrays.truncated)
+        vec.reset(over, over + t)
+        for i in over.tolist():
+            alone[i][0].reset(i + t, alone[i][1])
+    vec.close()
+
+
+@pytest.mark.usefixtures("mujoco")
+def test_a_failure_names_its_slot() -> None:
+    vec: Any = make_vec("mamujoco", {"scenario": "Hopper"}, 3, backend="serial")
+    vec.reset(np.arange(3), np.array([4, 5, 6]))
+    together = vec._slots._together
+    advance, calls = together._advance, []
+
+    def fail(*given: Any) -> None:
+        calls.append(given)
+        if len(calls) == 5:
+            raise ZeroDivisionError("it broke")
+        advance(*given)
+
+    together._advance = fail
+    vec.step(np.zeros((3, 3, 1), np.float32), np.ones(3, bool))
+    with pytest.raises(EnvError, match=r"failed in step 2 .slot 1, episode seed 5.: ZeroDivisionError: it broke"):
+        vec.step(np.zeros((3, 3, 1), np.float32), np.ones(3, bool))
+    vec.close()
 
 
 @pytest.mark.usefixtures("mujoco")

@@ -19,18 +19,18 @@ train: $(VENV)/.core
 	$(PY) src/main.py --config=$(CONFIG) --env-config=$(ENV_CONFIG) with seed=$(SEED)
 	$(PY) -m oamarl showcase latest
 
-# the tests run in several processes: one thread each
+# the tests run in several processes, one thread each; neighbours stay together, for what a file prepares once
 check: export OMP_NUM_THREADS := 1
 check: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -n $(JOBS) -m "not slow"
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -n $(JOBS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal
 
 reference: $(VENV)/.core
 	$(PY) -m oamarl.tools.reference

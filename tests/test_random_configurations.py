@@ -207,8 +207,9 @@ def test_a_run_or_one_sentence(words: list[str]) -> None:
     check(words)
 
 
+# a few times as many as above; what the first 250 examples do not meet the next 250 rarely do
 @pytest.mark.slow
-@settings(quiet, max_examples=500)
+@settings(quiet, max_examples=250)
 @given(command_lines())
 def test_a_run_or_one_sentence_at_length(words: list[str]) -> None:
     check(words)

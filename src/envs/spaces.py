@@ -1,8 +1,9 @@
-"""Spaces of several agents as rows of one size: flat padded observations, numbered actions, masks."""
+"""Spaces of several agents as rows of one size: flat padded observations, numbered or continuous actions, masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from ..utils.errors import UserError
 
 #: a combination of choices becomes one numbered action; beyond this many a policy could not learn them apart
 _MOST_ACTIONS = 4096
+#: a bound beyond this is none: no range of actions can be laid between such numbers
+_NO_BOUND = 1e6
 
 
 class AgentSpaces:
@@ -18,10 +21,15 @@ class AgentSpaces:
 
     Attributes:
         obs_sizes, action_sizes: each agent's own sizes; a combined action space (MultiDiscrete, MultiBinary, a Tuple
-            of Discretes) counts every combination as one action.
+            of Discretes) counts every combination as one action; of continuous actions (Box) the numbers of each.
         obs_size, n_actions: the largest of them, O and A.
         obs_shape: of one observation, where all agents' are arrays (Box) of one shape and more than one dimension.
-        legal: [N, A] bool, the actions that are not padding.
+        legal: [N, A] bool, the actions (of continuous ones: the dimensions) that are not padding.
+        at_end: [N, A] bool, what is legal for agents that have ended: the first action; what they draw of continuous
+            ones is ignored.
+        action_low, action_high: bounds of continuous actions, each agent's own numbers; empty of numbered ones. Between
+            two bounds actions are -1 to 1 here, and :meth:`move` lays them out over the environment's own range; where
+            a side is open they are the environment's own numbers.
         watch: None, or a list to which every observation outside its declared space adds a sentence.
     """
 
@@ -34,9 +42,11 @@ class AgentSpaces:
             obs, actions: the spaces.
 
         Raises:
-            UserError: a space without a fixed size, or actions that are not discrete.
+            UserError: a space without a fixed size, or actions that are neither discrete nor all continuous.
         """
         from gymnasium import spaces
+
+        self._refuse_mixed(where, names, actions)
 
         self.names = [str(n) for n in names]
         self.obs_spaces, self.masked = [], []
@@ -56,13 +66,43 @@ class AgentSpaces:
         shapes = {s.shape if box else None for s, box in zip(self.obs_spaces, self._boxes, strict=True)}
         shape = shapes.pop() if len(shapes) == 1 else None
         self.obs_shape = tuple(map(int, shape)) if shape is not None and len(shape) > 1 else None
-        self._moves = [_moves(where, name, space) for name, space in zip(self.names, actions, strict=True)]
         self._choices = [_choices(space) for space in actions]
-        self.action_sizes = tuple(len(m) for m in self._moves)
+        self.continuous = isinstance(actions[0], spaces.Box)
+        self.action_low: tuple[tuple[float, ...], ...] = ()
+        self.action_high: tuple[tuple[float, ...], ...] = ()
+        self._moves: list[Any] = []
+        if self.continuous:
+            self._ranges = [_Range.of(where, name, space) for name, space in zip(self.names, actions, strict=True)]
+            self.action_low, self.action_high = (
+                tuple(getattr(r, end) for r in self._ranges) for end in ("low", "high")
+            )
+            self.action_sizes = tuple(len(low) for low in self.action_low)
+        else:
+            self._moves = [_moves(where, name, space) for name, space in zip(self.names, actions, strict=True)]
+            self.action_sizes = tuple(len(m) for m in self._moves)
         self.obs_size, self.n_actions = max(self.obs_sizes), max(self.action_sizes)
         self.legal = np.arange(self.n_actions) < np.array(self.action_sizes)[:, None]
-        self.only_first = np.arange(self.n_actions) == 0  # what an agent that has ended may do
+        first = np.broadcast_to(np.arange(self.n_actions) == 0, self.legal.shape)
+        self.at_end = self.legal if self.continuous else first
         self.watch: list[str] | None = None
+
+    @staticmethod
+    def _refuse_mixed(where: str, names: Sequence[str], actions: Sequence[Any]) -> None:
+        """Refuse numbered actions of some agents beside continuous ones of others.
+
+        Raises:
+            UserError: naming one agent of each kind.
+        """
+        from gymnasium import spaces
+
+        kinds = [isinstance(space, spaces.Box) for space in actions]
+        if any(kinds) and not all(kinds):
+            box, other = kinds.index(True), kinds.index(False)
+            raise UserError(
+                f"The environment '{where}' cannot be used: agent {names[box]} has continuous actions (Box) and agent "
+                f"{names[other]} {type(actions[other]).__name__}; the agents' actions must be all continuous or all "
+                "discrete."
+            )
 
     def observe(self, i: int, value: Any, row: np.ndarray) -> Any:
         """Write agent i's observation into ``row`` [O] and return the mask that came inside it, or None.
@@ -92,7 +132,7 @@ class AgentSpaces:
         Raises:
             ValueError: a mask of another size.
         """
-        if given is None:
+        if given is None or self.continuous:  # a mask is of numbered actions
             row[...] = self.legal[i]
             return
         choices, size = self._choices[i], self.action_sizes[i]
@@ -107,12 +147,14 @@ class AgentSpaces:
         row[...] = False
         row[:size] = flat.ravel()
 
-    def move(self, i: int, action: int) -> Any:
-        """Return numbered action ``action`` of agent i as its environment expects it.
+    def move(self, i: int, action: Any) -> Any:
+        """Return agent i's ``action``, a number or (continuous) [A] float32, as its environment expects it.
 
         Raises:
-            ValueError: an action that is padding for this agent.
+            ValueError: a numbered action that is padding for this agent.
         """
+        if self.continuous:
+            return self._ranges[i].laid_out(action)
         if not 0 <= action < self.action_sizes[i]:
             raise ValueError(f"agent {self.names[i]} has no action {action}: it has {self.action_sizes[i]}")
         return self._moves[i][action]
@@ -139,6 +181,48 @@ class AgentSpaces:
                 f"the observation of agent {name} is {array[at]:g} at {list(at)}, and its space allows "
                 f"{space.low[at]:g} to {space.high[at]:g}."
             )
+
+
+@dataclass(frozen=True)
+class _Range:
+    """A Box of actions: own action a is ``centre + half a`` within ``space``, in each of its numbers.
+
+    ``low``, ``high``: bounds of a, -1 and 1 where both sides have one, with centre and half the range then.
+    """
+
+    space: Any
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    centre: np.ndarray
+    half: np.ndarray
+
+    @classmethod
+    def of(cls, where: str, name: str, space: Any) -> _Range:
+        """Read a Box.
+
+        Raises:
+            UserError: it has no number, or numbers that are not floating-point.
+        """
+        if not np.issubdtype(space.dtype, np.floating) or space.shape == () or 0 in space.shape:
+            raise UserError(
+                f"The environment '{where}' cannot be used: the actions of agent {name} are {space}, and a Box of "
+                "floating-point numbers, at least one, is needed (whole numbers: MultiDiscrete)."
+            )
+        low, high = (np.asarray(x, np.float64).ravel() for x in (space.low, space.high))
+        open_below, open_above = np.abs(low) >= _NO_BOUND, np.abs(high) >= _NO_BOUND
+        closed = ~(open_below | open_above)  # a number that cannot vary is closed too: its range is 0
+        bottom, top = np.where(closed, low, -1.0), np.where(closed, high, 1.0)
+        lowest = np.where(closed, -1.0, np.where(open_below, -np.inf, low))
+        highest = np.where(closed, 1.0, np.where(open_above, np.inf, high))
+        return cls(space, tuple(lowest.tolist()), tuple(highest.tolist()), (bottom + top) / 2, (top - bottom) / 2)
+
+    def laid_out(self, action: np.ndarray) -> np.ndarray:
+        """Return ``action`` [A] (padded) in the environment's own range, shape and type."""
+        space = self.space
+        own = self.centre + self.half * action[: len(self.low)]
+        # rounding must not lead beyond a bound
+        found: np.ndarray = np.clip(own.reshape(space.shape).astype(space.dtype), space.low, space.high)
+        return found
 
 
 def _without_mask(space: Any) -> Any:
@@ -173,10 +257,9 @@ def _moves(where: str, name: str, space: Any) -> list[Any]:
 
     choices = _choices(space)
     if not choices:
-        what = "continuous actions" if isinstance(space, spaces.Box) else f"the action space {type(space).__name__}"
         raise UserError(
-            f"The environment '{where}' cannot be used: agent {name} has {what}, and only discrete ones (Discrete, "
-            "MultiDiscrete, MultiBinary) are supported."
+            f"The environment '{where}' cannot be used: agent {name} has the action space {type(space).__name__}, and "
+            "only Discrete, MultiDiscrete, MultiBinary, Tuples of Discretes, and Box are supported."
         )
     total = int(np.prod(np.array(choices, object)))
     if total > _MOST_ACTIONS:

@@ -14,6 +14,7 @@ HATRPO paper (Kuba et al. 2022), eq. 10-11 and its Algorithm 4.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,18 +25,32 @@ from ..components.updates.descent import MiniBatch
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, Rows, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
+from .losses import (
+    ClipStats,
+    Rows,
+    SequentialConfig,
+    SequentialFactor,
+    clip_stats,
+    clipped_loss,
+    clipped_scalars,
+    merged,
+)
 from .on_policy import ClipConfig, Iteration, PolicyLearner, refuse_for_sequential
+
+
+@dataclass(frozen=True)
+class HAPPOConfig(ClipConfig, SequentialConfig):
+    """Configuration of HAPPO."""
 
 
 class HAPPOLearner(PolicyLearner):
     """Sequential PPO with separate networks and one joint value function."""
 
-    Config = ClipConfig
-    config: ClipConfig
+    Config = HAPPOConfig
+    config: HAPPOConfig
 
     def __init__(
-        self, config: ClipConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
+        self, config: HAPPOConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
@@ -51,7 +66,7 @@ class HAPPOLearner(PolicyLearner):
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
         it = self.begin_iteration(batch, t_env)
-        factor = SequentialFactor(self.mac, it.samples)
+        factor = SequentialFactor(self.mac, it.samples, self.config.factor_clip)
         stats = clip_stats(self.config.eps_clip, self.info.n_agents, self.device)
         with self.critic_update(it) as critic:
             for i in self.order():

@@ -18,6 +18,7 @@ method. Without one, steps of full length on rewards that are still too rare to 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,19 +29,24 @@ from ..components.updates.trust_region import Step, trust_region_step
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import Rows, SequentialFactor, trust_region_objectives, trust_region_scalars
+from .losses import Rows, SequentialConfig, SequentialFactor, trust_region_objectives, trust_region_scalars
 from .on_policy import Iteration, PolicyLearner, TrustRegionConfig, refuse_for_sequential
+
+
+@dataclass(frozen=True)
+class HATRPOConfig(TrustRegionConfig, SequentialConfig):
+    """Configuration of HATRPO."""
 
 
 class HATRPOLearner(PolicyLearner):
     """Sequential trust-region updates with separate networks and one joint value function."""
 
-    Config = TrustRegionConfig
+    Config = HATRPOConfig
     twice = True
-    config: TrustRegionConfig
+    config: HATRPOConfig
 
     def __init__(
-        self, config: TrustRegionConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
+        self, config: HATRPOConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
@@ -54,7 +60,7 @@ class HATRPOLearner(PolicyLearner):
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and arrays (none)."""
         it = self.begin_iteration(batch, t_env)
-        factor, steps = SequentialFactor(self.mac, it.samples), []
+        factor, steps = SequentialFactor(self.mac, it.samples, self.config.factor_clip), []
         with self.critic_update(it) as critic:
             for i in self.order():
                 steps.append(self._step(i, it, factor.times_advantage([i])))

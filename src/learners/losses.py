@@ -16,6 +16,8 @@ from ..components.updates.surrogate import approx_kl, clipped_surrogate, factor_
 from ..components.updates.trust_region import Step, step_scalars
 from ..controllers.basic_mac import BasicMAC
 from ..modules.heads import Policy
+from ..utils.schema.keys import key
+from ..utils.warn_once import warn_once
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,17 @@ def targets_with_factor(
     return x, torch.stack([seen.amin(), seen.amax(), clipped])
 
 
+@dataclass(frozen=True)
+class SequentialConfig:
+    """Configuration of learners that update agents one after another."""
+
+    factor_clip: float | None = key("Clip the sequential factor to [1/c, c] (null: off).", low=1)
+
+
+#: outside [1/1000, 1000] a few steps make up the whole objective
+_FAR = 1000.0
+
+
 class SequentialFactor:
     """F, the product of the ratios of the agents that this iteration has updated (HATRPO paper, eq. 9; OAPO, eq. 6-8).
 
@@ -141,6 +154,14 @@ class SequentialFactor:
         """The factor's range over all learners, and the mean share clipped where it is."""
         low, high, clipped = torch.stack(self.ranges).unbind(1)
         found = {"factor_min": float(low.min()), "factor_max": float(high.max())}
+        if found["factor_max"] > _FAR or found["factor_min"] < 1.0 / _FAR:
+            warn_once(
+                "factor",
+                "the sequential factor, the product of the ratios of the agents updated before, lies between "
+                f"{found['factor_min']:.2g} and {found['factor_max']:.2g} in this update: a few steps then outweigh "
+                "all others. factor_clip=2 keeps it within [1/2, 2]; smaller steps (lr, eps_clip, kl_threshold) or "
+                "fewer epochs keep it near 1.",
+            )
         return found if self.clip is None else found | {"factor_clip_frac": float(clipped.mean())}
 
 

@@ -48,9 +48,8 @@ from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .losses import ClipStats, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
+from .losses import ClipStats, SequentialConfig, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
 from .off_agent import (
-    OffAgentConfig,
     OffAgentLearner,
     draw_sources,
     mapping_arrays,
@@ -64,7 +63,7 @@ from .on_policy import ClipConfig, Iteration
 
 
 @dataclass(frozen=True)
-class OAPPOConfig(ClipConfig, OffAgentConfig):
+class OAPPOConfig(ClipConfig, SequentialConfig):
     """Configuration of OAPPO."""
 
     reuse_clip: str = key(

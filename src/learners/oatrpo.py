@@ -34,9 +34,15 @@ from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from .losses import ClipStats, SequentialFactor, merged, trust_region_objectives, trust_region_scalars
+from .losses import (
+    ClipStats,
+    SequentialConfig,
+    SequentialFactor,
+    merged,
+    trust_region_objectives,
+    trust_region_scalars,
+)
 from .off_agent import (
-    OffAgentConfig,
     OffAgentLearner,
     draw_sources,
     mapping_arrays,
@@ -51,7 +57,7 @@ from .on_policy import Iteration, TrustRegionConfig
 
 
 @dataclass(frozen=True)
-class OATRPOConfig(TrustRegionConfig, OffAgentConfig):
+class OATRPOConfig(TrustRegionConfig, SequentialConfig):
     """Configuration of OATRPO."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,11 @@ from ..components.batch import Samples
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..utils.errors import UserError
-from ..utils.schema.keys import key
 from .losses import ClipStats, Rows, log_ratios
 from .on_policy import PolicyLearner, refuse_for_sequential, refuse_recurrent_segments
 
-
-@dataclass(frozen=True)
-class OffAgentConfig:
-    """Configuration of both off-agent learners beside their trust-region keys."""
-
-    factor_clip: float | None = key("Clip the sequential factor to [1/c, c] (null: off).", low=1)
+#: from so many alike agents on, reuse_mode=weights is said to be slow
+_MANY = 8
 
 
 def refuse_off_agent(values: Mapping[str, Any], info: EnvInfo, method: str) -> None:
@@ -53,6 +47,17 @@ class OffAgentLearner(PolicyLearner):
         """Take the state back."""
         super().load_state_dict(state)
         self.mac.load_reuse_state(state.get("reuse", {}))
+
+    def notices(self) -> list[str]:
+        """What a run says once about the cost of learning from many others."""
+        c, largest = self.mac.config, int(self.info.agents_match().sum(1).max())
+        if c.reuse_mode != "weights" or c.reuse_scheme == "none" or largest < _MANY:
+            return []
+        return [
+            f"reuse_mode=weights evaluates each agent's policy on the experience of all agents that it learns from, up "
+            f"to {largest} here: {largest} times HAPPO's work for an update. reuse_mode=frequency draws from the same "
+            "mapping as many samples as the agent has of its own."
+        ]
 
 
 def draw_sources(

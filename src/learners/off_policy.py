@@ -17,6 +17,7 @@ from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn, Replay
 from ..components.schedules import scheduled
 from ..components.updates.descent import clip_rows, follow
+from ..components.updates.optimisers import Adam
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.memory import nbytes
@@ -99,7 +100,7 @@ class OffPolicyLearner:
         )  # fmt: skip
         shape = () if common_reward else (info.n_agents,)
         self.reward_stats = RunningMeanStd(shape, device) if config.standardise_rewards else None
-        self.optimisers: list[torch.optim.Adam] = []
+        self.optimisers: list[Adam] = []
         self._optimised: list[Sequence[Tensor]] = []
         self._copies: list[tuple[Tensor, Tensor]] = []
         self.updates = self.processed = 0
@@ -220,7 +221,7 @@ class OffPolicyLearner:
 
     def optimise(self, *parameters: Tensor, lr: float | None = None) -> None:
         """Add an optimiser of ``parameters``, whose last dimension are one network's numbers."""
-        self.optimisers.append(torch.optim.Adam(parameters, lr=lr or self.config.lr, eps=self.config.optim_eps))
+        self.optimisers.append(Adam(parameters, lr=lr or self.config.lr, eps=self.config.optim_eps))
         self._optimised.append(parameters)
 
     def gradient_step(self, loss: Tensor, k: int = 0) -> float:

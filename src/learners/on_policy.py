@@ -15,6 +15,7 @@ from ..components.batch import Batch, Samples
 from ..components.generators import generator
 from ..components.schedules import scheduled
 from ..components.updates.descent import NO_TALLIES, Loss, MiniBatch, descend, epoch
+from ..components.updates.optimisers import Adam
 from ..components.updates.parallel import in_background
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
@@ -152,7 +153,7 @@ class PolicyLearner:
             minibatch_generator=generator(seed, "critic minibatches"),
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
-        self.optimisers: list[torch.optim.Adam] = []
+        self.optimisers: list[Adam] = []
         self.updates = 0
         self.processed = 0
 
@@ -233,9 +234,9 @@ class PolicyLearner:
         """A random order of the agents (Algorithm 1, line 6)."""
         return torch.randperm(self.info.n_agents, generator=self.generators["order"]).tolist()
 
-    def adam(self, parameters: list[Tensor]) -> torch.optim.Adam:
+    def adam(self, parameters: list[Tensor]) -> Adam:
         """An optimiser of policy parameters."""
-        return torch.optim.Adam(parameters, lr=self.config.lr, eps=self.config.optim_eps)
+        return Adam(parameters, lr=self.config.lr, eps=self.config.optim_eps)
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield ("policies", [K, P]) and ("critic", [V, P])."""

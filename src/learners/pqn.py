@@ -38,10 +38,11 @@ from ..components.pieces import one_episode_a_row
 from ..components.returns import lambda_returns
 from ..components.schedules import scheduled
 from ..components.updates.descent import MiniBatch, Tally, descend, epoch, means, new_tallies
+from ..components.updates.optimisers import RAdam
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
-from ..modules.build import mixer_network
+from ..modules.build import load_mixer, mixer_network
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .on_policy import ScheduleConfig, refuse_reuse
@@ -115,7 +116,7 @@ class PQNLearner:
         self.learned: list[Tensor] = [mac.network.params]
         if self.mixer is not None and self.mixer.params.numel():
             self.learned.append(self.mixer.params)
-        self.optimiser = torch.optim.RAdam(self.learned, lr=config.lr, eps=config.optim_eps)
+        self.optimiser = RAdam(self.learned, lr=config.lr, eps=config.optim_eps)
         self.generator = generator(seed, "minibatches")
         shape = () if common_reward else (info.n_agents,)
         self.reward_stats = RunningMeanStd(shape, device) if config.standardise_rewards else None
@@ -218,12 +219,7 @@ class PQNLearner:
 
     def load_weights(self, state: Mapping[str, Any]) -> list[str]:
         """Take the mixer of another learner's state; returns ``["mixer"]`` where there is none that fits."""
-        for own in self.learned[1:]:
-            stored = state.get("mixer")
-            if stored is None or stored.shape != own.shape:
-                return ["mixer"]
-            own.data.copy_(stored)
-        return []
+        return load_mixer(self.mixer, state)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to continue with the same numbers."""

@@ -36,7 +36,7 @@ from ..components.updates.parallel import differentiate, in_background, shards
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.outputs import Rows
 from ..modules.agents.rnn import NetworkConfig
-from ..modules.build import mixer_network
+from ..modules.build import load_mixer, mixer_network
 from ..modules.flat import FlatModule
 from ..utils.errors import UserError
 from .off_policy import OffPolicyLearner
@@ -285,13 +285,7 @@ class QLearner(OffPolicyLearner):
 
     def load_weights(self, state: Mapping[str, Any]) -> list[str]:
         """Take the mixer's weights, and start the slow copies from all weights."""
-        unfit = []
-        if self.mixer is not None and self.mixer.params.numel():
-            stored = state.get("mixer")
-            if stored is None or stored.shape != self.mixer.params.shape:
-                unfit.append("mixer")
-            else:
-                self.mixer.params.data.copy_(stored)
+        unfit = load_mixer(self.mixer, state)
         return unfit + super().load_weights(state)
 
     def state_dict(self) -> dict[str, Any]:

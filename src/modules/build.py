@@ -120,3 +120,17 @@ def mixer_network(
             f"mixer={name} returns {got} for qs (2, {n}) and state (2, {s}): the team's value, (2, 1), is expected."
         )
     return built
+
+
+def load_mixer(mixer: FlatModule | None, state: Mapping[str, Any]) -> list[str]:
+    """Take the weights [1, P] of ``mixer`` from another learner's state; return ``["mixer"]`` where none there fit.
+
+    A learner without a mixer, or whose mixer has no weights (a sum), takes nothing and lacks nothing.
+    """
+    if mixer is None or not mixer.params.numel():
+        return []
+    stored = state.get("mixer")
+    if stored is None or stored.shape != mixer.params.shape:
+        return ["mixer"]
+    mixer.params.data.copy_(stored)
+    return []

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..components.batch import Batch, minibatches
 from ..components.normalisation import RunningMeanStd
+from ..components.updates.optimisers import Adam
 
 #: Standardised numbers are clipped there: rewards that nearly never come must not outweigh everything else.
 _MOST = 10.0
@@ -166,7 +167,7 @@ def _fit(
     goal = _standardised(torch.cat([data.next_obs, data.reward.unsqueeze(1)], dim=1), data.agent, counted)
     weight = counted.float()
     model = TransitionModel(len(own), size, n_actions, options.latent_dim, options.hidden_dim, generator)
-    optimiser = torch.optim.Adam(model.parameters(), lr=options.lr, fused=True)
+    optimiser = Adam(model.parameters(), lr=options.lr, fused=True)
     error = 0.0
     for _ in range(options.epochs):
         error, parts = 0.0, minibatches(len(data), max(1, round(len(data) / options.batch_size)), generator)

@@ -19,11 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # sacred's own use of a deprecated module, at every start
-    import sacred
-    from sacred.dependencies import Source, get_digest
-
 from ..utils.errors import RunError, UserError
 from ..utils.schema.keys import read
 from ..utils.signals import Stop, Terminated
@@ -37,6 +32,26 @@ from .provenance import command_line, commit, storable, versions
 from .run_files import RunFiles, check_writable, folder_name
 from .trackers import Trackers, TrackersConfig
 from .trackers import check as check_trackers
+
+
+@contextlib.contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """A package that is not loaded yet seems to be missing."""
+    hide = package not in sys.modules
+    if hide:
+        sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules[package]
+
+
+# sacred loads pandas for the tables that a run may return: half a second of every start, and no run here returns any
+with warnings.catch_warnings(), _hidden("pandas"):
+    warnings.simplefilter("ignore")  # sacred's own use of a deprecated module, at every start
+    import sacred
+    from sacred.dependencies import Source, get_digest
 
 
 @dataclass

@@ -20,7 +20,6 @@ import oamarl
 from oamarl.components.clusters import best_split, davies_bouldin, joined, kmeans, split_classes, within
 from oamarl.components.generators import generator
 from oamarl.controllers import seps as selective
-from oamarl.envs.base import Arrays, EnvInfo
 from oamarl.envs.build import make_info
 from oamarl.learners.value.state_values import ValueLearner
 from oamarl.main import main
@@ -42,67 +41,8 @@ smax = pytest.mark.skipif(
     not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
 )
 
-# -- an environment whose agents are of kinds ----------------------------------------------------------------------
-
-
-class Kinds:
-    """Agents on a line of their own, seen as a one-hot of 5 places; action 1 goes right, 2 left, 0 stays.
-
-    Agents of kind 1 go the other way (``what="moves"``), or have reward for standing at the other end (``rewards``);
-    with ``alike`` kinds change nothing.
-    """
-
-    def __init__(self, kinds: str = "0011", what: str = "moves", limit: int = 10, broken: int | None = None) -> None:
-        self.kinds, self.what, self.limit, self.broken = np.array([int(k) for k in kinds]), what, limit, broken
-        n = len(kinds)
-        self.info = EnvInfo("kinds", n, 5, 5 * n, 3, limit, (5,) * n, (3,) * n)
-
-    def reset(self, seed: int, out: Arrays) -> None:
-        self.at, self.time, self.seed = np.random.default_rng(seed).integers(5, size=len(self.kinds)), 0, seed
-        for x in (out.reward, out.terminated, out.truncated, out.agent_terminated):
-            x[...] = 0
-        out.alive[...] = out.avail[...] = True
-        self.look(out)
-
-    def look(self, out: Arrays) -> None:
-        out.obs[...] = np.eye(5)[self.at]
-        out.state[...] = out.obs.ravel()
-
-    def step(self, actions: np.ndarray, out: Arrays) -> None:
-        self.time += 1
-        way = np.where((self.kinds == 1) & (self.what == "moves"), -1, 1)
-        self.at = (self.at + way * np.array([0, 1, -1])[actions]).clip(0, 4)
-        goal = np.where((self.kinds == 1) & (self.what == "rewards"), 0, 4)
-        out.reward[...] = self.at == goal
-        out.truncated[...] = self.time == self.limit
-        self.look(out)
-        if self.time == self.broken:
-            out.reward[0] = np.nan
-
-    def close(self) -> None:
-        pass
-
-
-class Unlike(Kinds):
-    """Agents 0 and 2 see one number less, and have an action less."""
-
-    def __init__(self, kinds: str = "0101", what: str = "moves", limit: int = 10) -> None:
-        super().__init__(kinds, what, limit)
-        self.small = np.array([0, 2])
-        n = len(kinds)
-        obs, actions = [5] * n, [3] * n
-        for i in self.small:
-            obs[i], actions[i] = 4, 2
-        self.info = EnvInfo("unlike", n, 5, 5 * n, 3, limit, tuple(obs), tuple(actions))
-
-    def look(self, out: Arrays) -> None:
-        out.obs[...] = np.eye(5)[self.at]
-        out.obs[self.small, 4] = 0
-        out.avail[self.small, 2] = False
-        out.state[...] = out.obs.ravel()
-
-
-KINDS, UNLIKE = "test_seps:Kinds", "test_seps:Unlike"
+#: environments whose agents are of kinds
+KINDS, UNLIKE = "kinds:Kinds", "kinds:Unlike"
 #: enough to tell kinds apart in about a second
 PLAY = {"seps_steps": 2000, "seps_epochs": 10, "seps_hidden_dim": 64, "seps_latent_dim": 10, "seps_batch_size": 128}
 
@@ -391,7 +331,8 @@ def test_the_mazes_colours_are_found() -> None:
 def test_the_mazes_colours_are_found_by_every_seed(seed: int) -> None:
     shipped = {"batch_size_run": 16, "seps_steps": 10000, "seed": seed}
     assert found("maze", {}, **shipped).index == [0, 0, 1, 1]
-    assert found("maze", {"agents": {"red": 4}}, **shipped).index == [0, 0, 0, 0]
+    # like agents stay together even on fewer steps, which leave more noise between them
+    assert found("maze", {"agents": {"red": 4}}, **shipped | {"seps_steps": 4000}).index == [0, 0, 0, 0]
     assert found("maze", {"map_name": "black_blue_red"}, **shipped).index == [0, 1, 2]
 
 
@@ -400,7 +341,7 @@ def test_the_mazes_colours_are_found_by_every_seed(seed: int) -> None:
 def test_the_foragers_of_lbf_are_alike(seed: int) -> None:
     """Their levels are drawn anew at every reset."""
     args = {"key": "lbforaging:Foraging-8x8-3p-3f-v3", "time_limit": 50}
-    assert found("gymma", args, batch_size_run=16, seps_steps=10000, seed=seed).index == [0, 0, 0]
+    assert found("gymma", args, batch_size_run=16, seps_steps=4000, seed=seed).index == [0, 0, 0]
 
 
 # -- shared, separate and between -----------------------------------------------------------------------------------

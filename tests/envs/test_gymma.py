@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
 import toy_gym
+from run_tools import train
 
 LBF = "lbforaging:Foraging-8x8-2p-3f-v3"
 RAGGED = "toy_gym:ToyRagged-v0"
@@ -129,6 +132,30 @@ def test_further_arguments_reach_the_environment() -> None:
     assert (env._env.unwrapped.field > 0).sum() == 1
 
 
+def test_continuous_actions_are_laid_out_over_the_environments_range() -> None:
+    """-1 and 1 are the bounds; where a side is open, numbers are the environment's own."""
+    env = gymma("toy_gym:ToyBoxes-v0")
+    out = start(env)
+    inf, info = float("inf"), env.info
+    assert (info.continuous, info.n_actions, info.action_sizes) == (True, 3, (2, 3))
+    assert info.action_low == ((-1.0, -1.0), (-1.0, 0.0, -inf))
+    assert info.action_high == ((1.0, 1.0), (1.0, inf, inf))
+    assert out.avail.tolist() == [[True, True, False], [True, True, True]]
+    env.step(np.array([[-1.0, 0.5, 9.0], [1.0, 3.0, -7.5]], np.float32), out)
+    first, second = env._env.unwrapped.taken
+    assert (first.tolist(), first.dtype) == ([[-2.0], [4.0]], np.float64)
+    assert (second.tolist(), second.dtype) == ([0.5, 3.0, -7.5], np.float32)
+    env.step(np.zeros((2, 3), np.float32), out)
+    assert out.alive.tolist() == [True, False]
+    assert out.avail.tolist() == [[True, True, False], [True, True, True]]
+
+
+@pytest.mark.parametrize("algorithm", ["mappo", "oatrpo"])
+def test_a_pendulum_is_played(algorithm: str, tmp_path: Path) -> None:
+    run = train(tmp_path, algorithm, "gymma", {"key": "Pendulum-v1"}, t_max=800, test_nepisode=0)
+    assert -2500 < run.last("return_mean") < -300
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -140,7 +167,11 @@ def test_further_arguments_reach_the_environment() -> None:
         ({"key": "Foraging-8x8-2p-3f-v9"}, "did you mean 'lbforaging:Foraging-8x8-2p-3f-v3'"),
         ({"key": "rware:rware-tiny-4ags-v2"}, "did you mean 'rware:rware-tiny-4ag-v2'"),
         ({"key": "toy_gym:ToyOne-v0"}, "no step limit of its own: set env_args.time_limit"),
-        ({"key": "toy_gym:ToyContinuous-v0"}, "agent 0 has continuous actions, and only discrete ones"),
+        (
+            {"key": "toy_gym:ToyMixed-v0"},
+            "agent 0 has continuous actions .Box. and agent 1 Discrete; the agents' actions",
+        ),
+        ({"key": "toy_gym:ToyWholeNumbers-v0"}, "a Box of floating-point numbers, at least one, is needed"),
         ({"key": "toy_gym:ToyMany-v0"}, "10000 combinations, and at most 4096"),
         ({"key": "HalfCheetah-v99"}, "did you mean 'HalfCheetah-v5'"),
         ({"key": "toy_gym:RagedGym"}, "did you mean 'toy_gym:RaggedGym'"),

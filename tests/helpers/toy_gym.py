@@ -92,8 +92,36 @@ class Clock(RaggedGym):
         return np.full((2, 2), self.time / self.max_steps), self.time % 3
 
 
-class Continuous(OneAgent):
-    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+class Boxes(gymnasium.Env):
+    """Two agents with continuous actions: 2 x 1 numbers of -2 to 6, and three: one bounded, one below alone, one free.
+
+    ``taken`` are the last actions; agent 1 ends after two steps.
+    """
+
+    observation_space = gymnasium.spaces.Tuple([gymnasium.spaces.Box(-1, 1, (1,))] * 2)
+    action_space = gymnasium.spaces.Tuple([
+        gymnasium.spaces.Box(-2, 6, (2, 1), np.float64),
+        gymnasium.spaces.Box(np.array([0, 0, -np.inf], np.float32), np.array([0.5, np.inf, np.inf], np.float32)),
+    ])  # fmt: skip
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.time = 0
+        return (np.zeros(1, np.float32), np.zeros(1, np.float32)), {}
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        self.time += 1
+        self.taken = action
+        assert all(space.contains(a) for space, a in zip(self.action_space, action, strict=True))
+        return (np.zeros(1, np.float32),) * 2, [0.0, 0.0], [False, self.time >= 2], False, {}
+
+
+class Mixed(Boxes):
+    action_space = gymnasium.spaces.Tuple([gymnasium.spaces.Box(-1, 1, (2,)), gymnasium.spaces.Discrete(3)])
+
+
+class WholeNumbers(OneAgent):
+    action_space = gymnasium.spaces.Box(0, 5, (2,), np.int64)
 
 
 class Many(OneAgent):
@@ -103,7 +131,9 @@ class Many(OneAgent):
 gymnasium.register("ToyCorridor-v0", entry_point=Corridor, max_episode_steps=7)
 gymnasium.register("ToyOneReward-v0", entry_point=OneReward)
 gymnasium.register("ToyClock-v0", entry_point=Clock)
-gymnasium.register("ToyContinuous-v0", entry_point=Continuous, max_episode_steps=7)
+gymnasium.register("ToyBoxes-v0", entry_point=Boxes, max_episode_steps=7)
+gymnasium.register("ToyMixed-v0", entry_point=Mixed, max_episode_steps=7)
+gymnasium.register("ToyWholeNumbers-v0", entry_point=WholeNumbers, max_episode_steps=7)
 gymnasium.register("ToyMany-v0", entry_point=Many, max_episode_steps=7)
 
 

@@ -119,7 +119,7 @@ class Gymma(InfoSource):
         self.info = EnvInfo(
             name=name, n_agents=n, obs_size=s.obs_size, state_size=n * s.obs_size, n_actions=s.n_actions,
             episode_limit=episode_limit, obs_sizes=s.obs_sizes, action_sizes=s.action_sizes, team_reward=team_reward,
-            obs_shape=s.obs_shape,
+            obs_shape=s.obs_shape, action_low=s.action_low, action_high=s.action_high,
         )  # fmt: skip
         self._time, self._some_ended = 0, False
         self._foraging = type(env.unwrapped).__module__.startswith("lbforaging.")
@@ -167,12 +167,12 @@ class Gymma(InfoSource):
             field[...] = 0
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
-        """Apply ``actions`` [N].
+        """Apply ``actions`` [N], continuous ones [N, D].
 
         Raises:
             ValueError: an action that is padding for its agent, or numbers of other sizes than declared.
         """
-        moves = [self.spaces.move(i, a) for i, a in enumerate(actions.tolist())]
+        moves = [self.spaces.move(i, a) for i, a in enumerate(actions if self.spaces.continuous else actions.tolist())]
         observations, reward, terminated, truncated, info = self._env.step(moves[0] if self._single else moves)
         self._time += 1
         self._see(observations, info, out)
@@ -192,7 +192,7 @@ class Gymma(InfoSource):
         self._some_ended = bool(ended.any())
         if self._some_ended:
             out.alive[...] = ~ended
-            out.avail[ended] = self.spaces.only_first
+            out.avail[ended] = self.spaces.at_end[ended]
         cut = bool((ended | self._flags(truncated)).all()) or self._time >= self.info.episode_limit
         out.terminated[...] = ended.all()
         out.truncated[...] = cut and not ended.all()

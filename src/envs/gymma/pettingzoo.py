@@ -61,7 +61,7 @@ class PettingZoo(InfoSource):
         self.info = EnvInfo(
             name=name, n_agents=n, obs_size=s.obs_size, state_size=self._own_state or n * s.obs_size,
             n_actions=s.n_actions, episode_limit=min(limits), obs_sizes=s.obs_sizes, action_sizes=s.action_sizes,
-            team_reward=team_reward, obs_shape=s.obs_shape,
+            team_reward=team_reward, obs_shape=s.obs_shape, action_low=s.action_low, action_high=s.action_high,
         )  # fmt: skip
         self._time = 0
         self._took_part = np.zeros(n, bool)
@@ -90,12 +90,12 @@ class PettingZoo(InfoSource):
         self._see(observations, infos, set(self._env.agents), out)
 
     def step(self, actions: np.ndarray, out: Arrays) -> None:
-        """Apply ``actions`` [N]; those of agents that are not there are left out.
+        """Apply ``actions`` [N], continuous ones [N, D]; those of agents that are not there are left out.
 
         Raises:
             ValueError: an action that is padding for its agent, or numbers of other sizes than declared.
         """
-        chosen, i_of = actions.tolist(), self._index
+        chosen, i_of = actions if self.spaces.continuous else actions.tolist(), self._index
         acting = {a: self.spaces.move(i_of[a], chosen[i_of[a]]) for a in self._env.agents}
         observations, rewards, terminations, truncations, returned = self._env.step(acting)
         infos: Mapping[Any, Any] = returned if isinstance(returned, Mapping) else {}
@@ -141,7 +141,7 @@ class PettingZoo(InfoSource):
                 inside = self.spaces.observe(i, observations[agent], out.obs[i])
             if agent not in there:
                 out.alive[i] = False
-                out.avail[i] = self.spaces.only_first
+                out.avail[i] = self.spaces.at_end[i]
                 continue
             out.alive[i] = self._took_part[i] = True
             info = infos.get(agent) if isinstance(infos, Mapping) else None

@@ -15,6 +15,7 @@ from ...components.batch import Batch
 from ...components.normalisation import RunningMeanStd
 from ...components.returns import explained_variance, gae, next_values, nstep
 from ...components.updates.descent import MiniBatch, descend, epoch, follow
+from ...components.updates.optimisers import Adam
 from ...controllers.sharing import sharing_index
 from ...envs.base import EnvInfo
 from ...modules.critics.recurrent import Sequences, Unrolled, packed_values, unroll
@@ -78,7 +79,7 @@ class ValueLearner:
         self.network: Any = build_critic(config, net, info, self.n_networks, nothing.width, generator).to(device)
         self.recurrent = self.network.recurrent
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
-        self.optimiser = torch.optim.Adam([self.network.params], lr=config.critic_lr or config.lr, eps=config.optim_eps)
+        self.optimiser = Adam([self.network.params], lr=config.critic_lr or config.lr, eps=config.optim_eps)
         self.generator = minibatch_generator
         shape = () if common_reward else (info.n_agents,)
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None

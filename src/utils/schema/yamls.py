@@ -6,8 +6,10 @@ PyYAML follows YAML 1.1, where ``1e-3`` is a string, ``no`` a boolean, ``1:30`` 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,12 @@ def scalar(text: str) -> Any:
     return text if isinstance(value, (list, dict)) and text.lstrip()[0] not in "[{" else value
 
 
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Any:
+    """The value of a text: to look for one name, all shipped files are read, and PyYAML takes milliseconds for each."""
+    return yaml.load(text, _Loader)
+
+
 def load(path: Path, shown: str) -> dict[str, Any]:
     """Return the mapping that a YAML file holds (an empty file: none).
 
@@ -95,7 +103,7 @@ def load(path: Path, shown: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"The file {shown} is not text in UTF-8.") from error
     try:
-        value = yaml.load(text, _Loader)
+        value = copy.deepcopy(_parsed(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 #: what a run of a test needs not be
-SHORT = {"t_max": 2000, "test_nepisode": 2, "test_interval": 1000, "log_interval": 500}
+SHORT = {"t_max": 1000, "test_nepisode": 2, "test_interval": 500, "log_interval": 250}
 
 
 def _request(module: ModuleType) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,14 @@ SPLITS = [
 
 
 @pytest.fixture
-def mujoco() -> Any:
-    """MuJoCo, and the package with which Gymnasium's tasks need it."""
+def mujoco() -> Iterator[Any]:
+    """MuJoCo, and the package with which Gymnasium's tasks need it; its warnings make no files."""
     pytest.importorskip("imageio")
-    return pytest.importorskip("mujoco")
+    module: Any = pytest.importorskip("mujoco")
+    before = module.get_mju_user_warning()
+    module.set_mju_user_warning(lambda text: None)
+    yield module
+    module.set_mju_user_warning(before)
 
 
 def built(seed: int = 3, **args: Any) -> tuple[Any, Arrays]:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from oamarl.components.batch import Batch
+from oamarl.components.distributions import gumbel
 from oamarl.parts import resolve
 from oamarl.settings import Settings
 from oamarl.training.building import build
@@ -31,7 +32,7 @@ from oamarl.utils.schema.command_line import parse
 
 FILES = (
     "ia2c", "ia2c_ns", "maa2c", "maa2c_ns", "ippo", "ippo_ns", "mappo", "mappo_ns", "iql", "iql_ns", "vdn", "vdn_ns",
-    "qmix", "qmix_ns",
+    "qmix", "qmix_ns", "maddpg", "maddpg_ns",
 )  # fmt: skip
 #: episodes of a batch
 EPISODES = 10
@@ -43,6 +44,9 @@ OF_VALUES = {
     "runner": "parallel", "batch_size_run": EPISODES, "batch_size": EPISODES, "buffer_size": EPISODES,
     "add_value_last_step": False,
 }  # fmt: skip
+#: of MADDPG, which masks a terminal step out: there is none; each agent has a value of its own; slow policies, whose
+#: memory begins at the second step of an episode there, have none
+OF_MADDPG = {**OF_VALUES, "add_value_last_step": True, "common_reward": False, "use_rnn": False}
 
 
 class Silent:
@@ -69,7 +73,8 @@ def theirs(path: Path, name: str, info: Any, overrides: dict[str, Any]) -> Any:
         "state": {"vshape": info.state_size}, "obs": {"vshape": info.obs_size, "group": "agents"},
         "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
         "avail_actions": {"vshape": (info.n_actions,), "group": "agents", "dtype": torch.int},
-        "terminated": {"vshape": (1,), "dtype": torch.uint8}, "reward": {"vshape": (1,)},
+        "terminated": {"vshape": (1,), "dtype": torch.uint8},
+        "reward": {"vshape": (1 if args.common_reward else info.n_agents,)},
     }  # fmt: skip
     preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=info.n_actions)])}
     groups = {"agents": info.n_agents}
@@ -86,8 +91,9 @@ def batch_class() -> Any:
     return EpisodeBatch
 
 
-def converted(batch: Batch, layout: Any) -> Any:
-    """Return whole episodes as EPyMARL's runner would have stored them: a step limit is a termination in gymma."""
+def converted(batch: Batch, layout: Any, limits: bool = True) -> Any:
+    """Return whole episodes as EPyMARL's runner would have stored them: a step limit is a termination in gymma; without
+    ``limits`` it is not."""
     scheme, groups, preprocess = layout
     b, t = batch.filled.shape
     found = batch_class()(scheme, groups, b, t + 1, preprocess=preprocess, device="cpu")
@@ -95,11 +101,13 @@ def converted(batch: Batch, layout: Any) -> Any:
     def longer(x: Tensor) -> Tensor:
         return torch.cat([x, torch.zeros_like(x[:, :1])], dim=1)
 
-    over = (batch.terminated | batch.truncated).unsqueeze(-1)
+    over = (batch.terminated | (batch.truncated & limits)).unsqueeze(-1)
+    own = scheme["reward"]["vshape"] != (1,)
+    reward = batch.reward if own else batch.reward.sum(-1, keepdim=True) / 2
     found.update(
         {
             "state": batch.state, "obs": batch.obs, "avail_actions": batch.avail.int(),
-            "actions": longer(batch.actions).unsqueeze(-1), "reward": longer(batch.reward.sum(-1, keepdim=True) / 2),
+            "actions": longer(batch.actions).unsqueeze(-1), "reward": longer(reward),
             "terminated": longer(over).to(torch.uint8),
         },
         ts=slice(0, t + 1),
@@ -121,8 +129,11 @@ def pairs(ours: Any, their: Any, target: bool = False) -> Iterator[tuple[Tensor,
             yield from layers(ours.mac.network, k, agent, ("fc1", "rnn", "fc2"))
     critic = getattr(their, "target_critic" if target else "critic", None)
     if critic is not None:
+        joint = getattr(ours, "critics", None)
         for k, one in enumerate(getattr(critic, "critics", [critic])):
-            yield from layers(ours.value.network, k, one, ("fc1", "fc2", "fc3"))
+            network = ours.value.network if joint is None else joint.network
+            found = layers(network, k, one, ("fc1", "fc2", "fc3"))
+            yield from found if joint is None else in_our_order(found, ours.info, joint.ids)
     mixer = getattr(their, "target_mixer" if target else "mixer", None)
     if mixer is not None and list(mixer.parameters()):
         words = {"w1": "hyper_w_1", "w2": "hyper_w_final", "b1": "hyper_b_1", "value": "V"}
@@ -131,6 +142,41 @@ def pairs(ours: Any, their: Any, target: bool = False) -> Iterator[tuple[Tensor,
         for (name, shape), part in zip(ours.mixer.shapes.items(), parts, strict=True):
             first, _, rest = name.partition(".")
             yield part.view(shape), state[f"{words[first]}.{rest}"]
+
+
+def in_our_order(
+    found: Iterator[tuple[Tensor, Tensor]], info: Any, ids: int
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+    """Yield the weights of a critic of joint actions, whose inputs are state, numbers and actions in EPyMARL.
+
+    Here they are state, actions and numbers.
+    """
+    ours, their = next(found)
+    state, actions = info.state_size, info.n_agents * info.n_actions
+    places = [(0, 0, state), (state, state + ids, actions), *([(state + actions, state, ids)] if ids else [])]
+    for here, there, size in places:
+        yield ours[:, here : here + size], their[:, there : there + size]
+    yield from found
+
+
+def update(ours: Any, their: Any, batch: Batch, k: int) -> None:
+    """Make one update of both on a batch."""
+    if not hasattr(ours, "critics"):
+        ours.train(batch, k)
+        their.train(converted(batch, their.layout), k, k)
+        return
+    from controllers import maddpg_controller
+
+    # the noise that this project's learner is about to draw, step by step
+    again = torch.Generator()
+    again.set_state(ours.generator.get_state())
+    b, t, n = batch.log_prob.shape
+    noise = iter(gumbel(torch.rand(b * t, n, ours.info.n_actions, generator=again)).view(b, t, n, -1).split(1, dim=1))
+    maddpg_controller.sample_gumbel = lambda shape, **_: next(noise)
+    ours.update(batch, torch.ones(b))
+    ours.updates += 1
+    ours._move_copies()
+    their.train(converted(batch, their.layout, limits=False), k, 0)
 
 
 def layers(stack: Any, k: int, module: nn.Module, names: tuple[str, str, str]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -160,8 +206,7 @@ def compare(path: Path, name: str, updates: int) -> tuple[float, float]:
             batch, _ = runner.run()
             if batch.terminated.any():
                 raise RuntimeError("an episode ended before its limit: EPyMARL's actor-critics bootstrap there")
-            learner.train(batch, k)
-            their.train(converted(batch, their.layout), k, k)
+            update(learner, their, batch, k)
         found = list(pairs(learner, their))
     finally:
         runner.close()
@@ -174,7 +219,7 @@ def ours_of(path: Path, name: str) -> tuple[Settings, dict[str, Any]]:
     config = path / "src" / "config"
     own = yamls.load(config / "algs" / f"{name}.yaml", name)
     alike = {k: v for k, v in ALIKE.items() if k in own or k != "epochs"}
-    alike |= OF_VALUES if own["learner"] == "q_learner" else {}
+    alike |= {"q_learner": OF_VALUES, "maddpg_learner": OF_MADDPG}.get(own["learner"], {})
     words = [f"--config={config}/algs/{name}.yaml", f"--env-config={config}/envs/gymma.yaml", "with", *GAME, "seed=1"]
     words += ["backend=serial", "use_cuda=False", *(f"{k}={v}" for k, v in alike.items())]
     return resolve(parse(words)[0]), alike

@@ -109,7 +109,7 @@ class Run:
             raise UserError(f"{type(learner).__name__}.notices must return a list of sentences, not {said!r}.")
         self.notices += said
         if self.weights is not None:
-            self.notices += load_weights(mac, learner, self.weights, self.config.init_from)
+            self.notices += load_weights(mac, learner, self.weights, self.config.init_from, runner.info)
 
     def train(self, log: RunLog) -> dict[str, float]:
         """Prepare and build where that is still to be done, and train; returns the result."""

@@ -135,6 +135,8 @@ GROUPS = (
     ("qmix",),
     ("vdn_ns",),
     ("qmix_ns",),
+    ("maddpg",),
+    ("maddpg_ns",),
 )
 #: keys whose values say nothing of the method, or follow from others
 _ASIDE = {

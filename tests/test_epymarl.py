@@ -92,6 +92,13 @@ APART: dict[str, Any] = {**TOGETHER, "sharing": "separate", "obs_agent_id": Fals
 QMIX: dict[str, Any] = {
     "mixer": "qmix", "mixing_embed_dim": 32, "hypernet_layers": 2, "hypernet_embed": 64, "state_scale": 1.0,
 }  # fmt: skip
+MADDPG: dict[str, Any] = {
+    **EVERYWHERE, "learner": "maddpg_learner", "action_selector": "noisy", "warmup_steps": 0, "runner": "episode",
+    "batch_size_run": 1, "buffer_size": 50000, "updates_per_step": None, "replay_steps": None, "replay": "uniform",
+    "q_nstep": None, "gumbel": "st", "gumbel_temperature": 1.0, "other_actions": "policies", "reg": 0.001,
+    "twin_critic": False, "policy_delay": 1, "target_interval_unit": "episodes", "critic_type": "cv_critic",
+    "obs_individual_obs": False, "critic_lr": None, "lr": 5e-4, "hidden_dim": 128, "t_max": 2050000,
+}  # fmt: skip
 EXPECTED: dict[str, dict[str, Any]] = {
     "iql": {**VALUES, **TOGETHER, "mixer": None, "use_rnn": True, "hidden_dim": 128, "lr": 3e-4,
             "epsilon_anneal_time": 200000},
@@ -108,11 +115,15 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "ippo_ns": {**PPO, **SEPARATE, "critic_type": "ac_critic", "entropy_coef": 0.01},
     "mappo": {**PPO, **SHARED, "critic_type": "cv_critic", "entropy_coef": 0.001},
     "mappo_ns": {**PPO, **SEPARATE, "critic_type": "cv_critic", "entropy_coef": 0.01},
+    "maddpg": {**MADDPG, "sharing": "shared", "critic_sharing": "shared", "obs_agent_id": True, "use_rnn": True,
+               "batch_size": 32, "target_update_interval_or_tau": 200.0},
+    "maddpg_ns": {**MADDPG, "sharing": "separate", "critic_sharing": "separate", "obs_agent_id": False,
+                  "use_rnn": False, "batch_size": 16, "target_update_interval_or_tau": 0.01},
 }  # fmt: skip
 
 
 def test_there_are_twenty_and_five() -> None:
-    assert (len(ALGORITHMS), len(ABSENT), len(ENVIRONMENTS)) == (20, 6, 5)
+    assert (len(ALGORITHMS), len(ABSENT), len(ENVIRONMENTS)) == (20, 4, 5)
     assert sorted(EXPECTED) == sorted(BUILT)
     assert {name.removesuffix("_ns") for name in ALGORITHMS} == set(epymarl.FILES)
     assert set(epymarl.BUILT.values()) <= set(REGISTRY)
@@ -345,14 +356,16 @@ def test_other_games_of_the_package_need_it(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", BUILT)
 def test_each_file_trains(name: str, files: Path, tmp_path: Path) -> None:
     """A few updates of each, on a matrix game by EPyMARL's id with the default rewards: the sum over both agents."""
-    off_policy = BUILT[name]["learner"] == "q_learner"
+    off_policy = BUILT[name]["learner"] in ("q_learner", "maddpg_learner")
     done = train(
         tmp_path / "run", f"{files}/algs/{name}.yaml", f"{files}/envs/gymma.yaml",
-        {"key": "matrixgames:penalty-25-nostate-v0", "time_limit": 2}, t_max=68 if off_policy else 60,
+        {"key": "matrixgames:penalty-25-nostate-v0", "time_limit": 2},
+        t_max=2 * (BUILT[name].get("batch_size", 32) + 2) if off_policy else 60,
         epochs=..., batch_size_run=..., hidden_dim=8, log_interval=20, test_interval=40, runner_log_interval=10,
         learner_log_interval=10,
     )  # fmt: skip
-    # of 34 episodes with one environment, updates begin once 32 are there; of 30 with ten there are three
+    # with one environment updates begin once a batch's episodes are there, and two more come; of 30 with ten there are
+    # three
     assert done.loop.learner.updates == 3
     points = read_metrics(tmp_path / "run")
     assert all(math.isfinite(v) for p in points for v in p["metrics"].values())

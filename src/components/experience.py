@@ -124,6 +124,19 @@ class EnvInfo:
                 array[i, : len(numbers)] = numbers
         return np.where(own, low, 0.0).astype(np.float32), np.where(own, high, 0.0).astype(np.float32)
 
+    def action_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return centre and half the range of the continuous actions, [N, D] float32 each: what takes numbers between
+        -1 and 1 to the bounds.
+
+        An infinite bound lies 2 from the other one, and bounds that are both infinite are -1 and 1. Dimensions that an
+        agent lacks have 0 and 0.
+        """
+        low, high = self.bounds()
+        below, above = np.isfinite(low), np.isfinite(high)
+        lowest = np.where(below, low, np.where(above, high - 2.0, -1.0))
+        highest = np.where(above, high, lowest + 2.0)
+        return ((lowest + highest) / 2).astype(np.float32), ((highest - lowest) / 2).astype(np.float32)
+
 
 def fields_of(info: EnvInfo, extra: Iterable[Field] = ()) -> tuple[Field, ...]:
     """Return the table for an environment, with its own extra fields and ``extra``, which an actor gives."""

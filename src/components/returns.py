@@ -103,6 +103,43 @@ def nstep(
     return target
 
 
+def nstep_parts(
+    reward: Tensor, terminated: Tensor, ended: Tensor, filled: Tensor, gamma: float, n: int, steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The parts that n-step targets of a row's first steps are made of, for values that are asked for at one
+    observation alone: y_t = R_t + d_t V(o_{t + k_t}), equal to :func:`nstep`.
+
+    Args:
+        reward: [B, T, V].
+        terminated, ended: [B, T, V] bool, as in :func:`gae`.
+        filled: [B, T] bool: a row's padding is never entered.
+        gamma: discount factor.
+        n: number of rewards, at least 1.
+        steps: L of the T steps have targets.
+
+    Returns:
+        R_t, the discounted sum of up to n rewards [B, L, V]; d_t, gamma^k_t, or 0 where a termination is among these
+        steps [B, L, V]; k_t, the steps to the observation that the sum ends at [B, L] int64.
+    """
+
+    def ahead(x: Tensor, padding: float) -> Tensor:
+        """[B, L, V, n]: x at each of the n steps from each step on."""
+        short = max(steps + n - 1 - x.shape[1], 0)
+        beyond = x.new_full((len(x), short, *x.shape[2:]), padding)
+        return torch.cat([x, beyond], dim=1)[:, : steps + n - 1].unfold(1, n, 1)
+
+    last = ended.clone()
+    last[:, -1] = True
+    stop = ahead(last | ~filled.unsqueeze(-1), True).to(reward.dtype)
+    going = torch.cat([torch.ones_like(stop[..., :1]), (1.0 - stop[..., :-1]).cumprod(-1)], dim=-1)  # [B, L, V, n]
+    powers = gamma ** torch.arange(n, dtype=reward.dtype, device=reward.device)
+    total = (ahead(torch.where(filled.unsqueeze(-1), reward, 0.0), 0.0) * going * powers).sum(-1)
+    over = (ahead(terminated, False).to(reward.dtype) * going).sum(-1) > 0
+    # what one agent ends does not move the observation that the others' sums end at
+    taken = going.sum(-1)
+    return total, torch.where(over, 0.0, gamma**taken), taken.amax(-1).long()
+
+
 def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     """1 - Var(target - value) / Var(target) over ``mask``; 0.0 where the target does not vary."""
     y, v = target[mask], value[mask]

@@ -18,7 +18,7 @@ from ..components.packing import Packing
 from ..envs.base import EnvInfo
 from ..modules import heads
 from ..modules.acting import Actor, NetworkActor
-from ..modules.action_selectors import EpsilonConfig, Selector, make_selector, selector_class
+from ..modules.action_selectors import EpsilonConfig, NoisyConfig, Selector, make_selector, selector_class
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.build import policy_networks
 from ..modules.heads import HeadConfig, Policy
@@ -37,9 +37,10 @@ class MACConfig(HeadConfig):
     """Configuration of the controller."""
 
     action_selector: str | None = key(
-        "How actions are chosen: multinomial (EPyMARL's soft_policies), epsilon_greedy, gaussian or "
-        "`package.module:Class`; null: multinomial or, of continuous actions, gaussian.",
-        adds={"epsilon_greedy": EpsilonConfig},
+        "How actions are chosen: multinomial (EPyMARL's soft_policies), epsilon_greedy, gaussian, noisy (MADDPG: drawn "
+        "from the logits or, of continuous actions, deterministic ones with noise) or `package.module:Class`; null: "
+        "multinomial or, of continuous actions, gaussian.",
+        adds={"epsilon_greedy": EpsilonConfig, "noisy": NoisyConfig},
     )
     sharing: str | list[int] = key(
         "Which agents share a policy network: shared, separate, one network number per agent such as [0, 0, 1], or "
@@ -84,12 +85,13 @@ class BasicMAC:
             + (info.n_actions if config.obs_last_action else 0)
             + (info.n_agents if config.obs_agent_id else 0)
         )
-        inputs, head = Inputs.of(n_inputs, info), heads.head(info, config)
+        chosen_by = selector_class(config.action_selector, info.continuous)
+        head = heads.head(info, config, getattr(chosen_by, "deterministic", False))
         self._std_form = config.std_form
-        self.network = policy_networks(agent, self.n_networks, inputs, head, net, generator)
+        self.network = policy_networks(agent, self.n_networks, Inputs.of(n_inputs, info), head, net, generator)
         self.recurrent = self.network.recurrent
         self._selector: Selector | None = None
-        if getattr(selector_class(config.action_selector, info.continuous), "Config", None) is None:
+        if getattr(chosen_by, "Config", None) is None:
             self.select_by({"action_selector": config.action_selector})
         self._index = torch.tensor(self.index)
         #: the agents of each network
@@ -269,11 +271,16 @@ class BasicMAC:
         """Each agent's own network's raw outputs (such as Q-values) on its own experience: [m, N, A], or [L, A] of
         recurrent rows; the rest as of :meth:`policies`."""
         if not self.recurrent:
-            found = self.network.stacked(self.agent_params(params), self._to_rows(samples.inputs[entries]))
-            agents = torch.arange(self.info.n_agents, device=entries.device)
-            return self._from_rows(found, len(entries)), entries, agents
+            found = self.evaluate(samples.inputs[entries], params)
+            return found, entries, torch.arange(self.info.n_agents, device=entries.device)
         found, at = self._by_network(samples, entries, params, self.network.single)
         return found, at, at[1]
+
+    def evaluate(self, inputs: Tensor, params: Tensor | None = None) -> Tensor:
+        """Each agent's own feed-forward network's raw outputs [E, N, P] on its rows of ``inputs`` [E, N, I]; ``params``
+        as of :meth:`policies`."""
+        found = self.network.stacked(self.agent_params(params), self._to_rows(inputs))
+        return self._from_rows(found, len(inputs))
 
     def features(self, samples: Samples, entries: Tensor, params: Tensor | None = None) -> tuple[Tensor, Any, Tensor]:
         """What the heads of all agents' own policies read on ``entries`` [m]: [L, F], where these rows are among the

@@ -10,6 +10,7 @@ REGISTRY = {
     "q_learner": ".q_learner:QLearner",
     "qtran_learner": ".qtran:QtranLearner",
     "pqn_learner": ".pqn:PQNLearner",
+    "maddpg_learner": ".deterministic.maddpg:MADDPGLearner",
     "seac_learner": ".seac:SEACLearner",
     "actor_critic_learner": ".seac:SEACLearner",  # EPyMARL's name of A2C, which SEAC is where seac_coef is 0
 }

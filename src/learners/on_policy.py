@@ -330,10 +330,12 @@ def refuse_unsampled(values: Mapping[str, Any], method: str) -> None:
     """Refuse actions that are not drawn from the policy: its log-probability would not be the behaviour's.
 
     Raises:
-        UserError: epsilon-greedy actions.
+        UserError: epsilon-greedy actions, or those of deterministic policies.
     """
-    if values.get("action_selector") == "epsilon_greedy":
+    others = {"epsilon_greedy": "learners of action values", "noisy": "MADDPG and MATD3"}
+    name = values.get("action_selector")
+    if name in others:
         raise UserError(
-            f"action_selector=epsilon_greedy is for learners of action values, and {method} learns policies, which are "
-            "sampled: use multinomial or null."
+            f"action_selector={name} is for {others[name]}, and {method} learns policies, which are sampled: use "
+            "multinomial or null."
         )

@@ -92,7 +92,7 @@ def check_action_values(values: Mapping[str, Any], info: EnvInfo, who: str) -> N
             "a method of policies, such as mappo, happo or oappo."
         )
     selector = action_selectors.selector_class(values["action_selector"], info.continuous)
-    if selector in (action_selectors.Multinomial, action_selectors.Gaussian):
+    if selector in (action_selectors.Multinomial, action_selectors.Gaussian, action_selectors.NoisyLogits):
         name = values["action_selector"] or "null (multinomial)"
         raise UserError(
             f"{who} learns values of actions, which are no policy to draw from as action_selector={name} does: use "

@@ -5,6 +5,8 @@
 | multinomial | [..., A] logits | drawn from the softmax over the legal actions (EPyMARL's soft_policies) |
 | epsilon_greedy | [..., A] values or logits | the best legal one or, with probability epsilon, any legal one |
 | gaussian | [..., 2 D] mean and log std | drawn from a diagonal Gaussian |
+| noisy | [..., A] logits | the best legal one of logits and Gumbel noise: drawn from their softmax |
+| noisy | [..., D] numbers, whose tanh is an action between the bounds | that action and Gaussian noise |
 
 They run in numpy, in environment workers too: nothing here imports torch.
 """
@@ -31,6 +33,7 @@ REGISTRY = {
     "multinomial": ".action_selectors:Multinomial",
     "epsilon_greedy": ".action_selectors:EpsilonGreedy",
     "gaussian": ".action_selectors:Gaussian",
+    "noisy": ".action_selectors:NoisyLogits",
 }
 _LEAST = np.float32(1e-30)  # an exponential draw may be 0
 _NEVER, _BELOW = np.float32(-np.inf), np.float32(-1.0)  # an illegal action's value, and its uniform noise
@@ -109,6 +112,8 @@ class SelectorBase:
 
     fields: ClassVar[tuple[Field, ...]] = ()
     continuous: ClassVar[bool] = False
+    #: of continuous actions: networks put out the actions alone, without deviations
+    deterministic: ClassVar[bool] = False
     noise: ClassVar[Noise] = "gumbel"
 
     def width(self, n_actions: int) -> int:
@@ -245,6 +250,77 @@ class Gaussian(SelectorBase):
         return actions, np.where(avail, terms, 0.0).sum(-1).astype(np.float32)
 
 
+WARMUP_DOC = (
+    "Environment steps at the beginning of a run with uniformly random actions, without updates (HARL's name for it)."
+)
+
+
+@dataclass(frozen=True)
+class NoisyConfig:
+    """Configuration of noise on actions."""
+
+    act_noise: float = key(
+        "Deviation of the Gaussian noise on continuous actions, of which -1 and 1 are the bounds; none in tests.", low=0
+    )
+    warmup_steps: int = key(WARMUP_DOC, low=0)
+
+
+class NoisyLogits(Multinomial):
+    """Actions drawn from the policy; in the first `warmup_steps` steps of training any legal action."""
+
+    Config = NoisyConfig
+
+    def __init__(self, config: NoisyConfig) -> None:
+        self.config = config
+
+    def select(
+        self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Selector`."""
+        warm = not context.test and context.t_env < self.config.warmup_steps
+        return super().select(np.zeros_like(outputs) if warm else outputs, avail, noise, context)
+
+
+class NoisyActions(SelectorBase):
+    """The action of a deterministic policy, between the bounds, and Gaussian noise of which -1 and 1 are the bounds:
+    low + (high - low) (1 + clip(tanh(output) + act_noise z, -1, 1)) / 2 (Lillicrap et al. 2016, with the noise of
+    Fujimoto et al. 2018). In the first `warmup_steps` steps of training uniform actions; no noise in tests.
+
+    Such an action has no density: its log-probability is 0, NaN where the network put out no number.
+    """
+
+    Config = NoisyConfig
+    continuous: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
+    noise: ClassVar[Noise] = "uniform"
+    #: sampled tests have no random action
+    greedy_in_tests: ClassVar[bool] = True
+
+    def __init__(self, config: NoisyConfig, info: EnvInfo) -> None:
+        self.config, (self.centre, self.half) = config, info.action_scale()
+
+    def width(self, n_actions: int) -> int:
+        """Two numbers for each dimension, which make a normal one (Box and Muller 1958)."""
+        return 2 * n_actions
+
+    def select(
+        self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Selector`."""
+        c, unit = self.config, np.tanh(outputs)
+        if noise is not None and not context.test:
+            u, v = np.split(noise, 2, axis=-1)
+            if context.t_env < c.warmup_steps:
+                unit = 2.0 * u - 1.0 + 0.0 * unit
+            else:
+                z = np.sqrt(-2.0 * np.log1p(-u)) * np.cos(np.float32(2.0 * np.pi) * v)
+                unit = np.clip(unit + np.float32(c.act_noise) * z, -1.0, 1.0)
+        actions = np.where(avail, self.centre + self.half * unit, 0.0)
+        broken = ~np.isfinite(actions)  # environments get numbers; what is broken is found in log_prob
+        log_prob = np.where(broken.any(-1), np.float32(np.nan), np.float32(0.0))
+        return np.where(broken, 0.0, actions).astype(np.float32), log_prob
+
+
 def selector_class(name: str | None, continuous: bool) -> Any:
     """Return the class that the key ``action_selector`` names; null: multinomial or gaussian, by the action space.
 
@@ -252,7 +328,8 @@ def selector_class(name: str | None, continuous: bool) -> Any:
         UserError: an unknown name.
     """
     default = "gaussian" if continuous else "multinomial"
-    return resolve(__package__, REGISTRY, default if name is None else name, "action_selector")
+    found = resolve(__package__, REGISTRY, default if name is None else name, "action_selector")
+    return NoisyActions if continuous and found is NoisyLogits else found
 
 
 def make_selector(values: Mapping[str, Any], info: EnvInfo) -> Selector:
@@ -275,6 +352,8 @@ def make_selector(values: Mapping[str, Any], info: EnvInfo) -> Selector:
         )
     check_fields(name, cls.fields)
     given = (read(cls.Config, values),) if getattr(cls, "Config", None) else ()
+    if cls is NoisyActions:
+        return NoisyActions(read(NoisyConfig, values), info)
     if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
         return checked_selector(cls, given, str(name), info, DRAW)
     selector: Selector = cls(*given)

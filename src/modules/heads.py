@@ -5,6 +5,7 @@
 | Discrete(A) | A logits | categorical over the legal actions |
 | Box [D], ``action_std: free`` | D means; D numbers for standard deviations are free | diagonal Gaussian |
 | Box [D], ``action_std: state`` | D means and D numbers for standard deviations | diagonal Gaussian |
+| Box [D], deterministic policies | D numbers, whose tanh is the action between its bounds | none |
 
 ``action_std_form`` says how a number stands for a standard deviation: by its logarithm, or HARL's bounded form.
 Free numbers do not depend on the state: they are the last columns of a network's row of parameters, so that a
@@ -56,9 +57,9 @@ class Head:
     start: float = 0.0
 
 
-def head(info: EnvInfo, config: HeadConfig) -> Head:
-    """Return the outputs of a policy network for an environment's actions."""
-    if not info.continuous:
+def head(info: EnvInfo, config: HeadConfig, deterministic: bool = False) -> Head:
+    """Return the outputs of a policy network for an environment's actions; ``deterministic``: without deviations."""
+    if not info.continuous or deterministic:
         return Head(info.n_actions)
     if config.action_std == "state":
         return Head(2 * info.n_actions)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..components.experience import EnvInfo
 from ..components.finite import all_finite, floating
 from ..controllers.contract import Controller
 from ..learners.contract import Learner
@@ -236,8 +237,23 @@ def carry_best(saved: Mapping[str, Any], log: RunLog, measured: str) -> dict[str
     return best
 
 
-def load_weights(mac: Controller, learner: Learner, saved: Mapping[str, Any], where: str) -> list[str]:
+def _other_sizes(trained: Any, info: EnvInfo) -> str:
+    """Return by which sizes the environment that a checkpoint is of differs from ``info``; "" by none that is known."""
+    words = {"n_agents": "agents", "obs_size": "numbers that an agent sees", "n_actions": "actions"}
+    if not isinstance(trained, Mapping) or not words.keys() <= trained.keys():
+        return ""
+    differ = [f"{trained[k]} {word} there and {getattr(info, k)} here" for k, word in words.items()
+              if trained[k] != getattr(info, k)]  # fmt: skip
+    return ", ".join(differ)
+
+
+def load_weights(
+    mac: Controller, learner: Learner, saved: Mapping[str, Any], where: str, info: EnvInfo | None = None
+) -> list[str]:
     """Take policies and what else fits from a checkpoint, nothing else; returns notices about what does not fit.
+
+    Args:
+        info: the environment's sizes, for the message.
 
     Raises:
         UserError: the policies do not fit this configuration, or there are none.
@@ -245,8 +261,10 @@ def load_weights(mac: Controller, learner: Learner, saved: Mapping[str, Any], wh
     try:
         mac.load_state_dict(saved["mac"])
     except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        sizes = "" if info is None else _other_sizes(saved.get("info"), info)
         raise UserError(
-            f"init_from={where} holds policies of another shape or kind than this configuration's: {reason(error)}."
+            f"init_from={where} holds policies of another shape or kind than this configuration's: "
+            f"{sizes or reason(error)}."
         ) from None
     try:
         unlike = learner.load_weights(saved["learner"])

@@ -61,7 +61,10 @@ def checked_update(
         slot, seed = runner.origin(batch, fault.row, fault.step)
         where = f"row {fault.row}, step {fault.step}, slot {slot}, episode seed {seed}"
         who = "the policies" if fault.field == "log_prob" else "the environment"
-        raise NotFinite(f"{who} gave a number that is not finite: {fault} ({where})", {})
+        several = fault.field == "reward" and batch.reward.shape[-1] > 1
+        both = several and bool((batch.reward == batch.reward[..., :1]).all())
+        added = "; with a common reward that is all agents' rewards together" if both else ""
+        raise NotFinite(f"{who} gave a number that is not finite: {fault} ({where}{added})", {})
     use_threads(config.learner_threads or max(config.torch_threads, default_threads(usable_cpus())))
     scalars, arrays = plain_result(learner, learner.train(batch, t_begin))
     # here, so that no learner can forget it, and only now: during the update the policies see what they acted on

@@ -53,9 +53,24 @@ def lacks_memory(error: BaseException) -> bool:
     )
 
 
+def text_of(error: BaseException, limit: int = 500) -> str:
+    """An exception's message, cut after ``limit`` characters; a word about it where it cannot be told."""
+    try:
+        text = str(error)
+    except Exception as failed:
+        return f"(its message cannot be told: {type(failed).__name__})"
+    return cut(text, limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """``text``, of which the middle is left out where it is longer than ``limit`` characters."""
+    left = len(text) - limit
+    return text if left <= 0 else f"{text[: limit // 2]} ... ({left:,} characters left out) ... {text[-(limit // 2) :]}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message; its type where the message is empty."""
-    return str(error).split("\n")[0].rstrip(".") or type(error).__name__
+    return text_of(error).split("\n")[0].rstrip(".") or type(error).__name__
 
 
 def reason(error: BaseException) -> str:

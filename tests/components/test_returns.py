@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oamarl.components.returns import explained_variance, gae, next_values, nstep, standardise
+from oamarl.components.returns import explained_variance, gae, next_values, nstep, nstep_parts, standardise
 
 GAMMA, LAM = 0.5, 0.5
 T = 4
@@ -110,6 +110,21 @@ def test_nstep_ends_differently_in_every_row_of_a_batch(n: int) -> None:
     d = batch()
     target = nstep(d["reward"], d["next_value"], d["terminated"], d["ended"], d["filled"], GAMMA, n)
     assert pick(target) == NSTEP[n]
+
+
+@pytest.mark.parametrize("n", NSTEP)
+@pytest.mark.parametrize("steps", [1, 3, T])
+def test_the_parts_of_nstep_targets_make_the_same_ones(n: int, steps: int) -> None:
+    d = batch()
+    parts = [d[k].unsqueeze(-1) for k in ("reward", "terminated", "ended")]
+    rewards, discount, ahead = nstep_parts(*parts, d["filled"], GAMMA, n, steps)
+    assert rewards.shape == discount.shape == (len(ROWS), steps, 1)
+    last = torch.arange(steps) + ahead - 1
+    found = rewards[..., 0] + discount[..., 0] * d["next_value"].gather(1, last)
+    whole = nstep(d["reward"], d["next_value"], d["terminated"], d["ended"], d["filled"], GAMMA, n)
+    filled = d["filled"][:, :steps]
+    assert torch.equal(found[filled], whole[:, :steps][filled])
+    assert bool((ahead[filled] >= 1).all())
 
 
 def test_nstep_stops_before_padding_where_no_flag_says_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -26,9 +27,11 @@ from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec
 from oamarl.storage.records import read_metrics
 from oamarl.training.building import build
+from oamarl.utils import signals
 from oamarl.utils.errors import UserError
 from oamarl.utils.warn_once import begin_run
 
+import faulty_envs
 from child_signals import gone, usual_signals
 from conftest import PATIENCE, Program
 from faulty_envs import Gate, append, size
@@ -95,6 +98,9 @@ def only_hangs_count(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("raise", "The environment failed in step 2 (slot 2, episode seed 17): ZeroDivisionError: the toy broke", True),
         ("stop", "The environment failed in step 2 (slot 2, episode seed 17): SystemExit: no more", True),
+        ("interrupt", "The environment failed in step 2 (slot 2, episode seed 17): KeyboardInterrupt: ", True),
+        ("mute", "episode seed 17): Mute: (its message cannot be told: RuntimeError)", True),
+        ("long", "xxx ... (4,999,500 characters left out) ... xxx", True),
         ("exit", "unexpectedly (exit status 5) in step 2 of slot 2, episode seed 17; it held slots 2 to 3", False),
         ("kill", "ended unexpectedly (signal SIGKILL) in step 2 of slot 2, episode seed 17;", False),
         ("segv", "ended unexpectedly (signal SIGSEGV) in step 2 of slot 2, episode seed 17;", True),
@@ -110,10 +116,26 @@ def test_a_fault_is_told_with_its_place_stack_and_last_words(how: str, says: str
         text = str(caught.value)
         assert says in text
         assert ("in go_wrong" in text) == stack
+        assert len(text) < 12_000
         assert text.endswith(f"--- last output of environment worker 1 ---\nabout to {how}")
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
         with pytest.raises(EnvError, match="slot 2"):
             made.step(np.zeros((4, 2), np.int64), np.ones(4, bool))
+
+
+def test_an_interrupt_of_the_game_is_not_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the run's own process too: while the run handles signals, Ctrl-C is no KeyboardInterrupt of Python's."""
+    monkeypatch.setattr(faulty_envs, "in_worker", lambda: True)
+    for handled in (False, True):
+        made = make_vec("faulty_envs:Faulty", {"how": "interrupt", "step": 2, "seeds": [1]}, 1)
+        made.reset(np.array([0]), np.array([1]))
+        made.step(np.zeros((1, 2), np.int64), np.ones(1, bool))
+        with contextlib.ExitStack() as stack:
+            if handled:
+                stack.enter_context(signals.handling(lambda number, frame: None, ["SIGINT"]))
+            with pytest.raises(EnvError if handled else KeyboardInterrupt):
+                made.step(np.zeros((1, 2), np.int64), np.ones(1, bool))
+        made.close()
 
 
 @pytest.mark.parametrize(("how", "says"), [("hang", "reset_timeout=0.2"), ("exit", "exit status 5"), ("raise", "toy")])

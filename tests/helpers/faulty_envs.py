@@ -31,11 +31,23 @@ def endless() -> None:
         time.sleep(600)
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 def go_wrong(how: str) -> None:
-    """Do it: raise, stop (``sys.exit``), exit, kill, segv or hang."""
+    """Do it: raise (also ``long``: of 5 MB, and ``mute``: without a message), interrupt (as Ctrl-C), stop
+    (``sys.exit``), exit, kill, segv or hang."""
     print(f"about to {how}", flush=True)
     if how == "raise":
         raise ZeroDivisionError("the toy broke")
+    if how == "long":
+        raise ValueError("x" * 5_000_000)
+    if how == "mute":
+        raise Mute
+    if how == "interrupt":
+        raise KeyboardInterrupt
     if how == "stop":
         sys.exit("no more")
     if how == "exit":

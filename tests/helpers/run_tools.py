@@ -34,6 +34,8 @@ JOINT = ("vdn", "vdn_ns", "qmix", "qmix_ns", "qtran")
 Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
 #: the same without a replay
 PQN = ("pqn", "pqn_vdn")
+#: learners of deterministic policies from a replay
+DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3")
 #: what learners that use a batch once and whole do not read
 PASSES = ("epochs", "critic_epochs", "num_minibatches", "value_clip")
 
@@ -68,6 +70,13 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
     }
     if config in Q_LEARNING:
         given = {**REPLAY, **{k: v for k, v in given.items() if k not in PASSES}}
+    if config in DETERMINISTIC:
+        given = {
+            **REPLAY,
+            "runner": "parallel",
+            "warmup_steps": 0,
+            **{k: v for k, v in given.items() if k not in PASSES},
+        }
     if config in A2C:
         given = {"runner": "parallel", **{k: v for k, v in given.items() if k not in PASSES}}
     given = {k: v for k, v in given.items() if v is not ...}

@@ -23,6 +23,7 @@ from run_tools import (
     ALGORITHMS,
     CLIPPED,
     CPU,
+    DETERMINISTIC,
     OFF_AGENT,
     PPO,
     PQN,
@@ -90,7 +91,7 @@ def check_sound(run: Trained, names: set[str], updates: int) -> None:
 
 def test_all_shipped_algorithms_are_tested() -> None:
     # `_paper`: the same learner, as its paper reads
-    assert sorted(ALGORITHMS + Q_LEARNING + PQN) == sorted(
+    assert sorted(ALGORITHMS + Q_LEARNING + PQN + DETERMINISTIC) == sorted(
         name for name in shipped("algs") if not name.endswith("_paper")
     )
 

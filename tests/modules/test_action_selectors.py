@@ -18,6 +18,9 @@ from oamarl.modules.action_selectors import (
     EpsilonGreedy,
     Gaussian,
     Multinomial,
+    NoisyActions,
+    NoisyConfig,
+    NoisyLogits,
     make_selector,
 )  # fmt: skip
 from oamarl.utils.errors import UserError
@@ -80,6 +83,66 @@ def test_epsilon_greedy_shows_values_that_are_not_numbers() -> None:
     actions, log_prob = EpsilonGreedy(CONFIG).select(values, legal, None, Context(greedy=True))
     assert actions.tolist() == [[1, 0]]
     assert np.isnan(log_prob).all()
+
+
+def test_noise_around_a_deterministic_action() -> None:
+    """tanh(1) = 0.76 with noise of 0.3 is beyond 1 in one of five draws, where it is 1; bounds are -1 and 5."""
+    info = EnvInfo("box", 2, 3, 4, 2, 5, (3, 3), (2, 1), action_low=((-1.0,) * 2, (-1.0,)),
+                   action_high=((5.0,) * 2, (5.0,)))  # fmt: skip
+    selector = make_selector({"action_selector": "noisy", "act_noise": 0.3, "warmup_steps": 10}, info)
+    assert isinstance(selector, NoisyActions)
+    avail = np.tile(np.array([[[True, True], [True, False]]]), (N, 1, 1))
+    outputs = np.ones((N, 2, 2), np.float32)
+    drawn = DRAW[selector.noise](np.random.default_rng(0), (N, 2, selector.width(2)))
+
+    def chosen(noise: Any, **context: Any) -> np.ndarray:
+        actions, log_prob = selector.select(outputs, avail, noise, Context(**context))
+        assert actions.dtype == np.float32
+        assert not log_prob.any()
+        assert not actions[:, 1, 1].any(), "a dimension that the agent lacks"
+        return (actions[avail].astype(np.float64) - 2) / 3  # between -1 and 1 again
+
+    mean = math.tanh(1.0)
+    for quiet in (chosen(None, t_env=99, greedy=True), chosen(drawn, t_env=99, test=True), chosen(drawn, test=True)):
+        np.testing.assert_allclose(quiet, mean, rtol=1e-6)
+    noisy = chosen(drawn, t_env=10)
+    assert noisy.max() == 1.0
+    assert abs((noisy == 1.0).mean() - 0.5 * math.erfc((1 - mean) / 0.3 / 2**0.5)) < 0.01
+    inner = noisy[noisy < mean]
+    assert abs(((inner - mean) ** 2).mean() ** 0.5 - 0.3) < 0.01
+    warm = chosen(drawn, t_env=9)
+    assert (np.abs(np.histogram(warm, 10, (-1, 1))[0] / warm.size - 0.1) < 0.01).all()
+    outputs[:, 0, 0] = np.nan
+    actions, log_prob = selector.select(outputs, avail, drawn, Context(t_env=10))
+    assert np.isfinite(actions).all()
+    assert np.isnan(log_prob[:, 0]).all()
+    assert not log_prob[:, 1].any()
+
+
+def test_noise_on_logits_is_a_draw_of_the_softmax_and_uniform_at_first() -> None:
+    selector = make_selector({"action_selector": "noisy", "act_noise": 0.3, "warmup_steps": 10}, DISCRETE)
+    assert isinstance(selector, NoisyLogits)
+    noise = DRAW[selector.noise](np.random.default_rng(0), (N, 1, 4))
+    plain = Multinomial().select(VALUES, LEGAL, noise, Context())
+    for context in (Context(10), Context(0, test=True)):
+        for a, b in zip(selector.select(VALUES, LEGAL, noise, context), plain, strict=True):
+            np.testing.assert_array_equal(a, b)
+    actions, log_prob = selector.select(VALUES, LEGAL, noise, Context(9))
+    np.testing.assert_allclose(np.bincount(actions.ravel(), minlength=4) / N, [1 / 3] * 3 + [0], atol=0.01)
+    np.testing.assert_allclose(log_prob, -math.log(3), rtol=1e-6)
+
+
+def test_the_scale_of_actions() -> None:
+    """Bounds, of which some are infinite: centre and half the range."""
+    inf = math.inf
+    info = EnvInfo("box", 2, 3, 4, 4, 5, (3, 3), (4, 1), action_low=((-2.0, 3.0, -inf, -inf), (0.0,)),
+                   action_high=((4.0, inf, 5.0, inf), (1.0,)))  # fmt: skip
+    centre, half = info.action_scale()
+    assert centre.tolist() == [[1.0, 4.0, 4.0, 0.0], [0.5, 0.0, 0.0, 0.0]]
+    assert half.tolist() == [[3.0, 1.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0]]
+    with pytest.raises(UserError, match="act_noise"):
+        settings("maddpg", "matrix", act_noise=-1)
+    assert NoisyConfig(0.1, 0) == NoisyConfig(act_noise=0.1, warmup_steps=0)
 
 
 def test_null_is_chosen_by_the_action_space() -> None:

@@ -29,6 +29,14 @@ QUICK = (
     "buffer_size=30", "batch_size=8", "epsilon_anneal_time=1000", "updates_per_step=0.03", "standardise_obs=True",
     "feature_norm=True", "target_update_interval_or_tau=200",
 )  # fmt: skip
+#: deterministic policies with noise on their actions and on those of targets, on segments of unfinished episodes
+NOISY = (
+    "--config=matd3", "with", "env=toy_envs:Target", "env_args.ragged=True", "env_args.limit=7", "seed=7",
+    "use_cuda=False", "backend=serial", "batch_size_run=4", "hidden_dim=16", "t_max=800", "log_interval=90",
+    "test_interval=300", "test_nepisode=3", "checkpoint_interval=40", "rollout_length=5", "buffer_size=60",
+    "batch_size=16", "q_nstep=2", "updates_per_step=0.05", "warmup_steps=100", "standardise_returns=True",
+    "standardise_obs=True",
+)  # fmt: skip
 #: to the call of checkpoints.save or of the writing of a chunk that is the last thing the process does
 KILL = """
 import os, signal, sys
@@ -51,15 +59,23 @@ def folders(results: Path) -> list[Path]:
     return sorted((p.parent for p in results.glob("sacred/*/*/*/run.json")), key=lambda p: int(p.name))
 
 
+def line_of(results: Path, *more: str) -> list[str]:
+    """The command line: ``more`` after that of QMIX, or itself one."""
+    where = f"local_results_path={results}"
+    return [*more, where] if more[:1] == NOISY[:1] else [*QUICK, where, *more]
+
+
 def complete(results: Path, *more: str) -> Path:
-    assert main([*QUICK, f"local_results_path={results}", *more]) == 0
+    assert main(line_of(results, *more)) == 0
     return folders(results)[-1]
 
 
 def killed(results: Path, where: str, *more: str) -> Path:
     """Run until SIGKILL before a checkpoint whose chunk is written, or before a chunk."""
-    line = [*QUICK, f"local_results_path={results}", *more]
-    done = subprocess.run([sys.executable, "-c", KILL, where, *line], capture_output=True, text=True, check=False)
+    line = line_of(results, *more)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # of the tests' environments
+    command = [sys.executable, "-c", KILL, where, *line]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=paths)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return folders(results)[-1]
 
@@ -93,6 +109,7 @@ PRIORITISED = ("replay=prioritised", "replay_steps=2", "batch_size=16", "standar
     [
         pytest.param("checkpoint", PRIORITISED, id="checkpoint-prioritised"),
         pytest.param("chunk", (), id="chunk-uniform"),
+        pytest.param("checkpoint", NOISY, id="checkpoint-noisy"),
         pytest.param("checkpoint", (), id="checkpoint-uniform", marks=pytest.mark.slow),
         pytest.param("chunk", PRIORITISED, id="chunk-prioritised", marks=pytest.mark.slow),
     ],

@@ -453,6 +453,15 @@ def test_init_from_another_shape_is_one_sentence(
     assert "init_from" in err
 
 
+def test_init_from_a_team_of_another_size_says_both(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = "env_args.agents={red: 3, black: 3}"
+    status, _, err = call(capsys, *words("mappo", tmp_path, *SHORT, more, f"init_from={done}"))
+    assert status == 2
+    assert "another shape or kind than this configuration's: 4 agents there and 6 here." in err
+
+
 # -- checkpoints that are not what they should be --------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from ..own_random import OwnRandom
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
 from . import ids as gym_ids
+from .protocol import of_reset, of_step, refuse_old_reset
 
 #: an environment's own step limit, under the names that environments give it
 _LIMIT_NAMES = ("_max_episode_steps", "max_episode_steps", "max_steps", "max_cycles")
@@ -105,7 +106,15 @@ class Gymma(InfoSource):
         from gymnasium import spaces
 
         self._env = env
-        obs, actions = env.observation_space, env.action_space
+        refuse_old_reset(env, name)
+        # plain lists with one space an agent, as MPE's first package has them, are Tuples too
+        obs, actions = (
+            spaces.Tuple(list(x))
+            if isinstance(x, (list, tuple)) and x and all(isinstance(s, spaces.Space) for s in x)
+            else x
+            for x in (env.observation_space, env.action_space)
+        )
+        self._name = name
         self._single = not (isinstance(actions, spaces.Tuple) and isinstance(obs, spaces.Tuple))
         if not self._single and len(obs) != len(actions):
             raise UserError(
@@ -157,7 +166,7 @@ class Gymma(InfoSource):
             # LBF places its players where the LAST episode's did not stand: an episode must depend on its seed alone
             for player in self._env.unwrapped.players:
                 player.position = None
-        observations, info = self._env.reset(seed=seed)
+        observations, info = of_reset(self._env.reset(seed=seed), self._name)
         self._time, self._some_ended = 0, False
         out.obs[...] = 0
         out.avail[...] = self.spaces.legal
@@ -173,7 +182,8 @@ class Gymma(InfoSource):
             ValueError: an action that is padding for its agent, or numbers of other sizes than declared.
         """
         moves = [self.spaces.move(i, a) for i, a in enumerate(actions if self.spaces.continuous else actions.tolist())]
-        observations, reward, terminated, truncated, info = self._env.step(moves[0] if self._single else moves)
+        found = self._env.step(moves[0] if self._single else moves)
+        observations, reward, terminated, truncated, info = of_step(found, self._name)
         self._time += 1
         self._see(observations, info, out)
         self._reward(reward, out)
@@ -213,6 +223,12 @@ class Gymma(InfoSource):
             if rewards.size != 1:
                 raise ValueError(f"{rewards.size} rewards came, and env_args.team_reward=True promises one for all")
         elif rewards.size != n:
+            if self._single and rewards.size > 1:
+                raise UserError(
+                    f"The environment '{self._name}' gives {rewards.size} rewards, and its spaces are of one agent "
+                    f"({type(self._env.observation_space).__name__} and {type(self._env.action_space).__name__}): an "
+                    "environment of several agents has Tuple spaces, with one entry an agent."
+                )
             hint = "; env_args.team_reward=True takes one reward for all" if rewards.size == 1 else ""
             raise ValueError(f"{rewards.size} rewards came for {n} agents{hint}")
         out.reward[...] = rewards.ravel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..base import Arrays, EnvInfo
 from ..info_metrics import InfoSource
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
+from .protocol import of_reset, of_step, refuse_old_reset, refuse_strangers
 
 
 class PettingZoo(InfoSource):
@@ -49,7 +50,8 @@ class PettingZoo(InfoSource):
         limits = [v for v in (time_limit, own_limit) if v is not None]
         if not limits:
             raise UserError(f"The environment '{name}' has no step limit that is known here: set env_args.time_limit.")
-        self.agents = agents
+        refuse_old_reset(self._env, name)
+        self.agents, self._name = agents, name
         self._index = {agent: i for i, agent in enumerate(agents)}
         try:
             spaces = [(self._env.observation_space(a), self._env.action_space(a)) for a in agents]
@@ -81,7 +83,9 @@ class PettingZoo(InfoSource):
 
     def reset(self, seed: int, out: Arrays) -> None:
         """Start the episode of ``seed``."""
-        observations, infos = self._env.reset(seed=seed)
+        observations, infos = of_reset(self._env.reset(seed=seed), self._name)
+        self._refuse_strangers(observations, "shows an observation of")
+        self._refuse_strangers(self._env.agents, "plays with")
         self._time = 0
         self._took_part[:] = False
         self._parting.clear()
@@ -97,7 +101,11 @@ class PettingZoo(InfoSource):
         """
         chosen, i_of = actions if self.spaces.continuous else actions.tolist(), self._index
         acting = {a: self.spaces.move(i_of[a], chosen[i_of[a]]) for a in self._env.agents}
-        observations, rewards, terminations, truncations, returned = self._env.step(acting)
+        found = of_step(self._env.step(acting), self._name)
+        observations, rewards, terminations, truncations, returned = found
+        self._refuse_strangers(observations, "shows an observation of")
+        self._refuse_strangers(rewards, "rewards")
+        self._refuse_strangers(self._env.agents, "plays with")
         infos: Mapping[Any, Any] = returned if isinstance(returned, Mapping) else {}
         self._time += 1
         out.reward[...] = 0
@@ -124,6 +132,11 @@ class PettingZoo(InfoSource):
         if self.listener is not None and (out.terminated or out.truncated):
             last = self._parting | {a: infos[a] for a in acting if a in infos}
             self.listener.infos([last[a] for a in self.agents if a in last])
+
+    def _refuse_strangers(self, given: Iterable[Any], what: str) -> None:
+        """Refuse agents that are not among the possible ones; see :func:`~.protocol.refuse_strangers`."""
+        if not self._index.keys() >= set(given):
+            refuse_strangers(given, self._index, self._name, what)
 
     def _returned(self, there: set[Any], ended: np.ndarray) -> set[Any]:
         """Return the agents that are ``there`` again although they had ``ended`` [N]."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, cut, text_of
+from ...utils.signals import Terminated
 from ...utils.warn_once import END_TAKEN_BACK, RENAMED, TOO_MANY, Warn, warn_once
 from ..base import Arrays, Env, EnvInfo, Together
 from ..build import BUILDING, RESETTING, STEPPING, EnvError, Unsound, make_env
@@ -18,6 +20,8 @@ from ..info_metrics import NOT_BACK, InfoMetrics, attach, renaming, summarise
 
 #: the rule about ends
 FOR_GOOD = "an agent's end is for good"
+#: characters of an environment's traceback that are shown
+_SHOWN = 8000
 
 
 def beyond_limit(info: EnvInfo) -> str:
@@ -235,7 +239,9 @@ class Slots:
                 self.busy[1] += 1
         except UserError:
             raise
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:  # as in _call
+            if _is_users(exc):
+                raise
             raise self._failed("step", i, exc) from exc
         only_here(self.process)
         self.busy[0] = -1
@@ -248,7 +254,9 @@ class Slots:
             call(given, self.rows[i])
         except UserError:
             raise
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:  # also a game's sys.exit(), or an interrupt that nobody asked for
+            if _is_users(exc):
+                raise
             raise self._failed(what, i, exc) from exc
         only_here(self.process)
 
@@ -258,14 +266,25 @@ class Slots:
         if what == "step":
             what = f"step {self.steps[i]}"
         where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
-        shown = "".join(traceback.format_exception(exc)).rstrip()
+        shown = cut("".join(traceback.format_exception(exc)).rstrip(), _SHOWN)
         return EnvError(
-            f"The environment failed in {what} ({where}): {type(exc).__name__}: {exc}\n--- its traceback ---\n{shown}"
+            f"The environment failed in {what} ({where}): {type(exc).__name__}: {text_of(exc)}\n"
+            f"--- its traceback ---\n{shown}"
         )
 
     def close(self) -> None:
         """Close every environment."""
         close_all([env.close for env in self.envs], self.checks.info.name)
+
+
+def _is_users(exc: BaseException) -> bool:
+    """Whether an exception that comes out of an environment is the user's own end of the run.
+
+    While a run handles signals, Ctrl-C is a :class:`~oamarl.utils.signals.Terminated`, and not Python's own interrupt.
+    """
+    if isinstance(exc, Terminated):
+        return True
+    return isinstance(exc, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 class InfoRecorder:

@@ -164,7 +164,7 @@ class Network(nn.Module):
 
     def _single(self, params: Tensor, x: Tensor, packing: Packing | None, hidden: Tensor | None, twice: bool) -> Tensor:
         """:meth:`single` without free numbers: ``params`` are the layers' alone."""
-        by_compiled = self._by_compiled(x, twice)
+        by_compiled = self._by_compiled(x, twice) and not x.requires_grad  # compiled ones have no gradient of rows
         if not self.recurrent:
             if by_compiled:
                 return compiled.feed_forward(params, x, None, self._sizes)

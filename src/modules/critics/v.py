@@ -91,7 +91,8 @@ def values(network: Stack, inputs: CriticInputs, params: Tensor | None = None) -
     if not isinstance(network, Network):
         return _by_rows(network, x, params).view(*lead, x.n_values)
     s, o = x.shared.shape[-1], x.own.shape[-1]
-    if len(params) == 1 and not (s and (o or x.ids)):  # nothing to multiply only once
+    of_inputs = x.own.requires_grad or x.shared.requires_grad  # which compiled networks do not differentiate
+    if len(params) == 1 and not (s and (o or x.ids)) and not of_inputs:  # nothing to multiply only once
         rows = x.shared if s else torch.cat([x.own, *x.numbers()], dim=-1).flatten(0, 1)
         out = network.single(params[0], rows).view(*lead, -1)
         return out.expand(*lead, x.n_values)  # where nothing tells the agents apart, they have one value

@@ -39,7 +39,7 @@ def _library() -> ctypes.CDLL | None:
         whole, pointer = ctypes.c_ssize_t, ctypes.c_void_p
         found.network_lanes.restype = whole
         for name, wholes, pointers in (
-            ("mlp_forward", 6, 8), ("mlp_backward", 6, 9), ("gru_forward", 8, 11), ("gru_backward", 7, 13),
+            ("mlp_forward", 6, 8), ("mlp_backward", 7, 9), ("gru_forward", 8, 11), ("gru_backward", 7, 13),
         ):  # fmt: skip
             getattr(found, name).argtypes = [whole] * wholes + [pointer] * pointers
     return found
@@ -99,14 +99,15 @@ class _FeedForward(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         params, x, first, second, hats, inverses = ctx.saved_tensors
+        learned = ctx.needs_input_grad[0]
         dparams = torch.zeros_like(params)
         dsums = torch.empty_like(first) if ctx.from_sums else first.new_empty(0)
         if len(first):
             _call(
-                "mlp_backward", len(first), *ctx.sizes, params, x, first, second, hats, inverses, grad.contiguous(),
-                dparams, dsums,
+                "mlp_backward", len(first), *ctx.sizes, int(not learned), params, x, first, second, hats, inverses,
+                grad.contiguous(), dparams, dsums,
             )  # fmt: skip
-        return dparams, None, dsums if ctx.from_sums else None, None
+        return dparams if learned else None, None, dsums if ctx.from_sums else None, None
 
 
 class _Recurrent(torch.autograd.Function):

@@ -423,9 +423,10 @@ int mlp_forward(
 }
 
 /* grad [rows, A] of the outputs to dparams (added to) and, where x is NULL, to dsums [rows, H] of the first layer's
- * sums; the rest as mlp_forward left it. */
+ * sums; the rest as mlp_forward left it. frozen: what is added to dparams is not asked for, and mostly left out. */
 int mlp_backward(
-    whole rows, whole inputs, whole size, whole outputs, whole kind, whole norm, const float *params, const float *x,
+    whole rows, whole inputs, whole size, whole outputs, whole kind, whole norm, whole frozen, const float *params,
+    const float *x,
     const float *first, const float *second, const float *hats, const float *inverses, const float *grad,
     float *dparams, float *dsums)
 {
@@ -454,7 +455,8 @@ int mlp_backward(
         slope(kind, n * size, two, dtwo);
         if (norm)
             normalise_back(n, size, norm2, hats + (rows + row) * size, inverses + rows + row, dtwo, db2 + size);
-        affine_weights(n, size, size, one, dtwo, dw2, db2);
+        if (!frozen)
+            affine_weights(n, size, size, one, dtwo, dw2, db2);
         product(n, size, size, dtwo, size, 1, turned, size, zeros, back, size);
         slope(kind, n * size, one, back);
         if (norm)

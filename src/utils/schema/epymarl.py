@@ -15,7 +15,6 @@ from ..errors import UserError
 #: learner of EPyMARL's that is not part of this version -> its method
 ABSENT = {
     "coma_learner": "COMA",
-    "maddpg_learner": "MADDPG",
     "pac_learner": "Pareto actor-critic (PAC)",
     "pac_dcg_learner": "Pareto actor-critic with coordination graphs (PAC-DCG)",
 }
@@ -25,6 +24,7 @@ BUILT = {
     "QTRAN": "qtran_learner",
     "IA2C, MAA2C": "actor_critic_learner",
     "IPPO, MAPPO": "ppo_learner",
+    "MADDPG": "maddpg_learner",
 }
 #: name of an algorithm file of EPyMARL's, without `_ns` -> its learner
 FILES = {

@@ -24,12 +24,17 @@ from ..errors import UserError, one_of
 #: key -> {EPyMARL's value: (value here, key that says the same explicitly, its value)}; "": there is no such key
 ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
     "action_selector": {"soft_policies": ("multinomial", "", "")},
-    "mac": {"non_shared_mac": ("basic_mac", "sharing", "separate")},
+    "mac": {
+        "non_shared_mac": ("basic_mac", "sharing", "separate"),
+        "maddpg_mac": ("basic_mac", "action_selector", "noisy"),
+    },
     "agent": {"rnn_ns": ("rnn", "sharing", "separate")},
     "mixer": {"qtran_base": ("qtran", "", "")},
     "critic_type": {
         "ac_critic_ns": ("ac_critic", "critic_sharing", "separate"),
         "cv_critic_ns": ("cv_critic", "critic_sharing", "separate"),
+        "maddpg_critic": ("cv_critic", "critic_sharing", "shared"),
+        "maddpg_critic_ns": ("cv_critic", "critic_sharing", "separate"),
     },
 }
 
@@ -88,7 +93,6 @@ OTHER: dict[str, str] = {
     "msg_anytime": "coordination graphs",
     "msg_iterations": "coordination graphs",
     "msg_normalized": "coordination graphs",
-    "reg": "MADDPG",
     "state_value_type": "Pareto actor-critic",
 }
 
@@ -98,7 +102,7 @@ READ: tuple[str, ...] = (
     "epsilon_anneal_time", "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma",
     "grad_norm_clip", "hidden_dim", "hypernet_embed", "hypernet_layers", "label", "learner", "learner_log_interval",
     "load_step", "local_results_path", "log_interval", "lr", "mac", "mixer", "mixing_embed_dim", "name", "obs_agent_id",
-    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "render", "reward_scalarisation", "runner",
+    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reg", "render", "reward_scalarisation", "runner",
     "runner_log_interval", "save_model", "save_model_interval", "save_replay", "standardise_returns",
     "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode",
     "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model",

@@ -1,0 +1,87 @@
+"""What environments of other packages must take and give (Gymnasium's and PettingZoo's API), and a diagnosis where they
+keep to another one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sized
+from typing import Any
+
+from ...utils.errors import UserError, nearest, one_of
+
+_WRAP = (
+    "gymnasium.make('GymV21Environment-v0', env=...) of the package shimmy wraps such an environment, or give it "
+    "reset(self, *, seed=None, options=None) -> (observations, info) and step(self, action) -> (observations, reward, "
+    "terminated, truncated, info)."
+)
+
+
+def refuse_old_reset(env: Any, name: str) -> None:
+    """Refuse an environment whose ``reset`` takes no seed, as before gym 0.26.
+
+    Raises:
+        UserError: naming the API.
+    """
+    try:
+        parameters = inspect.signature(getattr(env, "unwrapped", env).reset).parameters
+    except (TypeError, ValueError, AttributeError):
+        return
+    if "seed" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    raise UserError(
+        f"The environment '{name}' has the old gym API: its reset({', '.join(parameters)}) takes no seed. {_WRAP}"
+    )
+
+
+def of_reset(found: Any, name: str) -> tuple[Any, Any]:
+    """Return what ``reset`` gave: observations and info.
+
+    Raises:
+        UserError: it gave something else.
+    """
+    if isinstance(found, tuple) and len(found) == 2:
+        return found
+    raise UserError(
+        f"The environment '{name}' gives {_described(found)} in reset, and (observations, info) is expected. {_WRAP}"
+    )
+
+
+def of_step(found: Any, name: str) -> tuple[Any, Any, Any, Any, Any]:
+    """Return what ``step`` gave: observations, reward, terminated, truncated, info.
+
+    Raises:
+        UserError: it gave something else.
+    """
+    if isinstance(found, tuple) and len(found) == 5:
+        return found
+    old = "has the old gym API: it " if isinstance(found, tuple) and len(found) == 4 else ""
+    raise UserError(
+        f"The environment '{name}' {old}gives {_described(found)} in step, and "
+        f"(observations, reward, terminated, truncated, info) is expected. {_WRAP}"
+    )
+
+
+def _described(found: Any) -> str:
+    many = f" of {len(found)}" if isinstance(found, Sized) and isinstance(found, (tuple, list)) else ""
+    return f"a {type(found).__name__}{many}"
+
+
+def refuse_strangers(given: Iterable[Any], known: Mapping[Any, int], name: str, what: str) -> None:
+    """Refuse agents that the environment has not named.
+
+    Args:
+        given: names of agents.
+        known: the environment's possible agents.
+        what: what it says of them, in words.
+
+    Raises:
+        UserError: naming one of them.
+    """
+    for agent in given:
+        if agent not in known:
+            names = [str(a) for a in known]
+            some = one_of(names) if len(names) < 9 else f"{', '.join(names[:8])} ... ({len(names)} agents)"
+            raise UserError(
+                f"The environment '{name}' {what} agent '{agent}', which is not among its possible_agents {some}"
+                f"{nearest(str(agent), names) or '.'}"
+            )

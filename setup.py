@@ -48,6 +48,7 @@ setup(
         "pettingzoo": ["pettingzoo>=1.25", "mpe2>=1.1"],
         # the push of JaxMARL's own class is replaced, and JaxMARL needs Python 3.11
         "smax": ["jaxmarl>=0.2,<0.3; python_version >= '3.11'", "jax>=0.10; python_version >= '3.11'"],
+        "mamujoco": ["gymnasium[mujoco]>=1.1,<1.4", "mujoco>=3.1"],
         "video": ["imageio-ffmpeg>=0.5"],
         "tensorboard": ["tensorboard>=2.15"],
         "wandb": ["wandb>=0.20"],
@@ -68,6 +69,8 @@ setup(
             "jax>=0.10; python_version >= '3.11'",
             "ray>=2.40",
             "optuna>=4.0",
+            "gymnasium[mujoco]>=1.1,<1.4",
+            "mujoco>=3.1",
             "types-PyYAML",
         ],
     },

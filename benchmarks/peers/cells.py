@@ -58,12 +58,12 @@ class Cell:
         return {side.program for side in self.sides}
 
 
-def words(config: str, env: Mapping[str, Any], **settings: Any) -> list[str]:
+def words(config: str, env: Mapping[str, Any], env_config: str = "gymma", **settings: Any) -> list[str]:
     """Return a training command line, which EPyMARL and this project read alike."""
     given = {f"env_args.{name}": value for name, value in env.items()} | settings
     return [
         f"--config={config}",
-        "--env-config=gymma",
+        f"--env-config={env_config}",
         "with",
         *(f"{k}={'null' if v is None else v}" for k, v in given.items()),
     ]
@@ -154,7 +154,22 @@ def cells(quick: bool = False, cores: int = 2) -> list[Cell]:
                 "stock: the package's own steps (env_args.quick=False)",
             )
         )  # fmt: skip
-    return found + value_cells() + own_cells() + peer_cells(quick)
+    return [*found, mamujoco_cell(cores), *value_cells(), *own_cells(), *peer_cells(quick)]
+
+
+def mamujoco_cell(cores: int) -> Cell:
+    """Collection on Multi-Agent MuJoCo against random stepping of Gymnasium's own task, one process a core."""
+    ours = own(
+        "oamarl", "mappo", {"scenario": "HalfCheetah", "agent_conf": "2x3"}, "collect", env_config="mamujoco",
+        runner="rollout", batch_size_run=20, rollout_length=200,
+    )  # fmt: skip
+    play = {"kind": "run", "key": "HalfCheetah-v5", "time_limit": 1000, "processes": cores}
+    return Cell(
+        "mamujoco-collect", "HalfCheetah 2x3, collection without learning (MLP-128) against random stepping", "steps",
+        (ours, Side("random", "random", {**play, "wrapped": True}), Side("random, bare", "random", play)), "random",
+        (">=", 0.85),
+        note=f"random: {cores} processes, each stepping gymnasium.make('HalfCheetah-v5'); bare: without the wrappers",
+    )  # fmt: skip
 
 
 def value_cells() -> list[Cell]:

@@ -96,6 +96,7 @@ class EnvInfo:
     obs_shape: tuple[int, ...] | None = None  # of one observation, where all agents' are arrays such as images
     action_low: tuple[tuple[float, ...], ...] = ()  # [N][D] bounds of continuous actions; empty: discrete actions
     action_high: tuple[tuple[float, ...], ...] = ()
+    clip_actions: bool = True  # continuous ones are clipped to the bounds; False: the environment gets them as drawn
     extra: tuple[Field, ...] = ()
     agent_types: tuple[str, ...] = ()  # [N] what kind each agent is, for labels of figures; empty: not said
 

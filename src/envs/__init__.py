@@ -9,6 +9,7 @@ REGISTRY = {
     "sc2": ".starcraft.sc2:sc2",
     "sc2v2": ".starcraft.sc2v2:sc2v2",
     "smaclite": ".starcraft.smaclite:smaclite",
+    "mamujoco": ".mamujoco:Mamujoco",
 }
 
 #: environments that pass arguments on to constructors of other packages -> the function that returns notices about them

@@ -24,10 +24,11 @@ from .vector.slots import InfoRecorder, SlotChecks
 
 
 def without_display() -> None:
-    """Let pyglet and pygame draw into memory where there is no display; call it before they are imported."""
+    """Let pyglet, pygame and MuJoCo draw into memory where there is no display; call it before they are imported."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         os.environ.setdefault("PYGLET_HEADLESS", "true")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("MUJOCO_GL", "egl")
         if "pyglet" in sys.modules:
             sys.modules["pyglet"].options["headless"] = True
 

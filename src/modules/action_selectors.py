@@ -239,7 +239,8 @@ class Gaussian(SelectorBase):
         self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
     ) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Selector`; the same numbers as ``components.distributions.DiagonalGaussian``."""
-        mean, log_std = np.split(outputs, 2, axis=-1)
+        d = outputs.shape[-1] // 2
+        mean, log_std = outputs[..., :d], outputs[..., d:]
         log_std = self.log_std(log_std)
         z = np.zeros_like(mean) if noise is None else noise
         actions = mean + np.exp(log_std) * z

@@ -9,6 +9,7 @@ import pytest
 
 from oamarl.envs.matrix.matrix import Matrix, payoff
 from oamarl.envs.vector.make import make_vec
+from oamarl.envs.vector.playing import within_bounds
 from oamarl.utils.errors import UserError
 
 
@@ -51,6 +52,24 @@ def test_the_two_step_game(choice: int) -> None:
     assert vec.arrays.terminated.all()
     assert vec.info.episode_limit == 4
     assert Matrix(1, "two_step", steps=2).optimum() == 16
+
+
+def test_figure_1() -> None:
+    """The payoff is the product of two numbers of any size."""
+    vec = make_vec("matrix", {"key": "figure1"}, 3)
+    assert vec.info.continuous
+    assert vec.info.action_sizes == (1, 1)
+    vec.reset(np.arange(3), np.arange(3))
+    assert (vec.arrays.obs == 1).all()
+    assert (vec.arrays.state == 1).all()
+    actions = np.array([[[-0.25], [0.25]], [[2.0], [-3.0]], [[1.5], [2.0]]], np.float32)
+    assert (within_bounds(vec.info)(actions) == actions).all()
+    vec.step(actions, np.ones(3, bool))
+    assert vec.arrays.reward.tolist() == [[-0.0625] * 2, [-6.0] * 2, [3.0] * 2]
+    assert vec.arrays.terminated.all()
+    game = Matrix(1, "figure1")
+    assert game.optimum() == np.inf
+    assert game.best_actions() == []
 
 
 @pytest.mark.parametrize("n", [2, 4, 6])

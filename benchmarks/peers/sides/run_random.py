@@ -1,7 +1,7 @@
 """Random play of the stock environment, nothing else: ``python run_random.py SPEC.json``.
 
-``processes`` processes step one instance each, through Gymnasium and without a wrapper: the most that any program
-could collect on as many cores.
+``processes`` processes step one instance each, through Gymnasium and without a wrapper (``wrapped``: with those that
+``gymnasium.make`` puts around it): the most that any program could collect on as many cores.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ def play(spec: dict[str, Any], number: int, results: Queue[dict[str, float]]) ->
     import numpy as np
 
     env = gymnasium.make(spec["key"], disable_env_checker=True)
-    env = env.unwrapped
-    n_actions = [int(space.n) for space in env.action_space]
-    draws = np.random.default_rng(number).integers(0, n_actions, size=(1000, len(n_actions)))
+    env = env if spec.get("wrapped") else env.unwrapped
+    rng, box = np.random.default_rng(number), isinstance(env.action_space, gymnasium.spaces.Box)
+    if box:
+        draws = rng.uniform(env.action_space.low, env.action_space.high, (1000, *env.action_space.shape))
+    else:
+        n_actions = [int(space.n) for space in env.action_space]
+        draws = rng.integers(0, n_actions, size=(1000, len(n_actions)))
     seconds, begun, steps, at = spec["warm_seconds"], 0.0, 0, spec["time_limit"]
     wall, cpu = time.perf_counter(), time.process_time()
     while True:

@@ -52,6 +52,34 @@ def rgb_picture(payoff: np.ndarray, played: np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
+def product_picture(played: np.ndarray | None, edge: float = 2.0) -> np.ndarray:
+    """Return the payoff a1 a2 over both actions, from -``edge`` to ``edge``, as uint8 [H, W, 3].
+
+    Args:
+        played: [2] the last joint action, a dot (at the edge where it is beyond it); None: none yet.
+    """
+    from PIL import Image, ImageDraw
+
+    size = 4 * _CELL
+    a = np.linspace(-edge, edge, size)
+    share = a[None, :] * a[::-1, None] / edge**2  # a1 to the right, a2 upwards
+    full = np.where(share[..., None] >= 0, (120, 175, 230), (235, 140, 125))
+    shades = (255 + (full - 255) * np.abs(share)[..., None]).round().astype(np.uint8)
+    image = Image.new("RGB", (_EDGE + size + 8, size + _EDGE + 8), _PAPER)
+    image.paste(Image.fromarray(shades), (_EDGE, 8))
+    draw = ImageDraw.Draw(image)
+    middle = size // 2
+    draw.line((_EDGE, 8 + middle, _EDGE + size, 8 + middle), fill=_LINE)
+    draw.line((_EDGE + middle, 8, _EDGE + middle, 8 + size), fill=_LINE)
+    _centre(draw, (_EDGE, 8 + size, _EDGE + size, size + _EDGE + 8), "a1", 15)
+    _centre(draw, (0, 8, _EDGE, 8 + size), "a2", 15)
+    if played is not None:
+        x, y = np.clip(played, -edge, edge) / edge * middle
+        left, top = _EDGE + middle + x, 8 + middle - y
+        draw.ellipse((left - 8, top - 8, left + 8, top + 8), fill=_CHOSEN)
+    return np.asarray(image)
+
+
 def _shade(share: float) -> tuple[int, int, int]:
     """Return a pale blue for gains and a pale red for losses, ``share`` of the largest payoff from -1 to 1."""
     full = (120, 175, 230) if share >= 0 else (235, 140, 125)

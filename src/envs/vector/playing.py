@@ -46,8 +46,9 @@ class Stepper(Protocol):
 
 
 def within_bounds(info: EnvInfo) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what makes of chosen actions those that an environment gets: continuous ones are clipped to its bounds."""
-    if not info.continuous:
+    """Return what makes of chosen actions those that an environment gets: continuous ones are clipped to its bounds,
+    unless it does that itself."""
+    if not info.continuous or not info.clip_actions:
         return lambda actions: actions
     low, high = info.bounds()
     return lambda actions: np.clip(actions, low, high)

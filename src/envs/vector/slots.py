@@ -13,7 +13,7 @@ import numpy as np
 from ...utils.errors import UserError, cut, text_of
 from ...utils.signals import Terminated
 from ...utils.warn_once import END_TAKEN_BACK, RENAMED, TOO_MANY, Warn, warn_once
-from ..base import Arrays, Env, EnvInfo
+from ..base import Arrays, Env, EnvInfo, Together
 from ..build import BUILDING, RESETTING, STEPPING, EnvError, Unsound, make_env
 from ..closing import close_all, only_here
 from ..info_metrics import NOT_BACK, InfoMetrics, attach, renaming, summarise
@@ -191,6 +191,8 @@ class Slots:
             self.envs.append(make_env(env, env_args))
         self.busy[0] = -1
         self.info = self.envs[0].info
+        together = getattr(type(self.envs[0]), "together", None)
+        self._together: Together | None = None if together is None else together(self.envs)
         self.rows = [arrays.slot(i) for i in range(len(seeds))]
         self.checks = SlotChecks(self.info, arrays, seeds, steps, first, warn)
         for i, built in enumerate(self.envs):
@@ -220,8 +222,28 @@ class Slots:
         """
         self.steps += active
         self.busy[2] = STEPPING
+        if self._together is not None:
+            self._step_together(self._together, actions, active)
+            return
         for i in np.flatnonzero(active).tolist():
             self._call("step", i, self.envs[i].step, actions[i])
+        self.busy[0] = -1
+        self.checks.check()
+
+    def _step_together(self, together: Together, actions: np.ndarray, active: np.ndarray) -> None:
+        """Step environments that are stepped in one call."""
+        i = 0
+        try:
+            for i in together.step(actions, active, self.arrays):
+                self.busy[0] = self.first + i
+                self.busy[1] += 1
+        except UserError:
+            raise
+        except BaseException as exc:  # as in _call
+            if _is_users(exc):
+                raise
+            raise self._failed("step", i, exc) from exc
+        only_here(self.process)
         self.busy[0] = -1
         self.checks.check()
 
@@ -235,16 +257,20 @@ class Slots:
         except BaseException as exc:  # also a game's sys.exit(), or an interrupt that nobody asked for
             if _is_users(exc):
                 raise
-            only_here(self.process)
-            if what == "step":
-                what = f"step {self.steps[i]}"
-            where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
-            shown = cut("".join(traceback.format_exception(exc)).rstrip(), _SHOWN)
-            raise EnvError(
-                f"The environment failed in {what} ({where}): {type(exc).__name__}: {text_of(exc)}\n"
-                f"--- its traceback ---\n{shown}"
-            ) from exc
+            raise self._failed(what, i, exc) from exc
         only_here(self.process)
+
+    def _failed(self, what: str, i: int, exc: BaseException) -> EnvError:
+        """Return the error that slot ``i`` failed."""
+        only_here(self.process)
+        if what == "step":
+            what = f"step {self.steps[i]}"
+        where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
+        shown = cut("".join(traceback.format_exception(exc)).rstrip(), _SHOWN)
+        return EnvError(
+            f"The environment failed in {what} ({where}): {type(exc).__name__}: {text_of(exc)}\n"
+            f"--- its traceback ---\n{shown}"
+        )
 
     def close(self) -> None:
         """Close every environment."""

@@ -27,6 +27,7 @@ OWN = ("seed", "label", "local_results_path", "checkpoint_path", "evaluate", "re
 SHIPPED = (
     "alike",
     "alike-settings",
+    "mamujoco",
     "maze",
     "maze-black-blue-red",
     "maze-black-red",

@@ -89,7 +89,7 @@ def check_action_values(values: Mapping[str, Any], info: EnvInfo, who: str) -> N
     if info.continuous:
         raise UserError(
             f"{who} learns a value for each action, and the actions of '{info.name}' are vectors of numbers (Box): use "
-            "a method of policies, such as mappo, happo or oappo."
+            "a method of policies, such as mappo, happo, oappo or maddpg."
         )
     selector = action_selectors.selector_class(values["action_selector"], info.continuous)
     if selector in (action_selectors.Multinomial, action_selectors.Gaussian, action_selectors.NoisyLogits):

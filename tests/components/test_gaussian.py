@@ -10,6 +10,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from oamarl.components.distributions import LOG_STD, DiagonalGaussian, StdForm
+from oamarl.components.updates.trust_region import fisher_product
 from oamarl.modules.action_selectors import Context, Gaussian, StdConfig
 
 USUAL, BOUNDED = StdConfig("exp", 1.0, 0.5), StdConfig("sigmoid", 2.0, 0.5)
@@ -126,3 +127,29 @@ def test_actions_are_numbers_where_means_are_not() -> None:
     assert (
         DiagonalGaussian(torch.from_numpy(outputs), torch.ones(1, 2).bool()).sample(torch.zeros(1, 2)).isfinite().all()
     )
+
+
+@pytest.mark.parametrize("form", [None, FORM])
+def test_the_fisher_product_by_hand(form: StdForm | None) -> None:
+    """Of means 1 / std^2, of the numbers behind deviations 2 slope^2; 0 in dimensions and at steps that are not there.
+
+    Three steps with one mean and one number in each of two dimensions; the second step lacks the second dimension, and
+    the third is padding.
+    """
+    params = torch.tensor([0.3, -0.2, 0.4, -0.7], dtype=torch.float64)
+    own = torch.tensor([[True, True], [True, False], [False, False]])
+    share = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
+    old = DiagonalGaussian(params.expand(3, 4), own, form)
+
+    def kl(p: torch.Tensor) -> torch.Tensor:
+        return (share * old.kl(DiagonalGaussian(p.expand(3, 4), own, form))).sum()
+
+    std = old.log_std.exp()[0]
+    slope = torch.ones(2, dtype=torch.float64) if form is None else form.slope(params[2:])
+    seen = torch.tensor([1.0, 0.5], dtype=torch.float64)  # share of the steps that have the dimension
+    expected = torch.cat([seen / std.square(), 2.0 * seen * slope.square()])
+    product = fisher_product(kl, params)
+    for k in range(4):
+        column = torch.zeros(4, dtype=torch.float64)
+        column[k] = expected[k]
+        torch.testing.assert_close(product(torch.eye(4, dtype=torch.float64)[k]), column)

@@ -7,12 +7,20 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+#: characters of a sentence, and of a value in one
+LONGEST_SENTENCE = 900
+LONGEST_VALUE = 200
+
 
 class UserError(Exception):
     """A user error in the configuration, the files or the installation, reported in one sentence.
 
-    The command line prints the sentence alone (no traceback) and exits with status 2.
+    The command line prints the sentence alone (no traceback) and exits with status 2. What a long name or value makes
+    too long is left out of its middle.
     """
+
+    def __init__(self, sentence: object = "") -> None:
+        super().__init__(shortened(str(sentence), LONGEST_SENTENCE))
 
 
 class RunError(Exception):
@@ -24,6 +32,22 @@ class RunError(Exception):
 
 class PartFailed(RunError):
     """The code of a user-supplied part failed in the middle of a run, or gave what its contract does not allow."""
+
+
+def shortened(text: str, length: int) -> str:
+    """Return ``text`` with its middle left out, where it has more than ``length`` characters."""
+    if len(text) <= length:
+        return text
+    tail = length // 3
+    return f"{text[: length - tail - 5]} ... {text[-tail:]}"
+
+
+def shown_value(value: object) -> str:
+    """Return a value as sentences show it: as Python writes it, and not at any length."""
+    try:
+        return shortened(repr(value), LONGEST_VALUE)
+    except ValueError:  # a whole number of so many digits that Python does not write it
+        return "a number of thousands of digits"
 
 
 def raised_in(error: BaseException, packages: Iterable[str]) -> str:

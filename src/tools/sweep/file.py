@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,9 @@ SHIPPED = (
     "trust-region",
     "value-based",
 )
+
+#: runs of a sweep
+MOST_CELLS = 10_000
 
 _LABEL = re.compile(r"[\w.+=,-]+")
 
@@ -184,7 +188,9 @@ def _blocks(content: Mapping[str, Any], shown: str) -> Iterator[dict[str, Any]]:
 def _cells(block: Mapping[str, Any], shown: str) -> Iterator[Cell]:
     algorithms, environments = (_parts(block.get(what), what, shown) for what in ("algorithms", "environments"))
     common, seeds = _settings(block.get("with"), "with", shown), _seeds(block.get("seeds"), shown)
-    for env, alg, over in itertools.product(environments, algorithms, _overrides(block.get("overrides"), shown)):
+    overrides = _overrides(block.get("overrides"), shown)
+    _check_number(len(environments) * len(algorithms) * len(overrides) * len(seeds), "runs", shown)
+    for env, alg, over in itertools.product(environments, algorithms, overrides):
         # more specific settings take precedence
         values = {**common, **env.values, **alg.values, **over.values}
         group = "-".join(part.label for part in (env, alg, over) if part.label)
@@ -202,9 +208,10 @@ def resolved(group: str, seed: int, flags: Sequence[str], values: Mapping[str, A
     from ...settings import learned
     from ...storage.sacred_run import run_parent
 
-    words = (*flags, "with", f"seed={seed}", *(f"{k}={yamls.inline(v)}" for k, v in values.items()))
+    words = (*flags, "with", f"seed={seed}", *(yamls.word(k, v) for k, v in values.items()))
     try:
-        settings = resolve(parse(words)[0])
+        # a number in a file is a number: text that is written like one stands in quotes there
+        settings = resolve(replace(parse(words)[0], typed={}))
     except UserError as error:
         text = str(error).replace("(command line)", f"({shown})")
         text = text.replace("take it off the command line", "set it only for algorithms that do")
@@ -267,12 +274,34 @@ def _settings(value: Any, where: str, shown: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise UserError(f"{shown}: `{where}` must hold `key: value` lines.")
-    found = dict(leaves(value))
+    found = flat(value, where, shown)
     for own in OWN:
         if own in found:
             instead = "list it under `seeds`" if own == "seed" else "take it out"
             raise UserError(f"{shown}: '{own}' in `{where}` is set by the sweep itself: {instead}.")
     return found
+
+
+def flat(value: Mapping[str, Any], where: str, shown: str) -> dict[str, Any]:
+    """Return settings, which may be nested or dotted, with dotted keys.
+
+    Raises:
+        UserError: one of them is given twice, dotted and nested.
+    """
+    found: dict[str, Any] = {}
+    for name, one in leaves(value):
+        # a value beside settings inside it is a contradiction too: env_args: null, env_args.key: x
+        twice = next((k for k in found if k == name or k.startswith(f"{name}.") or name.startswith(f"{k}.")), None)
+        if twice is not None:
+            both = "is given twice" if twice == name else f"and '{twice}' contradict each other"
+            raise UserError(f"{shown}: '{name}' in `{where}` {both}: leave one of them out.")
+        found[name] = one
+    return found
+
+
+def _check_number(number: int, what: str, shown: str) -> None:
+    if number > MOST_CELLS:
+        raise UserError(f"{shown}: {number:,} {what} are too many: at most {MOST_CELLS:,} are allowed.")
 
 
 def _overrides(value: Any, shown: str) -> list[_Part]:
@@ -282,10 +311,11 @@ def _overrides(value: Any, shown: str) -> list[_Part]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(f"{shown}: `overrides` must hold `label: {{key: value}}` or `key: [values]` lines.")
     # a grid may be written nested, as any settings
-    flat = dict(leaves(value))
-    if all(isinstance(v, list) for v in flat.values()):
-        _settings(value, "overrides", shown)
-        combinations = [dict(zip(flat, values, strict=True)) for values in itertools.product(*flat.values())]
+    grid = dict(leaves(value))
+    if all(isinstance(v, list) for v in grid.values()):
+        grid = _settings(value, "overrides", shown)
+        _check_number(math.prod(len(v) for v in grid.values()), "combinations in `overrides`", shown)
+        combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
         return [_Part(grid_label(c), "", c) for c in combinations]
     if not all(isinstance(v, Mapping) or v is None for v in value.values()):
         raise UserError(f"{shown}: `overrides` mixes labels and lists: use `label: {{key: value}}` or `key: [values]`.")

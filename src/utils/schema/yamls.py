@@ -1,7 +1,7 @@
 """Values of the configuration as text: files of it, and the words ``key=value`` of the command line.
 
-A file is YAML (:mod:`.dialect`). After ``with`` a plain scalar (null, a boolean, a number), a value in quotes and one in
-brackets are read as YAML would read them; everything else is text, character by character as it was typed.
+A file is YAML (:mod:`.dialect`). After ``with`` a plain scalar (null, a boolean, a number), a value in quotes and one
+in brackets are read as YAML would read them; everything else is text, character by character as it was typed.
 """
 
 from __future__ import annotations
@@ -89,8 +89,9 @@ def _bracketed(inner: str, text: str) -> Any:
     if "(" in inner and not {"'", '"'} & {*inner}:  # tuples in one another
         tries.insert(0, inner.translate(_TUPLES))
     for one in tries:
-        if isinstance(_composed(one), yaml.CollectionNode):
-            return yaml.load(one, dialect.WordLoader)
+        node = _composed(one)
+        if isinstance(node, yaml.CollectionNode):
+            return dialect.WordLoader("").construct_document(node)
     return text
 
 

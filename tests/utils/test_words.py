@@ -31,9 +31,10 @@ def sentence(*words: str) -> str:
     "text",
     [
         "./exp #2", "run #3", "#3", " #", "&a", "*a", "--- a", "...", "!x", "!!int x", "%TAG", "@a", "`a`", "a\nb",
-        "a: b", "a:", ": a", "? a", "- a", "| a", "> a", "a\tb", " a ", "  ", "'", '"', "'a' and 'b'", '"a" "b"', "[", "]",
-        "[a", "{a", "(a", "[a] b]", "[v1] and [v2]", "[a #b]", "[./exp #2, ./b]", "[&a [1], *a]", "[!!int x]", "{a: !x 1}",
-        "[a\nb]", "[1, # one\n2]", "1 2", "1,5", "0x10", "1e", "e3", "½", "٣", "C:\\x", "\\n", "$HOME", "{", "a, b",
+        "a: b", "a:", ": a", "? a", "- a", "| a", "> a", "a\tb", " a ", "  ", "'", '"', "'a' and 'b'", '"a" "b"', "[",
+        "]", "[a", "{a", "(a", "[a] b]", "[v1] and [v2]", "[a #b]", "[./exp #2, ./b]", "[&a [1], *a]", "[!!int x]",
+        "{a: !x 1}", "[a\nb]", "[1, # one\n2]", "1 2", "1,5", "0x10", "1e", "e3", "½", "٣", "C:\\x", "\\n", "$HOME",
+        "{", "a, b",
         "https://x.org/a?b=c#d", "true false", "no", "12:30", "2020-01-01", "\u2028", "\x1b[0m", "=", "a=b=c", "[]]",
         "<<",
     ],
@@ -190,3 +191,8 @@ def test_words_beyond_what_is_read(text: str, part: str) -> None:
 
 def test_bytes_that_are_no_text() -> None:
     assert "is not text in UTF-8" in sentence("label=\udcff")
+
+
+def test_keys_beyond_what_is_read() -> None:
+    assert "20,001 words: at most 2,000 are read" in sentence(*(f"k{i}=1" for i in range(20_000)))
+    assert "more than 50 dots" in sentence(".".join("a" * 3000) + "=1")

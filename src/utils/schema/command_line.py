@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import LONGEST_VALUE, UserError, nearest, shortened, shown_value
-from . import yamls
+from . import dialect, yamls
 
 FLAGS = ("--config", "--env-config")
 #: flags of sacred's command line, which EPyMARL's users may type -> what to do here
@@ -51,6 +51,8 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ()) -> tuple[Request, s
         UserError: an unknown flag, a word in the wrong place, an override that is not ``key=value``, whose value has
             keys that are no names, or that contradicts another.
     """
+    if len(argv) > dialect.MOST_KEYS:
+        raise UserError(f"The command line has {len(argv):,} words: at most {dialect.MOST_KEYS:,} are read.")
     given: dict[str, str] = {}
     overrides: dict[str, Any] = {}
     typed: dict[str, str] = {}
@@ -98,6 +100,8 @@ def _add(overrides: dict[str, Any], typed: dict[str, str], dotted: str, text: st
     *path, last = dotted.split(".")
     if not all([*path, last]):
         raise UserError(f"'{dotted}' is not a key: a part between its dots is empty.")
+    if len(path) > dialect.DEEPEST:
+        raise UserError(f"'{shortened(dotted, LONGEST_VALUE)}' is not a key: it has more than {dialect.DEEPEST} dots.")
     try:
         value = yamls.scalar(text)
     except UserError as error:

@@ -75,6 +75,7 @@ values = st.recursive(
 
 @given(values)
 def test_what_is_written_for_a_value_is_read_as_this_value(value: Any) -> None:
+    assert yamls.scalar(yamls.inline({"k" * 2000: value})) == {"k" * 2000: value}
     for text in (yamls.inline(value), yamls.word("k", value).partition("=")[2]):
         found = yamls.scalar(text)
         assert found == value

@@ -140,7 +140,9 @@ def _flow(value: Any, bare: bool = True) -> str:
         text: str = yaml.dump(value, Dumper=yaml.SafeDumper, default_style='"', width=10**9)
         return text.removesuffix("\n")
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(k)}: {_flow(v)}" for k, v in value.items()) + "}"
+        # YAML takes a key of over 1,024 characters only after `?`
+        names = ((f"{'? ' * (len(name) > 1000)}{name}", one) for name, one in ((_flow(k), v) for k, v in value.items()))
+        return "{" + ", ".join(f"{name}: {_flow(one)}" for name, one in names) + "}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_flow, value))}]"
     if value is None or isinstance(value, bool):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_words import latest
 
 import oamarl
 from oamarl.components.clusters import best_split, davies_bouldin, joined, kmeans, split_classes, within
@@ -401,11 +402,11 @@ def test_critics_follow_the_policies(algorithm: str) -> None:
 
 
 def words(results: Path, *more: str, config: str = "seps") -> list[str]:
-    return [
+    return latest([
         f"--config={config}", "with", f"env={KINDS}", "seed=7", "use_cuda=False", "backend=serial", "batch_size_run=4",
         "hidden_dim=8", "epochs=2", "t_max=2400", "log_interval=100", "checkpoint_interval=100", "test_interval=200",
         "test_nepisode=2", "seps_steps=2000", f"local_results_path={results}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def folder(results: Path) -> Path:

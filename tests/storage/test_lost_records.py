@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from command_words import latest
 
 from oamarl.envs.base import Arrays
 from oamarl.main import main
@@ -43,11 +44,11 @@ def _clean() -> None:
 
 
 def words(results: Path, *more: str) -> list[str]:
-    return [
+    return latest([
         "--config=oappo", "with", "env=test_lost_records:Vandal", "env_args.limit=8", "use_cuda=False", "seed=5",
         "backend=serial", "batch_size_run=2", "hidden_dim=8", "epochs=2", "t_max=200", "log_interval=20",
         "checkpoint_interval=40", "test_nepisode=2", "test_interval=60", f"local_results_path={results}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def run_folder(results: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_words import latest
 
 import oamarl
 from oamarl import controllers, learners, runners
@@ -36,11 +37,11 @@ TABLE = YAML + "mac: foreign_parts:{mac}\ntable_gain: 0.5\n"
 def words(here: Path, *more: str, yaml: str = YAML, learner: str = "Reinforce", mac: str = "TableMAC") -> list[str]:
     path = here / "mine.yaml"
     path.write_text(yaml.format(learner=learner, mac=mac))
-    return [
+    return latest([
         f"--config={path}", "with", "env=toy_envs:MixedLength", "use_cuda=False", "seed=5", "backend=serial",
         "batch_size_run=4", "hidden_dim=8", "activation=tanh", "t_max=240", "log_interval=20", "checkpoint_interval=60",
         "test_interval=100", "test_nepisode=3", f"local_results_path={here}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def folders(results: Path) -> list[Path]:

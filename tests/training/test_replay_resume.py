@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_words import latest
 
 from oamarl.main import main
 from oamarl.storage import checkpoints
@@ -52,13 +53,13 @@ def folders(results: Path) -> list[Path]:
 
 
 def complete(results: Path, *more: str) -> Path:
-    assert main([*QUICK, f"local_results_path={results}", *more]) == 0
+    assert main(latest([*QUICK, f"local_results_path={results}", *more])) == 0
     return folders(results)[-1]
 
 
 def killed(results: Path, where: str, *more: str) -> Path:
     """Run until SIGKILL before a checkpoint whose chunk is written, or before a chunk."""
-    line = [*QUICK, f"local_results_path={results}", *more]
+    line = latest([*QUICK, f"local_results_path={results}", *more])
     done = subprocess.run([sys.executable, "-c", KILL, where, *line], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return folders(results)[-1]
@@ -124,12 +125,12 @@ def test_killed_again_and_again(
     """SIGKILL at random moments, each time in the run that resumes from the last one (OAMARL_KILLS of them)."""
     if more not in whole:
         whole[more] = complete(tmp_path_factory.mktemp("whole"), *more)
-    dice, line = random.Random(7), [*QUICK, f"local_results_path={tmp_path}", *more]
+    dice, line = random.Random(7), latest([*QUICK, f"local_results_path={tmp_path}", *more])
     kills, asked = 0, int(os.environ.get("OAMARL_KILLS", "2"))
     while kills < asked and kill_at_random(line, tmp_path, dice):
         kills += 1
         newest = [f for f in folders(tmp_path) if checkpoints.listed(f / "checkpoints")][-1]
-        line = [*QUICK, f"local_results_path={tmp_path}", *more, f"checkpoint_path={newest}"]
+        line = latest([*QUICK, f"local_results_path={tmp_path}", *more, f"checkpoint_path={newest}"])
     assert kills == asked, f"the run was over after {kills} kills"
     last = complete(tmp_path, *more, f"checkpoint_path={newest}")
     assert_same_run(whole[more], last)

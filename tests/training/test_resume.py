@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+from command_words import latest
 
 from oamarl.main import main
 from oamarl.parts import resolve
@@ -47,7 +48,7 @@ QUICK = (
 
 def words(algorithm: str, results: Path, *more: str) -> list[str]:
     own = ["seps_steps=100"] if algorithm == "seps" else []
-    given = [*QUICK, *own, f"local_results_path={results}", *more]
+    given = latest([*QUICK, *own, f"local_results_path={results}", *more])
     if algorithm in A2C:  # their own segments; recurrent sharing needs whole episodes
         given = [word for word in given if word.partition("=")[0] not in PASSES]
         given += ["runner=parallel"] if "use_rnn=True" in given else []

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from command_words import latest
 
 from oamarl.components import finite
 from oamarl.components.batch import Batch
@@ -61,11 +62,11 @@ def _clean() -> None:
 
 
 def words(results: Path, *more: str, env: str = "test_run_faults:Poison", config: str = "mappo") -> list[str]:
-    return [
+    return latest([
         f"--config={config}", "with", f"env={env}", "use_cuda=False", "seed=5", "backend=serial", "batch_size_run=2",
         "hidden_dim=8", "epochs=2", "t_max=200", "log_interval=1", "checkpoint_interval=1", "test_nepisode=0",
         f"local_results_path={results}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def folders(results: Path) -> list[Path]:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 import urllib.error
@@ -209,6 +210,10 @@ def unpack(archive: Path, folder: Path, password: str | None = None) -> None:
                     raise UserError(
                         f"{archive} is not unpacked: its file '{member.filename}' would lie outside {folder}."
                     )
+                kind = stat.S_IFMT(member.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):  # through a link, files elsewhere would be changed
+                    what = "a link" if kind == stat.S_IFLNK else "neither a file nor a folder"
+                    raise UserError(f"{archive} is not unpacked: its entry '{member.filename}' is {what}.")
             with _disk(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 check_space(folder, sum(m.file_size for m in members), f"What is in {archive}")

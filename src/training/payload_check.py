@@ -1,0 +1,73 @@
+"""What a checkpoint's payload must be to go on from it: its parts, counters and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..components.finite import all_finite, floating
+
+#: what a payload consists of
+_PARTS = {
+    "config": dict, "folder": str, "position": dict, "mac": dict, "learner": dict, "runner": dict, "loop": dict
+}  # fmt: skip
+#: whole numbers that count something, in any part: steps, episodes, updates
+_COUNTERS = frozenset({"agent_steps", "episodes", "iterations", "processed", "t_env", "updates", "worker_restarts"})
+_MOST = 2**63 - 1
+#: tensors of parameters, and of an optimiser's and a normaliser's statistics
+_REAL = frozenset({"theta", "target", "targets", "slow", "mixer", "exp_avg", "exp_avg_sq", "mean", "var", "count"})
+#: of them, and beside them, what is never below 0; `step` counts an optimiser's
+_NEVER_NEGATIVE = frozenset({"exp_avg_sq", "var", "count", "step", "skipped"})
+
+
+def unfit(payload: Mapping[str, Any]) -> str:
+    """Return what keeps a payload from being resumed or from being a run's at all, as the end of a sentence."""
+    wrong = [name for name, kind in _PARTS.items() if type(payload.get(name)) is not kind]
+    if wrong:
+        return f"lacks what this program writes ({', '.join(wrong)}): not loaded"
+    if not all(type(k) is str and type(v) is int and v >= 0 for k, v in payload["position"].items()):
+        return "has no sensible place in its run's records: not loaded"
+    steps = payload["runner"].get("t_env")
+    if type(steps) is not int or steps < 0 or type(payload["config"].get("seed")) is not int:
+        return "lacks its step or its seed: not loaded"
+    if not sound(payload):
+        return "holds parameters that are not finite: not loaded"
+    for part in ("mac", "learner", "runner", "loop"):
+        if ":" in str(payload["config"].get(part)):  # of a user's own class, whose names mean what they mean there
+            continue
+        for place, value in named_values(payload[part], part):
+            problem = _impossible(place.rpartition(".")[2], value)
+            if problem:
+                return f"holds {problem} ({place}): not loaded"
+    return ""
+
+
+def sound(payload: Mapping[str, Any]) -> bool:
+    """Whether all floating-point tensors of policies and learner are finite."""
+    return all_finite(floating([payload["mac"], payload["learner"]]))
+
+
+def named_values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted place, value) of what nested mappings and lists hold; an entry of a list has the list's name."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from named_values(inner, f"{place}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from named_values(inner, place)
+    else:
+        yield place, value
+
+
+def _impossible(name: str, value: Any) -> str:
+    """Return why this cannot be the value of a counter, a parameter or a statistic of this name; "" where it can."""
+    if isinstance(value, Tensor):
+        if name in _REAL and not value.is_floating_point():
+            return "whole numbers where parameters or statistics are expected"
+        if name in _NEVER_NEGATIVE and value.numel() and not value.is_complex() and bool((value < 0).any()):
+            return "a number below 0 where none can be"
+    elif name in _COUNTERS and value is not None and (type(value) is not int or not 0 <= value <= _MOST):
+        return "a counter that cannot be"
+    return ""

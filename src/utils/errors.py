@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -75,6 +77,24 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(
         text in f"{type(error).__name__} {error}" for text in ("OutOfMemory", "allocate memory", "bad_alloc")
     )
+
+
+def too_few_files(error: BaseException | None) -> str:
+    """A sentence where an exception says that no more files can be opened; ``""`` where it says something else."""
+    while error is not None:
+        known = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+        if known or (isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error)):
+            return f"Too many files are open: {_most_files()}raise the limit, as by `ulimit -n 1024`."
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _most_files() -> str:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return ""
+    return f"this process may have no more than {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} at once; "
 
 
 def first_line(error: BaseException) -> str:

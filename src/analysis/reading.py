@@ -17,6 +17,7 @@ import numpy as np
 from ..storage.records import METRICS_FILE, parse_metrics
 from ..storage.run_files import CURVES_FILE
 from ..storage.series import Series, sacred_metrics
+from ..utils.errors import counted
 
 #: steps [K], values [K], seconds since 1970 [K] (nan where unknown)
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -96,7 +97,7 @@ def _own(path: Path, found: dict[str, Series], troubles: list[str]) -> None:
         for name, value in values.items():
             found.setdefault(name, Series()).append(t, value, time)
     if damaged:
-        troubles.append(f"{path} is damaged: {damaged} lines were left out.")
+        troubles.append(f"{path} is damaged: {counted(damaged, 'line', 'were')} left out.")
 
 
 def _sacred(content: Mapping[str, Any], found: dict[str, Series]) -> None:
@@ -140,9 +141,8 @@ def left_out(path: Path, curves: Mapping[str, tuple[Iterable[Any], Iterable[Any]
     if not counts:
         return []
     some = ", ".join(list(counts)[:3]) + (" ..." if len(counts) > 3 else "")
-    number = sum(counts.values())
-    what = "1 point is left out, which is" if number == 1 else f"{number:,} points are left out, which are"
-    return [f"{path}: {what} infinite, beyond {LARGEST:g} or of an impossible step ({some})."]
+    number = counted(sum(counts.values()), "point", "are")
+    return [f"{path}: {number} left out: infinite, beyond {LARGEST:g} or of an impossible step ({some})."]
 
 
 def columns_of(value: Any) -> tuple[Any, Any] | None:

@@ -120,6 +120,18 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f"; did you mean '{close}'?" if close else ""
 
 
+#: verb after several -> after one
+_OF_ONE = {"are": "is", "were": "was", "do": "does", "have": "has"}
+
+
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """Return a number with its noun, and a verb where one follows: ``1 run is``, ``2 runs are``, ``1,000 files``."""
+    if number == 1:
+        return f"1 {noun} {_OF_ONE[verb]}" if verb else f"1 {noun}"
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number:,} {plural} {verb}".rstrip()
+
+
 def one_of(options: Iterable[object]) -> str:
     """Return the options as a readable list: ``a, b or c``."""
     names = [str(o) for o in options]

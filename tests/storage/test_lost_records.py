@@ -430,6 +430,6 @@ def test_what_is_missing_is_said_and_what_is_there_is_taken(tmp_path: Path, caps
     metrics.write_bytes(b"x" * 30 + b"\n" + b"y" * (position["metrics.jsonl"] - 32) + b"\n")
     arrays.unlink()
     log, err = carried("spoilt")
-    assert f"{metrics} has 2 lines that are no records" in err
+    assert f"{metrics} has 2 lines with no record" in err
     assert f"{arrays} is missing, and with it all records up to the checkpoint" in err
     assert err.count("\n") == 2

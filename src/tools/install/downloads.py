@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UserError, first_line, nearest
+from ...utils.errors import UserError, counted, first_line, nearest
 
 _PIECE = 1 << 20  # bytes
 #: connections in a row that break off without data
@@ -217,7 +217,7 @@ def unpack(archive: Path, folder: Path, password: str | None = None) -> None:
             with _disk(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 check_space(folder, sum(m.file_size for m in members), f"What is in {archive}")
-                print(f"Unpacking {archive.name} ({len(members)} files)")
+                print(f"Unpacking {archive.name} ({counted(len(members), 'file')})")
                 if not _unzip(archive, folder, password):
                     _extract(opened, members, folder, password)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:

@@ -58,7 +58,8 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
     runs = [run for run in runs if not run.config.get("evaluate")]
     wanted = chosen(runs, conditions)
     if not wanted:
-        raise UserError(f"None of {counted(len(runs), 'run')} meets --filter {' '.join(conditions)}.")
+        none = "The only run does not meet" if len(runs) == 1 else f"None of the {len(runs)} runs meets"
+        raise UserError(f"{none} --filter {' '.join(conditions)}.")
     kept, dropped = once(wanted, learned)
     if dropped:
         some = ", ".join(str(run.path) for run in dropped[:3]) + (" ..." if len(dropped) > 3 else "")

@@ -81,10 +81,8 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
         parts = _sections(options, selection)
     unfinished = [run for run in runs if run.status != "COMPLETED"]
     if unfinished:
-        some = ", ".join(f"{run.path} ({run.status})" for run in unfinished[:5])
-        selection.notices.append(
-            f"{counted(len(unfinished), 'run', 'are')} not complete: {some}{' ...' * (len(unfinished) > 5)}."
-        )
+        some = ", ".join(f"{run.path} ({run.status})" for run in unfinished[:5]) + " ..." * (len(unfinished) > 5)
+        selection.notices.append(f"{counted(len(unfinished), 'run', 'are')} not complete: {some}.")
     title = options.title or "Results: " + (_names(options.paths) or "all runs")
     metric = metric_name(options.metric, selection.actions)
     sub = [

@@ -217,7 +217,7 @@ def test_a_line_ends_where_its_shortest_run_ends(tmp_path: Path) -> None:
         (
             [[10, 1.0], [20, 1e308], [30, 2.0]],
             [10, 30],
-            "1 point is left out: infinite, beyond 1e+38 or of an impossible",
+            "1 point is left out: infinite, beyond 1e+38",
         ),
         ([[10, 1.0], [20, float("inf")], [30, float("-inf")]], [10], "2 points are left out"),
         ([[-5, 1.0], [20, 1.0], [2**62, 1.0]], [20], "2 points are left out"),
@@ -261,6 +261,14 @@ def some(tmp_path: Path) -> list[Run]:
 )  # fmt: skip
 def test_conditions(some: list[Run], words: list[str], count: int) -> None:
     assert len(select.chosen(some, words)) == count
+
+
+def test_text_that_is_written_like_a_number(tmp_path: Path) -> None:
+    """As after `with`: where the run's value is text, what was typed is."""
+    folders = [make_run(tmp_path, "oappo", s, float, number=s, label=label) for s, label in ((1, "007"), (2, "7"))]
+    some = read(*folders)
+    for word, seeds in (("label=007", [1]), ("label=7", [2]), ("label!=007", [2]), ("seed=1", [1])):
+        assert [run.seed for run in select.chosen(some, [word])] == seeds
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_words import latest
 
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.base import Arrays
@@ -31,7 +30,7 @@ from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import parse
 
 from conftest import Program
-from run_tools import ALGORITHMS, CPU, Trained, assert_same, assert_same_run, settings, train, untimed
+from run_tools import ALGORITHMS, CPU, Trained, assert_same, assert_same_run, latest, settings, train, untimed
 from toy_envs import Truncating
 
 PLAIN = "toy_envs:Truncating"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..components.finite import all_finite, floating
@@ -16,9 +17,9 @@ _PARTS = {
 #: whole numbers that count something, in any part: steps, episodes, updates
 _COUNTERS = frozenset({"agent_steps", "episodes", "iterations", "processed", "t_env", "updates", "worker_restarts"})
 _MOST = 2**63 - 1
-#: tensors of parameters, and of an optimiser's and a normaliser's statistics
-_REAL = frozenset({"theta", "target", "targets", "slow", "mixer", "exp_avg", "exp_avg_sq", "mean", "var", "count"})
-#: of them, and beside them, what is never below 0; `step` counts an optimiser's
+#: tensors of these are no parameters and no statistics; uint8 ones are states of random streams
+_WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
+#: statistics and counts that are never below 0; `step` is an optimiser's
 _NEVER_NEGATIVE = frozenset({"exp_avg_sq", "var", "count", "step", "skipped"})
 
 
@@ -38,7 +39,7 @@ def unfit(payload: Mapping[str, Any]) -> str:
         if ":" in str(payload["config"].get(part)):  # of a user's own class, whose names mean what they mean there
             continue
         for place, value in named_values(payload[part], part):
-            problem = _impossible(place.rpartition(".")[2], value)
+            problem = _impossible(place, value)
             if problem:
                 return f"holds {problem} ({place}): not loaded"
     return ""
@@ -61,10 +62,11 @@ def named_values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         yield place, value
 
 
-def _impossible(name: str, value: Any) -> str:
-    """Return why this cannot be the value of a counter, a parameter or a statistic of this name; "" where it can."""
+def _impossible(place: str, value: Any) -> str:
+    """Return why this cannot be the counter, the parameters or the statistic at a place; "" where it can."""
+    name = place.rpartition(".")[2]
     if isinstance(value, Tensor):
-        if name in _REAL and not value.is_floating_point():
+        if place.startswith(("mac.", "learner.")) and value.dtype in _WHOLE:
             return "whole numbers where parameters or statistics are expected"
         if name in _NEVER_NEGATIVE and value.numel() and not value.is_complex() and bool((value < 0).any()):
             return "a number below 0 where none can be"

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_words import latest
 
 import oamarl
 from oamarl.components.clusters import best_split, davies_bouldin, joined, kmeans, split_classes, within
@@ -36,7 +35,7 @@ from oamarl.utils.signals import Stop, Terminated
 
 from learner_tools import make_batch, make_learner
 from learner_tools import make_info as sizes
-from run_tools import CPU, assert_same, assert_same_batch, assert_same_run, settings, train, untimed
+from run_tools import CPU, assert_same, assert_same_batch, assert_same_run, latest, settings, train, untimed
 
 smax = pytest.mark.skipif(
     not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"

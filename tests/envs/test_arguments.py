@@ -74,7 +74,7 @@ def test_text_that_is_written_like_something_else(cls: str, text: str) -> None:
     assert found == {"text": text, "count": 7}
     assert check_env_args(env, found) == found
     if text == "007":
-        with pytest.raises(UserError, match="env_args.text=7 has the wrong type.*in quotes, such as '7'"):
+        with pytest.raises(UserError, match=r"env_args\.text=7 has the wrong type.*in quotes, such as '7'"):
             check_env_args(env, {"text": 7})
 
 
@@ -84,7 +84,7 @@ def test_arguments_of_an_evaluation_are_read_as_those_of_a_run() -> None:
     before = {"text": "a", "count": 2}
     assert changed("toy_args:Declared", before, ["text=007", "env_args.count=3"]) == {"text": "007", "count": 3}
     assert changed("toy_args:Declared", before, ["text=./exp #2"]) == {"text": "./exp #2", "count": 2}
-    with pytest.raises(UserError, match="env_args.txt is not an argument.*did you mean 'text'"):
+    with pytest.raises(UserError, match=r"env_args\.txt is not an argument.*did you mean 'text'"):
         changed("toy_args:Declared", before, ["txt=1"])
 
 

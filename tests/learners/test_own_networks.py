@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_words import latest
 
 import oamarl
 from oamarl.main import main
@@ -16,7 +15,7 @@ from oamarl.storage import checkpoints
 from oamarl.utils.errors import UserError
 
 from conftest import Program
-from run_tools import assert_same_run, settings, train
+from run_tools import assert_same_run, latest, settings, train
 
 #: network -> keys that it needs
 NETWORKS: dict[str, dict[str, Any]] = {

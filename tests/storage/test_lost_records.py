@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from command_words import latest
 
 from oamarl.envs.base import Arrays
 from oamarl.main import main
@@ -20,7 +19,7 @@ from oamarl.storage import checkpoints
 from oamarl.storage.log import RunLog
 from oamarl.storage.records import AppendFile, Place, read_arrays, read_metrics
 
-from run_tools import assert_same, assert_same_run, final_state
+from run_tools import assert_same, assert_same_run, final_state, latest
 from toy_envs import MixedLength
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_words import latest
 
 import oamarl
 from oamarl import controllers, learners, runners
@@ -27,7 +26,7 @@ from oamarl.utils.schema.registry import resolve
 import foreign_parts
 from conftest import Program
 from foreign_parts import Reinforce
-from run_tools import assert_same, assert_same_run, untimed
+from run_tools import assert_same, assert_same_run, latest, untimed
 
 #: the whole algorithm of a third party: its YAML
 YAML = "# REINFORCE\nlearner: foreign_parts:{learner}\nlr: 0.01\n"

@@ -12,7 +12,7 @@ from oamarl.storage import checkpoints
 from oamarl.training.payload_check import unfit
 
 from learner_tools import make_info, make_learner
-from run_tools import train
+from run_tools import ALGORITHMS, PQN, Q_LEARNING, train
 
 ADAM = ("learner", "optimisers", 0, "state", 0)
 FAULTS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
@@ -51,6 +51,13 @@ def test_what_cannot_be_is_named(fault: str, payload: dict[str, Any]) -> None:
     assert unfit(payload) == ""
     assert said in unfit(wrong)
     assert unfit(wrong).endswith(": not loaded")
+
+
+@pytest.mark.parametrize("algorithm", sorted({*ALGORITHMS, *Q_LEARNING, *PQN} - {"seps"}))
+def test_what_shipped_learners_hold_is_fit(algorithm: str, payload: dict[str, Any]) -> None:
+    learner = make_learner(algorithm, make_info())
+    own = {**copy.deepcopy(payload), "mac": learner.mac.state_dict(), "learner": learner.state_dict()}
+    assert unfit(own) == ""
 
 
 def test_names_of_a_users_own_class_mean_what_they_mean_there(payload: dict[str, Any]) -> None:

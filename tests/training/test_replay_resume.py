@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_words import latest
 
 from oamarl.main import main
 from oamarl.storage import checkpoints
 
 from conftest import PATIENCE
-from run_tools import assert_same, assert_same_run
+from run_tools import assert_same, assert_same_run, latest
 
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
 #: about 45 iterations with a checkpoint at nearly each, in a replay that is overwritten several times

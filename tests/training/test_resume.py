@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 import torch
-from command_words import latest
 
 from oamarl.main import main
 from oamarl.parts import resolve
@@ -34,7 +33,7 @@ from oamarl.utils.schema.command_line import Request
 
 from child_signals import usual_signals
 from conftest import PATIENCE, ROOT, SRC
-from run_tools import A2C, CPU, PASSES, assert_same, assert_same_run, final_state, untimed
+from run_tools import A2C, CPU, PASSES, assert_same, assert_same_run, final_state, latest, untimed
 
 #: a maze that random walks solve now and then, so that episodes differ in length and return
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}

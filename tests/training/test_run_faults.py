@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from command_words import latest
 
 from oamarl.components import finite
 from oamarl.components.batch import Batch
@@ -30,7 +29,7 @@ from oamarl.training.building import build
 from oamarl.utils.errors import RunError
 
 from conftest import PATIENCE, SRC
-from run_tools import assert_same_run, settings, train
+from run_tools import assert_same_run, latest, settings, train
 from toy_envs import MixedLength
 
 

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from command_words import latest
 
 from oamarl.envs.base import Arrays
 from oamarl.main import main
@@ -23,7 +22,7 @@ from oamarl.storage.records import read_metrics
 from oamarl.utils.signals import SIGNALS, Stop, Terminated
 
 from conftest import PATIENCE
-from run_tools import assert_same_run
+from run_tools import assert_same_run, latest
 from toy_envs import Truncating
 
 

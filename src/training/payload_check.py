@@ -35,7 +35,10 @@ def unfit(payload: Mapping[str, Any]) -> str:
         return "lacks its step or its seed: not loaded"
     if not sound(payload):
         return "holds parameters that are not finite: not loaded"
-    for part in ("mac", "learner", "runner", "loop"):
+    best = payload["loop"].get("best")  # the rest of the loop's state are metrics, which may be named as they like
+    if isinstance(best, Mapping) and (problem := _impossible("loop.best.t_env", best.get("t_env"))):
+        return f"holds {problem} (loop.best.t_env): not loaded"
+    for part in ("mac", "learner", "runner"):
         if ":" in str(payload["config"].get(part)):  # of a user's own class, whose names mean what they mean there
             continue
         for place, value in named_values(payload[part], part):

@@ -147,7 +147,7 @@ def test_policies_without_a_critic_start_runs_and_are_started_from(
     (mine,) = folders(tmp_path / "mine")
     learned = checkpoints.load(checkpoints.find(mine))["mac"]["theta"]
     sizes = words(tmp_path / "mappo")[1:]
-    with_critic = ["--config=mappo", *sizes, "epochs=1", "t_max=20"]
+    with_critic = latest(["--config=mappo", *sizes, "epochs=1", "t_max=20"])
     capsys.readouterr()
     assert main([*with_critic, f"init_from={mine}"]) == 0
     said = capsys.readouterr().out

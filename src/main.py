@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(argv: Sequence[str]) -> int:
     """Run the command of ``argv``, and return the exit status."""
-    from .utils.errors import RunError, UserError
+    from .utils.errors import RunError, UserError, too_few_files
 
     try:
         return dispatch(argv)
@@ -134,6 +134,12 @@ def _status(argv: Sequence[str]) -> int:
         # `oamarl list | head`: the reader has ended; without this, the interpreter's last flush would print an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, ImportError) as error:
+        sentence = too_few_files(error)
+        if not sentence:
+            raise
+        print(sentence, file=sys.stderr)
+        return 1
 
 
 if __name__ in ("__main__", "__mp_main__") and not __package__:

@@ -25,8 +25,9 @@ from .storage.trackers import TrackersConfig
 from .training.building import PartError, affordable, build, kernel, sizes
 from .training.faults import in_one_sentence
 from .training.loop import Training
+from .training.payload_check import unfit
 from .training.preparing import prepare
-from .training.resume import load_weights, resumption, unfit
+from .training.resume import load_weights, resumption
 from .training.run_config import RunConfig
 from .utils.errors import UserError
 from .utils.machine import keep_freed_memory

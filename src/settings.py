@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from .envs.base import EnvInfo
 from .modules.options import network_config
 from .selection import CONTRACTS, NETWORKS, SELECTORS, import_class, own_selector, select, shipped_class
-from .utils.errors import UserError, first_line, nearest, one_of, raised_at
+from .utils.errors import UserError, first_line, nearest, one_of, raised_at, shown_value
 from .utils.schema import epymarl, layers, vocabulary, yamls
 from .utils.schema import keys as config
 from .utils.schema.command_line import Request
@@ -163,6 +163,8 @@ def _known(found: list[Layer], read: Mapping[str, type]) -> set[str]:
 
 def _check_names(values: Mapping[str, Any], origin: Mapping[str, Layer], known: set[str]) -> None:
     for name, value in values.items():
+        if name in known and not isinstance(value, Mapping):
+            continue
         where = next((layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}.")), "")
         if name not in known:
             raise UserError(f"Unknown key '{name}' ({where}){nearest(name, known) or '; see docs/configuration.md'}")
@@ -205,7 +207,9 @@ def _check_values(values: dict[str, Any], origin: Mapping[str, Layer], parts: Ma
                 raise UserError(f"The configuration lacks '{f.name}': {f.metadata['doc']}")
             layer = origin.get(f.name)
             try:
-                values[f.name] = config.check_value(f.name, values[f.name], config.hints(cls)[f.name], f.metadata)
+                hint = config.hints(cls)[f.name]
+                value = config.as_typed(values[f.name], hint, layer.typed.get(f.name) if layer else None)
+                values[f.name] = config.check_value(f.name, value, hint, f.metadata)
             except UserError as error:
                 if layer is None or layer.origin == "command":
                     raise
@@ -252,18 +256,26 @@ def results_folder(value: Any) -> str:
     return str((project if checkout else Path.cwd()) / "results")
 
 
-def _own(values: dict[str, Any]) -> set[str]:
-    """Check and complete the keys that are read here; return those whose value was derived."""
+def _own(values: dict[str, Any], typed: Mapping[str, str]) -> set[str]:
+    """Check and complete the keys that are read here; return those whose value was derived.
+
+    Args:
+        values: the merged configuration.
+        typed: what was typed on the command line for values that are not text.
+    """
+    if values.get("local_results_path") is not None and "local_results_path" in typed:
+        values["local_results_path"] = typed["local_results_path"]
+    values["name"] = typed.get("name", values["name"])
     derived = {name for name in ("seed", "local_results_path") if values.get(name) in (None, "")}
     for name in ("name", "env", *SELECTORS):
         if name in values and not (isinstance(values[name], str) and values[name]):
-            raise UserError(f"{name}={values[name]!r} has the wrong type: a name is expected.")
+            raise UserError(f"{name}={shown_value(values[name])} has the wrong type: a name is expected.")
     if "/" in values["name"] or values["name"].startswith("."):
         raise UserError(f"name={values['name']!r} cannot name a folder: leave out '/' and a leading '.'.")
     if values.get("env_args") is None:
         values["env_args"] = {}
     if not isinstance(values["env_args"], dict):
-        raise UserError(f"env_args={values['env_args']!r} has the wrong type: a mapping is expected.")
+        raise UserError(f"env_args={shown_value(values['env_args'])} has the wrong type: a mapping is expected.")
     values["local_results_path"] = results_folder(values.get("local_results_path"))
     if "seed" in derived:
         values["seed"] = random.SystemRandom().randrange(2**31)
@@ -297,7 +309,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
 
     found = collect(request)
     values, origin = merge(found)
-    derived = _own(values)
+    derived = _own(values, request.typed)
     epymarl.refuse_absent(values, {name: layer.name for name, layer in origin.items()})
     for name in SELECTORS:
         if name not in values:
@@ -317,7 +329,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
         if inner in values["env_args"]:
             where = next(layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}."))
             vocabulary.refuse(name, values["env_args"].pop(inner), where, values)
-    values["env_args"] = check_env_args(values["env"], values["env_args"])
+    values["env_args"] = check_env_args(values["env"], values["env_args"], request.typed)
     _check_values(values, origin, parts)
     notices = layers.notices(found)
     notices += _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")

@@ -76,12 +76,12 @@ CANNOT = {
         "'lbf-qmix-*' 'lbf-vdn-*' 'lbf-coop-*-mlp'": EPYMARL + ", and many minutes",
     },
     "plots.md": {
-        "pip install 'oamarl[tensorboard]' 'oamarl[wandb]'": INSTALLS,
+        "pip install -e '.[tensorboard,wandb]'": INSTALLS,
         "tensorboard --logdir results/sacred": "a server that never ends",
         "wandb sync results/sacred/oappo/black_red/1/wandb/offline-run-*": "sends to a server, with an account",
     },
     "smax.md": {
-        "pip install 'oamarl[smax]'": INSTALLS,
+        "pip install -e '.[smax]'": INSTALLS,
         ".venv/bin/python benchmarks/jaxmarl_mappo.py PATH --map 3m --steps 1000000 --seed 1 "
         "--out docs/results/data/smax-3m-jaxmarl-mappo-seed1.json": "needs a checkout of JaxMARL, and an hour",
     },
@@ -138,10 +138,10 @@ ANSWERS: dict[str, dict[str, tuple[int, tuple[str, ...], str]]] = {
 
 #: command's part -> module without which it cannot run, and what the program says then
 OPTIONAL = {
-    "--env-config=smax": ("jaxmarl", "oamarl[smax]"),
-    "pz-mpe": ("mpe2", "oamarl[pettingzoo]"),
-    "search.yaml": ("optuna", "oamarl[optuna]"),
-    "use_wandb=True": ("wandb", "oamarl[wandb]"),
+    "--env-config=smax": ("jaxmarl", "pip install -e '.[smax]'"),
+    "pz-mpe": ("mpe2", "pip install pettingzoo mpe2"),
+    "search.yaml": ("optuna", "pip install -e '.[optuna]'"),
+    "use_wandb=True": ("wandb", "pip install wandb"),
 }
 
 

@@ -30,7 +30,7 @@ from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import parse
 
 from conftest import Program
-from run_tools import ALGORITHMS, CPU, Trained, assert_same, assert_same_run, settings, train, untimed
+from run_tools import ALGORITHMS, CPU, Trained, assert_same, assert_same_run, latest, settings, train, untimed
 from toy_envs import Truncating
 
 PLAIN = "toy_envs:Truncating"
@@ -307,11 +307,11 @@ def test_a_seed_is_drawn_and_stored(tmp_path: Path) -> None:
     words = [w for w in WORDS if not w.startswith("seed=")]
     seeds = set()
     for _ in range(2):
-        assert main([*words, "t_max=40", f"local_results_path={tmp_path}"]) == 0
+        assert main(latest([*words, "t_max=40", f"local_results_path={tmp_path}"])) == 0
     for folder in (tmp_path / "sacred" / "oappo" / "black_red").glob("[0-9]*"):
         seeds.add(stored(folder, "config")["seed"])
         # a run whose seed was drawn goes on with it
-        again = [*words, "t_max=80", f"local_results_path={tmp_path / 'again'}", f"checkpoint_path={folder}"]
+        again = latest([*words, "t_max=80", f"local_results_path={tmp_path / 'again'}", f"checkpoint_path={folder}"])
         assert main(again) == 0
     assert len(seeds) == 2
     resumed = (tmp_path / "again" / "sacred" / "oappo" / "black_red").glob("[0-9]*")
@@ -345,9 +345,9 @@ def test_an_environment_may_end_the_run_with_a_sentence(tmp_path: Path, capsys: 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_asking_for_a_gpu_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [w for w in WORDS if not w.startswith("use_cuda")]
-    assert main([*words, "t_max=40", f"local_results_path={tmp_path}"]) == 0
+    assert main(latest([*words, "t_max=40", f"local_results_path={tmp_path}"])) == 0
     assert "torch finds no GPU" not in "".join(capsys.readouterr())
-    assert main([*words, "t_max=40", f"local_results_path={tmp_path}", "use_cuda=True"]) == 0
+    assert main(latest([*words, "t_max=40", f"local_results_path={tmp_path}", "use_cuda=True"])) == 0
     assert "torch finds no GPU" in "".join(capsys.readouterr())
 
 
@@ -422,7 +422,7 @@ def test_a_resumed_run_keeps_the_best(tmp_path: Path) -> None:
     (whole,) = tmp_path.glob("whole/sacred/mappo/*/1")
     best, _ = kept_best(whole)
     for name, steps in (("before", best - 20), ("after", best + 60)):
-        assert main([*words, f"t_max={steps}", f"local_results_path={tmp_path / name}"]) == 0
+        assert main(latest([*words, f"t_max={steps}", f"local_results_path={tmp_path / name}"])) == 0
         (first,) = tmp_path.glob(f"{name}/sacred/mappo/*/1")
         assert main([*words, f"checkpoint_path={first}", f"local_results_path={tmp_path / name}"]) == 0
         assert kept_best(first.with_name("2")) == kept_best(whole)

@@ -17,6 +17,7 @@ import numpy as np
 from ..storage.records import METRICS_FILE, parse_metrics
 from ..storage.run_files import CURVES_FILE
 from ..storage.series import Series, sacred_metrics
+from ..utils.errors import counted
 
 #: steps [K], values [K], seconds since 1970 [K] (nan where unknown)
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -37,6 +38,9 @@ def mapping(path: Path, troubles: list[str]) -> dict[str, Any]:
     troubles.append(f"{path} is damaged: it holds no mapping.")
     return {}
 
+
+#: the largest value and step of a curve
+LARGEST, LAST_STEP = 1e38, 2**53
 
 #: bytes at the end of metrics.jsonl that hold the newest values of all metrics, tests included
 _TAIL = 1 << 18
@@ -72,8 +76,9 @@ def read_folder(folder: Path, troubles: list[str]) -> dict[str, Points]:
     except OSError as error:
         troubles.append(f"The metrics of {folder} cannot be read: {error.strerror or error}.")
     curves = {}
-    for name, series in found.items():
-        steps, values, times = series.points()
+    stored = {name: series.points() for name, series in found.items()}
+    troubles += left_out(folder, {name: (steps, values) for name, (steps, values, _) in stored.items()})
+    for name, (steps, values, times) in stored.items():
         points = points_of(steps, values, [t / 1000 if t else math.nan for t in times])
         if len(points[0]):
             curves[name] = points
@@ -92,7 +97,7 @@ def _own(path: Path, found: dict[str, Series], troubles: list[str]) -> None:
         for name, value in values.items():
             found.setdefault(name, Series()).append(t, value, time)
     if damaged:
-        troubles.append(f"{path} is damaged: {damaged} lines were left out.")
+        troubles.append(f"{path} is damaged: {counted(damaged, 'line', 'were')} left out.")
 
 
 def _sacred(content: Mapping[str, Any], found: dict[str, Series]) -> None:
@@ -113,21 +118,44 @@ def _sacred(content: Mapping[str, Any], found: dict[str, Series]) -> None:
 
 
 def points_of(steps: Iterable[Any], values: Iterable[Any], times: Iterable[float] | None = None) -> Points:
-    """Return points in order of steps, without those that are no number (nan)."""
+    """Return points in order of steps, without those that are no number (nan) or :func:`absurd`."""
     s, v = np.array(list(steps), np.int64), np.array(list(values), np.float64)
     t = np.full(len(s), np.nan) if times is None else np.array(list(times), np.float64)
     order = np.argsort(s, kind="stable")
-    order = order[~np.isnan(v[order])]
+    order = order[~np.isnan(v[order]) & ~absurd(s[order], v[order])]
     return s[order], v[order], t[order]
 
 
-def pairs(value: Any) -> Points | None:
-    """Return the points of ``[[step, value], ...]`` or ``{"steps": [...], "values": [...]}``; None: it is neither."""
+def absurd(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return [K] bool: points of a run that no run can have and no picture can show: infinite, or beyond float32."""
+    return (steps < 0) | (steps > LAST_STEP) | (np.abs(values) > LARGEST)
+
+
+def left_out(path: Path, curves: Mapping[str, tuple[Iterable[Any], Iterable[Any]]]) -> list[str]:
+    """Return one sentence about the points of all ``curves`` that :func:`points_of` leaves out as absurd, if any."""
+    counts = {}
+    for name, (steps, values) in curves.items():
+        found = absurd(np.array(list(steps), np.int64), np.array(list(values), np.float64))
+        if found.any():
+            counts[name] = int(found.sum())
+    if not counts:
+        return []
+    some = ", ".join(list(counts)[:3]) + (" ..." if len(counts) > 3 else "")
+    number = counted(sum(counts.values()), "point", "are")
+    return [f"{path}: {number} left out: infinite, beyond {LARGEST:g} or of an impossible step ({some})."]
+
+
+def columns_of(value: Any) -> tuple[Any, Any] | None:
+    """Return steps and values of ``[[step, value], ...]`` or ``{"steps": [...], "values": [...]}``; None: neither."""
     try:
         if isinstance(value, Mapping):
-            return points_of(value["steps"], value["values"])
-        if isinstance(value, list) and value and all(len(pair) == 2 for pair in value):
-            return points_of(*zip(*value, strict=True))
+            columns = value["steps"], value["values"]
+        elif isinstance(value, list) and value and all(len(pair) == 2 for pair in value):
+            steps, values = zip(*value, strict=True)
+            columns = steps, values
+        else:
+            return None
+        points_of(*columns)
     except (KeyError, TypeError, ValueError, OverflowError):
-        pass
-    return None
+        return None
+    return columns

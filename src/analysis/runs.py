@@ -19,7 +19,7 @@ from ..storage.records import METRICS_FILE
 from ..storage.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE
 from ..storage.tested_actions import actions, named
 from ..utils.errors import UserError, nearest
-from .reading import Points, mapping, pairs, read_folder, tail
+from .reading import LARGEST, Points, columns_of, left_out, mapping, points_of, read_folder, tail
 
 #: shown status of a run with the status RUNNING whose process no longer exists
 DEAD = "DEAD"
@@ -169,13 +169,26 @@ def curve_file(path: Path, content: Mapping[str, Any]) -> Run | None:
         return None
     inner = content.get("metrics")
     named = {**content, **(inner if isinstance(inner, Mapping) else {})}
-    found = {str(name): points for name, value in named.items() if (points := pairs(value)) and len(points[0])}
+    columns = {str(name): pair for name, value in named.items() if (pair := columns_of(value))}
+    found = {name: points for name, pair in columns.items() if len((points := points_of(*pair))[0])}
     if not found:
         return None
     numbers = {k: content[k] for k in TOTALS if k in content}
-    totals = {k: float(v) for k, v in numbers.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    totals = {
+        k: float(v)
+        for k, v in numbers.items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= LARGEST
+    }
     facts = {k: v for k, v in content.items() if k not in found and k not in ("config", "metrics")}
-    return Run(path, dict(config), facts, {"status": content.get("status") or "COMPLETED"}, [], totals, found)
+    return Run(
+        path,
+        dict(config),
+        facts,
+        {"status": content.get("status") or "COMPLETED"},
+        left_out(path, columns),
+        totals,
+        found,
+    )
 
 
 # -- finding them -----------------------------------------------------------------------------------------------

@@ -71,11 +71,12 @@ def check_key(name: str, runs: Iterable[Run], what: str) -> None:
 
 @dataclass(frozen=True)
 class Condition:
-    """``name op value``, such as ``config.lr<0.001``; text may hold * and ?."""
+    """``name op value``, such as ``config.lr<0.001``; text may hold * and ?. ``typed``: the value as it was typed."""
 
     name: str
     op: str
     value: Any
+    typed: str = ""
 
     def holds(self, run: Run) -> bool:
         """Whether a run meets it; a run without the name does not."""
@@ -84,6 +85,8 @@ class Condition:
             return False
         if isinstance(self.value, str) and self.op in ("=", "!="):
             return fnmatch.fnmatchcase(str(found), self.value) is (self.op == "=")
+        if isinstance(found, str) and self.op in ("=", "!="):  # 007 is text where the run's value is
+            return (found == self.typed) is (self.op == "=")
         try:
             return bool(_COMPARE[self.op](found, self.value))
         except TypeError:  # a number and a text
@@ -102,7 +105,7 @@ def conditions(words: Sequence[str]) -> list[Condition]:
         if match is None:
             raise UserError(f"--filter takes NAME=VALUE, also with != < <= > >=, such as 'lr<0.001', and not '{word}'.")
         name, op, text = match.groups()
-        found.append(Condition(name, "=" if op == "==" else op, yamls.scalar(text)))
+        found.append(Condition(name, "=" if op == "==" else op, yamls.scalar(text), text))
     return found
 
 

@@ -380,6 +380,8 @@ class BasicMAC:
         if params.shape != self.network.params.shape:
             theirs, ours = list(params.shape), list(self.network.params.shape)
             raise ValueError(f"parameters (networks, numbers of each) are {theirs}, and {ours} are needed")
+        if not params.is_floating_point():
+            raise ValueError("parameters are whole numbers")
         for name, stored, own in (
             ("standardise_obs", "normaliser", self.normaliser is not None),
             ("feature_norm", "feature_norm", self.feature_normaliser is not None),

@@ -54,8 +54,10 @@ def is_native(env: str) -> bool:
     return bool(inspect.getattr_static(factory(env), "native", False))
 
 
-def check_env_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
+def check_env_args(env: str, env_args: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Check ``env_args`` against the environment's constructor and return them, as plain values of its types.
+
+    ``typed`` has, by ``env_args.NAME``, what was typed for values that are not text, which an argument may take for it.
 
     A constructor with ``**kwargs`` takes further names, and checks them itself when it is called; of an environment of
     the user's own these are followed to where they go.
@@ -63,7 +65,7 @@ def check_env_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an unknown name, a missing one, or a value of the wrong type.
     """
-    return _converted(env, env_args).plain
+    return _converted(env, env_args, typed).plain
 
 
 def constructor_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def notices(env: str, env_args: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _converted(env: str, env_args: Mapping[str, Any]) -> ConvertedArgs:
+def _converted(env: str, env_args: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> ConvertedArgs:
     make = factory(env)
     own = env in REGISTRY
     try:
@@ -101,7 +103,7 @@ def _converted(env: str, env_args: Mapping[str, Any]) -> ConvertedArgs:
         if name not in named and not takes.open:
             said = f"it takes {one_of(named)}" if named else "it takes none"
             raise UserError(f"env_args.{name} is not an argument of environment '{env}': {said}{nearest(name, named)}")
-    converted = convert_args(takes, env_args, f"'{env}'")
+    converted = convert_args(takes, env_args, f"'{env}'", typed=typed)
     if own:  # shipped environments check further arguments themselves
         converted.notices.clear()
     for name, p in named.items():

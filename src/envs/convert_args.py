@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import UserError, nearest
-from ..utils.schema.keys import boolean_word, check_value
+from ..utils.schema.keys import as_typed, boolean_word, check_value
 from .annotations import kind_of
 from .signatures import EMPTY, Parameter, Signature
 
@@ -39,7 +39,11 @@ class ConvertedArgs:
 
 
 def convert_args(
-    takes: Signature, given: Mapping[str, Any], to: str, registered: Mapping[str, Any] | None = None
+    takes: Signature,
+    given: Mapping[str, Any],
+    to: str,
+    registered: Mapping[str, Any] | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> ConvertedArgs:
     """Check the arguments ``given`` against a constructor's signature and convert them.
 
@@ -52,6 +56,7 @@ def convert_args(
         given: name -> value, as YAML reads it.
         to: what is made, for messages.
         registered: arguments that the constructor gets where they are not given.
+        typed: ``env_args.NAME`` -> what was typed for a value that is not text.
 
     Raises:
         UserError: a value of a wrong type.
@@ -65,9 +70,12 @@ def convert_args(
         telling = any(kind_of(v) is not None for v in evidence)
         # what a mapping holds only the default's entries can tell
         if telling and (hint is Any or (hint in _BARE and isinstance(value, Mapping))):
+            value = as_typed(value, _kinds(evidence), (typed or {}).get(shown))
             converted = _as_default(shown, value, evidence, to, result.notices)
         elif hint is not Any:
-            converted = check_value(shown, value, _declared(hint, evidence), {})
+            declared = _declared(hint, evidence)
+            value = as_typed(value, declared, (typed or {}).get(shown))
+            converted = check_value(shown, value, declared, {})
             result.notices += _a_word(shown, converted, hint, to)
         else:
             converted = value
@@ -147,15 +155,20 @@ def _entries(hint: Any, kind: Any) -> Any:
 # -- types implied by defaults ---------------------------------------------------------------------------------------
 
 
+def _kinds(evidence: list[Any]) -> Any:
+    """Return the type that the values of ``evidence`` are of."""
+    kinds = [k for k in map(kind_of, evidence) if k is not None]
+    if any(v is None for v in evidence):
+        kinds.append(type(None))
+    return typing.Union[tuple(kinds)]  # noqa: UP007
+
+
 def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: list[str]) -> Any:
     """Return ``value`` converted to the type of the default, of a constructor that declares no types.
 
     Raises:
         UserError: what cannot be meant.
     """
-    kinds = [k for k in map(kind_of, evidence) if k is not None]
-    if any(v is None for v in evidence):
-        kinds.append(type(None))
     if any(type(value) is type(v) and not isinstance(v, (list, tuple, dict)) for v in evidence):
         return value
     main = next(v for v in evidence if kind_of(v) is not None)
@@ -167,9 +180,8 @@ def _as_default(shown: str, value: Any, evidence: list[Any], to: str, notices: l
             else inner
             for key, inner in value.items()
         }
-    hint: Any = typing.Union[tuple(kinds)]  # noqa: UP007
     try:
-        return check_value(shown, value, hint, {})
+        return check_value(shown, value, _kinds(evidence), {})
     except UserError:
         if any(_surely_wrong(value, v) for v in evidence if v is not None):
             raise

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import UserError
+from ..utils.schema import yamls
 from .records import plain_float
 
 #: Packages whose versions a run stores where they are installed: whatever may change its numbers.
@@ -110,4 +111,6 @@ def resume_command(folder: str | Path, *more: str) -> str:
         more: words to append.
     """
     words = [word for word in _words() if not word.startswith(("checkpoint_path=", "load_step="))]
-    return shlex.join([*words, *([] if "with" in words else ["with"]), f"checkpoint_path={folder}", *more])
+    return shlex.join(
+        [*words, *([] if "with" in words else ["with"]), yamls.word("checkpoint_path", str(folder)), *more]
+    )

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, counted
 
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "run.log"  # everything that was said
@@ -304,4 +304,4 @@ def lacking(path: Path, short: bool, cut: bool, torn: int, last: int | None) -> 
     if short or cut:
         gone = "it has no record any more" if last is None else f"its records after step {last:,} are gone"
         return f"{path} is {'shorter than' if short else 'another file than'} at the checkpoint, and {gone}"
-    return f"{path} has {torn} lines that are no records" if torn else ""
+    return f"{path} has {counted(torn, 'line')} with no record" if torn else ""

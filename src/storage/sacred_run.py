@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import traceback
 import uuid
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..utils.errors import RunError, UserError
+from ..utils.errors import RunError, UserError, too_few_files
 from ..utils.schema.keys import read
 from ..utils.signals import Stop, Terminated
 from ..utils.waiting import will_exit
@@ -82,8 +83,9 @@ class _Warnings(logging.Handler):
         self.log: RunLog | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if not text.startswith(("Aborted after", "Failed after")):
+        text = re.sub("^An error ocurred in the '.*?' observer: ", "A file of the run: ", record.getMessage())
+        # that an observer failed "at some point" was said when it did
+        if not text.startswith(("Aborted after", "Failed after", "The observer ")):
             self.say(text)
 
     def say(self, text: str) -> None:
@@ -223,7 +225,7 @@ def _perform(experiment: sacred.Experiment, config: LoggingConfig, facts: Mappin
         raise
     except Exception as error:
         if error is not result.error:  # not the body's, which was shown: sacred could not start or end the run
-            print(traceback.format_exc(), file=sys.stderr)
+            print(too_few_files(error) or traceback.format_exc(), file=sys.stderr)
         result.error, result.value, result.exit_code = error, None, 1
 
 
@@ -272,7 +274,7 @@ def _observed(
             raise
         except Exception as error:
             result.error = error
-            log.error(traceback.format_exc().rstrip())
+            log.error(too_few_files(error) or traceback.format_exc().rstrip())
             raise
 
 

@@ -50,7 +50,7 @@ def check(config: TrackersConfig) -> None:
     """
     for name, asked in (("tensorboard", config.use_tensorboard), ("wandb", config.use_wandb)):
         if asked and importlib.util.find_spec(name) is None:
-            raise UserError(f"use_{name}=True needs the package {name}: pip install {name} (or 'oamarl[{name}]').")
+            raise UserError(f"use_{name}=True needs the package {name}: pip install {name}.")
 
 
 class _Tracker(Protocol):

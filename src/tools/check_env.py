@@ -277,7 +277,7 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
     args = {**(layer.values.get("env_args") or {}), **request.overrides.get("env_args", {})}
     for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.") and n[9:] in args]:
         vocabulary.refuse(name, args.pop(name[9:]), "command line", {})
-    return str(layer.values["env"]), check_env_args(str(layer.values["env"]), args), vars(numbers)
+    return str(layer.values["env"]), check_env_args(str(layer.values["env"]), args, request.typed), vars(numbers)
 
 
 def main(argv: list[str]) -> int:

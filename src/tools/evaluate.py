@@ -80,18 +80,21 @@ def checkpoint_of(word: str, which: str) -> Path:
     return find_checkpoint(find_run(word, Path(results_folder(None))), which)
 
 
-def changed(env_args: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
-    """Return ``env_args`` updated by the ``KEY=VALUE`` of ``words``.
+def changed(env: str, env_args: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
+    """Return the ``env_args`` of an environment updated by the ``KEY=VALUE`` of ``words``.
 
     Raises:
-        UserError: a word of another form.
+        UserError: a word of another form, or an argument that the environment does not take.
     """
+    from ..envs.build import check_env_args
+
     dotted = [word if word.startswith("env_args.") else f"env_args.{word}" for word in words]
     for word in words:
         if "=" not in word:
             raise UserError(f"--env-args takes KEY=VALUE, such as time_limit=100, and not '{word}'.")
-    overrides = parse(["with", *dotted])[0].overrides.get("env_args", {})
-    return {**env_args, **overrides}
+    request = parse(["with", *dotted])[0]
+    found = {**env_args, **request.overrides.get("env_args", {})}
+    return check_env_args(env, found, request.typed) if words else found
 
 
 def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dict[str, Any]) -> Plan:
@@ -191,7 +194,7 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     saved = checkpoints.load(path)
     config = config_of(saved, path)
     check_names(config, ("env",), path, options.trust)
-    env_args = changed(config["env_args"], options.env_args)
+    env_args = changed(config["env"], config["env_args"], options.env_args)
     team = Team(saved, path, info=make_info(config["env"], env_args), trust=options.trust)
     run_folder = path.parent.parent if path.parent.parent.joinpath("config.json").is_file() else Path.cwd()
     plan = plan_of(options, team, run_folder, env_args)

@@ -42,7 +42,9 @@ result with the source of each value, without running anything.
   `config/default.yaml` and the environment's YAML: [coming-from-epymarl.md](coming-from-epymarl.md).
 - A value after `with` is a number (`3`, `1e-3`), `True` or `False`, text, a list (`[64, 64]`), a mapping
   (`env_args.agents='{red: 2, black: 2}'`), or `null` (`None` is the same). A dot reaches into a mapping:
-  `env_args.key=...`.
+  `env_args.key=...`. Everything else is text, character by character (`label='run #3'`, `local_results_path=./&a`), and
+  a key that takes text takes what was typed (`label=007`); in quotes a value is text (`"'007'"` in a shell).
+- A key has one value: given twice, on the command line or in a file, it is an error.
 - A key that does not exist is an error that names the nearest existing key. A key that exists but that the chosen
   algorithm does not read is an error on the command line, a notice where a YAML of yours sets it, and ignored in the
   shipped YAMLs.

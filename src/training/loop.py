@@ -34,7 +34,8 @@ from ..utils.hints import SHORTEST, hints
 from ..utils.signals import Stop, Terminated
 from .curve import Curve
 from .faults import part_failure, user_supplied
-from .resume import carry_best, carry_curve, sound
+from .payload_check import sound
+from .resume import carry_best, carry_curve
 from .run_config import RunConfig
 from .saving import CheckpointFiles
 from .update import NotFinite, checked_update

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..components.experience import EnvInfo
-from ..components.finite import all_finite, floating
 from ..controllers.contract import Controller
 from ..learners.contract import Learner
 from ..settings import NEW_KEYS, NON_LEARNING_KEYS, Settings, without_non_learning
@@ -18,6 +17,7 @@ from ..storage.liveness import alive
 from ..storage.log import RunLog
 from ..storage.tested_actions import carried_misnamed, measure, renamed_lines, renamed_pending, with_names_of_now
 from ..utils.errors import UserError, reason
+from .payload_check import unfit
 from .run_config import RunConfig
 
 #: value of `checkpoint_path`: the newest run of the same configuration that was begun and is not over
@@ -25,31 +25,6 @@ LATEST = "latest"
 
 #: Keys that a resumed run may change.
 MAY_DIFFER = NON_LEARNING_KEYS | {"t_max", "init_from"}
-
-#: what a payload consists of
-_PARTS = {
-    "config": dict, "folder": str, "position": dict, "mac": dict, "learner": dict, "runner": dict, "loop": dict
-}  # fmt: skip
-
-
-def unfit(payload: Mapping[str, Any]) -> str:
-    """Return what keeps a payload from being resumed or from being a run's at all, as the end of a sentence."""
-    wrong = [name for name, kind in _PARTS.items() if type(payload.get(name)) is not kind]
-    if wrong:
-        return f"lacks what this program writes ({', '.join(wrong)}): not loaded"
-    if not all(type(k) is str and type(v) is int and v >= 0 for k, v in payload["position"].items()):
-        return "has no sensible place in its run's records: not loaded"
-    steps = payload["runner"].get("t_env")
-    if type(steps) is not int or steps < 0 or type(payload["config"].get("seed")) is not int:
-        return "lacks its step or its seed: not loaded"
-    if not sound(payload):
-        return "holds parameters that are not finite: not loaded"
-    return ""
-
-
-def sound(payload: Mapping[str, Any]) -> bool:
-    """Whether all floating-point tensors of policies and learner are finite."""
-    return all_finite(floating([payload["mac"], payload["learner"]]))
 
 
 def differences(values: Mapping[str, Any], saved: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+
+#: characters of a sentence, and of a value in one
+LONGEST_SENTENCE = 900
+LONGEST_VALUE = 200
 
 
 class UserError(Exception):
     """A user error in the configuration, the files or the installation, reported in one sentence.
 
-    The command line prints the sentence alone (no traceback) and exits with status 2.
+    The command line prints the sentence alone (no traceback) and exits with status 2. What a long name or value makes
+    too long is left out of its middle.
     """
+
+    def __init__(self, sentence: object = "") -> None:
+        super().__init__(shortened(str(sentence), LONGEST_SENTENCE))
 
 
 class RunError(Exception):
@@ -24,6 +34,22 @@ class RunError(Exception):
 
 class PartFailed(RunError):
     """The code of a user-supplied part failed in the middle of a run, or gave what its contract does not allow."""
+
+
+def shortened(text: str, length: int) -> str:
+    """Return ``text`` with its middle left out, where it has more than ``length`` characters."""
+    if len(text) <= length:
+        return text
+    tail = length // 3
+    return f"{text[: length - tail - 5]} ... {text[-tail:]}"
+
+
+def shown_value(value: object) -> str:
+    """Return a value as sentences show it: as Python writes it, and not at any length."""
+    try:
+        return shortened(repr(value), LONGEST_VALUE)
+    except ValueError:  # a whole number of so many digits that Python does not write it
+        return "a number of thousands of digits"
 
 
 def raised_in(error: BaseException, packages: Iterable[str]) -> str:
@@ -54,18 +80,30 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def text_of(error: BaseException, limit: int = 500) -> str:
-    """An exception's message, cut after ``limit`` characters; a word about it where it cannot be told."""
+    """An exception's message, in at most ``limit`` characters; a word about it where it cannot be told."""
     try:
         text = str(error)
     except Exception as failed:
         return f"(its message cannot be told: {type(failed).__name__})"
-    return cut(text, limit)
+    return shortened(text, limit)
 
 
-def cut(text: str, limit: int) -> str:
-    """``text``, of which the middle is left out where it is longer than ``limit`` characters."""
-    left = len(text) - limit
-    return text if left <= 0 else f"{text[: limit // 2]} ... ({left:,} characters left out) ... {text[-(limit // 2) :]}"
+def too_few_files(error: BaseException | None) -> str:
+    """A sentence where an exception says that no more files can be opened; ``""`` where it says something else."""
+    while error is not None:
+        known = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+        if known or (isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error)):
+            return f"Too many files are open: {_most_files()}raise the limit, as by `ulimit -n 1024`."
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _most_files() -> str:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return ""
+    return f"this process may have no more than {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} at once; "
 
 
 def first_line(error: BaseException) -> str:
@@ -89,6 +127,23 @@ def nearest(name: str, options: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest of ``options``, or ``""`` where none is close."""
     close = closest(name, options)
     return f"; did you mean '{close}'?" if close else ""
+
+
+def extra(name: str) -> str:
+    """Return the command that installs an optional part, in the checkout: oamarl is on no package index."""
+    return f"pip install -e '.[{name}]'"
+
+
+#: verb after several -> after one
+_OF_ONE = {"are": "is", "were": "was", "do": "does", "have": "has"}
+
+
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """Return a number with its noun, and a verb where one follows: ``1 run is``, ``2 runs are``, ``1,000 files``."""
+    if number == 1:
+        return f"1 {noun} {_OF_ONE[verb]}" if verb else f"1 {noun}"
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number:,} {plural} {verb}".rstrip()
 
 
 def one_of(options: Iterable[object]) -> str:

@@ -60,7 +60,7 @@ def _ffmpeg() -> Any:
     except ModuleNotFoundError:
         raise UserError(
             "An .mp4 needs the Python package imageio-ffmpeg, which is not installed: run "
-            "`pip install imageio-ffmpeg` (or `pip install 'oamarl[video]'`), or write a .gif."
+            "`pip install imageio-ffmpeg`, or write a .gif."
         ) from None
     return imageio_ffmpeg
 

@@ -35,7 +35,7 @@ from oamarl.utils.signals import Stop, Terminated
 
 from learner_tools import make_batch, make_learner
 from learner_tools import make_info as sizes
-from run_tools import CPU, assert_same, assert_same_batch, assert_same_run, settings, train, untimed
+from run_tools import CPU, assert_same, assert_same_batch, assert_same_run, latest, settings, train, untimed
 
 smax = pytest.mark.skipif(
     not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
@@ -401,11 +401,11 @@ def test_critics_follow_the_policies(algorithm: str) -> None:
 
 
 def words(results: Path, *more: str, config: str = "seps") -> list[str]:
-    return [
+    return latest([
         f"--config={config}", "with", f"env={KINDS}", "seed=7", "use_cuda=False", "backend=serial", "batch_size_run=4",
         "hidden_dim=8", "epochs=2", "t_max=2400", "log_interval=100", "checkpoint_interval=100", "test_interval=200",
         "test_nepisode=2", "seps_steps=2000", f"local_results_path={results}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def folder(results: Path) -> Path:

@@ -65,6 +65,29 @@ def test_rware_pays_by_the_reward_type_that_was_named(quick: bool, given: Any, p
     assert delivery(quick, reward_type=given) == paid
 
 
+@pytest.mark.parametrize("cls", ["Declared", "Undeclared"])
+@pytest.mark.parametrize("text", ["007", "1e3", "null", "[v2]", "True"])
+def test_text_that_is_written_like_something_else(cls: str, text: str) -> None:
+    """As it was typed, where the argument takes text and nothing else; numbers stay numbers."""
+    env, typed = f"toy_args:{cls}", {"env_args.text": text, "env_args.count": "007"}
+    found = check_env_args(env, {"text": yamls.scalar(text), "count": 7}, typed)
+    assert found == {"text": text, "count": 7}
+    assert check_env_args(env, found) == found
+    if text == "007":
+        with pytest.raises(UserError, match=r"env_args\.text=7 has the wrong type.*in quotes, such as '7'"):
+            check_env_args(env, {"text": 7})
+
+
+def test_arguments_of_an_evaluation_are_read_as_those_of_a_run() -> None:
+    from oamarl.tools.evaluate import changed
+
+    before = {"text": "a", "count": 2}
+    assert changed("toy_args:Declared", before, ["text=007", "env_args.count=3"]) == {"text": "007", "count": 3}
+    assert changed("toy_args:Declared", before, ["text=./exp #2"]) == {"text": "./exp #2", "count": 2}
+    with pytest.raises(UserError, match=r"env_args\.txt is not an argument.*did you mean 'text'"):
+        changed("toy_args:Declared", before, ["txt=1"])
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -135,7 +135,7 @@ def test_mistakes_are_one_sentence(args: dict[str, Any], sentence: str):
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "jax", None)
-    with pytest.raises(UserError, match=r"package 'jax', which is not installed: run `pip install 'oamarl\[smax\]'`"):
+    with pytest.raises(UserError, match=r"package 'jax', which is not installed: run `pip install -e '\.\[smax\]'`"):
         make_vec("smax", {}, 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -162,3 +162,14 @@ def assert_same_run(a: Path, b: Path) -> None:
     for path in a.glob("*.arrays"):
         assert_same(read_arrays(path), read_arrays(b / path.name), path.name)
     assert_same(final_state(a), final_state(b))
+
+
+def latest(words: Iterable[str]) -> list[str]:
+    """Return a command line without the words ``key=value`` that a later word gives another value."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, _ = word.partition("=")
+        name = name if equals else word
+        found.pop(name, None)
+        found[name] = word
+    return list(found.values())

@@ -15,7 +15,7 @@ from oamarl.storage import checkpoints
 from oamarl.utils.errors import UserError
 
 from conftest import Program
-from run_tools import assert_same_run, settings, train
+from run_tools import assert_same_run, latest, settings, train
 
 #: network -> keys that it needs
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -83,7 +83,7 @@ def folder(results: Path) -> Path:
 @pytest.mark.parametrize("run", RUNS)
 def test_resumed_runs_are_those_never_interrupted(run: str, networks: Any, tmp_path: Path) -> None:
     config, *more = RUNS[run]
-    words = [config, "with", *WORDS, *more]
+    words = latest([config, "with", *WORDS, *more])
     if "mappo" not in config and "ippo" not in config:
         words.remove("test_interval=40")
     assert main([*words, f"local_results_path={tmp_path / 'whole'}"]) == 0
@@ -156,7 +156,7 @@ def test_memories_on_segments_are_refused_where_others_experience_is_read(networ
 def test_a_run_on_a_device(network: str, networks: Any, tmp_path: Path) -> None:
     words = ["--config=mappo", "with", *WORDS, f"env={GAME}", f"agent=networks:{network}", "critic=networks:GatedCell"]
     more = [f"{k}={v}" for k, v in NETWORKS[network].items()]
-    assert main([*words, *more, "use_cuda=True", f"local_results_path={tmp_path}"]) == 0
+    assert main(latest([*words, *more, "use_cuda=True", f"local_results_path={tmp_path}"])) == 0
 
 
 def test_the_initial_parameters_of_ones_own_networks_are_their_own(networks: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from oamarl.storage import checkpoints
 from oamarl.storage.log import RunLog
 from oamarl.storage.records import AppendFile, Place, read_arrays, read_metrics
 
-from run_tools import assert_same, assert_same_run, final_state
+from run_tools import assert_same, assert_same_run, final_state, latest
 from toy_envs import MixedLength
 
 
@@ -43,11 +43,11 @@ def _clean() -> None:
 
 
 def words(results: Path, *more: str) -> list[str]:
-    return [
+    return latest([
         "--config=oappo", "with", "env=test_lost_records:Vandal", "env_args.limit=8", "use_cuda=False", "seed=5",
         "backend=serial", "batch_size_run=2", "hidden_dim=8", "epochs=2", "t_max=200", "log_interval=20",
         "checkpoint_interval=40", "test_nepisode=2", "test_interval=60", f"local_results_path={results}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def run_folder(results: Path) -> Path:
@@ -429,6 +429,6 @@ def test_what_is_missing_is_said_and_what_is_there_is_taken(tmp_path: Path, caps
     metrics.write_bytes(b"x" * 30 + b"\n" + b"y" * (position["metrics.jsonl"] - 32) + b"\n")
     arrays.unlink()
     log, err = carried("spoilt")
-    assert f"{metrics} has 2 lines that are no records" in err
+    assert f"{metrics} has 2 lines with no record" in err
     assert f"{arrays} is missing, and with it all records up to the checkpoint" in err
     assert err.count("\n") == 2

@@ -715,6 +715,15 @@ def test_what_is_no_address(url: str) -> None:
     assert "ret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile"])
+def test_a_tls_file_that_cannot_be_read(option: str, tmp_path: Path) -> None:
+    """Before a run begins, and without the address."""
+    for place, why in ((tmp_path / "none.pem", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UserError) as caught:
+            mongo.address({"MONGO_URL": f"mongodb://me:secret@h/x?tls=true&{option}={place}"})
+        assert str(caught.value) == f"MONGO_URL: the TLS file of {option} cannot be read: {why}."
+
+
 def test_no_address_no_mongo() -> None:
     assert mongo.address({}) is None
     assert mongo.address({"MONGO_URL": " "}) is None

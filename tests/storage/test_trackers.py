@@ -25,7 +25,7 @@ def test_a_package_that_is_missing_is_told_before_the_run(monkeypatch: pytest.Mo
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     for name in ("tensorboard", "wandb"):
         config = TrackersConfig(use_tensorboard=name == "tensorboard", use_wandb=name == "wandb", **OFF)
-        with pytest.raises(UserError, match=rf"use_{name}=True needs .* 'oamarl\[{name}\]'"):
+        with pytest.raises(UserError, match=rf"use_{name}=True needs .*: pip install {name}"):
             trackers.check(config)
     trackers.check(TrackersConfig(False, False, **OFF))
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import threading
 import zipfile
@@ -233,6 +234,30 @@ def test_unpacking(program: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     archive.write_bytes(archive.read_bytes().replace(b"#!", b"##"))
     with pytest.raises(UserError, match=r"cannot be unpacked .*: delete it and try again"):
         downloads.unpack(archive, tmp_path / "out2")
+
+
+@pytest.mark.parametrize("program", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "what"), [(stat.S_IFLNK, "a link"), (stat.S_IFIFO, "neither a file nor"), (stat.S_IFCHR, "neither a file")]
+)
+def test_an_archive_with_links_is_not_unpacked(
+    kind: int, what: str, program: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a link to a folder elsewhere, what follows it in the archive would be written there, and moved away."""
+    if not program:
+        without_unzip(monkeypatch)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").write_text("mine")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("in/data", b"1")
+        member = zipfile.ZipInfo("in/Maps")
+        member.external_attr = (kind | 0o777) << 16
+        archive.writestr(member, str(tmp_path / "elsewhere"))
+        archive.writestr("in/Maps/mine", b"theirs")
+    with pytest.raises(UserError, match=f"a.zip is not unpacked: its entry 'in/Maps' is {what}"):
+        downloads.unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "elsewhere" / "mine").read_text() == "mine"
 
 
 @pytest.mark.skipif(shutil.which("zip") is None, reason="zip is not installed")

@@ -211,6 +211,29 @@ def test_a_line_ends_where_its_shortest_run_ends(tmp_path: Path) -> None:
     assert np.allclose(found.centre, found.x)
 
 
+@pytest.mark.parametrize(
+    ("points", "kept", "left"),
+    [
+        (
+            [[10, 1.0], [20, 1e308], [30, 2.0]],
+            [10, 30],
+            "1 point is left out: infinite, beyond 1e+38",
+        ),
+        ([[10, 1.0], [20, float("inf")], [30, float("-inf")]], [10], "2 points are left out"),
+        ([[-5, 1.0], [20, 1.0], [2**62, 1.0]], [20], "2 points are left out"),
+        ([[10, 1.0], [20, float("nan")], [30, 1e38]], [10, 30], ""),
+    ],
+)
+def test_absurd_numbers_are_left_out_and_said(tmp_path: Path, points: Any, kept: list[int], left: str) -> None:
+    path = make_curve_file(tmp_path, "oappo", 1, points, wall_clock=10**400)
+    (run,), _ = find([str(path)], tmp_path)
+    assert run.curves["return_mean"][0].tolist() == kept
+    assert "wall_clock" not in run.totals
+    assert [left in sentence and "(return_mean)" in sentence for sentence in run.troubles] == [True] * bool(left)
+    assert main(["plot", str(path), "--out", str(tmp_path / "a.png")]) == 0
+    assert main(["report", str(path), "--out", str(tmp_path / "a.html")]) == 0
+
+
 def test_values_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     (run,) = read(make_run(tmp_path, "x", 1, lambda t: float("nan") if t == 1000 else float(t)))
     assert run.curves["return_mean"][0][-1] == 900
@@ -238,6 +261,14 @@ def some(tmp_path: Path) -> list[Run]:
 )  # fmt: skip
 def test_conditions(some: list[Run], words: list[str], count: int) -> None:
     assert len(select.chosen(some, words)) == count
+
+
+def test_text_that_is_written_like_a_number(tmp_path: Path) -> None:
+    """As after `with`: where the run's value is text, what was typed is."""
+    folders = [make_run(tmp_path, "oappo", s, float, number=s, label=label) for s, label in ((1, "007"), (2, "7"))]
+    some = read(*folders)
+    for word, seeds in (("label=007", [1]), ("label=7", [2]), ("label!=007", [2]), ("seed=1", [1])):
+        assert [run.seed for run in select.chosen(some, [word])] == seeds
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from oamarl.main import main
+from oamarl.parts import resolve
 from oamarl.settings import learned, results_folder
 from oamarl.storage import curve_files
 from oamarl.tools.sweep import command as command
@@ -21,6 +23,7 @@ from oamarl.tools.sweep.pools import Local, reach
 from oamarl.tools.sweep.ready import refuse_missing
 from oamarl.tools.sweep.view import View, summary
 from oamarl.utils.errors import UserError
+from oamarl.utils.schema.command_line import parse
 
 TWO = "algorithms: [ippo, oappo]\nenvironments: [maze]\n"
 
@@ -87,6 +90,20 @@ def test_values_arrive_as_they_are_written(tmp_path: Path) -> None:
     assert cell.config["lr"] == 0.001
 
 
+def test_text_arrives_as_it_is_written_and_is_typed_so(tmp_path: Path) -> None:
+    text = TWO.replace("ippo, ", "") + (
+        "seeds: [1]\nwith: {wandb_team: '007', wandb_project: './exp #2', name: '&a', env_args.map_name: black_red}\n"
+    )
+    (cell,) = load(write(tmp_path, text)).cells
+    assert cell.words[3:] == (
+        *("seed=1", "wandb_team='007'", "wandb_project=./exp #2", "name=&a"),
+        "env_args.map_name=black_red",
+    )
+    request = parse(shlex.split(cell.command)[1:])[0]
+    assert [request.overrides[k] for k in ("wandb_team", "wandb_project", "name")] == ["007", "./exp #2", "&a"]
+    assert json.loads(json.dumps(learned(resolve(request).values))) == cell.config
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -103,6 +120,13 @@ def test_values_arrive_as_they_are_written(tmp_path: Path) -> None:
         (TWO + "seeds: [1]\nwith: {lrr: 1}", r"Unknown key 'lrr' \(.*file.yaml\).*did you mean 'lr'"),
         (TWO + "seeds: [1]\nwith: {reuse_sigma: 1}", "maze-ippo.*'reuse_sigma' is not read.*only for algorithms"),
         (TWO + "seeds: [1]\nwith: {seed: 3}", "'seed' in `with` is set by the sweep"),
+        (TWO + "seeds: [1]\nwith: {lr: 1, lr: 2}", "line 4: 'lr' is given twice, in line 4 and in line 4"),
+        (TWO + "seeds: [1]\nwith: {a.b: 1, a: {b: 2}}", "'a.b' in `with` is given twice"),
+        (TWO + "seeds: [1]\nwith: {a: 1, a.b: 2}", "'a.b' in `with` and 'a' contradict"),
+        (TWO + "seeds: [1]\noverrides: {a.b: [1], a: {b: [2]}}", "'a.b' in `overrides` is given twice"),
+        (TWO + "seeds: [1]\nwith: {wandb_team: 007}", "wandb_team=7 has the wrong type.*stands in quotes, such as '7'"),
+        (TWO + f"seeds: [1]\noverrides: {{{', '.join(f'k{i}: [1, 2]' for i in range(30))}}}", "1,073,741,824 combin"),
+        (TWO + "seeds: 1-9999", "19,998 runs are too many: at most 10,000"),
         (TWO + "seeds: [1]\noverrides: {lr: [0.1], a: {lr: 0.2}}", "mixes labels and lists"),
         (TWO + "seeds: [1]\noverrides: {a: {lr: 0.1}, b: {lr: 0.1}}", "are the same run under two names"),
         (TWO + "seeds: [1]\noverrides: {a: {lr: 0.1}, b: {lr: 0.1, log_interval: 7}}", "are the same run"),

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def cluster() -> Iterator[Any]:
     """A head and a second node, with room for one run each."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    module = pytest.importorskip("ray.cluster_utils", reason="ray is not installed: pip install 'oamarl[ray]'")
+    module = pytest.importorskip("ray.cluster_utils", reason="ray is not installed: pip install -e '.[ray]'")
     small = {"num_cpus": 1, "object_store_memory": 80_000_000}
     made = module.Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
     try:

@@ -18,7 +18,7 @@ from oamarl.tools.sweep.search import Searches
 from oamarl.tools.sweep.view import State, View
 from oamarl.utils.errors import UserError
 
-pytest.importorskip("optuna", reason="optuna is not installed: pip install 'oamarl[optuna]'")
+pytest.importorskip("optuna", reason="optuna is not installed: pip install -e '.[optuna]'")
 
 FILE = """
 algorithms: [ippo]

@@ -26,7 +26,7 @@ from oamarl.utils.schema.registry import resolve
 import foreign_parts
 from conftest import Program
 from foreign_parts import Reinforce
-from run_tools import assert_same, assert_same_run, untimed
+from run_tools import assert_same, assert_same_run, latest, untimed
 
 #: the whole algorithm of a third party: its YAML
 YAML = "# REINFORCE\nlearner: foreign_parts:{learner}\nlr: 0.01\n"
@@ -36,11 +36,11 @@ TABLE = YAML + "mac: foreign_parts:{mac}\ntable_gain: 0.5\n"
 def words(here: Path, *more: str, yaml: str = YAML, learner: str = "Reinforce", mac: str = "TableMAC") -> list[str]:
     path = here / "mine.yaml"
     path.write_text(yaml.format(learner=learner, mac=mac))
-    return [
+    return latest([
         f"--config={path}", "with", "env=toy_envs:MixedLength", "use_cuda=False", "seed=5", "backend=serial",
         "batch_size_run=4", "hidden_dim=8", "activation=tanh", "t_max=240", "log_interval=20", "checkpoint_interval=60",
         "test_interval=100", "test_nepisode=3", f"local_results_path={here}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def folders(results: Path) -> list[Path]:
@@ -147,7 +147,7 @@ def test_policies_without_a_critic_start_runs_and_are_started_from(
     (mine,) = folders(tmp_path / "mine")
     learned = checkpoints.load(checkpoints.find(mine))["mac"]["theta"]
     sizes = words(tmp_path / "mappo")[1:]
-    with_critic = ["--config=mappo", *sizes, "epochs=1", "t_max=20"]
+    with_critic = latest(["--config=mappo", *sizes, "epochs=1", "t_max=20"])
     capsys.readouterr()
     assert main([*with_critic, f"init_from={mine}"]) == 0
     said = capsys.readouterr().out

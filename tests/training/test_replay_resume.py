@@ -18,7 +18,7 @@ from oamarl.main import main
 from oamarl.storage import checkpoints
 
 from conftest import PATIENCE
-from run_tools import assert_same, assert_same_run
+from run_tools import assert_same, assert_same_run, latest
 
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
 #: about 45 iterations with a checkpoint at nearly each, in a replay that is overwritten several times
@@ -62,7 +62,7 @@ def folders(results: Path) -> list[Path]:
 def line_of(results: Path, *more: str) -> list[str]:
     """The command line: ``more`` after that of QMIX, or itself one."""
     where = f"local_results_path={results}"
-    return [*more, where] if more[:1] == NOISY[:1] else [*QUICK, where, *more]
+    return latest([*more, where] if more[:1] == NOISY[:1] else [*QUICK, where, *more])
 
 
 def complete(results: Path, *more: str) -> Path:
@@ -141,12 +141,12 @@ def test_killed_again_and_again(
     """SIGKILL at random moments, each time in the run that resumes from the last one (OAMARL_KILLS of them)."""
     if more not in whole:
         whole[more] = complete(tmp_path_factory.mktemp("whole"), *more)
-    dice, line = random.Random(7), [*QUICK, f"local_results_path={tmp_path}", *more]
+    dice, line = random.Random(7), latest([*QUICK, f"local_results_path={tmp_path}", *more])
     kills, asked = 0, int(os.environ.get("OAMARL_KILLS", "2"))
     while kills < asked and kill_at_random(line, tmp_path, dice):
         kills += 1
         newest = [f for f in folders(tmp_path) if checkpoints.listed(f / "checkpoints")][-1]
-        line = [*QUICK, f"local_results_path={tmp_path}", *more, f"checkpoint_path={newest}"]
+        line = latest([*QUICK, f"local_results_path={tmp_path}", *more, f"checkpoint_path={newest}"])
     assert kills == asked, f"the run was over after {kills} kills"
     last = complete(tmp_path, *more, f"checkpoint_path={newest}")
     assert_same_run(whole[more], last)

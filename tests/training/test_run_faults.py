@@ -29,7 +29,7 @@ from oamarl.training.building import build
 from oamarl.utils.errors import RunError
 
 from conftest import PATIENCE, SRC
-from run_tools import assert_same_run, settings, train
+from run_tools import assert_same_run, latest, settings, train
 from toy_envs import MixedLength
 
 
@@ -61,11 +61,11 @@ def _clean() -> None:
 
 
 def words(results: Path, *more: str, env: str = "test_run_faults:Poison", config: str = "mappo") -> list[str]:
-    return [
+    return latest([
         f"--config={config}", "with", f"env={env}", "use_cuda=False", "seed=5", "backend=serial", "batch_size_run=2",
         "hidden_dim=8", "epochs=2", "t_max=200", "log_interval=1", "checkpoint_interval=1", "test_nepisode=0",
         f"local_results_path={results}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def folders(results: Path) -> list[Path]:

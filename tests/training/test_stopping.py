@@ -22,7 +22,7 @@ from oamarl.storage.records import read_metrics
 from oamarl.utils.signals import SIGNALS, Stop, Terminated
 
 from conftest import PATIENCE
-from run_tools import assert_same_run
+from run_tools import assert_same_run, latest
 from toy_envs import Truncating
 
 
@@ -51,12 +51,12 @@ pytestmark = pytest.mark.skipif(
 
 
 def words(results: Path, *more: str) -> list[str]:
-    return [
+    return latest([
         "--config=happo", "with", "env=test_stopping:Signalled", "env_args.limit=5", "use_cuda=False", "seed=5",
         "backend=serial", "batch_size_run=2", "hidden_dim=8", "epochs=2", "t_max=200", "log_interval=20",
         "checkpoint_interval=1000", "test_nepisode=2", "test_interval=60", "stop_seconds=600",
         f"local_results_path={results}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def folders(results: Path) -> list[Path]:

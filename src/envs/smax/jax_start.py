@@ -11,7 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UserError, first_line, nearest, one_of
+from ...utils.errors import UserError, extra, first_line, nearest, one_of
 from ...utils.machine import cache_home, cpu_name
 
 DEVICES = ("cpu", "gpu")
@@ -52,7 +52,7 @@ def _missing(package: str, error: ImportError) -> UserError:
         return UserError(f"smax cannot be used: importing '{package}' fails: {first_line(error)}.")
     python = "" if sys.version_info >= (3, 11) else " with Python 3.11 or newer"
     return UserError(
-        f"smax needs the Python package '{package}', which is not installed: run `pip install 'oamarl[smax]'`{python}."
+        f"smax needs the Python package '{package}', which is not installed: run `{extra('smax')}`{python}."
     )
 
 

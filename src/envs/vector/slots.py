@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.errors import UserError, cut, text_of
+from ...utils.errors import UserError, shortened, text_of
 from ...utils.signals import Terminated
 from ...utils.warn_once import END_TAKEN_BACK, RENAMED, TOO_MANY, Warn, warn_once
 from ..base import Arrays, Env, EnvInfo, Together
@@ -266,7 +266,7 @@ class Slots:
         if what == "step":
             what = f"step {self.steps[i]}"
         where = f"slot {self.first + i}, episode seed {self.seeds[i]}"
-        shown = cut("".join(traceback.format_exception(exc)).rstrip(), _SHOWN)
+        shown = shortened("".join(traceback.format_exception(exc)).rstrip(), _SHOWN)
         return EnvError(
             f"The environment failed in {what} ({where}): {type(exc).__name__}: {text_of(exc)}\n"
             f"--- its traceback ---\n{shown}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -21,6 +21,8 @@ DATABASE = "oamarl"  # where the URL names none
 #: Bounds of every operation (milliseconds): finding a server that answers, connecting, waiting for an answer.
 TIMEOUTS = {"serverSelectionTimeoutMS": 2000, "connectTimeoutMS": 2000, "socketTimeoutMS": 5000}
 
+#: options of the URL that name files
+_FILES = ("tlsCAFile", "tlsCRLFile", "tlsCertificateKeyFile")
 _FORM = re.compile(r"mongodb(\+srv)?://(?:(?P<user>[^@]*)@)?(?P<hosts>[^/?@]+)(?:/(?P<path>[^?@]*))?(?:\?[^@]*)?")
 #: MongoDB's codes for a wrong password and for a user who may not do what was asked
 _LOGIN, _FORBIDDEN = (18, 8000), (13,)
@@ -59,7 +61,8 @@ def address(environ: Mapping[str, str] | None = None) -> Address | None:
     """Return the address in ``MONGO_URL``; None where that is not set.
 
     Raises:
-        UserError: it is no address of a MongoDB (the message shows nothing of it).
+        UserError: it is no address of a MongoDB, or names a TLS file that cannot be read (the message shows nothing of
+            the address).
     """
     url = (os.environ if environ is None else environ).get(VARIABLE, "").strip()
     if not url:
@@ -84,6 +87,11 @@ def _valid(url: str) -> bool:
         parse_uri(url, validate=True, warn=False)
     except (PyMongoError, ValueError):
         return False
+    except OSError as error:  # pymongo opens the files that the options name, and says which option it is
+        option = re.search(r"The (\w+) file", str(error))
+        which = next((name for name in _FILES if option and name.lower() == option[1].lower()), "an option")
+        reason = os.strerror(error.errno) if error.errno else first_line(error)
+        raise UserError(f"{VARIABLE}: the TLS file of {which} cannot be read: {reason}.") from None
     return True
 
 

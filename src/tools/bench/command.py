@@ -152,7 +152,7 @@ def main(argv: list[str]) -> int:
             if options.standard:
                 from .standard import measure_standard
 
-                cases, missing = measure_standard(request.overrides, options, Path(folder))
+                cases, missing = measure_standard(request, options, Path(folder))
             else:
                 cases = [measure_one(request, options, Path(folder))]
     except (RunError, EnvError) as error:

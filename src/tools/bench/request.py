@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ def words_of(request: Request) -> list[str]:
     return [
         *(f"{k}={v}" for k, v in flags.items() if v),
         "with",
-        *(f"{k}={yamls.inline(v)}" for k, v in leaves(request.overrides)),
+        *(f"{k}={request.typed[k]}" if k in request.typed else yamls.word(k, v) for k, v in leaves(request.overrides)),
     ]
 
 
@@ -44,7 +44,7 @@ def settings_of(request: Request) -> Settings:
     """
     from ...parts import resolve
 
-    settings = resolve(Request(request.config, request.env_config, {"seed": 1, **request.overrides}))
+    settings = resolve(replace(request, overrides={"seed": 1, **request.overrides}))
     for name in ("checkpoint_path", "load_step", "init_from", "evaluate", "render"):
         if settings.values.get(name):
             raise UserError(f"`oamarl bench` measures a new run: leave {name} out.")

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...utils.errors import RunError, UserError
-from ...utils.schema.command_line import Request, parse
+from ...utils.schema.command_line import Request
+from ...utils.schema.layers import Layer, merge
 from .request import Options, settings_of, words_of
 
 _LBF = {
@@ -52,13 +54,11 @@ def measure_apart(name: str, request: Request, options: Options, folder: Path) -
     return {**case, "name": name}
 
 
-def measure_standard(
-    overrides: dict[str, Any], options: Options, folder: Path
-) -> tuple[list[dict[str, Any]], list[str]]:
+def measure_standard(given: Request, options: Options, folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Measure the standard set.
 
     Args:
-        overrides: settings of every case.
+        given: settings of every case, over its own.
         options: the values of the flags, for each case.
         folder: an empty folder that the caller removes.
 
@@ -66,13 +66,19 @@ def measure_standard(
         The cases, and a sentence for each that cannot be measured here.
 
     Raises:
-        UserError: ``overrides`` are wrong, or no case can be measured.
+        UserError: the settings are wrong, or no case can be measured.
         RunError: the process of a case failed.
     """
     from rich.console import Console
 
-    more = words_of(Request(overrides=overrides))[1:]  # later words replace earlier ones
-    requests = {name: parse([*words_of(request), *more])[0] for name, request in STANDARD.items()}
+    requests = {
+        name: replace(
+            request,
+            overrides=merge([Layer(name, "", request.overrides), Layer("", "", given.overrides)])[0],
+            typed=given.typed,
+        )
+        for name, request in STANDARD.items()
+    }
     settings_of(next(iter(requests.values())))  # wrong overrides are reported before any case is measured
     cases, missing = [], []
     err = Console(stderr=True)

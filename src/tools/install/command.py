@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, counted
 from .arguments import AGREED, GAMES, LICENCE, TARGETS, USUAL, What, is_url, read
 from .downloads import download, move_into, sha256_of, unpack
 
@@ -111,7 +111,7 @@ def install_maps(game: Path, what: What, given: Any) -> None:
         for path in found:
             os.replace(path, flat / path.name)
         move_into(flat, game / "Maps" / "SMAC_Maps")
-    print(f"{len(found)} maps are in {game / 'Maps' / 'SMAC_Maps'}.")
+    print(f"{counted(len(found), 'map', 'are')} in {game / 'Maps' / 'SMAC_Maps'}.")
 
 
 def _maps(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 import urllib.error
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UserError, first_line, nearest
+from ...utils.errors import UserError, counted, first_line, nearest
 
 _PIECE = 1 << 20  # bytes
 #: connections in a row that break off without data
@@ -209,10 +210,14 @@ def unpack(archive: Path, folder: Path, password: str | None = None) -> None:
                     raise UserError(
                         f"{archive} is not unpacked: its file '{member.filename}' would lie outside {folder}."
                     )
+                kind = stat.S_IFMT(member.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):  # through a link, files elsewhere would be changed
+                    what = "a link" if kind == stat.S_IFLNK else "neither a file nor a folder"
+                    raise UserError(f"{archive} is not unpacked: its entry '{member.filename}' is {what}.")
             with _disk(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 check_space(folder, sum(m.file_size for m in members), f"What is in {archive}")
-                print(f"Unpacking {archive.name} ({len(members)} files)")
+                print(f"Unpacking {archive.name} ({counted(len(members), 'file')})")
                 if not _unzip(archive, folder, password):
                     _extract(opened, members, folder, password)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:

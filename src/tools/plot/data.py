@@ -16,7 +16,7 @@ from ...analysis.select import check_key, chosen, configuration, contradicting, 
 from ...settings import learned, results_folder
 from ...storage.run_files import CONFIG_FILE, read_json
 from ...storage.tested_actions import TEST
-from ...utils.errors import UserError
+from ...utils.errors import UserError, counted
 from ...utils.schema import yamls
 
 #: label -> task -> runs
@@ -58,7 +58,8 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
     runs = [run for run in runs if not run.config.get("evaluate")]
     wanted = chosen(runs, conditions)
     if not wanted:
-        raise UserError(f"None of the {len(runs)} runs meets --filter {' '.join(conditions)}.")
+        none = "The only run does not meet" if len(runs) == 1 else f"None of the {len(runs)} runs meets"
+        raise UserError(f"{none} --filter {' '.join(conditions)}.")
     kept, dropped = once(wanted, learned)
     if dropped:
         some = ", ".join(str(run.path) for run in dropped[:3]) + (" ..." if len(dropped) > 3 else "")
@@ -154,7 +155,9 @@ def best_configurations(groups: Groups, metric: str, score: str) -> tuple[Groups
             kept.setdefault(label, {})[task] = members[order[0]]
             if len(members) > 1:
                 keys = differing([configuration(some[0], learned) for some in members])
-                names = [_named(members[k][0], keys) + f" ({means[k]:.4g}, {len(members[k])} runs)" for k in order]
+                names = [
+                    f"{_named(members[k][0], keys)} ({means[k]:.4g}, {counted(len(members[k]), 'run')})" for k in order
+                ]
                 told.append(f"{label} on {task}: {names[0]} is the best of {len(members)}; {'; '.join(names[1:])}.")
     return kept, told
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...storage.run_files import write_whole
-from ...utils.errors import UserError
+from ...utils.errors import UserError, counted
 from ..arguments import Arguments, add_selection
 from ..plot import data as plot_data
 from ..plot import scores as plot_scores
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         write_whole(path, content.encode())
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}.") from None
-    print(f"Wrote {path} ({runs} runs, {len(content) / 1e6:.1f} MB)")
+    print(f"Wrote {path} ({counted(runs, 'run')}, {len(content) / 1e6:.1f} MB)")
     return 0
 
 
@@ -81,12 +81,12 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
         parts = _sections(options, selection)
     unfinished = [run for run in runs if run.status != "COMPLETED"]
     if unfinished:
-        some = ", ".join(f"{run.path} ({run.status})" for run in unfinished[:5])
-        selection.notices.append(f"{len(unfinished)} runs are not complete: {some}{' ...' * (len(unfinished) > 5)}.")
+        some = ", ".join(f"{run.path} ({run.status})" for run in unfinished[:5]) + " ..." * (len(unfinished) > 5)
+        selection.notices.append(f"{counted(len(unfinished), 'run', 'are')} not complete: {some}.")
     title = options.title or "Results: " + (_names(options.paths) or "all runs")
     metric = metric_name(options.metric, selection.actions)
     sub = [
-        f"{len(runs)} runs of {'; '.join(groups)} on {', '.join(selection.tasks)}; {metric}",
+        f"{counted(len(runs), 'run')} of {'; '.join(groups)} on {', '.join(selection.tasks)}; {metric}",
         f"Made by oamarl {__version__} on {dt.datetime.now():%Y-%m-%d %H:%M}",
     ]
     command = paragraph(Html(f"<code>{text(shlex.join(['oamarl', 'report', *argv]))}</code>"))
@@ -152,7 +152,7 @@ def _curves(options: Any, selection: Any) -> list[str]:
         alt = f"{options.metric} of {', '.join(selection.groups)} against {shown}"
         caption = f"{name.capitalize() if name == 'mean' else name} over runs and 95 % bootstrap interval"
         left = sum("left out" in notice for notice in notices)
-        caption += f"; {left} runs do not record their {shown}." if left and axis != "steps" else "."
+        caption += f"; {counted(left, 'run', 'do')} not record {shown}." if left and axis != "steps" else "."
         parts += [
             heading(f"Against {shown}"),
             picture(curves_figure(lines, axis, options.metric, name, selection.actions), alt, caption),

@@ -15,6 +15,7 @@ from ...analysis.runs import Run
 from ...analysis.select import configuration, flat
 from ...settings import learned
 from ...utils.console import duration, number
+from ...utils.errors import counted
 from ...utils.schema import yamls
 from ..plot.data import Groups
 from ..plot.scores import Bar, Scores, estimate
@@ -109,7 +110,8 @@ def _values(runs: Sequence[Run], configs: Mapping[int, Mapping[str, Any]], key: 
     found = Counter(yamls.inline(configs[id(run)][key]) if key in configs[id(run)] else "-" for run in runs)
     if len(found) == 1:
         return next(iter(found))
-    return ", ".join(f"{value} ({n} runs)" for value, n in found.most_common(4)) + (" ..." if len(found) > 4 else "")
+    some = ", ".join(f"{value} ({counted(n, 'run')})" for value, n in found.most_common(4))
+    return some + (" ..." if len(found) > 4 else "")
 
 
 def configurations(groups: Groups) -> Html:
@@ -122,7 +124,7 @@ def configurations(groups: Groups) -> Html:
     same = [row[:2] for row in rows if row not in differ]
     parts = [table(("key", *members), differ, kinds="k") if differ else paragraph("No key differs.")]
     if same:
-        parts.append(folded(f"{len(same)} keys that are the same for all", table(("key", "value"), same, kinds="k")))
+        parts.append(folded(f"Keys that are the same for all: {len(same)}", table(("key", "value"), same, kinds="k")))
     return Html("".join(parts))
 
 
@@ -151,7 +153,7 @@ def versions(runs: Sequence[Run]) -> Html:
         found.setdefault("machine", Counter())[_machine(run)] += 1
     rows = []
     for name, counts in sorted(found.items()):
-        some = ", ".join(v if len(counts) == 1 else f"{v} ({n} runs)" for v, n in counts.most_common(6))
+        some = ", ".join(v if len(counts) == 1 else f"{v} ({counted(n, 'run')})" for v, n in counts.most_common(6))
         rows.append((name, some + (" ..." if len(counts) > 6 else "")))
     mixed = sorted(name for name, counts in found.items() if len(counts) > 1)
     said = f"Runs differ in: {', '.join(mixed)}." if mixed else "The same for all runs."
@@ -220,7 +222,7 @@ def runs_table(groups: Groups, metric: str, name: str) -> Html:
                 commands.append((label, task, "-" if run.seed is None else run.seed, run.command or "unknown"))
     head = ("", "task", "seed", "status", "steps", "final", "best", "time", "path")
     return Html(
-        folded(f"{len(rows)} runs", table(head, rows, f"final, best: {name}.", "kknknnnnp"))
+        folded(counted(len(rows), "run"), table(head, rows, f"final, best: {name}.", "kknknnnnp"))
         + heading("Commands")
         + folded("The command line of each run", table(("", "task", "seed", "command"), commands, kinds="kknp"))
     )

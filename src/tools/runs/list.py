@@ -9,7 +9,7 @@ from pathlib import Path
 from ...analysis.runs import Run, find, moment
 from ...analysis.select import chosen
 from ...storage.tested_actions import GREEDILY, GREEDY, TEST
-from ...utils.errors import UserError
+from ...utils.errors import UserError, counted
 from ..arguments import Arguments
 from ..tables import table
 
@@ -104,7 +104,8 @@ def main(argv: list[str]) -> int:
     if rows:
         head = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
         print(table([head, *rows], "  rrrrrr "))
-    print(f"{len(wanted)} of {len(runs)} runs" if options.filter else f"{len(runs)} runs")
+    every = counted(len(runs), "run")
+    print(f"{len(wanted)} of {every}" if options.filter else every)
     for sentence in dict.fromkeys(troubles + [s for run in wanted for s in run.troubles]):
         print(f"Note: {sentence}", file=sys.stderr)
     return 0

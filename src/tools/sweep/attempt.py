@@ -192,7 +192,7 @@ class Attempt:
         own = {"local_results_path": order.results, "label": order.label}
         if saved is not None:
             own["checkpoint_path"] = str(saved)
-        settings = [*order.extra, *(f"{name}={yamls.inline(value)}" for name, value in own.items())]
+        settings = [*order.extra, *(yamls.word(name, value) for name, value in own.items())]
         program = Path(__file__).resolve().parents[2] / "main.py"
         words = [sys.executable, str(program), *order.words, *settings]
         log = Path(order.log)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, counted
 from ..arguments import Arguments, at_least
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ def dry(sweep: Sweep, how: How, jobs: int, asked: Asked) -> int:
     where = "on the Ray cluster" if asked.ray else f"{jobs} at a time"
     trials = f", each in up to {sweep.search.trials} trials of the search" if sweep.search is not None else ""
     print(
-        f"{len(sweep.cells)} runs, {done} done, {len(sweep.cells) - done} to run, {where}{trials}; curves: {how.curves}"
+        f"{counted(len(sweep.cells), 'run')}, {done} done, {len(sweep.cells) - done} to run, "
+        f"{where}{trials}; curves: {how.curves}"
     )
     return 0
 
@@ -181,9 +182,9 @@ def run(sweep: Sweep, how: How, jobs: int, asked: Asked) -> int:
         if searches is None:
             for cell in sweep.cells:
                 drive.add(cell)
-            say = f"{len(missing)} runs to do, {len(sweep.cells) - len(missing)} done"
+            say = f"{counted(len(missing), 'run')} to do, {len(sweep.cells) - len(missing)} done"
         else:
-            say = f"{len(searches.studies)} searches, {searches.left()} trials to do"
+            say = f"{counted(len(searches.studies), 'search')}, {counted(searches.left(), 'trial')} to do"
         where = "on a Ray cluster" if asked.ray else f"{jobs} at a time"
         drive.view.event(f"Sweep {sweep.name}: {say}, {where}; files in {how.folder}")
         status = drive.run()

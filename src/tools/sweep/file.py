@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UserError, nearest
+from ...utils.errors import UserError
 from ...utils.schema import yamls
 from ...utils.schema.command_line import parse
-from ...utils.schema.layers import CONFIGS, leaves
+from ...utils.schema.layers import CONFIGS
+from .entries import LABEL, check_known, check_number, read_overrides, read_parts, read_seeds, read_settings
 from .space import Search, read_search
 
 #: what makes cells: also allowed in each entry of `runs`
 CELLS = ("algorithms", "environments", "seeds", "with", "overrides")
 #: the rest of a file
 REST = ("name", "runs", "curves", "retries", "cpus_per_run", "gpus_per_run", "search")
-#: keys of a run that a sweep sets itself
-OWN = ("seed", "label", "local_results_path", "checkpoint_path", "evaluate", "render")
-
 #: experiments that come with the checkout, their curves too; no other file writes there, not even a copy of one
 SHIPPED = (
     "alike",
@@ -41,8 +38,6 @@ SHIPPED = (
     "trust-region",
     "value-based",
 )
-
-_LABEL = re.compile(r"[\w.+=,-]+")
 
 
 @dataclass(frozen=True)
@@ -94,15 +89,6 @@ class Sweep:
     search: Search | None
 
 
-@dataclass(frozen=True)
-class _Part:
-    """An algorithm, an environment or an override: its label, its YAML, its settings."""
-
-    label: str
-    config: str
-    values: Mapping[str, Any]
-
-
 def load(path: Path, results: Path | None = None) -> Sweep:
     """Read a sweep file and check every cell.
 
@@ -120,9 +106,9 @@ def load(path: Path, results: Path | None = None) -> Sweep:
             f"{shown} is a file of EPyMARL's search.py, which is not read here: name algorithms, environments and "
             "seeds, and the values to try under `search:` (docs/sweeps.md)."
         )
-    _known(content, (*CELLS, *REST), shown)
+    check_known(content, (*CELLS, *REST), shown)
     name = content.get("name", path.stem)
-    if not isinstance(name, str) or not _LABEL.fullmatch(name):
+    if not isinstance(name, str) or not LABEL.fullmatch(name):
         raise UserError(f"{shown}: name={name!r} cannot name a sweep: use letters, digits and any of _.+=,-")
     search = read_search(content["search"], shown) if content.get("search") is not None else None
     cells: list[Cell] = []
@@ -135,12 +121,6 @@ def load(path: Path, results: Path | None = None) -> Sweep:
         cpus_per_run=_number(content, "cpus_per_run", None, shown),
         gpus_per_run=_number(content, "gpus_per_run", 0.0, shown) or 0.0, search=search,
     )  # fmt: skip
-
-
-def _known(content: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for word in content:
-        if word not in known:
-            raise UserError(f"{where}: unknown key '{word}': use {', '.join(known)}{nearest(word, known)}")
 
 
 def _number(content: Mapping[str, Any], name: str, default: Any, shown: str, whole: bool = False) -> Any:
@@ -177,15 +157,17 @@ def _blocks(content: Mapping[str, Any], shown: str) -> Iterator[dict[str, Any]]:
     if not isinstance(runs, list) or not runs or not all(isinstance(r, Mapping) for r in runs):
         raise UserError(f"{shown}: `runs` must be a list of mappings with {', '.join(CELLS)}.")
     for i, entry in enumerate(runs, 1):
-        _known(entry, CELLS, f"{shown}, entry {i} of runs")
-        common = {**_settings(top.get("with"), "with", shown), **_settings(entry.get("with"), "with", shown)}
+        check_known(entry, CELLS, f"{shown}, entry {i} of runs")
+        common = {**read_settings(top.get("with"), "with", shown), **read_settings(entry.get("with"), "with", shown)}
         yield {**top, **entry, "with": common}
 
 
 def _cells(block: Mapping[str, Any], shown: str) -> Iterator[Cell]:
-    algorithms, environments = (_parts(block.get(what), what, shown) for what in ("algorithms", "environments"))
-    common, seeds = _settings(block.get("with"), "with", shown), _seeds(block.get("seeds"), shown)
-    for env, alg, over in itertools.product(environments, algorithms, _overrides(block.get("overrides"), shown)):
+    algorithms, environments = (read_parts(block.get(what), what, shown) for what in ("algorithms", "environments"))
+    common, seeds = read_settings(block.get("with"), "with", shown), read_seeds(block.get("seeds"), shown)
+    overrides = read_overrides(block.get("overrides"), shown)
+    check_number(len(environments) * len(algorithms) * len(overrides) * len(seeds), "runs", shown)
+    for env, alg, over in itertools.product(environments, algorithms, overrides):
         # more specific settings take precedence
         values = {**common, **env.values, **alg.values, **over.values}
         group = "-".join(part.label for part in (env, alg, over) if part.label)
@@ -203,9 +185,10 @@ def resolved(group: str, seed: int, flags: Sequence[str], values: Mapping[str, A
     from ...settings import learned
     from ...storage.sacred_run import run_parent
 
-    words = (*flags, "with", f"seed={seed}", *(f"{k}={yamls.inline(v)}" for k, v in values.items()))
+    words = (*flags, "with", f"seed={seed}", *(yamls.word(k, v) for k, v in values.items()))
     try:
-        settings = resolve(parse(words)[0])
+        # a number in a file is a number: text that is written like one stands in quotes there
+        settings = resolve(replace(parse(words)[0], typed={}))
     except UserError as error:
         text = str(error).replace("(command line)", f"({shown})")
         text = text.replace("take it off the command line", "set it only for algorithms that do")
@@ -233,89 +216,6 @@ def with_values(cell: Cell, group: str, values: Mapping[str, Any], shown: str) -
     old = dict(word.split("=", 1) for word in cell.words[at + 2 :])
     settings = {**{k: yamls.scalar(v) for k, v in old.items()}, **values}
     return resolved(group, cell.seed, cell.words[:at], settings, shown)
-
-
-def _parts(value: Any, what: str, shown: str) -> list[_Part]:
-    """Read `[oappo, ./mine.yaml]` or `{label: {config: oappo, with: {...}}}`."""
-    example = "oappo" if what == "algorithms" else "maze"
-    if not value or not isinstance(value, (list, Mapping, str)):
-        raise UserError(f"{shown}: no {what} are given: write {what}: [{example}]")
-    if not isinstance(value, Mapping):
-        names = [value] if isinstance(value, str) else value
-        if not all(isinstance(n, str) for n in names):
-            raise UserError(f"{shown}: {what} must be names, paths, or a mapping of names to `config` and `with`.")
-        return [_Part(_label(Path(n).stem.replace(":", "."), what, shown), n, {}) for n in names]
-    parts = []
-    for label, entry in value.items():
-        entry = {} if entry is None else entry
-        if not isinstance(entry, Mapping):
-            raise UserError(f"{shown}: '{label}' of {what} must hold `config` and `with`.")
-        _known(entry, ("config", "with"), f"{shown}, '{label}' of {what}")
-        values = _settings(entry.get("with"), f"{label}.with", shown)
-        parts.append(_Part(_label(label, what, shown), str(entry.get("config", label)), values))
-    return parts
-
-
-def _label(label: str, what: str, shown: str) -> str:
-    if not _LABEL.fullmatch(label):
-        raise UserError(f"{shown}: '{label}' of {what} cannot be part of a file's name: use letters, digits and _.+=,-")
-    return label
-
-
-def _settings(value: Any, where: str, shown: str) -> dict[str, Any]:
-    """Return settings with dotted keys."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise UserError(f"{shown}: `{where}` must hold `key: value` lines.")
-    found = dict(leaves(value))
-    for own in OWN:
-        if own in found:
-            instead = "list it under `seeds`" if own == "seed" else "take it out"
-            raise UserError(f"{shown}: '{own}' in `{where}` is set by the sweep itself: {instead}.")
-    return found
-
-
-def _overrides(value: Any, shown: str) -> list[_Part]:
-    """Read `{label: {key: value}}`, or a grid `{key: [values]}` whose combinations are named by their values."""
-    if value is None:
-        return [_Part("", "", {})]
-    if not isinstance(value, Mapping) or not value:
-        raise UserError(f"{shown}: `overrides` must hold `label: {{key: value}}` or `key: [values]` lines.")
-    # a grid may be written nested, as any settings
-    flat = dict(leaves(value))
-    if all(isinstance(v, list) for v in flat.values()):
-        _settings(value, "overrides", shown)
-        combinations = [dict(zip(flat, values, strict=True)) for values in itertools.product(*flat.values())]
-        return [_Part(grid_label(c), "", c) for c in combinations]
-    if not all(isinstance(v, Mapping) or v is None for v in value.values()):
-        raise UserError(f"{shown}: `overrides` mixes labels and lists: use `label: {{key: value}}` or `key: [values]`.")
-    return [_Part(_label(k, "overrides", shown), "", _settings(v, f"overrides.{k}", shown)) for k, v in value.items()]
-
-
-def grid_label(values: Mapping[str, Any]) -> str:
-    """Return `lr=0.001,epochs=5` for a combination."""
-    texts = (f"{k.rpartition('.')[2]}={yamls.inline(v)}" for k, v in values.items())
-    return re.sub(r"[^\w.+=,-]+", "_", ",".join(texts))
-
-
-def _seeds(value: Any, shown: str) -> list[int]:
-    """Read `[1, 2, 5]` or `1-5` or `1-3, 7`."""
-    items: Sequence[Any] = value if isinstance(value, list) else str(value).split(",")
-    if value is None or isinstance(value, (int, float)) or not items:
-        one = f": [{value}] is this seed, 1-{value} that many" if isinstance(value, int) else ""
-        raise UserError(f"{shown}: seeds={value!r} is not allowed: a list or a range such as 1-5 is expected{one}.")
-    found: list[int] = []
-    for item in items:
-        match = re.fullmatch(r"\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?", str(item))
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if isinstance(item, (bool, float)) or not first <= last < 2**31 or last - first >= 10**5:
-            raise UserError(f"{shown}: '{item}' in seeds is not allowed: whole numbers and ranges such as 1-5 are.")
-        found += range(first, last + 1)
-    twice = sorted({s for s in found if found.count(s) > 1})
-    if twice:
-        raise UserError(f"{shown}: seed {twice[0]} is listed twice: a run must not be counted twice.")
-    return found
 
 
 def _refuse_twice(cells: Sequence[Cell], shown: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, extra
 from .attempt import Attempt, Order, Outcome
 
 #: seconds between two looks at how large a cluster is
@@ -156,7 +156,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise UserError("--ray needs the package ray: pip install 'oamarl[ray]'") from None
+            raise UserError(f"--ray needs the package ray: {extra('ray')}.") from None
         self.ray, self.jobs = ray, jobs
         self.tasks: dict[Any, str] = {}
         self.stopping: set[Any] = set()

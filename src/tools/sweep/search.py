@@ -19,7 +19,7 @@ from ...storage import curve_files
 from ...storage.records import curve
 from ...storage.run_files import read_json, write_json
 from ...storage.tested_actions import MARK, actions, greedy_name, is_plain, run_records
-from ...utils.errors import UserError, nearest
+from ...utils.errors import UserError, extra, nearest
 from .file import Cell, Sweep, with_seed, with_values
 from .space import Range, Search
 from .view import State
@@ -67,7 +67,7 @@ class Study:
         try:
             import optuna
         except ImportError:
-            raise UserError("A search needs the package optuna: pip install 'oamarl[optuna]'") from None
+            raise UserError(f"A search needs the package optuna: {extra('optuna')}.") from None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.optuna, self.group, self.search, self.path, self.shown = optuna, group, search, path, shown
         self.space = {name: _distribution(optuna, r) for name, r in search.space.items()}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UserError, nearest
-from . import yamls
+from ..errors import LONGEST_VALUE, UserError, nearest, shortened, shown_value
+from . import dialect, yamls
 
 FLAGS = ("--config", "--env-config")
 #: flags of sacred's command line, which EPyMARL's users may type -> what to do here
@@ -25,11 +25,16 @@ _SACRED = {
 
 @dataclass(frozen=True)
 class Request:
-    """The request of a command line: an algorithm and an environment (names or paths), and overrides (nested)."""
+    """The request of a command line: an algorithm and an environment (names or paths), and overrides (nested).
+
+    ``typed``: dotted key -> what was typed for it, where that was read as something other than text. A key that takes
+    text takes this (``label=007``).
+    """
 
     config: str | None = None
     env_config: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
+    typed: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def parse(argv: Sequence[str], switches: Sequence[str] = ()) -> tuple[Request, set[str]]:
@@ -43,11 +48,14 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ()) -> tuple[Request, s
         The request, and which of ``switches`` were given.
 
     Raises:
-        UserError: an unknown flag, a word in the wrong place, an override that is not ``key=value``, or
-            whose value has keys that are no names.
+        UserError: an unknown flag, a word in the wrong place, an override that is not ``key=value``, whose value has
+            keys that are no names, or that contradicts another.
     """
+    if len(argv) > dialect.MOST_KEYS:
+        raise UserError(f"The command line has {len(argv):,} words: at most {dialect.MOST_KEYS:,} are read.")
     given: dict[str, str] = {}
     overrides: dict[str, Any] = {}
+    typed: dict[str, str] = {}
     seen: set[str] = set()
     after_with = False
     words = iter(argv)
@@ -77,23 +85,60 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ()) -> tuple[Request, s
         elif not equals or not name:
             raise UserError(f"'{word}' after `with` is not of the form key=value.")
         else:
-            value = yamls.scalar(text)
-            yamls.check_keys(value, f"'{word}'")
-            _put(overrides, name, value)
-    return Request(given.get("--config"), given.get("--env-config"), overrides), seen
+            _add(overrides, typed, name, text)
+    return Request(given.get("--config"), given.get("--env-config"), overrides, typed), seen
 
 
-def _put(overrides: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set ``a.b.c`` in a nested dict."""
+def _add(overrides: dict[str, Any], typed: dict[str, str], dotted: str, text: str) -> None:
+    """Add the word ``dotted=text`` to the overrides.
+
+    Raises:
+        UserError: it cannot be read, or contradicts a word before it.
+    """
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{dotted}={shown_value(text)} is not text in UTF-8.")
     *path, last = dotted.split(".")
     if not all([*path, last]):
         raise UserError(f"'{dotted}' is not a key: a part between its dots is empty.")
+    if len(path) > dialect.DEEPEST:
+        raise UserError(f"'{shortened(dotted, LONGEST_VALUE)}' is not a key: it has more than {dialect.DEEPEST} dots.")
+    try:
+        value = yamls.scalar(text)
+    except UserError as error:
+        raise UserError(f"{dotted}={error}") from None
+    yamls.check_keys(value, f"'{dotted}={text}'")
     here = overrides
     for step in path:
         inner = here.setdefault(step, {})
         if not isinstance(inner, dict):
-            raise UserError(f"'{dotted}' and '{step}={inner!r}' contradict each other.")
+            raise UserError(f"'{dotted}' and '{step}={_shown(inner)}' contradict each other.")
         here = inner
-    if isinstance(here.get(last), dict) and not isinstance(value, dict):
-        raise UserError(f"'{dotted}={value!r}' and '{dotted}.{next(iter(here[last]), '')}' contradict each other.")
-    here[last] = value
+    if last in here and typed.get(dotted, here[last]) == text:
+        return  # the same word again
+    _lay(here, last, value, dotted)
+    if not isinstance(value, str):
+        typed[dotted] = text
+
+
+def _lay(here: dict[str, Any], name: str, value: Any, dotted: str) -> None:
+    """Set ``here[name]``, whose whole name is ``dotted``; a mapping is laid over one that is there.
+
+    Raises:
+        UserError: there is another value.
+    """
+    if name not in here:
+        here[name] = value
+    elif isinstance(here[name], dict) and isinstance(value, dict):
+        for inner, one in value.items():
+            _lay(here[name], inner, one, f"{dotted}.{inner}")
+    elif isinstance(here[name], dict) or isinstance(value, dict):
+        plain, mapping = (value, here[name]) if isinstance(here[name], dict) else (here[name], value)
+        inside = f"{dotted}.{next(iter(mapping))}" if mapping else f"{dotted}={{}}"
+        raise UserError(f"'{dotted}={_shown(plain)}' and '{inside}' contradict each other.")
+    else:
+        both = f"'{_shown(here[name])}' and '{_shown(value)}'"
+        raise UserError(f"'{dotted}' is given twice, as {both}: leave one of them out.")
+
+
+def _shown(value: Any) -> str:
+    return shortened(yamls.inline(value), LONGEST_VALUE)

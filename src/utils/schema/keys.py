@@ -7,6 +7,7 @@ A part declares its keys with :func:`key` (type, range, meaning, no default: val
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import UserError, closest, nearest, one_of
+from ..errors import UserError, closest, nearest, one_of, shown_value
 from .members import member
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ def _shown(hint: Any) -> list[str]:
     return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], f"another of its {len(names)}"]
 
 
-_LARGEST = 1e38
+_LARGEST, _LARGEST_INT = 1e38, 2**63 - 1
 #: names of an enumeration that a sentence shows
 _MOST_NAMES = 12
 #: values that other YAML readers take for booleans and that are none here: the words of YAML 1.1, and numbers
@@ -118,12 +119,17 @@ def _number(value: Any, hint: type) -> Any:
             return int(value)
     else:
         if isinstance(value, (int, float)):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise _Mismatch from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 (no dot) as a string
         try:
             number = float(value)
         except ValueError:
             raise _Mismatch from None
+        if math.isinf(number) and "inf" not in value.lower():  # beyond what a float holds
+            raise _Mismatch
         return _number(number, hint)
     raise _Mismatch
 
@@ -233,10 +239,12 @@ def _wrong(name: str, value: Any, hint: Any) -> UserError:
             if text.casefold() not in folded and (close := closest(text.casefold(), folded)):
                 near = f"; did you mean '{folded[close]}'?"
                 break
-        return UserError(f"{name}={value!r} is not allowed: use {type_name(hint)}{near}")
+        return UserError(f"{name}={shown_value(value)} is not allowed: use {type_name(hint)}{near}")
     word = boolean_word(value) if "bool" in type_name(hint) else None
     near = "." if word is None else f"; did you mean {word}?"
-    return UserError(f"{name}={value!r} has the wrong type: {type_name(hint)} is expected{near}")
+    if str in (hint, *typing.get_args(hint)) and isinstance(value, (bool, int, float)):
+        near = f"; text that is written like a number or a boolean stands in quotes, such as '{value}'."
+    return UserError(f"{name}={shown_value(value)} has the wrong type: {type_name(hint)} is expected{near}")
 
 
 def boolean_word(value: Any) -> bool | None:
@@ -251,6 +259,12 @@ def _leaves(value: Any) -> list[Any]:
 def check_value(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> Any:
     """Return ``value`` converted to its declared type.
 
+    Args:
+        name: of the key.
+        value: as YAML reads it.
+        hint: the declared type.
+        meta: of :func:`key`, or nothing.
+
     Raises:
         UserError: wrong type, not among the choices, or out of range.
     """
@@ -263,22 +277,45 @@ def check_value(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> An
         for leaf in _leaves(value):
             same_kind = leaf is not None and any(type(leaf) is type(c) for c in choices)
             if same_kind and leaf not in choices:
-                raise UserError(f"{name}={value!r} is not allowed: use {one_of(choices)}{nearest(leaf, choices)}")
+                near = nearest(leaf, choices)
+                raise UserError(f"{name}={shown_value(value)} is not allowed: use {one_of(choices)}{near}")
     for leaf in _leaves(value):
         if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
             continue
         low, high, above = meta.get("low"), meta.get("high"), meta.get("above")
+        # what comes after it in arithmetic is float32 or int64; infinity has a meaning of its own
+        most = _LARGEST if isinstance(leaf, float) else _LARGEST_INT
+        allowed = ""
         # written so that NaN fails every bound
         if low is not None and not leaf >= low:
-            raise UserError(f"{name}={leaf!r} is out of range: at least {low:g} is allowed.")
-        if high is not None and not leaf <= high:
-            raise UserError(f"{name}={leaf!r} is out of range: at most {high:g} is allowed.")
-        if above is not None and not leaf > above:
-            raise UserError(f"{name}={leaf!r} is out of range: more than {above:g} is allowed.")
-        # what comes after it in arithmetic is float32; infinity has a meaning of its own
-        if isinstance(leaf, float) and _LARGEST < abs(leaf) < float("inf"):
-            raise UserError(f"{name}={leaf!r} is out of range: at most {_LARGEST:g} is allowed.")
+            allowed = f"at least {_bound(low)}"
+        elif high is not None and not leaf <= high:
+            allowed = f"at most {_bound(high)}"
+        elif above is not None and not leaf > above:
+            allowed = f"more than {_bound(above)}"
+        elif meta and most < abs(leaf) and not math.isinf(leaf):
+            allowed = f"at most {_bound(most)}"
+        if allowed:
+            raise UserError(f"{name}={shown_value(leaf)} is out of range: {allowed} is allowed.")
     return value
+
+
+def as_typed(value: Any, hint: Any, typed: str | None) -> Any:
+    """Return ``typed``, which the command line has read as ``value``, where a type takes text and no such value.
+
+    So ``label=007`` is the text ``007``. What both or neither are of, the value decides.
+    """
+    for one in () if typed is None else (value, typed):
+        try:
+            _convert(one, hint)
+        except _Mismatch:
+            continue
+        return one
+    return value
+
+
+def _bound(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def read(cls: type[T], values: Mapping[str, Any]) -> T:

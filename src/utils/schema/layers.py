@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ class Layer:
     """One source of values.
 
     ``origin`` is default (default.yaml), epymarl (its default values), shipped, user (a YAML by path or of another
-    package) or command. ``unused``: keys of the file that were left out of ``values``.
+    package) or command. ``unused``: keys of the file that were left out of ``values``. ``typed``: of the command line,
+    what was typed for values that are not text.
     """
 
     name: str
     origin: str
     values: dict[str, Any]
     unused: tuple[str, ...] = ()
+    typed: Mapping[str, str] = field(default_factory=dict)
 
 
 def shipped(folder: str) -> dict[str, Path]:
@@ -185,12 +187,21 @@ def collect(request: Request) -> list[Layer]:
     if request.env_config is not None:
         found.append(_load(request.env_config, "envs", "environment"))
     found += algorithm
-    found.append(Layer(COMMAND_LINE, "command", request.overrides))
+    found.append(_command_line(request))
     if not any("env" in layer.values for layer in found):
         raise UserError(
             f"No environment is given: add --env-config=NAME, one of {', '.join(shipped('envs'))}, or a path."
         )
     return [dataclasses.replace(x, values=vocabulary.translate(x.values, x.name)) for x in found]
+
+
+def _command_line(request: Request) -> Layer:
+    """Return the command line's layer. Only ``env_args`` are a mapping: for any other key, braces are text."""
+    values = {
+        name: request.typed[name] if isinstance(value, dict) and name != "env_args" and name in request.typed else value
+        for name, value in request.overrides.items()
+    }
+    return Layer(COMMAND_LINE, "command", values, typed=request.typed)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -221,9 +232,10 @@ def merge(found: list[Layer]) -> tuple[dict[str, Any], dict[str, Layer]]:
                 else:
                     origin.pop(dotted, None)
             else:
+                if isinstance(below.get(name), dict):
+                    for stale in [k for k in origin if k.startswith(f"{dotted}.")]:
+                        del origin[stale]
                 below[name] = value
-                for stale in [k for k in origin if k.startswith(f"{dotted}.")]:
-                    del origin[stale]
                 origin[dotted] = layer
 
     for layer in found:

@@ -1,13 +1,15 @@
-"""The YAML dialect of the configuration, for files and for values on the command line alike.
+"""Values of the configuration as text: files of it, and the words ``key=value`` of the command line.
 
-PyYAML follows YAML 1.1, where ``1e-3`` is a string, ``no`` a boolean, ``1:30`` the number 90 and
-``2020-01-01`` a date. Here plain scalars are null, booleans, numbers or text, as a reader expects.
+A file is YAML (:mod:`.dialect`). After ``with`` a plain scalar (null, a boolean, a number), a value in quotes and one
+in brackets are read as YAML would read them; everything else is text, character by character as it was typed.
 """
 
 from __future__ import annotations
 
 import copy
+import os
 import re
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,35 +17,8 @@ from typing import Any
 
 import yaml
 
-from ..errors import UserError
-
-
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-# replaces the inherited resolvers whole (a class attribute of the subclass, so PyYAML itself stays as it is)
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern in (
-    ("null", r"~|null|Null|NULL|None|"),
-    ("bool", r"true|True|TRUE|false|False|FALSE"),
-    ("int", r"[-+]?[0-9][0-9_]*"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.?(inf|Inf|nan|NaN)"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), None)
-
-
-def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return int(str(node.value).replace("_", ""))  # 010 is ten, not eight
-
-
-def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    text = str(node.value).replace("_", "").lower()
-    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+from ..errors import UserError, shown_value
+from . import dialect
 
 
 class _Dumper(yaml.SafeDumper):
@@ -58,32 +33,128 @@ def _dump_str(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 
-_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+_Dumper.yaml_implicit_resolvers = dialect.Loader.yaml_implicit_resolvers
 _Dumper.add_representer(float, _dump_float)
 _Dumper.add_representer(str, _dump_str)
 
+_BRACKETS = {"[": "]", "{": "}", "(": ")"}
+_TUPLES = str.maketrans("()", "[]")
+#: text that stands in brackets without quotes
+_BARE = re.compile(r"[A-Za-z_][\w.+/-]*", re.ASCII)
+
 
 def scalar(text: str) -> Any:
-    """Return the value of ``key=text`` on the command line: a number, a list, text, null (``null`` or ``None``).
+    """Return the value of ``key=text`` on the command line.
 
-    Nothing after the ``=`` is the empty text; what is no YAML is text as it stands.
+    | typed | value |
+    |---|---|
+    | ``null``, ``None``, ``~``; ``true``, ``False``; ``3``, ``1e-3``, ``inf`` | null, a boolean, a number |
+    | ``'3'``, ``"a\\nb"`` | text: what the quotes hold, with YAML's escapes in double ones |
+    | ``[0, x]``, ``{a: 1}``, ``(0, 1)`` | a list, a mapping, a list |
+    | anything else: ``./exp #2``, ``&a``, ``--- a``, ``a: b``, ``[1, 2``, nothing | this text |
+
+    Anchors, aliases, tags and comments are no part of a word: with one, brackets are text.
+
+    Raises:
+        UserError: a number, a list or a mapping beyond what is read (:mod:`.dialect`), or a key twice in a mapping.
     """
-    if not text.strip():
-        return ""
-    if text.startswith("(") and text.endswith(")"):
-        text = f"[{text[1:-1]}]"  # a Python tuple
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    inner = text.strip()
+    if not inner:
         return text
-    # only brackets make a list or a mapping here: `-` and `a: b` are text
-    return text if isinstance(value, (list, dict)) and text.lstrip()[0] not in "[{" else value
+    try:
+        if inner[0] in "'\"":
+            return _quoted(inner, text)
+        if _BRACKETS.get(inner[0]) == inner[-1]:
+            return _bracketed(inner, text)
+        return dialect.plain(inner) if dialect.kind_of(inner) else text
+    except (dialect.Refused, ValueError) as error:
+        problem = error.problem if isinstance(error, dialect.Refused) else error
+        raise UserError(f"{shown_value(text)}: {problem}; in quotes it is text.") from None
+
+
+def _quoted(inner: str, text: str) -> Any:
+    """Return what quotes around the whole of ``inner`` hold; ``text`` where they do not hold it all."""
+    if len(inner) < 2 or inner[-1] != inner[0]:
+        return text
+    if inner[0] == "'":
+        held = inner[1:-1].replace("''", "\0")
+        return text if "'" in held else held.replace("\0", "'")
+    node = _composed(inner.replace("\n", "\\n"))  # YAML makes a blank of a line break
+    return node.value if isinstance(node, yaml.ScalarNode) else text
+
+
+def _bracketed(inner: str, text: str) -> Any:
+    """Return the list or mapping that ``inner`` writes, ``text`` where it writes none."""
+    tries = [inner] if inner[0] != "(" else [f"[{inner[1:-1]}]"]
+    if "(" in inner and not {"'", '"'} & {*inner}:  # tuples in one another
+        tries.insert(0, inner.translate(_TUPLES))
+    for one in tries:
+        node = _composed(one)
+        if isinstance(node, yaml.CollectionNode):
+            return dialect.WordLoader("").construct_document(node)
+    return text
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """Return the node that the whole of ``text`` writes, None where it is not YAML or a comment takes a part of it."""
+    if re.search(r"\s#.*[\r\n]", text):
+        return None
+    try:
+        node: yaml.Node | None = yaml.compose(text, dialect.WordLoader)
+    except dialect.Refused:
+        raise
+    except yaml.YAMLError:
+        return None
+    return node if node is not None and node.end_mark.index == len(text) else None
+
+
+def inline(value: Any) -> str:
+    """Return ``value`` on one line, as it would be typed: ``[[0, 2], [1]]``, ``null``, ``0.001``, ``./exp #2``.
+
+    :func:`scalar` reads it back equal. Text is in quotes only where it would be read as something else.
+    """
+    if isinstance(value, str) and value and value.isprintable() and _is_text(value):
+        return value
+    return _flow(value, bare=False)
+
+
+def word(name: str, value: Any) -> str:
+    """Return ``name=value`` as a word after ``with``, to be quoted for a shell."""
+    return f"{name}={'' if value == '' else inline(value)}"
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return type(found := scalar(text)) is str and found == text
+    except UserError:
+        return False
+
+
+def _flow(value: Any, bare: bool = True) -> str:
+    """Return ``value`` as a part of a list or mapping in brackets; ``bare``: text may stand without quotes."""
+    if isinstance(value, str):
+        if bare and _BARE.fullmatch(value) and dialect.kind_of(value) is None:
+            return value
+        if value.isascii() and value.isprintable():
+            return "'" + value.replace("'", "''") + "'"
+        text: str = yaml.dump(value, Dumper=yaml.SafeDumper, default_style='"', width=10**9)
+        return text.removesuffix("\n")
+    if isinstance(value, Mapping):
+        # YAML takes a key of over 1,024 characters only after `?`
+        names = ((f"{'? ' * (len(name) > 1000)}{name}", one) for name, one in ((_flow(k), v) for k, v in value.items()))
+        return "{" + ", ".join(f"{name}: {_flow(one)}" for name, one in names) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_flow, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9)
+    return " ".join(text.removesuffix("...\n").split())
 
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Any:
     """The value of a text: to look for one name, all shipped files are read, and PyYAML takes milliseconds for each."""
-    return yaml.load(text, _Loader)
+    return yaml.load(text, dialect.Loader)
 
 
 def load(path: Path, shown: str) -> dict[str, Any]:
@@ -96,14 +167,12 @@ def load(path: Path, shown: str) -> dict[str, Any]:
     Raises:
         UserError: unreadable, not YAML, not a mapping, or a key that is not text.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"The file {shown} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"The file {shown} is not text in UTF-8.") from error
+    text = _read(path, shown)
     try:
         value = copy.deepcopy(_parsed(text))
+    except dialect.Refused as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"The file {shown}{line}: {error.problem}.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -116,6 +185,29 @@ def load(path: Path, shown: str) -> dict[str, Any]:
         raise UserError(f"The file {shown} must hold `key: value` lines, not a {type(value).__name__}.")
     check_keys(value, f"The file {shown}")
     return value
+
+
+def _read(path: Path, shown: str) -> str:
+    """Return the text of a file, which is not waited for: a pipe may have no end, and a device has none.
+
+    Raises:
+        UserError: not a file, unreadable, too large, or not text.
+    """
+    try:
+        with open(path, "rb", opener=lambda name, how: os.open(name, how | getattr(os, "O_NONBLOCK", 0))) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(f"The file {shown} cannot be read: it is a pipe or a device, not a file.")
+            content = file.read(dialect.MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"The file {shown} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"The file {shown} cannot be read: {error}.") from error
+    if len(content) > dialect.MOST_BYTES:
+        raise UserError(f"The file {shown} is not read: it has more than {dialect.MOST_BYTES:,} bytes.")
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"The file {shown} is not text in UTF-8.") from error
 
 
 def check_keys(value: Any, shown: str, above: tuple[int, ...] = ()) -> None:
@@ -138,13 +230,6 @@ def check_keys(value: Any, shown: str, above: tuple[int, ...] = ()) -> None:
 def dump(value: Any) -> str:
     """Return ``value`` as YAML that :func:`load` reads back equal."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False)
-
-
-def inline(value: Any) -> str:
-    """Return ``value`` on one line, as it would be typed: ``[[0, 2], [1]]``, ``null``, ``0.001``."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9)
-    text = text.removesuffix("...\n").strip()
-    return " ".join(text.split()) if "\n" in text else text
 
 
 def description(path: Path) -> str:

@@ -38,8 +38,8 @@ def ours(method: str, task: str) -> Side:
 def harl_cells() -> list[Cell]:
     """Return the comparisons: HARL with the four torch threads that it sets itself, and with one.
 
-    Its mini-batches are small: more threads gain little on idle cores. On two busy ones, two threads wait for one another
-    in turns of the processor, far slower than one; four, more than there are cores, do not (OpenMP then sleeps).
+    On two busy cores two threads wait for one another in turns of the processor, far slower than one; four, more than
+    there are cores, do not: OpenMP then sleeps.
     """
     found = []
     for name, method, task in (

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from peers import install, report, rounds
-from peers.cells import Cell, cells
+from peers.cell import Cell
+from peers.cells import cells
 
 from oamarl.storage.provenance import commit
 from oamarl.utils import machine
@@ -32,6 +33,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("cells", nargs="*", help="names or patterns of cells; none: all (or those of --quick)")
     parser.add_argument("--list", action="store_true", help="print the cells and end")
     parser.add_argument("--epymarl", type=Path, help="a checkout of EPyMARL, or its bare git directory; only read")
+    parser.add_argument("--harl", type=Path, help="the same of HARL, for the mamujoco cells")
     parser.add_argument("--quick", action="store_true", help="one short round of some cells, shorter RWARE episodes")
     parser.add_argument("--rounds", type=int, help="rounds of each cell (5; quick: 1)")
     parser.add_argument("--seconds", type=float, help="measured time of each side in a round (10; quick: 2)")
@@ -75,8 +77,9 @@ class Programs(dict[str, install.Program]):
         cache = self.args.cache.absolute()
         if name in ("oamarl", "random"):
             self[name] = install.own()
-        elif name == "epymarl":
-            self[name] = install.epymarl(self.args.epymarl and self.args.epymarl.absolute(), cache)
+        elif name in ("epymarl", "harl"):
+            checkout = getattr(self.args, name)
+            self[name] = getattr(install, name)(checkout and checkout.absolute(), cache)
         else:
             self[name] = getattr(install, name)(cache)
         return self[name]

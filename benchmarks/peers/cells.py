@@ -3,72 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from .cell import NEVER, Cell, Side, words
+from .harl import harl_cells
 
 LBF, RWARE = "lbforaging:Foraging-8x8-2p-3f-v3", "rware:rware-tiny-4ag-v2"
 LBF_COOP = "lbforaging:Foraging-8x8-2p-2f-coop-v3"
-#: no program reaches it: the clock ends the run
-NEVER = 100_000_000
-
-
-@dataclass(frozen=True)
-class Side:
-    """One program with one configuration.
-
-    | field | meaning |
-    |---|---|
-    | name | its name in the table |
-    | program | ``oamarl``, ``epymarl``, ``pymarlzooplus``, ``benchmarl`` or ``random`` |
-    | spec | what the program in ``sides/`` is told: ``kind``, ``words`` (the command line) and its own entries |
-    """
-
-    name: str
-    program: str
-    spec: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One comparison.
-
-    | field | meaning |
-    |---|---|
-    | name | to select it by |
-    | title | what is compared |
-    | measure | a key of :data:`report.MEASURES` |
-    | sides | in the order in which each round runs them |
-    | reference | the name of the side that ratios are to |
-    | target | ``(">=", x)`` or ``("<=", x)`` for the first side's ratio; None: none |
-    | quick | part of ``--quick`` |
-    """
-
-    name: str
-    title: str
-    measure: str
-    sides: tuple[Side, ...]
-    reference: str
-    target: tuple[str, float] | None = None
-    quick: bool = False
-    note: str = field(default="")
-
-    @property
-    def programs(self) -> set[str]:
-        """The programs that it needs."""
-        return {side.program for side in self.sides}
-
-
-def words(config: str, env: Mapping[str, Any], env_config: str = "gymma", **settings: Any) -> list[str]:
-    """Return a training command line, which EPyMARL and this project read alike."""
-    given = {f"env_args.{name}": value for name, value in env.items()} | settings
-    return [
-        f"--config={config}",
-        f"--env-config={env_config}",
-        "with",
-        *(f"{k}={'null' if v is None else v}" for k, v in given.items()),
-    ]
-
-
 #: one algorithm for both: EPyMARL's MAPPO, key by key (the values are its own mappo.yaml's, but for the network)
 COMMON = {
     "seed": 1, "t_max": NEVER, "batch_size_run": 10, "hidden_dim": 128, "epochs": 4, "eps_clip": 0.2, "lr": 0.0003,
@@ -154,7 +95,7 @@ def cells(quick: bool = False, cores: int = 2) -> list[Cell]:
                 "stock: the package's own steps (env_args.quick=False)",
             )
         )  # fmt: skip
-    return [*found, mamujoco_cell(cores), *value_cells(), *own_cells(), *peer_cells(quick)]
+    return [*found, mamujoco_cell(cores), *harl_cells(), *value_cells(), *own_cells(), *peer_cells(quick)]
 
 
 def mamujoco_cell(cores: int) -> Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -31,6 +32,10 @@ PYMARLZOOPLUS = (
 )  # fmt: skip
 #: pettingzoo 1.24 is the last with pettingzoo.mpe that torchrl's wrapper finds; torchrl refuses gymnasium 1.0
 BENCHMARL = ("benchmarl==1.5.2", "pettingzoo==1.24.3", "pygame", "gymnasium==1.1.1")
+#: what HARL's training imports, and Gymnasium's tasks; MuJoCo and Gymnasium are added in this project's own versions
+HARL = ("numpy", "PyYAML", "absl-py", "cloudpickle", "setproctitle", "tensorboardX", "imageio")
+#: the rest are other games, and models of robots that no comparison here needs
+HARL_PATHS = ("examples", "harl", "tuned_configs/mamujoco", ":(exclude)harl/envs/dexhands/DexterousHands")
 
 
 class SetupError(Exception):
@@ -65,6 +70,24 @@ def epymarl(checkout: Path | None, cache: Path) -> Program:
     return Program(venv(cache / "epymarl", EPYMARL), folder)
 
 
+def harl(checkout: Path | None, cache: Path) -> Program:
+    """Return HARL from a checkout, unchanged; its environment is this project's, with this project's MuJoCo.
+
+    Raises:
+        SetupError: no checkout was given, it is none, or packages are missing here or cannot be installed.
+    """
+    if checkout is None:
+        raise SetupError("needs a checkout of HARL: give its path with --harl")
+    try:
+        same = tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("gymnasium", "mujoco"))
+    except importlib.metadata.PackageNotFoundError as error:
+        raise SetupError(f"needs {error.name} here as well: pip install 'oamarl[mamujoco]'") from None
+    folder = cache / "harl-source"
+    shutil.rmtree(folder, ignore_errors=True)
+    copy_tree(checkout, folder, "HARL", "examples/train.py", HARL_PATHS)
+    return Program(venv(cache / "harl", (*HARL, *same)), folder)
+
+
 def pymarlzooplus(cache: Path) -> Program:
     """Return pymarlzooplus of PyPI; raises :class:`SetupError`."""
     return Program(venv(cache / "pymarlzooplus", PYMARLZOOPLUS, ("pymarlzooplus==1.1.0",)))
@@ -75,30 +98,41 @@ def benchmarl(cache: Path) -> Program:
     return Program(venv(cache / "benchmarl", BENCHMARL))
 
 
-# -- EPyMARL's repairs ---------------------------------------------------------------------------------------------
+# -- sources -------------------------------------------------------------------------------------------------------
 
 
-def copy_tree(checkout: Path, folder: Path) -> None:
+def copy_tree(
+    checkout: Path, folder: Path, name: str = "EPyMARL", program: str = "src/main.py", paths: tuple[str, ...] = ()
+) -> None:
     """Copy the source: a checkout, or a bare git directory's newest commit.
 
+    Args:
+        checkout, folder: from where, and where to.
+        name, program: of the framework, and of a file that tells that it is this one.
+        paths: git's names of the parts that are needed of a bare git directory; none: all.
+
     Raises:
-        SetupError: it is not EPyMARL.
+        SetupError: it is another.
     """
-    if (checkout / "src" / "main.py").is_file():
+    if (checkout / program).is_file():
         ignore = shutil.ignore_patterns("results", "__pycache__", ".git", "3rdparty")
         shutil.copytree(checkout, folder, ignore=ignore)
         return
     folder.mkdir(parents=True)
     archive = folder / "source.tar"
-    _run(["git", f"--git-dir={checkout}", "archive", f"--output={archive}", "HEAD"], f"{checkout} is no checkout")
+    command = ["git", f"--git-dir={checkout}", "archive", f"--output={archive}", "HEAD", *paths]
+    _run(command, f"{checkout} is no checkout of {name}")
     with tarfile.open(archive) as files:
         if sys.version_info >= (3, 12):
             files.extractall(folder, filter="data")
         else:
             files.extractall(folder)
     archive.unlink()
-    if not (folder / "src" / "main.py").is_file():
-        raise SetupError(f"{checkout} is not EPyMARL: it has no src/main.py")
+    if not (folder / program).is_file():
+        raise SetupError(f"{checkout} is not {name}: it has no {program}")
+
+
+# -- EPyMARL's repairs ---------------------------------------------------------------------------------------------
 
 
 def repair(folder: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .cells import Cell, Side
+from .cell import Cell, Side
 from .install import Program
 
 SIDES = Path(__file__).resolve().parent / "sides"

@@ -174,7 +174,8 @@ class DiagonalGaussian:
     def __init__(self, outputs: Tensor, avail: Tensor, form: StdForm | None = None) -> None:
         mean, log_std = outputs.chunk(2, dim=-1)
         self._own = avail
-        self._slope = None if form is None else form.slope(log_std)
+        # the slope is needed by `score` alone: a loss must not pay for it at each of its evaluations
+        self._form, self._numbers = form, log_std
         log_std = log_std if form is None else form.log_std(log_std)
         self.mean = mean.masked_fill(~avail, 0.0)
         self.log_std = log_std.clamp(*LOG_STD).masked_fill(~avail, 0.0)
@@ -183,7 +184,7 @@ class DiagonalGaussian:
     def from_params(cls, params: Tensor, avail: Tensor) -> DiagonalGaussian:
         """The distribution that had ``params``; see :attr:`params`."""
         made = cls.__new__(cls)
-        made._own, made._slope = avail, None
+        made._own, made._form = avail, None
         made.mean, made.log_std = params.chunk(2, dim=-1)
         return made
 
@@ -243,7 +244,7 @@ class DiagonalGaussian:
         dimensions that an agent lacks."""
         u = (actions - self.mean) * (-self.log_std).exp()
         own, spread = self._own, u.square() - 1.0
-        parts = (u * (-self.log_std).exp(), spread if self._slope is None else spread * self._slope)
+        parts = (u * (-self.log_std).exp(), spread if self._form is None else spread * self._form.slope(self._numbers))
         return torch.cat([x.masked_fill(~own, 0.0) for x in parts], dim=-1)
 
     def sample(self, noise: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 _TICK = os.sysconf("SC_CLK_TCK")
-_PACKAGES = ("torch", "numpy", "gymnasium", "lbforaging", "rware", "oamarl", "pymarlzooplus", "benchmarl", "torchrl")
+_PACKAGES = (
+    "torch", "numpy", "gymnasium", "mujoco", "lbforaging", "rware", "oamarl", "pymarlzooplus", "benchmarl", "torchrl",
+)  # fmt: skip
 
 
 class Measured(KeyboardInterrupt):

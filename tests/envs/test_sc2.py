@@ -32,7 +32,7 @@ from oamarl.utils.schema import yamls
 from oamarl.utils.schema.layers import CONFIGS, shipped
 
 from conftest import PATIENCE, Program
-from run_tools import train
+from run_tools import latest, train
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = ROOT / "tests" / "helpers"
@@ -423,11 +423,11 @@ def test_a_dead_game_ends_a_run_that_was_not_told_to_go_on(
 
 
 def words(folder: Path, *more: str) -> list[str]:
-    return [
+    return latest([
         "--config=oappo", "--env-config=sc2", "with", "env_args.map_name=3s5z_vs_3s6z", "seed=1", "use_cuda=False",
         "batch_size_run=2", "workers=1", "hidden_dim=8", "epochs=1", "t_max=60", "test_nepisode=2", "test_interval=30",
         "log_interval=1", f"local_results_path={folder}", *more,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def surroundings(tmp_path: Path, fault: str = "") -> dict[str, str]:

@@ -21,7 +21,7 @@ from oamarl.training.building import build
 from oamarl.training.run_config import RunConfig
 
 from many_runs import CONFIG, make_curve_file, make_epymarl_run, make_run
-from run_tools import CPU, settings, train
+from run_tools import CPU, latest, settings, train
 
 PLAIN, FIVE = "toy_envs:Truncating", {"limit": 5}
 NAME, GREEDY_NAME = "test_return_mean", "test_greedy_return_mean"
@@ -338,7 +338,8 @@ def test_sampled_tests_of_a_run_that_goes_on_with_both_stay_sampled(tmp_path: Pa
     words = [*WORDS, f"local_results_path={tmp_path}"]
     assert main([*words, "t_max=60", "test_greedy=False"]) == 0
     (first,) = tmp_path.glob("sacred/mappo/*/1")
-    assert main([*words, "t_max=80", "test_interval=100000", "save_best=False", f"checkpoint_path={first}"]) == 0
+    more = ["t_max=80", "test_interval=100000", "save_best=False", f"checkpoint_path={first}"]
+    assert main(latest([*words, *more])) == 0
     second = first.with_name("2")
     lines = [r for r in read_metrics(second) if GREEDY_NAME not in r["metrics"]]
     (second / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))

@@ -60,7 +60,7 @@ NEW_KEYS: dict[str, Any] = {
     "standardise_obs": False, "learner_threads": None, "action_selector": None, "action_std": "free",
     "action_std_form": "exp", "log_std_init": -0.5, "std_x_coef": 1.0, "std_y_coef": 0.5,
     "critic": "v", "critic_use_rnn": False, "init": "orthogonal",
-    "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True,
+    "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True, "state_scale": 1.0,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
     # of OAPPO

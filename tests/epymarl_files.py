@@ -126,7 +126,16 @@ def write(folder: Path, default: Values | None = None) -> Path:
 
 
 #: algorithms of one name here and in EPyMARL whose values differ alike
-GROUPS = (("mappo", "ippo"), ("mappo_ns", "ippo_ns"), ("ia2c",), ("iql",), ("vdn", "qmix"), ("vdn_ns", "qmix_ns"))
+GROUPS = (
+    ("mappo", "ippo"),
+    ("mappo_ns", "ippo_ns"),
+    ("ia2c",),
+    ("iql",),
+    ("vdn",),
+    ("qmix",),
+    ("vdn_ns",),
+    ("qmix_ns",),
+)
 #: keys whose values say nothing of the method, or follow from others
 _ASIDE = {
     "name",

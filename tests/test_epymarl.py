@@ -89,7 +89,9 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 TOGETHER: dict[str, Any] = {"sharing": "shared", "obs_agent_id": True, "use_rnn": False, "hidden_dim": 64, "lr": 5e-4}
 APART: dict[str, Any] = {**TOGETHER, "sharing": "separate", "obs_agent_id": False}
-QMIX: dict[str, Any] = {"mixer": "qmix", "mixing_embed_dim": 32, "hypernet_layers": 2, "hypernet_embed": 64}
+QMIX: dict[str, Any] = {
+    "mixer": "qmix", "mixing_embed_dim": 32, "hypernet_layers": 2, "hypernet_embed": 64, "state_scale": 1.0,
+}  # fmt: skip
 EXPECTED: dict[str, dict[str, Any]] = {
     "iql": {**VALUES, **TOGETHER, "mixer": None, "use_rnn": True, "hidden_dim": 128, "lr": 3e-4,
             "epsilon_anneal_time": 200000},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,26 @@ def best(run: Run, metric: str) -> float:
     return float(np.convolve(values, np.ones(k) / k, "valid").max())
 
 
-SCORES = {"final": final, "best": best}
+def area(run: Run, metric: str, axis: str = "steps", until: float | None = None) -> float:
+    """Return the mean of a metric along an axis from its first point on (the area under the curve, by the trapezoidal
+    rule, divided by its length); NaN where the run did not record the axis.
+
+    Args:
+        until: where the stretch ends; None: at the last point.
+    """
+    found = on_axis(run, metric, axis)
+    if found is None:
+        return math.nan
+    x, y = found
+    end = x[-1] if until is None else min(until, x[-1])
+    if end <= x[0]:
+        return float(y[0])
+    inside = x < end
+    x, y = np.r_[x[inside], end], np.r_[y[inside], np.interp(end, x, y)]
+    return float((np.diff(x) * (y[1:] + y[:-1])).sum() / (2.0 * (end - x[0])))
+
+
+SCORES = {"final": final, "best": best, "area": area}
 
 
 def smoothed(values: np.ndarray, share: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Statistics of few runs: interquartile mean, stratified bootstrap, profiles, probability of improvement.
+"""Statistics of few runs: interquartile mean, stratified bootstrap, profiles, differences, probability of improvement.
 
 Definitions of Agarwal et al., *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (2021).
 
@@ -10,11 +10,14 @@ other, except in the interquartile mean, which goes over all runs together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 #: resamples of the bootstrap, and the share of them between the bounds
 RESAMPLES, LEVEL = 2000, 0.95
+#: of the permutation test
+PERMUTATIONS = 9999
 _CHUNK = 1 << 22  # numbers held at once
 
 Tasks = Sequence[np.ndarray]
@@ -109,6 +112,58 @@ def improvement(
     parts = [_probability(drawn(xs, r), drawn(ys, r)) for r in sizes]
     low, high = np.quantile(np.concatenate(parts), [(1 - level) / 2, (1 + level) / 2])
     return value, float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much runs of X score higher than runs of Y: the mean over tasks of the difference of means.
+
+    ``low``, ``high``: 95 % stratified bootstrap bounds, and ``p``: of a two-sided permutation test of no difference;
+    None where neither has two runs in any task.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+    @property
+    def shows(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def reversed(self) -> Difference:
+        """The same of Y over X."""
+        return Difference(-self.value, None if self.high is None else -self.high,
+                          None if self.low is None else -self.low, self.p)  # fmt: skip
+
+
+def difference(xs: Tasks, ys: Tasks, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Difference:
+    """Return the difference of mean scores of X and Y with its bounds and the p-value of a permutation test.
+
+    The bootstrap resamples runs within each task and label. The test exchanges labels within each task: p is the share
+    of (1 + permutations) whose absolute difference is at least the one found, itself counted (Phipson & Smyth 2010), so
+    that it is never 0.
+
+    Args:
+        xs, ys: scores [n, 1] and [m, 1] of the same tasks, in the same order.
+    """
+    value = float((mean(xs) - mean(ys))[0])
+    if max(len(x) for x in [*xs, *ys]) < 2:
+        return Difference(value)
+    rng = np.random.default_rng(seed)
+
+    def drawn(tasks: Tasks) -> np.ndarray:
+        return np.mean([x[rng.integers(0, len(x), (resamples, len(x))), 0].mean(1) for x in tasks], axis=0)
+
+    low, high = np.quantile(drawn(xs) - drawn(ys), [(1 - level) / 2, (1 + level) / 2])
+    permuted = np.zeros(PERMUTATIONS)
+    for x, y in zip(xs, ys, strict=True):
+        both = np.concatenate([x, y])[:, 0]
+        shuffled = rng.permuted(np.broadcast_to(both, (PERMUTATIONS, len(both))), axis=1)
+        permuted += shuffled[:, : len(x)].mean(1) - shuffled[:, len(x) :].mean(1)
+    reached = np.abs(permuted / len(xs)) >= abs(value) * (1 - 1e-9)
+    return Difference(value, float(low), float(high), (1 + int(reached.sum())) / (1 + PERMUTATIONS))
 
 
 def overlap(a: tuple[float, float] | None, b: tuple[float, float] | None) -> bool:

@@ -33,6 +33,10 @@ class MixerConfig:
     hypernet_embed: int = key(
         "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
     )
+    state_scale: float = key(
+        "mixer=qmix: what states are divided by before these networks read them, where their numbers are large.",
+        above=0, high=1e6, only=("mixer", ("qmix",)),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -370,7 +370,8 @@ def test_every_kind_of_run_trains_twice_the_same(more: dict[str, Any], tmp_path:
     ("grad_norm_clip", 1e-4, {}), ("lr", 0.002, {}), ("optim_eps", 0.1, {}), ("lr_schedule", "linear", {}),
     ("t_max", 90, {"lr_schedule": "linear"}), ("mixer", None, {}), ("mixer", "qmix", {}), ("layer_norm", False, {}),
     ("mixing_embed_dim", 8, {"mixer": "qmix"}), ("hypernet_layers", 1, {"mixer": "qmix"}),
-    ("hypernet_embed", 8, {"mixer": "qmix"}), ("sharing", "separate", {}), ("use_rnn", True, {}),
+    ("hypernet_embed", 8, {"mixer": "qmix"}), ("state_scale", 4.0, {"mixer": "qmix"}),
+    ("sharing", "separate", {}), ("use_rnn", True, {}),
     ("obs_last_action", True, {}), ("epsilon_start", 0.2, {}),
     ("epsilon_finish", 0.5, {}), ("epsilon_anneal_time", 200, {}), ("rollout_length", 8, {}),
 ])  # fmt: skip

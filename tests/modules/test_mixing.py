@@ -20,8 +20,10 @@ from learner_tools import make_batch, make_info, make_learner
 pytestmark = pytest.mark.skipif(native.library("network") is None, reason="there is no C compiler")
 
 
-def mixer(n: int = 2, inputs: int = 5, *, embed: int = 32, hyper: int = 64, layers: int = 2) -> FlatModule:
-    config = SimpleNamespace(mixing_embed_dim=embed, hypernet_layers=layers, hypernet_embed=hyper)
+def mixer(
+    n: int = 2, inputs: int = 5, *, embed: int = 32, hyper: int = 64, layers: int = 2, scale: float = 1.0
+) -> FlatModule:
+    config = SimpleNamespace(mixing_embed_dim=embed, hypernet_layers=layers, hypernet_embed=hyper, state_scale=scale)
     return FlatModule(lambda: QMixer(n, inputs, config), generator(1, "mixer"))
 
 
@@ -46,6 +48,14 @@ def test_values_and_gradients_are_those_of_torch(rows: int, n: int, inputs: int,
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=2e-5 * float(theirs.detach().abs().max() + 1))
     with torch.no_grad():
         assert torch.equal(net(net.params, qs, state), found[0][0])
+
+
+def test_states_are_divided_by_their_scale() -> None:
+    qs, state = drawn(7)
+    for layers in (1, 2):  # by torch, and in C
+        usual, scaled = mixer(layers=layers), mixer(layers=layers, scale=8.0)
+        assert torch.equal(usual.params, scaled.params)
+        assert torch.equal(usual(usual.params, qs, state), scaled(scaled.params, qs, 8.0 * state))
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:

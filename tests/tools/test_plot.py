@@ -15,6 +15,7 @@ from oamarl.analysis import curves, reliable, select
 from oamarl.analysis.runs import Run, find
 from oamarl.main import main
 from oamarl.settings import learned
+from oamarl.tools.plot import scores
 from oamarl.utils.errors import UserError
 
 from many_runs import damage, make_curve_file, make_epymarl_run, make_run
@@ -49,6 +50,40 @@ def test_improvement_by_hand() -> None:
     # the mean over tasks of 1 and 0, whatever is drawn
     assert reliable.improvement([column(2, 2), column(0, 0)], [column(1), column(1)]) == (0.5, 0.5, 0.5)
     assert reliable.improvement([column(2)], [column(1)]) == (1.0, None, None)
+
+
+def test_areas_at_equal_cost_end_with_the_first_run(tmp_path: Path) -> None:
+    """20 samples a step: the short run ends after 500 steps."""
+    short, long = (
+        read(make_run(tmp_path, name, 1, lambda t: t / 100, points=points))
+        for name, points in (("oappo", 5), ("happo", 10))
+    )
+    found = scores.equal_cost({"oappo": {"maze": short}, "happo": {"maze": long}}, "return_mean")
+    assert {label: own["maze"].tolist() for label, own in found.items()} == {"oappo": [3.0], "happo": [3.0]}
+
+
+def test_differences_by_hand() -> None:
+    # means 5.5 and 2 on one task, 1 and 2 on the other; runs of a label are alike: the bootstrap has one outcome
+    found = reliable.difference([column(5.5, 5.5), column(1, 1)], [column(2, 2), column(2, 2)])
+    assert (found.value, found.low, found.high) == (1.25, 1.25, 1.25)
+    assert found.shows
+    assert found.reversed() == reliable.Difference(-1.25, -1.25, -1.25, found.p)
+    # three runs above three: 2 of the 20 ways to exchange labels are as far apart
+    assert reliable.difference([column(4, 5, 6)], [column(1, 2, 3)]).p == pytest.approx(0.1, abs=0.01)
+    # of both tasks together 2 of 400
+    both = reliable.difference([column(4, 5, 6)] * 2, [column(1, 2, 3)] * 2).p
+    assert both == pytest.approx(2 / 400, abs=0.003)
+    same = reliable.difference([column(1, 2, 3)], [column(1, 2, 3)])
+    assert same.p == 1
+    assert not same.shows
+    assert reliable.difference([column(2)], [column(1)]) == reliable.Difference(1.0)
+
+
+def test_the_permutation_test_is_as_large_as_it_says() -> None:
+    """Of samples of one distribution one in twenty is below 0.05."""
+    rng = np.random.default_rng(3)
+    found = [reliable.difference([rng.normal(size=(6, 1))], [rng.normal(size=(5, 1))], 10).p for _ in range(400)]
+    assert np.mean([p is not None and p <= 0.05 for p in found]) == pytest.approx(0.05, abs=0.025)
 
 
 def test_bootstrap_in_closed_form() -> None:
@@ -114,6 +149,10 @@ def test_our_folder(tmp_path: Path) -> None:
     assert run.seconds == 20
     assert curves.final(run, "return_mean") == 10  # steps above 900
     assert curves.best(run, "return_mean") == 10
+    # a line from 1 at step 100 to 10 at step 1000; until step 550, at 5.5
+    assert curves.area(run, "return_mean") == pytest.approx(5.5)
+    assert curves.area(run, "return_mean", until=550) == pytest.approx((1 + 5.5) / 2)
+    assert curves.area(run, "return_mean", "samples", 11_000) == pytest.approx((1 + 5.5) / 2)
     for axis, end in (("steps", 1000), ("samples", 20000), ("updates", 10), ("time", 20)):
         x, y = curves.on_axis(run, "return_mean", axis) or ([], [])
         assert x[-1] == end

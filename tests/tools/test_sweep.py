@@ -18,6 +18,7 @@ from oamarl.tools.sweep.attempt import Attempt, Order, Outcome
 from oamarl.tools.sweep.drive import Cells, Drive, How, refuse_other
 from oamarl.tools.sweep.file import SHIPPED, Cell, _curves, load
 from oamarl.tools.sweep.pools import Local, reach
+from oamarl.tools.sweep.ready import refuse_missing
 from oamarl.tools.sweep.view import View, summary
 from oamarl.utils.errors import UserError
 
@@ -443,3 +444,17 @@ def test_a_log_tells_why_a_run_ended(tmp_path: Path, cells: list[Cell]) -> None:
     assert attempt._reason(-9) == "ended by SIGKILL (out of memory?)"
     log.write_text("")
     assert attempt._reason(3) == "exit status 3"
+
+
+def test_what_a_method_refuses_is_found_before_the_first_run(tmp_path: Path) -> None:
+    text = """
+environments: [maze]
+algorithms:
+  fine: {config: happo}
+  refused: {config: oappo, with: {reuse_check: candidate}}
+seeds: 1-2
+"""
+    cells = load(write(tmp_path, text)).cells
+    with pytest.raises(UserError, match=r"^sweep.yaml, runs maze-refused: reuse_check=candidate drops sources"):
+        refuse_missing(cells, "sweep.yaml")
+    refuse_missing([cell for cell in cells if cell.group == "maze-fine"], "sweep.yaml")

@@ -405,7 +405,9 @@ def test_the_program_ends_with_its_status(how: str) -> None:
 def test_a_sweep_begins_whatever_an_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its environments are made once in a process that would not end by itself."""
     monkeypatch.setattr(sweep_ready, "CLOSE_SECONDS", 0.5)
-    cell: Any = SimpleNamespace(config={"env": "faulty_envs:Leaver", "env_args": {"how": "early"}}, group="g")
+    config = {"env": "faulty_envs:Leaver", "env_args": {"how": "early"}}
+    words = ("--config=ippo", "with", "env=faulty_envs:Leaver", "env_args.how=early")
+    cell: Any = SimpleNamespace(config=config, group="g", words=words)
     before = set(multiprocessing.active_children())
     with deadline(300):
         sweep_ready.refuse_missing([cell], "sweep.yaml")

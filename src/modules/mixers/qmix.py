@@ -24,13 +24,14 @@ class QMixer(nn.Module):
         n_agents: N.
         state_size: S.
         config: with ``mixing_embed_dim`` (E), ``hypernet_layers`` (1 or 2, of the networks that draw w_1 and w_2) and
-            ``hypernet_embed`` (width of their hidden layer).
+            ``hypernet_embed`` (width of their hidden layer) and ``state_scale`` (what states are divided by).
     """
 
     def __init__(self, n_agents: int, state_size: int, config: Any) -> None:
         super().__init__()
         self.n_agents, self.embed = n_agents, config.mixing_embed_dim
         layers, hidden = config.hypernet_layers, config.hypernet_embed
+        self.state_scale = config.state_scale
         self.hyper = hidden if layers == 2 else None
         self.w1 = _network(state_size, n_agents * self.embed, layers, hidden)
         self.w2 = _network(state_size, self.embed, layers, hidden)
@@ -40,6 +41,8 @@ class QMixer(nn.Module):
     def forward(self, qs: Tensor, state: Tensor) -> Tensor:
         """qs [..., N], state [..., S] -> [..., 1]."""
         lead = qs.shape[:-1]
+        if self.state_scale != 1.0:
+            state = state / self.state_scale
         if self.hyper is not None and mixing.available(state, self.embed, self.hyper):
             return self._compiled(qs.reshape(-1, self.n_agents), state.reshape(-1, state.shape[-1])).view(*lead, 1)
         w1 = self.w1(state).abs().view(*lead, self.n_agents, self.embed)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...analysis import reliable
-from ...analysis.curves import SCORES, Line
+from ...analysis.curves import SCORES, Line, area, on_axis
 from ...utils.errors import UserError
 from .data import Groups
 
@@ -105,6 +105,38 @@ def profiles(ready: Mapping[str, list[np.ndarray]]) -> list[Line]:
         bottom, top = low_high if low_high is not None else (None, None)
         found.append(Line(label, "", taus, reliable.mean(above), bottom, top, sum(map(len, tasks))))
     return found
+
+
+def equal_cost(groups: Groups, metric: str) -> Scores:
+    """Return the area under each run's curve against processed samples, up to where the first run of the task ends: the
+    same number of rows evaluated in updates for all. Runs that do not record them are left out."""
+    found: Scores = {}
+    ends: dict[str, float] = {}
+    reached = {
+        (label, task): [(run, x[-1]) for run in runs if (at := on_axis(run, metric, "samples")) and len(x := at[0])]
+        for label, tasks in groups.items()
+        for task, runs in tasks.items()
+    }
+    for (_, task), runs in reached.items():
+        ends[task] = min([ends.get(task, np.inf), *(end for _, end in runs)])
+    for (label, task), runs in reached.items():
+        if runs:
+            own = found.setdefault(label, {})
+            own[task] = np.array([area(run, metric, "samples", ends[task]) for run, _ in runs])
+    return found
+
+
+def differences(raw: Scores) -> dict[tuple[str, str], reliable.Difference]:
+    """Return, for every two labels that played a task in common, by how much the first scores higher, which is the one
+    with the higher mean."""
+    found = {}
+    for x, y in itertools.combinations(raw, 2):
+        tasks = [task for task in raw[x] if task in raw[y]]
+        if tasks:
+            xs, ys = ([raw[label][task][:, None] for task in tasks] for label in (x, y))
+            apart = reliable.difference(xs, ys)
+            found.update({(x, y): apart} if apart.value >= 0 else {(y, x): apart.reversed()})
+    return dict(sorted(found.items()))
 
 
 def pairs(raw: Scores, notices: list[str]) -> dict[tuple[str, str], Bar]:

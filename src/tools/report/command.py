@@ -175,7 +175,9 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
         pairs = plot_scores.pairs(finals, [])
         bars = {f"{x} over {y}": bar for (x, y), bar in pairs.items()}
         parts += [heading("Two by two"), picture(improvement_figure(bars, name), "probabilities of improvement"),
-                  report_parts.pairs_table(pairs)]  # fmt: skip
+                  report_parts.pairs_table(pairs),
+                  report_parts.differences_table(plot_scores.differences(finals))]  # fmt: skip
+        parts += _areas(selection, metric)
         shared = plot_scores.common(finals, selection.notices)
     except UserError as error:
         selection.notices.append(str(error))
@@ -189,6 +191,29 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
         heading("Performance profiles"),
         picture(profile_figure(plot_scores.profiles(ready), shown), "performance profiles"),
     ]  # fmt: skip
+    return parts
+
+
+def _areas(selection: Any, metric: str) -> list[str]:
+    """Areas under the curves, over all steps and at equal cost."""
+    from ..plot.style import metric_name
+    from . import parts as report_parts
+    from .html import heading, paragraph
+
+    name = metric_name(metric, selection.actions)
+    told = {
+        "Area under the curve": (f"Mean of the {name} over all of training.",
+                                 plot_scores.scores(selection.groups, metric, "area")),
+        "Area at equal processed samples": (
+            f"Mean of the {name} against the rows that updates evaluated, up to where the first run of a task ends.",
+            plot_scores.equal_cost(selection.groups, metric),
+        ),
+    }  # fmt: skip
+    parts: list[str] = []
+    for title, (words, scores) in told.items():
+        if len(scores) > 1:
+            tables = report_parts.areas_table(scores), report_parts.differences_table(plot_scores.differences(scores))
+            parts += [heading(title), paragraph(words), *tables]
     return parts
 
 

@@ -74,6 +74,36 @@ def pairs_table(pairs: Mapping[tuple[str, str], Bar]) -> Html:
     return table(head, rows, "Probability that a run of the first scores higher than one of the second.", "kknnk")
 
 
+def areas_table(scores: Scores) -> Html:
+    """Return each algorithm's mean score on each task, with its interval."""
+    rows = [
+        (task, label, len(own[task]), _shown(estimate([own[task][:, None]], reliable.mean)))
+        for task in sorted({task for own in scores.values() for task in own})
+        for label, own in sorted(scores.items(), key=lambda item: -item[1].get(task, np.array([-np.inf])).mean())
+        if task in own
+    ]
+    return table(("task", "", "runs", "mean"), rows, kinds="kknn")
+
+
+def differences_table(found: Mapping[tuple[str, str], reliable.Difference]) -> Html:
+    """Return the differences of mean scores, with intervals and tests."""
+    rows = []
+    for (x, y), apart in found.items():
+        told = ("-", "-", "-")
+        if apart.low is not None and apart.high is not None and apart.p is not None:
+            bounds = f"{number(apart.low)} to {number(apart.high)}"
+            told = bounds, f"{apart.p:.2g}", "yes" if apart.shows else "no: 0 lies within"
+        rows.append((x, y, number(apart.value), *told))
+    head = ("first", "second", "first - second", "95 % interval", "p", "differ")
+    return table(head, rows, DIFFERENCES_CAPTION, "kknnnk")
+
+
+DIFFERENCES_CAPTION = (
+    "Difference of means over runs (of several tasks: mean of the differences); interval of the bootstrap within "
+    "tasks; p of a two-sided permutation test, not corrected for the number of pairs."
+)
+
+
 def _values(runs: Sequence[Run], configs: Mapping[int, Mapping[str, Any]], key: str) -> str:
     """Return the values of a key among runs."""
     found = Counter(yamls.inline(configs[id(run)][key]) if key in configs[id(run)] else "-" for run in runs)

@@ -25,7 +25,12 @@ OWN = ("seed", "label", "local_results_path", "checkpoint_path", "evaluate", "re
 
 #: experiments that come with the checkout, their curves too; no other file writes there, not even a copy of one
 SHIPPED = (
+    "alike",
+    "alike-settings",
     "maze",
+    "maze-black-blue-red",
+    "maze-black-red",
+    "maze-rules",
     "scales",
     "smac",
     "smac-smax",

@@ -1,0 +1,176 @@
+"""The tables of docs/results.md that compare methods, from the curve files of a sweep's runs.
+
+    oamarl sweep experiments/maze-black-red.yaml    # trains what is missing
+    .venv/bin/python benchmarks/study.py            # prints every study's table
+    .venv/bin/python benchmarks/study.py --write    # and puts it into its place in the page
+
+A table stands between the lines `<!-- study NAME -->` and `<!-- end -->`. Of each method, over seeds:
+
+| column | what |
+|---|---|
+| end | mean training return of the last 10 % of the steps, divided by the optimum; mean ± standard deviation |
+| at the optimum | seeds whose end is within 1 % of it |
+| area | mean training return over all steps; 95 % bootstrap interval |
+| to the reference | difference of mean areas: 95 % stratified bootstrap interval, p of a two-sided permutation test |
+| steps to 0.9 | environment steps until 0.9 of the optimum was first reached; median over seeds that did (how many) |
+| samples | rows evaluated in updates, in millions |
+| at equal samples | area against these, up to where the table's first run ends; its difference to the reference |
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from oamarl.analysis import reliable
+from oamarl.analysis.curves import area, final, metric_of
+from oamarl.analysis.runs import Run, find
+from oamarl.envs.maze.maze import Maze
+from oamarl.tools.plot.scores import Scores, equal_cost
+from oamarl.tools.sweep.file import Cell
+from oamarl.tools.sweep.file import load as read_sweep
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "results.md"
+METRIC = "return_mean"
+HEAD = (
+    "| method (seeds) | end | at the optimum | area | area to {reference} | steps to 0.9 | samples "
+    "| at equal samples |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table: the sweep that its runs are of, the environment's label there, and what methods are compared to.
+
+    ``reference``: a method, or the one of each method where they differ; ``also``: further sweeps' methods in it;
+    ``optimum``: the largest possible return, None: the maze's, computed.
+    """
+
+    sweep: str
+    environment: str
+    reference: str
+    optimum: float | None = None
+    own: Mapping[str, str] | None = None
+    also: tuple[tuple[str, str], ...] = ()
+
+
+STUDIES = {
+    "maze-black-red": Study("maze-black-red", "maze-black-red", "happo", own={"oatrpo": "hatrpo"}),
+    "maze-black-blue-red": Study("maze-black-blue-red", "maze-black-blue-red", "NR"),
+    "maze-rules": Study(
+        "maze-rules", "maze-black-red", "oappo_paper",
+        also=(("maze-black-red", "oappo_paper"), ("maze-black-red", "oappo")),
+    ),
+    "foraging-8x8-2p-2f-coop": Study("alike", "foraging-8x8-2p-2f-coop", "happo", 1.0, {"oatrpo": "hatrpo"}),
+    "foraging-8x8-2p-3f": Study("alike", "foraging-8x8-2p-3f", "happo", 1.0, {"oatrpo": "hatrpo"}),
+}  # fmt: skip
+
+
+def cells(study: Study) -> dict[str, list[Cell]]:
+    """The sweeps' runs of a study, by method, in the order of the files."""
+    found: dict[str, list[Cell]] = {}
+    for sweep, only in ((study.sweep, None), *study.also):
+        for cell in read_sweep(ROOT / "experiments" / f"{sweep}.yaml").cells:
+            name, at, method = cell.group.partition(f"{study.environment}-")
+            if at and not name and (only is None or only == method):
+                found.setdefault(method, []).append(cell)
+    return found
+
+
+def runs(study: Study) -> dict[str, list[Run]]:
+    """The curve files of a study that are there, by method."""
+    data = ROOT / "docs" / "results" / "data"
+    found = {}
+    for method, members in cells(study).items():
+        paths = [str(path) for cell in members if (path := data / f"{cell.name}.json").is_file()]
+        if paths:
+            found[method] = find(paths, ROOT)[0]
+    return found
+
+
+def optimum(study: Study, one: Run) -> float:
+    """The largest possible return."""
+    return Maze(n_slots=1, **one.config["env_args"]).optimum().team_return if study.optimum is None else study.optimum
+
+
+def compared(scores: Mapping[str, np.ndarray], method: str, reference: str) -> str:
+    """A difference in words, "" of the reference itself."""
+    if method == reference or reference not in scores:
+        return ""
+    found = reliable.difference([scores[method][:, None]], [scores[reference][:, None]])
+    bounds = "" if found.low is None else f" [{found.low:+.2f}, {found.high:+.2f}], p {_p(found.p)}"
+    return f"{found.value:+.2f}{bounds}"
+
+
+def _p(p: float | None) -> str:
+    return "-" if p is None else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
+
+
+def table(study: Study, groups: Mapping[str, Sequence[Run]]) -> str:
+    """The table of a study's runs, one row for each method."""
+    best = optimum(study, next(iter(groups.values()))[0])
+    areas = {method: np.array([area(run, METRIC) for run in some]) for method, some in groups.items()}
+    equal = _of(equal_cost({method: {"": some} for method, some in groups.items()}, METRIC))
+    lines = [HEAD[0].format(reference=study.reference), HEAD[1]]
+    for method, some in groups.items():
+        reference = (study.own or {}).get(method, study.reference)
+        ends = np.array([final(run, METRIC) for run in some]) / best
+        low_high = reliable.interval([areas[method][:, None]], reliable.mean)
+        bounds = "" if low_high is None else f" [{low_high[0][0]:.2f}, {low_high[1][0]:.2f}]"
+        told = compared(areas, method, reference)
+        at_equal = f"{equal[method].mean():.2f}" if method in equal else "-"
+        apart = compared(equal, method, reference) if method in equal else ""
+        lines.append(
+            f"| {method} ({len(some)}) | {ends.mean():.3f} ± {ends.std():.3f} | {(ends >= 0.99).sum()}/{len(some)} "
+            f"| {areas[method].mean():.2f}{bounds} "
+            f"| {told + (f' (to {reference})' if told and reference != study.reference else '')} "
+            f"| {_when(some, 0.9 * best)} | {np.mean([run.last('processed_samples') for run in some]) / 1e6:.1f} "
+            f"| {at_equal}{f'; {apart}' if apart else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def _of(scores: Scores) -> dict[str, np.ndarray]:
+    return {method: own[""] for method, own in scores.items() if "" in own}
+
+
+def _when(some: Sequence[Run], bar: float) -> str:
+    """When runs first reached ``bar``."""
+    reached = []
+    for run in some:
+        steps, values, _ = run.curves[metric_of(run, METRIC) or METRIC]
+        if (values >= bar).any():
+            reached.append(int(steps[(values >= bar).argmax()]))
+    return f"{int(np.median(reached)):,} ({len(reached)})" if reached else "-"
+
+
+def page(text: str) -> str:
+    """The page with every study's table as the curves have it."""
+    for name, study in STUDIES.items():
+        place = re.compile(rf"(<!-- study {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        if place.search(text):
+            made = table(study, runs(study))
+            text = place.sub(lambda at, made=made: f"{at[1]}\n{made}\n{at[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def commits(groups: Mapping[str, Sequence[Run]]) -> set[str]:
+    """The states of the code that runs are of."""
+    return {str(json.loads(run.path.read_text())["commit"]) for some in groups.values() for run in some}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        for name, study in STUDIES.items():
+            if found := runs(study):
+                print(f"{name} (commits {', '.join(sorted(x[:7] for x in commits(found)))})\n\n{table(study, found)}\n")

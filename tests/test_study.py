@@ -1,0 +1,69 @@
+"""The study's tables are those of its curves, the curves those of the shipped configurations and of today's code."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from oamarl.settings import learned
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def script(name: str) -> ModuleType:
+    """A module of benchmarks/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+study, fingerprints = script("study"), script("fingerprints")
+SHOWN = [name for name in study.STUDIES if f"<!-- study {name} -->" in study.PAGE.read_text(encoding="utf-8")]
+
+
+def test_the_page_has_the_tables_of_the_curves() -> None:
+    text = study.PAGE.read_text(encoding="utf-8")
+    assert study.page(text) == text, "run benchmarks/study.py --write"
+
+
+@pytest.mark.parametrize("name", study.STUDIES)
+def test_curves_are_of_the_shipped_configuration(name: str) -> None:
+    """A configuration that changes must be trained again before its results can stand; a table is of whole studies."""
+    data = ROOT / "docs" / "results" / "data"
+    for members in study.cells(study.STUDIES[name]).values():
+        for cell in members:
+            path = data / f"{cell.name}.json"
+            if path.is_file():
+                assert learned(json.loads(path.read_text())["config"]) == cell.config, cell.name
+            else:
+                assert name not in SHOWN, cell.name
+
+
+def test_a_table_is_of_one_state_of_the_code() -> None:
+    for name in SHOWN:
+        assert len(study.commits(study.runs(study.STUDIES[name]))) == 1, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", fingerprints.SWEEPS)
+def test_the_code_computes_what_made_the_curves(sweep: str) -> None:
+    """Otherwise: train the curves of these configurations again, and then run benchmarks/fingerprints.py --write."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        known, changed = fingerprints.stored(), {}
+        for name, cell in fingerprints.groups(sweep).items():
+            if found := fingerprints.differences(known.get(name, {}), fingerprints.fingerprint(cell)):
+                changed[name] = found
+    finally:
+        torch.set_num_threads(threads)
+    assert not changed

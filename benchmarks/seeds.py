@@ -26,6 +26,9 @@ DATA = ROOT / "docs" / "results" / "data"
 #: names in curve files' names, and the largest possible return of each (None: computed)
 ENVIRONMENTS: dict[str, float | None] = {"maze": None, "lbf-8x8-2p-2f-coop": 1.0}
 
+#: names of other environments that begin alike (benchmarks/study.py)
+OTHERS = ("maze-black-red", "maze-black-blue-red")
+
 #: the same where battles are won or lost
 BATTLES = ("smax-3m", "smax-2s3z")
 TESTS = "test_greedy_battle_won_mean"
@@ -51,6 +54,8 @@ def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
     """The curves of ``environment`` in docs/results/data, those of each method in the order of their seeds."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(DATA.glob(f"{environment}-*-seed*.json")):
+        if path.stem.startswith(tuple(f"{other}-" for other in OTHERS)):
+            continue
         name = path.stem.removeprefix(f"{environment}-").rsplit("-seed", 1)[0]
         curves = read(path)
         assert curves is not None, path

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -162,9 +163,15 @@ def page(text: str) -> str:
     return text
 
 
-def commits(groups: Mapping[str, Sequence[Run]]) -> set[str]:
-    """The states of the code that runs are of."""
-    return {str(json.loads(run.path.read_text())["commit"]) for some in groups.values() for run in some}
+def states(groups: Mapping[str, Sequence[Run]]) -> set[str]:
+    """The states of src/ that runs are of, as git names them; of a commit that is not in this clone the commit."""
+    commits = {str(json.loads(run.path.read_text())["commit"]) for some in groups.values() for run in some}
+    found = set()
+    for commit in commits:
+        asked = ["git", "rev-parse", "--verify", "--quiet", f"{commit}:src"]
+        told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+        found.add(told.stdout.strip() or commit)
+    return found
 
 
 if __name__ == "__main__":
@@ -173,4 +180,4 @@ if __name__ == "__main__":
     else:
         for name, study in STUDIES.items():
             if found := runs(study):
-                print(f"{name} (commits {', '.join(sorted(x[:7] for x in commits(found)))})\n\n{table(study, found)}\n")
+                print(f"{name} (states {', '.join(sorted(x[:7] for x in states(found)))})\n\n{table(study, found)}\n")

@@ -50,7 +50,7 @@ def test_curves_are_of_the_shipped_configuration(name: str) -> None:
 
 def test_a_table_is_of_one_state_of_the_code() -> None:
     for name in SHOWN:
-        assert len(study.commits(study.runs(study.STUDIES[name]))) == 1, name
+        assert len(study.states(study.runs(study.STUDIES[name]))) == 1, name
 
 
 @pytest.mark.slow

@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
+from oamarl.analysis import reliable
+from oamarl.analysis.runs import find
 from oamarl.settings import learned
+
+from many_runs import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +32,8 @@ def script(name: str) -> ModuleType:
 
 
 study, fingerprints = script("study"), script("fingerprints")
+_P = reliable.difference([np.full((2, 1), 10.0)], [np.full((2, 1), 5.5)]).p or 0.0
+FAST = f"+4.50 [+4.50, +4.50], p {f'{_P:.3f}'.lstrip('0')}"
 SHOWN = [name for name in study.STUDIES if f"<!-- study {name} -->" in study.PAGE.read_text(encoding="utf-8")]
 
 
@@ -51,6 +58,19 @@ def test_curves_are_of_the_shipped_configuration(name: str) -> None:
 def test_a_table_is_of_one_state_of_the_code() -> None:
     for name in SHOWN:
         assert len(study.states(study.runs(study.STUDIES[name]))) == 1, name
+
+
+def test_a_table_by_hand(tmp_path: Path) -> None:
+    """Two runs each, returns rising from 1 to 10 (20 samples a step), or always 10, of an optimum of 10."""
+    groups = {
+        name: find([str(make_run(tmp_path, name, seed, value)) for seed in (1, 2)], tmp_path)[0]
+        for name, value in (("slow", lambda t: t / 100), ("fast", lambda t: 10.0))
+    }
+    table = study.table(study.Study("none", "none", "slow", 10.0), groups).splitlines()[2:]
+    assert table == [
+        "| slow (2) | 1.000 ± 0.000 | 2/2 | 5.50 [5.50, 5.50] |  | 900 (2) | 0.0 | 5.50 |",
+        f"| fast (2) | 1.000 ± 0.000 | 2/2 | 10.00 [10.00, 10.00] | {FAST} | 100 (2) | 0.0 | 10.00; {FAST} |",
+    ]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ class Side:
     |---|---|
     | name | its name in the table |
     | program | ``oamarl``, ``epymarl``, ``harl``, ``pymarlzooplus``, ``benchmarl`` or ``random`` |
-    | spec | what the program in ``sides/`` is told: ``kind``, ``words`` (the command line) and its own entries |
+    | spec | what the program in ``sides/`` gets: ``kind``, ``words`` (the command line) and its own entries |
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a checkpoint's payload must be to go on from it: its parts, counters and numbers."""
+"""What a checkpoint's payload must be to resume from it: its parts, counters and numbers."""
 
 from __future__ import annotations
 

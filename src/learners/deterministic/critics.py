@@ -24,7 +24,7 @@ class ActionCritics:
     their twins.
 
     With a common reward and one network there is one function of the team, V = 1; otherwise V = N. A network that
-    several agents share, but not all value functions, is told by a one-hot number whose value is asked for.
+    several value functions share reads a one-hot number that says whose value is asked for.
 
     | attribute | meaning |
     |---|---|

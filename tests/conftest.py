@@ -85,3 +85,14 @@ def networks() -> Iterator[Any]:
     sys.path.append(folder)
     yield importlib.import_module("networks")
     sys.path.remove(folder)
+
+
+@pytest.fixture
+def sides() -> Iterator[None]:
+    """`peers` and the programs of its sides are importable as they are for benchmarks/compare.py."""
+    benchmarks = ROOT / "benchmarks"
+    added = [str(benchmarks), str(benchmarks / "peers" / "sides")]
+    sys.path[:0] = added
+    yield
+    for entry in added:
+        sys.path.remove(entry)

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,10 @@ from conftest import PATIENCE
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-
-
-@pytest.fixture(autouse=True)
-def path() -> Iterator[None]:
-    """`peers` and the clock are importable as they are for the programs."""
-    added = [str(BENCHMARKS), str(BENCHMARKS / "peers" / "sides")]
-    sys.path[:0] = added
-    yield
-    for entry in added:
-        sys.path.remove(entry)
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
+    pytest.mark.usefixtures("sides"),
+]
 
 
 def result(steps: float, wall: float, cpu: float) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,13 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
+    pytest.mark.usefixtures("sides"),
+]
 needs_mujoco = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("mujoco", "imageio")), reason="needs mujoco"
 )
-
-
-@pytest.fixture(autouse=True)
-def path() -> Iterator[None]:
-    """`peers` and the programs of the sides are importable as they are for compare.py."""
-    added = [str(BENCHMARKS), str(BENCHMARKS / "peers" / "sides")]
-    sys.path[:0] = added
-    yield
-    for entry in added:
-        sys.path.remove(entry)
 
 
 def stand_in(scenario: str, split: str, limit: int = 1000) -> Any:

@@ -59,6 +59,7 @@ PROSE = {
 
 INSTALLS = "asks a package index"
 EPYMARL = "needs a checkout of EPyMARL"
+HARL = "needs a checkout of HARL"
 #: page -> line -> why it is not run
 CANNOT = {
     "README.md": {
@@ -68,6 +69,9 @@ CANNOT = {
     "coming-from-epymarl.md": {
         "python src/main.py --config=PATH/src/config/algs/mappo.yaml --env-config=PATH/src/config/envs/gymma.yaml with "
         "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3": EPYMARL,
+    },
+    "mamujoco.md": {
+        "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
     },
     "performance.md": {
         ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 2 --seconds 5 "

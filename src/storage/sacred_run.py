@@ -150,7 +150,7 @@ def execute(
     def main(_run: Any) -> dict[str, Any]:
         result.folder = files.folder
         tracked = Trackers(trackers, stored, files.folder, handler.say)
-        with _open_log(_run, files, tracked, handler, result) as log:
+        with _open_log(_run, files, tracked, handler, result, config.verbose) as log:
             if where is not None:
                 mirrors.append(Mirror(where, files.folder, config.beat_interval, log.info, log.warning))
             result.value = _observed(log, body, facts, notices, result)
@@ -190,9 +190,11 @@ def _experiment(
 
 
 @contextlib.contextmanager
-def _open_log(run: Any, files: RunFiles, tracked: Trackers, handler: _Warnings, result: Result) -> Iterator[RunLog]:
+def _open_log(
+    run: Any, files: RunFiles, tracked: Trackers, handler: _Warnings, result: Result, verbose: bool
+) -> Iterator[RunLog]:
     """The run's log; when it is closed, the run's files and ``result`` have the folder where the run was at its end."""
-    log = handler.log = RunLog(files.folder, tracked)
+    log = handler.log = RunLog(files.folder, tracked, verbose=verbose)
     try:
         yield log
     finally:

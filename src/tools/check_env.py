@@ -22,6 +22,7 @@ from ..envs.vector.make import make_vec
 from ..modules.acting import random_actions
 from ..utils import signals
 from ..utils.errors import UserError
+from ..utils.layout import fit, line_width
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.layers import environment
@@ -283,7 +284,7 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
 def main(argv: list[str]) -> int:
     """Check an environment; return the exit status."""
     if not argv:
-        print(USAGE)
+        print(fit(USAGE, line_width()))
         return 0
     env, args, numbers = asked(argv)
     report = Report()

@@ -85,14 +85,15 @@ def main(argv: list[str]) -> int:
         ("environment steps", *(f"{run.steps:,}" for run in runs)),
     ]
     differ, metrics = difference_rows(runs), metric_rows(runs, options.all)
-    print(table([head, *about]), end="\n\n")
+    names, blank = head[1:], [""] * len(runs)
+    print(table([head, *about], names=names), end="\n\n")
     if differ:
-        print(table([("what differs", *[""] * len(runs)), *differ]))
+        print(table([("what differs", *blank), *differ], names=names))
     else:
         print("Nothing differs in configuration and versions.")
     print()
     if metrics:
-        print(table([("metrics", *[""] * len(runs)), *metrics], " " + "r" * len(runs)))
+        print(table([("metrics", *blank), *metrics], " " + "r" * len(runs), names=names))
     else:
         print("Nothing is logged.")
     for sentence in [s for run in runs for s in run.troubles]:

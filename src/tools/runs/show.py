@@ -74,6 +74,7 @@ def main(argv: list[str]) -> int:
         UserError: there is no such run.
     """
     from ...utils.console import PLAIN_WIDTH, columns, plain_table, rows_of
+    from ...utils.layout import line_width
     from ...utils.schema import yamls
     from .list import one
 
@@ -82,13 +83,13 @@ def main(argv: list[str]) -> int:
     p.add_argument("--config", action="store_true")
     options = p.parse_args(argv)
     run = one(options.run)
-    print(table(facts(run)))
+    print(table(facts(run), heads=False))
     steps, newest = run.newest
     if newest:
         title = f"Newest values, step {steps:,}"
         if any(is_plain(name) for name in newest):
             title += f"; test_*: {run.actions(TEST)}"
-        print("\n".join(plain_table(title, columns(rows_of(newest), PLAIN_WIDTH))))
+        print("\n".join(plain_table(title, columns(rows_of(newest), line_width() or PLAIN_WIDTH))))
     if options.config:
         print(f"Configuration\n{yamls.dump(run.config)}".rstrip())
     for sentence in run.troubles:

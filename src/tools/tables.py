@@ -17,7 +17,7 @@ def table(
         rows: cells, the same number in each; the first row are headings.
         right: a letter a column: ``r`` for one that is aligned to the right (default: to the left).
         heads: whether the first row are headings; without them the rows are names with their texts.
-        names: what to call the columns in place of the headings, where each row takes several lines.
+        names: what to call the columns where each row takes several lines; the first row is a title then.
         width: columns of the terminal; None: of this process's own, if it has one.
     """
     width = line_width() if width is None else width
@@ -35,10 +35,8 @@ def _stacked(rows: Sequence[Sequence[str]], heads: bool, names: Sequence[str], w
     """Return each row as its first cell, and below it the others, each after its heading, as many a line as fit."""
     head, *rest = rows if heads else ([""] * len(rows[0]), *rows)
     called = list(names or head[1:])
+    called = [name if name.startswith("[") or not name else f"{name}:" for name in called]
     cells = [[f"{name} {cell or '-'}".strip() for name, cell in zip(called, row[1:], strict=True)] for row in rest]
-    if names:  # long names, one below the other: their values are aligned
-        wide = min(max(map(len, called)), width - 16)
-        cells = [[f"{name:<{wide}}  {cell}" for name, cell in zip(called, row[1:], strict=True)] for row in rest]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
     unnamed = not any(row[0] for row in rest)
     lines = [head[0]] if head[0] and (names or unnamed) else []
@@ -47,7 +45,7 @@ def _stacked(rows: Sequence[Sequence[str]], heads: bool, names: Sequence[str], w
             lines.append(row[0])
         line = ""
         for pair, wide in zip(pairs, widths, strict=True):
-            if line and (names or len(line) + wide + 2 > width):
+            if line and len(line) + wide + 2 > width:
                 lines.append(line.rstrip())
                 line = ""
             line += f"  {pair:<{wide}}"

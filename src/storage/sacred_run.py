@@ -24,7 +24,7 @@ from ..utils.errors import RunError, UserError, too_few_files
 from ..utils.schema.keys import read
 from ..utils.signals import Stop, Terminated
 from ..utils.waiting import will_exit
-from ..utils.warn_once import begin_run
+from ..utils.warn_once import OPPOSED, begin_run
 from .liveness import this_process
 from .log import LOG_FILE, LoggingConfig, RunLog
 from .mongo import connection as mongo
@@ -137,7 +137,7 @@ def execute(
     if trackers is not None:
         check_trackers(trackers)
     parent = run_parent(values).absolute()
-    begin_run()
+    begin_run(known=() if values.get("common_reward", True) else (OPPOSED,))
     stored, facts = storable(values), _facts(values, info or {})
     check_writable(parent)
     handler = _Warnings()

@@ -109,7 +109,7 @@ class ProgressLines:
                 value = progress.return_mean if value is None else value
             elif value is None:
                 continue
-            new = not prefix or newest_return({k: 0.0 for k in fresh}, prefix) is not None
+            new = not prefix or newest_return(dict.fromkeys(fresh, 0.0), prefix) is not None
             cells.append((name, value_text(value) if new else "", 7))
         cells += [("steps/s", progress.speed, 7), ("left", progress.left(short=True), 6)]
         for name in ("steps/s", "greedy", "done", "test"):  # the first are missed least

@@ -254,7 +254,6 @@ class Checks:
                 seed += 1
         self.speed = steps / max(spent, 1e-9)
 
-
     def _opposed(self, first: Player) -> None:
         """Whether what some agents win, others lose, over the episodes so far and more of them."""
         record, began, seed = RewardRecord(first.info), time.perf_counter(), max(self.seeds)

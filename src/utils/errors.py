@@ -151,7 +151,7 @@ MOST_SHOWN = 12
 
 
 def listed(items: Iterable[object], most: int = MOST_SHOWN) -> str:
-    """Return items after commas, ``a, b, c``; of more than ``most`` the first ones, the last, and how many there are."""
+    """Return items after commas, ``a, b, c``; of more than ``most`` the first ones, the last, and their number."""
     names = [str(item) for item in items]
     if len(names) <= most:
         return ", ".join(names)

@@ -45,7 +45,7 @@ def hanging(text: str, width: int | None, indent: int = 0, first: str = "") -> l
 
 
 def entry(name: str, text: str, width: int | None, column: int) -> list[str]:
-    """Return an entry of a list: ``name``, and from ``column`` on ``text``, below the name where there is little room."""
+    """Return an entry of a list: ``name``, and from ``column`` on ``text``, or below it where there is little room."""
     fits = width is None or width - column >= max(24, width // 2) or column + len(text) <= width
     if width is None or (fits and len(name) < column - 1):
         return hanging(text, width, column, f"{name:<{column}}")

@@ -51,7 +51,8 @@ def values(folder: Path, **more: Any) -> dict[str, Any]:
         "name": "oappo",
         "label": "a label",
         "local_results_path": str(folder),
-        "beat_interval": 30.0, "verbose": False,
+        "beat_interval": 30.0,
+        "verbose": False,
         "seed": 1,
         "env": "maze",
         "env_args": {"map_name": "black_red"},
@@ -614,7 +615,8 @@ def body(log):
         except Exception:
             pass
     return {}
-values = {"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "verbose": False, "seed": 1, "env": "maze"}
+values = {"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "seed": 1, "env": "maze"}
+values["verbose"] = False
 result = execute(values, [], body)
 print(result.status)
 sys.exit(result.exit_code)
@@ -648,7 +650,8 @@ def test_runs_that_start_together_get_different_numbers(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
         "from oamarl.storage.sacred_run import execute\n"
-        "values = {'name': 'x', 'label': '', 'local_results_path': sys.argv[1], 'beat_interval': 30, 'verbose': False, 'seed': 1}\n"
+        "values = {'name': 'x', 'label': '', 'local_results_path': sys.argv[1], 'beat_interval': 30, 'seed': 1}\n"
+        "values['verbose'] = False\n"
         "values['env'] = 'e'\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
         "execute(values, [], lambda log: log.scalars({'a': float(sys.argv[3])}, 1) or {})\n"

@@ -58,7 +58,8 @@ def values(folder: Path, **more: Any) -> dict[str, Any]:
         "name": "oappo",
         "label": "a label",
         "local_results_path": str(folder),
-        "beat_interval": 0.05, "verbose": False,
+        "beat_interval": 0.05,
+        "verbose": False,
         "seed": 1,
         "env": "maze",
         "env_args": {"map_name": "black_red", "share": 0.5},
@@ -259,7 +260,8 @@ def body(log):
     log.scalars({{"a": 1.0}}, 1)
     print("ready", flush=True)
     time.sleep({PATIENCE})
-values = {{"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "verbose": False, "seed": 1, "env": "maze"}}
+values = {{"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "seed": 1, "env": "maze"}}
+values["verbose"] = False
 sys.exit(execute(values, [], body).exit_code)
 """
 

@@ -22,11 +22,15 @@ tests by greedy (argmax) actions, time, start. Evaluations (evaluate=True) follo
 at which of its steps, how many episodes of each kind, mean returns. PATH is a folder or a path below results/sacred;
 without one, all of results/sacred.
 
-  --filter  only runs for which all of these hold: name, task, kind (training, evaluation), status, seed, steps, seconds,
-            path, metrics.NAME (newest value) or a key of the configuration, with = != < <= > >=, such as
+  --filter  only runs for which all of these hold: name, task, kind (training, evaluation), status, seed, steps,
+            seconds, path, metrics.NAME (newest value) or a key of the configuration, with = != < <= > >=, such as
             --filter 'config.lr<0.001' name=oappo status=COMPLETED; text may hold * and ?
 
 A run with the status RUNNING whose process no longer exists is shown as DEAD."""
+
+#: headings of the two tables
+TRAINING = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
+EVALUATION = ("evaluation", "status", "of run", "at step", "episodes", "sampled", "greedy", "started (UTC)")
 
 
 def results() -> Path:
@@ -134,11 +138,9 @@ def main(argv: list[str]) -> int:
     runs, troubles = find(options.paths or [str(below)], results())
     wanted = chosen(runs, options.filter)
     if rows := [training_row(run) for run in wanted if not run.is_evaluation]:
-        head = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
-        print(table([head, *rows], "  rrrrrr "))
+        print(table([TRAINING, *rows], "  rrrrrr "))
     if played := [evaluation_row(run) for run in wanted if run.is_evaluation]:
-        head = ("evaluation", "status", "of run", "at step", "episodes", "sampled", "greedy", "started (UTC)")
-        print("\n" * bool(rows) + table([head, *played], "   rrrr "))
+        print("\n" * bool(rows) + table([EVALUATION, *played], "   rrrr "))
     print(_count(wanted, runs, bool(options.filter)))
     for sentence in dict.fromkeys(troubles + [s for run in wanted for s in run.troubles]):
         print(f"Note: {sentence}", file=sys.stderr)

@@ -63,7 +63,7 @@ def fit(text: str, width: int | None) -> str:
         match = _ENTRY.match(block)
         if match and block.startswith(" "):
             lines += entry(match[1].rstrip(), block[match.end() :], width, match.end())
-        elif block.startswith("usage:") or block.startswith(" "):
+        elif block.startswith(("usage:", " ")):
             start = len(block) - len(block.lstrip())
             whole = _BRACKETS.sub(lambda found: found[0].replace(" ", _KEPT), " ".join(block.split()))
             wrapped = hanging(whole, width, start + 4 if start else 7, " " * start)

@@ -60,9 +60,9 @@ def _offered(before: list[str], current: str) -> Iterable[str]:
     flag, equals, _ = current.partition("=")
     if equals and flag.startswith("--"):
         return [f"{flag}={value}" for value in _values_of(command, flag, current.partition("=")[2])]
-    if len(before) > 1 and before[-1].startswith("--") and not current.startswith("-"):
-        if values := _values_of(command, before[-1], current, files_too=False):
-            return values
+    of_flag = len(before) > 1 and before[-1].startswith("--") and not current.startswith("-")
+    if of_flag and (values := _values_of(command, before[-1], current, files_too=False)):
+        return values
     return _words(command, before, current)
 
 

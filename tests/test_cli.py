@@ -145,9 +145,9 @@ def test_config_explains_every_kind_of_key(capsys, key):
 @pytest.mark.parametrize(
     ("key", "sentence"),
     [
-        ("gae_lamda", "There is no key 'gae_lamda'; did you mean gae_lambda?"),
+        ("gae_lamda", "There is no key 'gae_lamda'; did you mean gae_lambda"),
         ("map_name", "There is no key 'map_name'; did you mean env_args.map_name"),
-        ("env_args.nothing_like_it_zzz", "There is no key 'env_args.nothing_like_it_zzz'; docs/configuration.md has"),
+        ("zzzzz", "There is no key 'zzzzz'; docs/configuration.md has all of them."),
     ],
 )
 def test_config_of_an_unknown_key(capsys, key, sentence):

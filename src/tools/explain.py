@@ -185,7 +185,7 @@ def _unknown(name: str) -> str:
     """Return the sentence about a key that does not exist, with the nearest that do."""
     known = names()
     near = [k for k in known if name and k.partition(".")[2] == name]
-    near += [k for k in difflib.get_close_matches(name, known, n=3, cutoff=0.5) if k not in near]
+    near += [k for k in difflib.get_close_matches(name, known, n=3, cutoff=0.6) if k not in near]
     if not near:
         return f"There is no key '{name}'; docs/configuration.md has all of them."
     return f"There is no key '{name}'; did you mean {one_of(near[:3])}?"

@@ -170,8 +170,11 @@ class RunLog:
     def point(self, t: int) -> None:
         """Show that step ``t`` is logged: one line, or with ``verbose`` a table; ``run.log`` has the table always."""
         progress = self._progress
-        title = f"Step {t:,}" if progress is None else f"Step {progress.text(PLAIN_WIDTH)}"
-        self._table(title, self._verbose)
+        if progress is not None:
+            self.note(progress.text(PLAIN_WIDTH))
+            if self._verbose and not self.screen.live:
+                self.screen.line(progress.text(self.screen.width))
+        self._table(t, self._verbose)
         if progress is not None and not self._verbose:
             if t >= progress.t_max:
                 return  # the run's last line has the results of its last test too
@@ -181,9 +184,10 @@ class RunLog:
 
     def table(self, t: int) -> None:
         """Show the newest value of every metric, as of step ``t``."""
-        self._table(f"Step {t:,}", True)
+        self._table(t, True)
 
-    def _table(self, title: str, show: bool) -> None:
+    def _table(self, t: int, show: bool) -> None:
+        title = f"Step {t:,}"
         metrics = {name: self._recent[name] for name in sorted(self._recent, key=_rank)}
         if show:
             self.screen.table(title, metrics)

@@ -341,7 +341,7 @@ def test_plain_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     kept = (tmp_path / "run.log").read_text()
     assert "return_mean" in kept
     printed = ("printed red", "to stderr", "a library warns", "no newline")
-    for text in (*printed, "Warning: ours", "Step 50/100 steps  50%  50 steps/s  0:01 left  return 5.000"):
+    for text in (*printed, "Warning: ours", "Step 50\n", "50/100 steps  50%  50 steps/s  0:01 left  return 5.000"):
         assert text in kept
 
 
@@ -373,7 +373,7 @@ def test_verbose_shows_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[s
     log = RunLog(tmp_path, verbose=True)
     feed(log)
     out = capsys.readouterr().out
-    assert "Step 50/100 steps  50%  50 steps/s  0:01 left  return 5.000\n" in out
+    assert "\n50/100 steps  50%  50 steps/s  0:01 left  return 5.000\nStep 50\n" in out
     assert out.count("return_mean") == 6  # training and test, three times
     assert "done" not in out
 

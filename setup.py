@@ -54,7 +54,9 @@ setup(
         "oamarl",
         *(f"oamarl.{name}" for name in find_namespace_packages("src", exclude=["config*", "*__pycache__*"])),
     ],
-    package_data={"oamarl": ["py.typed", "modules/kernels/*.[ch]", "config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"]},
+    package_data={
+        "oamarl": ["py.typed", "modules/kernels/*.[ch]", "config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"],
+    },
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",

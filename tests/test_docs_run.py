@@ -204,7 +204,8 @@ def test_every_block_is_run_or_told_why_not() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in blocks(page):
-            assert block.language in (*SHELL, *FILES, "text", "bibtex"), f"{page.name}: a block of language '{block.language}'"
+            known = (*SHELL, *FILES, "text", "bibtex")
+            assert block.language in known, f"{page.name}: a block of language '{block.language}'"
             place = (page.name, block.language, block.number)
             if block.language in SHELL:
                 lines.setdefault(page.name, set()).update(map(bare, block.text.splitlines()))

@@ -71,6 +71,7 @@ CANNOT = {
         "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3": EPYMARL,
     },
     "mamujoco.md": {
+        "pip install -e '.[mamujoco]'": INSTALLS,
         "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
     },
     "performance.md": {

@@ -98,7 +98,7 @@ def test_results_and_overlaps(page: Path) -> None:
     found = Reader(page.read_text(encoding="utf-8"))
     (rows,) = (t[1:] for t in found.tables if t[0][1:4] == ["runs", "final: mean", "to the highest"] and len(t) == 4)
     marks = {row[0]: row[3] for row in rows}
-    assert marks == {"oappo": "highest", "happo": "overlaps", "ippo": "lower"}
+    assert marks == {"OAPPO": "highest", "HAPPO": "overlaps", "IPPO": "lower"}
     values = {row[0]: row[2] for row in rows}
     assert values["oappo"].startswith("2.25 [2.")  # at step 1000: 2 + (0.1 + ... + 0.4) / 4
     assert values["ippo"].startswith("1.025 [1.0")
@@ -110,7 +110,7 @@ def test_results_and_overlaps(page: Path) -> None:
 
 def test_configurations_versions_times_and_runs(page: Path) -> None:
     found = Reader(page.read_text(encoding="utf-8"))
-    keys = {row[0]: row[1:] for row in found.table("key", "happo")}
+    keys = {row[0]: row[1:] for row in found.table("key", "HAPPO")}
     assert keys["lr"] == ["0.002", "0.001", "-", "0.001"]
     assert "gamma" in keys  # mappo does not tell it
     assert "seed" not in keys

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from ...analysis.runs import Run
 from ...storage.records import ARRAYS_SUFFIX, read_arrays
 from .agents import agent_types, borders, grouped, names
-from .style import count, new_figure
+from .axes import count
+from .style import new_figure, plain, wrapped
 
 #: the [N, N] arrays of an update that are drawn, in this order -> their title; a file has some of them
 TITLES: Mapping[str, str] = {
@@ -113,14 +114,18 @@ def _records(run: Run) -> list[tuple[int, dict[str, np.ndarray]]]:
     return [(t, a) for t, a in records if "M" in a and a["M"].shape == first]
 
 
-def reuse_figure(reuse: Reuse) -> Figure:
-    """Draw each array in a row, M first, one column per moment."""
+def reuse_figure(reuse: Reuse, title: str = "") -> Figure:
+    """Draw each array in a row, M first, one column per moment.
+
+    Args:
+        title: above everything; "": the label and the task.
+    """
     k, n = reuse.arrays["M"].shape[:2]
     size = min(2.1, max(1.15, 0.16 * n))
     drawn = len(reuse.arrays)
     figure = new_figure(size * k + 1.7 + 0.4 * bool(reuse.types), drawn * size + 0.95 + 0.3 * bool(reuse.types))
-    figure.suptitle(f"{reuse.label} on {reuse.task}" + (f", mean of {reuse.runs} runs" if reuse.runs > 1 else ""),
-                    fontsize=9.5)  # fmt: skip
+    told = title or f"{reuse.label} on {reuse.task}" + (f", mean of {reuse.runs} runs" if reuse.runs > 1 else "")
+    figure.suptitle(plain(wrapped(told, figure.get_figwidth() - 0.3, 9.5)), fontsize=9.5)
     draw_rows(figure, reuse.steps, reuse.arrays, reuse.types, reuse.sigma)
     return figure
 

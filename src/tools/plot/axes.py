@@ -10,8 +10,8 @@ from matplotlib.ticker import Formatter, LogFormatter, LogLocator, MaxNLocator, 
 
 #: sizes of counts and their letters
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-#: from here on values of a y axis are written as counts; below, in decimals down to the second
-_LARGE, _SMALL = 1e4, 1e-3
+#: from here on numbers of an axis are written as counts (500, 1000, but 5k, 10k); below the second as powers of ten
+_LARGE, _SMALL = 5e3, 1e-3
 #: panels of one figure have one unit where the shortest axis is at least this share of it
 _SHARE = 0.04
 
@@ -19,6 +19,11 @@ _SHARE = 0.04
 def unit(top: float) -> tuple[float, str]:
     """Return the size and letter in which counts up to ``top`` are written."""
     return next(x for x in _UNITS if top >= x[0] or x[0] == 1.0)
+
+
+def _axis_unit(top: float) -> tuple[float, str]:
+    """Return the unit of an axis that ends there: none where whole numbers are short."""
+    return unit(top) if top >= _LARGE else (1.0, "")
 
 
 def count(t: float, _: Any = None) -> str:
@@ -48,7 +53,7 @@ class Ticks(Formatter):
         if size is None and 0 < top < _SMALL:
             return [f"{v:.1e}".replace(".0e", "e").replace("e-0", "e-") if v else "0" for v in values]
         if size is None:
-            size, letter = unit(top) if top >= _LARGE else (1.0, "")
+            size, letter = _axis_unit(top)
         if letter:  # 0.5M, 1M
             return [f"{v / size:.4g}{letter}".replace("-", "\N{MINUS SIGN}") if v else "0" for v in values]
         decimals = next((d for d in range(8) if all(abs(round(v, d) - v) <= 1e-6 * max(top, 1e-9) for v in values)), 8)
@@ -59,9 +64,9 @@ def count_axes(panels: Sequence[Any], axis: str = "x") -> None:
     """Write axes in counts of one unit, with few enough ticks for their labels to stand apart; where panels are too
     far apart in size for one unit, each has its own."""
     ends = [max(map(abs, getattr(p, f"get_{axis}lim")())) for p in panels]
-    size, letter = unit(max(ends))
+    size, letter = _axis_unit(max(ends))
     for panel, end in zip(panels, ends, strict=True):
-        own = (size, letter) if min(ends) >= _SHARE * size else unit(end)
+        own = (size, letter) if min(ends) >= _SHARE * size else _axis_unit(end)
         one = getattr(panel, f"{axis}axis")
         if one.get_scale() == "log":
             log_axis(one)
@@ -76,6 +81,7 @@ def value_axis(axes: Any, axis: str = "y") -> None:
     if one.get_scale() == "log":
         log_axis(one)
     else:
+        one.set_major_locator(MaxNLocator(6 if axis == "y" else 4, steps=[1, 2, 5, 10]))
         one.set_major_formatter(Ticks())
 
 
@@ -89,7 +95,7 @@ class _LogTicks(LogFormatter):
 def log_axis(one: Any) -> None:
     """Write a logarithmic axis; within a decade or two there are numbers between the powers of ten too."""
     low, high = one.get_view_interval()
-    narrow = low > 0 and high / low < 30
+    narrow = low > 0 and high / low < 150
     one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=7))
     one.set_major_formatter(_LogTicks(minor_thresholds=(np.inf, np.inf)))
     one.set_minor_formatter(NullFormatter())

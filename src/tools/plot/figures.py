@@ -51,6 +51,10 @@ def _draw(axes: Any, line: Line, style: Style, offset: float) -> None:
     axes.plot(x, line.centre, linestyle=style.dash, markersize=4.5, markevery=every, **marks)
 
 
+def _columns(panels: int) -> int:
+    return min(3, panels) if panels != 4 else 2
+
+
 def _grid(count: int, below: Sequence[str], title: str = "") -> tuple[Figure, list[Any], Legend]:
     """Return a figure of ``count`` panels, at most three beside each other, their axes, and its legend.
 
@@ -58,7 +62,7 @@ def _grid(count: int, below: Sequence[str], title: str = "") -> tuple[Figure, li
         below: what the legend below them will say.
         title: above them; "" for none.
     """
-    columns = min(3, count) if count != 4 else 2
+    columns = _columns(count)
     rows = math.ceil(count / columns)
     width = _PANEL[0] * columns + (1.2 if columns == 1 else 0)
     legend, above = Legend(width, below), wrapped(title, width - 0.4, 11) if title else ""
@@ -91,14 +95,16 @@ def curves_figure(
     texts = [f"{label} ({_range(runs[label])})" for label in labels]
     figure, panels, legend = _grid(len(tasks), texts, view.title)
     shown = _what(metric, statistic if any(x.runs > 1 for x in lines) else "", actions)
-    for axes, task in zip(panels, tasks, strict=True):
+    columns = _columns(len(tasks))
+    for k, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
         here = [x for x in lines if x.task == task]
         for x in here:
             _draw(axes, x, look[x.label], labels.index(x.label) / len(labels))
         if len(tasks) > 1 or not view.title:
             axes.set_title(plain(wrapped(task, _PANEL[0] - 0.7, 9.5)))
-        axes.set_xlim(left=0, right=max(float(x.x[-1]) for x in here) * 1.01 or 1)
-        axes.set_ylabel(shown)
+        axes.set_xlim(left=0, right=max(float(x.x[-1]) for x in here) * 1.02 or 1)
+        if k % columns == 0:  # the same in all of a row
+            axes.set_ylabel(shown)
         view.apply(axes)
         _fit(axes, here, view)
         value_axis(axes)
@@ -117,7 +123,7 @@ def _what(metric: str, statistic: str, actions: str) -> str:
     """Return the text of a y axis: the metric, how runs were taken together, and how actions were chosen."""
     of, _, rest = statistic.partition("; ")
     first = metric_name(metric, actions).removesuffix(f", {actions}") + (f" ({of} of runs)" if of else "")
-    return "\n".join(x for x in (wrapped(first, _PANEL[1], 9), rest, actions) if x)
+    return "\n".join(x for x in (first, rest, actions) for x in [wrapped(x, _PANEL[1] - 0.2, 9)] if x)
 
 
 def _fit(axes: Any, lines: Sequence[Line], view: View) -> None:
@@ -202,7 +208,6 @@ def aggregate_figure(panels: Mapping[str, Bars], name: str, look: Styles | None 
     for k, (axes, (head, rows)) in enumerate(zip(every, panels.items(), strict=True)):
         _interval_panel(axes, rows, look)
         axes.set_title(head)
-        axes.locator_params(axis="x", nbins=4)
         value_axis(axes, "x")
         if k == 0:
             axes.set_yticks(range(len(labels)), [plain(x) for x in names])

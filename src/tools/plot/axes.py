@@ -66,7 +66,7 @@ def count_axes(panels: Sequence[Any], axis: str = "x") -> None:
     ends = [max(map(abs, getattr(p, f"get_{axis}lim")())) for p in panels]
     size, letter = _axis_unit(max(ends))
     for panel, end in zip(panels, ends, strict=True):
-        own = (size, letter) if min(ends) >= _SHARE * size else _axis_unit(end)
+        own = (size, letter) if min(ends) >= max(_SHARE * size, _LARGE) else _axis_unit(end)
         one = getattr(panel, f"{axis}axis")
         if one.get_scale() == "log":
             log_axis(one)

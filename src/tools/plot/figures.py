@@ -35,15 +35,15 @@ def _handle(style: Style) -> Line2D:
                   markerfacecolor=style.face)  # fmt: skip
 
 
-def _draw(axes: Any, line: Line, style: Style, offset: float) -> None:
+def _draw(axes: Any, line: Line, style: Style, offset: float, limited: bool = False) -> None:
     """Draw a line with its band, and a marker at some places, which differ from line to line; a single point as a mark
-    with a bar."""
+    with a bar, whole at the edge too unless the axes are ``limited``."""
     x, low, high = line.x, line.low, line.high
     marks = {"color": style.colour, "marker": style.marker, "markerfacecolor": style.face}
     if len(x) == 1:
         if low is not None and high is not None:
             axes.plot([x[0], x[0]], [low[0], high[0]], color=style.colour, alpha=0.45, linewidth=1.6)
-        axes.plot(x, line.centre, linestyle="none", markersize=6, **marks)
+        axes.plot(x, line.centre, linestyle="none", markersize=6, **marks, clip_on=limited)
         return
     if low is not None:
         axes.fill_between(x, low, high, color=style.colour, alpha=0.16, linewidth=0)
@@ -95,11 +95,11 @@ def curves_figure(
     texts = [f"{label} ({_range(runs[label])})" for label in labels]
     figure, panels, legend = _grid(len(tasks), texts, view.title)
     shown = _what(metric, statistic if any(x.runs > 1 for x in lines) else "", actions)
-    columns = _columns(len(tasks))
+    columns, limited = _columns(len(tasks)), (view.xlim, view.ylim) != (PLAIN.xlim, PLAIN.ylim)
     for k, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
         here = [x for x in lines if x.task == task]
         for x in here:
-            _draw(axes, x, look[x.label], labels.index(x.label) / len(labels))
+            _draw(axes, x, look[x.label], labels.index(x.label) / len(labels), limited)
         if len(tasks) > 1 or not view.title:
             axes.set_title(plain(wrapped(task, _PANEL[0] - 0.7, 9.5)))
         axes.set_xlim(left=0, right=max(float(x.x[-1]) for x in here) * 1.02 or 1)

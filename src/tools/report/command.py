@@ -204,10 +204,10 @@ def _areas(selection: Any, metric: str) -> list[str]:
 
     name = metric_name(metric, selection.actions)
     told = {
-        "Area under the curve": (f"Mean of the {name} over all of training.",
+        "Area under the curve": (f"Mean over all of training: {name}.",
                                  plot_scores.scores(selection.groups, metric, "area")),
         "Area at equal processed samples": (
-            f"Mean of the {name} against the rows that updates evaluated, up to where the first run of a task ends.",
+            f"Mean over the rows that updates evaluated, up to where the first run of a task ends: {name}.",
             plot_scores.equal_cost(selection.groups, metric),
         ),
     }  # fmt: skip

@@ -27,6 +27,8 @@ _INK = {"red": "#c62020", "black": "#101010", "blue": "#1c5ac8"}
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 #: what is drawn of the reuse (`oamarl plot --kind reuse` draws all of it)
 _REUSE = ("M", "b", "role")
+#: inches of the curve below the reuse
+_CURVE = 3.1
 #: points up to which each of the training curve has a mark
 _FEW = 12
 #: markers, and whether they are filled: how a test's actions were chosen
@@ -46,19 +48,20 @@ def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
         UserError: it cannot be written.
     """
     shown = [name for name in _REUSE if any(name in arrays for _, arrays in story.reuse)]
-    figure = new_figure(12.0 if routes is not None else 7.5, 5.6 + 1.7 * max(len(shown) - 1, 0))
+    reuse = 0.9 + 1.3 * len(shown) if story.reuse else 0.0  # inches
+    figure = new_figure(12.0 if routes is not None else 7.5, max(5.6, reuse + _CURVE))
     right: Any = figure  # a figure or a part of one, which share no type that has both subfigures and subplots
     if routes is not None:
         parts: Any = figure.subfigures(1, 2, width_ratios=[1.0, 1.25])
         maze, right = parts
         draw_routes(maze.subplots(), story.env, routes)
     if story.reuse:
-        strip, bottom = right.subfigures(2, 1, height_ratios=[0.3 + 0.7 * len(shown), 1.35])
+        strip, bottom = right.subfigures(2, 1, height_ratios=[reuse, _CURVE])
         draw_reuse(strip, story, shown)
     else:
         bottom = right
     draw_curve(bottom.subplots(), story)
-    title = f"{method_name(str(story.config.get('name', '?')))} on {task_name(story.task, story.config)}"
+    title = f"{method_name(str(story.config.get('name', '?')))}, {task_name(story.task, story.config)}"
     title = wrapped(f"{title}, seed {story.config.get('seed', '?')}", figure.get_figwidth() - 0.5, 12)
     figure.suptitle(plain(title))
     return save(figure, path, dpi=150)
@@ -112,7 +115,7 @@ def draw_curve(axes: Any, story: Story) -> None:
         style = {"linestyle": "none", "marker": marker, "markersize": 5}
         face = _TEST_INK if filled else "white"
         name = f"test ({how.partition(' ')[0]})"
-        axes.plot(steps, values, color=_TEST_INK, markerfacecolor=face, label=name, **style)
+        axes.plot(steps, values, color=_TEST_INK, markerfacecolor=face, label=name, clip_on=False, zorder=3, **style)
     if story.optimum is not None:
         axes.axhline(story.optimum, color="black", linestyle="--", linewidth=1.2, label=f"optimum {story.optimum:g}")
     axes.set_xlabel("environment steps")

@@ -68,7 +68,7 @@ def test_every_shipped_method_has_a_name() -> None:
         ("3s5z_vs_3s6z", {"env": "sc2"}, "SMAC 3s5z_vs_3s6z"),
         ("protoss_5_vs_5", {"env": "sc2v2"}, "SMACv2 protoss 5 vs 5"),
         ("2s3z", {"env": "smaclite"}, "SMAClite 2s3z"),
-        ("mamujoco", {"env": "mamujoco", "env_args": {"scenario": "Hopper", "agent_conf": "3x1"}}, "MaMuJoCo Hopper 3x1"),
+        ("mamujoco", {"env": "mamujoco", "env_args": {"scenario": "Ant", "agent_conf": "4x2"}}, "MaMuJoCo Ant 4x2"),
         ("mamujoco", {"env": "mamujoco", "env_args": None}, "mamujoco"),
         ("CartPole-v1", {"env": "gymma", "env_args": 3}, "CartPole-v1"),
         ("", {}, ""),
@@ -332,8 +332,8 @@ def test_what_is_asked_for_is_drawn() -> None:
         flat = profile_figure(lines, "return", view=View("", (None, 50.0), (0.0, 0.5)))
         assert flat.axes[0].get_xlim()[1] == 50
         assert flat.axes[0].get_ylim() == (0, 0.5)
-        for figure in (figure, flat):
-            figure.canvas.draw()
+        for one in (figure, flat):
+            one.canvas.draw()
 
 
 @pytest.mark.parametrize("kind", ["curves", "profile", "improvement", "aggregate"])

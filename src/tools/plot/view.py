@@ -131,7 +131,9 @@ def check_shown(view: View, lines: Sequence[Line]) -> list[str]:
     if lines and not inside:
         told = [f"{name} from {_number(min(v.min() for v in values))} to {_number(max(v.max() for v in values))}"
                 for name, values in (("x", [x.x for x in lines]), ("y", [x.centre for x in lines]))]  # fmt: skip
-        raise UserError(f"Nothing lies within the asked limits: the curves have {' and '.join(told)}.")
+        raise UserError(
+            f"Nothing lies within the asked limits{' and above 0' if view.log else ''}: the curves have {' and '.join(told)}."
+        )
     return [f"A logarithmic {name} axis has no place for values of 0 and less: they are left out." for name in
             sorted(hidden)]  # fmt: skip
 

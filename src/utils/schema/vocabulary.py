@@ -119,8 +119,8 @@ DIFFERS: dict[str, str] = {
     "grad_norm_clip": "the limit of each network; in EPyMARL of all agents' networks (and the mixer) together",
     "label": "stored with the run",
     "local_results_path": "all files of runs; null: `results` in the checkout",
-    "log_interval": "of points too whose own interval (runner_, learner_log_interval) is null; at most a fifth of t_max, "
-    "as are those",
+    "log_interval": "of points too whose own interval (runner_, learner_log_interval) is null; at most a fifth of "
+    "t_max, as are those",
     "mixer": "also qtran, and a module of your own",
     "optim_eps": "Adam's; in EPyMARL RMSProp's (QTRAN), so that its files set nothing here: Adam has torch's 1e-8 then",
     "q_nstep": "of value-based methods too; 0 (targets are the critic's own values) is refused",

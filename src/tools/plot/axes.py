@@ -75,13 +75,17 @@ def count_axes(panels: Sequence[Any], axis: str = "x") -> None:
             one.set_major_formatter(Ticks(*own))
 
 
-def value_axis(axes: Any, axis: str = "y") -> None:
-    """Write an axis of values, each panel in decimals or counts as suits them."""
+def value_axis(axes: Any, axis: str = "y", most: int = 6) -> None:
+    """Write an axis of values, each panel in decimals or counts as suits them.
+
+    Args:
+        most: intervals between its ticks.
+    """
     one = getattr(axes, f"{axis}axis")
     if one.get_scale() == "log":
         log_axis(one)
     else:
-        one.set_major_locator(MaxNLocator(6 if axis == "y" else 4, steps=[1, 2, 5, 10]))
+        one.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
         one.set_major_formatter(Ticks())
 
 
@@ -95,6 +99,11 @@ class _LogTicks(LogFormatter):
 def log_axis(one: Any) -> None:
     """Write a logarithmic axis; within a decade or two there are numbers between the powers of ten too."""
     low, high = one.get_view_interval()
+    if low > 0 and high / low < 4:  # hardly a round number of a logarithm lies in between
+        one.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        one.set_major_formatter(Ticks())
+        one.set_minor_formatter(NullFormatter())
+        return
     narrow = low > 0 and high / low < 150
     one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=7))
     one.set_major_formatter(_LogTicks(minor_thresholds=(np.inf, np.inf)))

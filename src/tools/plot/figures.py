@@ -97,7 +97,7 @@ def curves_figure(
     shown = _what(metric, statistic if any(x.runs > 1 for x in lines) else "", actions)
     columns, limited = _columns(len(tasks)), (view.xlim, view.ylim) != (PLAIN.xlim, PLAIN.ylim)
     for k, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
-        here = [x for x in lines if x.task == task]
+        here = [view.visible(x) for x in lines if x.task == task]
         for x in here:
             _draw(axes, x, look[x.label], labels.index(x.label) / len(labels), limited)
         if len(tasks) > 1 or not view.title:
@@ -137,6 +137,7 @@ def _fit(axes: Any, lines: Sequence[Line], view: View) -> None:
     seen = [values[(x.x >= left) & (x.x <= right)] for x in lines for values in (x.centre, x.low, x.high)
             if values is not None]  # fmt: skip
     every = np.concatenate(seen)
+    every = every[np.isfinite(every)]
     every = every[every > 0] if "y" in view.log else every
     if len(every):
         room = 0.05 * (every.max() - every.min()) or 0.05 * abs(every.max()) or 0.5
@@ -154,9 +155,9 @@ def profile_figure(lines: Sequence[Line], name: str, look: Styles | None = None,
     look = look or own_styles(labels)
     texts = [f"{x.label} (n={x.runs})" for x in lines]
     figure, (axes,), legend = _grid(1, texts, view.title)
-    for x in lines:
+    for x in map(view.visible, lines):
         _draw(axes, x, look[x.label], labels.index(x.label) / len(labels))
-    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylim(0.01 if "y" in view.log else -0.02, 1.02)
     axes.set_xlim(float(lines[0].x[0]), float(lines[0].x[-1]))
     view.apply(axes)
     value_axis(axes, "x")
@@ -208,7 +209,7 @@ def aggregate_figure(panels: Mapping[str, Bars], name: str, look: Styles | None 
     for k, (axes, (head, rows)) in enumerate(zip(every, panels.items(), strict=True)):
         _interval_panel(axes, rows, look)
         axes.set_title(head)
-        value_axis(axes, "x")
+        value_axis(axes, "x", 4)
         if k == 0:
             axes.set_yticks(range(len(labels)), [plain(x) for x in names])
     figure.supxlabel(name, fontsize=9)

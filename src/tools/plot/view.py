@@ -36,11 +36,18 @@ class View:
     ylim: Limits = (None, None)
     log: frozenset[str] = frozenset()
 
+    def visible(self, line: Line) -> Line:
+        """Return a line without what a logarithmic axis has no place for."""
+        shown = np.ones(len(line.x), bool)
+        shown &= (line.x > 0) | ("x" not in self.log)
+        shown &= (line.centre > 0) | ("y" not in self.log)
+        return line if shown.all() else replace(line, centre=np.where(shown, line.centre, np.nan))
+
     def apply(self, axes: Any) -> None:
         """Set the axes of a panel, on which everything is drawn already."""
         for name, (low, high) in (("x", self.xlim), ("y", self.ylim)):
             if name in self.log:
-                getattr(axes, f"set_{name}scale")("log", nonpositive="mask")
+                getattr(axes, f"set_{name}scale")("log", nonpositive="clip")
             if low is not None or high is not None:
                 getattr(axes, f"set_{name}lim")(low, high)
 
@@ -118,24 +125,25 @@ def check_shown(view: View, lines: Sequence[Line]) -> list[str]:
         UserError: it would show nothing of any of them.
     """
     inside, hidden = 0, set()
-    for x in lines:
-        shown = np.ones(len(x.x), bool)
-        for name, values, ends in (("x", x.x, view.xlim), ("y", x.centre, view.ylim)):
-            low = -np.inf if ends[0] is None else ends[0]
-            high = np.inf if ends[1] is None else ends[1]
-            shown &= (values >= low) & (values <= high)
+    for line in lines:
+        shown = np.ones(len(line.x), bool)
+        for name, values, (low, high) in (("x", line.x, view.xlim), ("y", line.centre, view.ylim)):
+            shown &= values >= (-np.inf if low is None else low)
+            shown &= values <= (np.inf if high is None else high)
             if name in view.log and (values <= 0).any():
                 hidden.add(name)
                 shown &= values > 0
         inside += int(shown.sum())
     if lines and not inside:
-        told = [f"{name} from {_number(min(v.min() for v in values))} to {_number(max(v.max() for v in values))}"
-                for name, values in (("x", [x.x for x in lines]), ("y", [x.centre for x in lines]))]  # fmt: skip
-        raise UserError(
-            f"Nothing lies within the asked limits{' and above 0' if view.log else ''}: the curves have {' and '.join(told)}."
-        )
-    return [f"A logarithmic {name} axis has no place for values of 0 and less: they are left out." for name in
-            sorted(hidden)]  # fmt: skip
+        above = " and above 0" if view.log else ""
+        x, y = _range([line.x for line in lines]), _range([line.centre for line in lines])
+        raise UserError(f"Nothing lies within the asked limits{above}: the curves have x {x} and y {y}.")
+    told = "axis has no place for values of 0 and less: they are left out."
+    return [f"A logarithmic {name} {told}" for name in sorted(hidden)]
+
+
+def _range(values: Sequence[np.ndarray]) -> str:
+    return f"from {_number(min(v.min() for v in values))} to {_number(max(v.max() for v in values))}"
 
 
 def _number(x: float) -> str:

@@ -79,7 +79,7 @@ METHODS: dict[str, tuple[str, Style]] = {
     "maa2c": ("MAA2C", _style(_BROWN, 3, 0)),
     "coma": ("COMA", _style(_ROSE, 4, 1)),
     "pac": ("PAC", _style(_OLIVE, 5, 1)),
-    "jaxmarl-mappo": ("MAPPO (JaxMARL)", _style(_VERMILION, 6, 2, True)),
+    "jaxmarl-mappo": ("MAPPO (JaxMARL)", _style(_VERMILION, 3, 1, True)),
 }
 #: ending of a key -> what is added to the method's name, and to its dashes
 _VARIANTS = {"_paper": (" (paper)", 2), "_ns": (" (no sharing)", 3)}

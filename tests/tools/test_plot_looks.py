@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from oamarl.tools.plot.figures import curves_figure, profile_figure
 from oamarl.tools.plot.naming import names
 from oamarl.tools.plot.style import Legend, look, new_figure, width_of, wrapped
 from oamarl.tools.plot.view import View, limits, relabelled
+from oamarl.tools.showcase.picture import draw_curve
 from oamarl.utils.errors import UserError
 
 from many_runs import make_run
@@ -218,6 +220,17 @@ def test_a_run_of_one_point_draws_a_mark(axis: str, tmp_path: Path) -> None:
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 0
 
 
+def test_a_showcase_of_one_point_has_a_mark() -> None:
+    story = SimpleNamespace(
+        config={"name": "mappo"}, steps=np.array([32]), returns=np.array([-8.0]), tests={}, optimum=11.0, t=32
+    )
+    with look():
+        figure = new_figure(4, 3)
+        draw_curve(figure.subplots(), story)  # type: ignore[arg-type]
+    (mark,) = marks(figure)
+    assert (mark.get_color(), mark.get_marker()) == (method_style("mappo").colour, method_style("mappo").marker)
+
+
 # -- axes and legends ----------------------------------------------------------------------------------------------
 
 
@@ -272,6 +285,17 @@ def test_a_legend_fits(labels: list[str], panels: int) -> None:
     for a, b in itertools.combinations([*boxes, legend], 2):
         assert not a.overlaps(b)
     assert min(box.height for box in boxes) > 0.6 * 2.9 * figure.dpi
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["_mine", "$x", "$x$", r"$\\frac{$", "a_b^c", "%s {}", "\u00e4\u03c3"])
+def test_any_name_is_shown_as_it_is(name: str) -> None:
+    line = curves.Line(name, name, np.arange(3.0), np.arange(3.0), None, None, 1)
+    with look():
+        figure = curves_figure([line], "steps", "return_mean", "mean", view=View(name))
+        figure.canvas.draw()
+    (text,) = figure.legends[0].get_texts()
+    assert text.get_text().strip("\N{ZERO WIDTH SPACE}") == f"{name} (n=1)".replace("$", r"\$")
 
 
 def test_long_texts_are_broken() -> None:

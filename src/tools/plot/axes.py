@@ -71,7 +71,7 @@ def count_axes(panels: Sequence[Any], axis: str = "x") -> None:
         if one.get_scale() == "log":
             log_axis(one)
         else:
-            one.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            one.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
             one.set_major_formatter(Ticks(*own))
 
 

@@ -105,15 +105,18 @@ class Legend:
     def __init__(self, width: float, labels: Sequence[str]) -> None:
         self.labels = [wrapped(label, width - _SAMPLE - 0.3, _LEGEND_FONT) for label in labels]
         widest = max((width_of(label, _LEGEND_FONT) for label in self.labels), default=0.0)
-        self.columns = max(1, min(len(labels), int((width - 0.1) / (widest + _SAMPLE + _GAP))))
-        rows = -(-len(labels) // self.columns)
+        most = max(1, min(len(labels), int((width - 0.1) / (widest + _SAMPLE + _GAP))))
+        rows = -(-len(labels) // most)
+        self.columns = -(-len(labels) // max(rows, 1))  # no more than so many rows need: they are about equally full
         tallest = [max(self.labels[k].count("\n") + 1 for k in range(r, len(labels), rows)) for r in range(rows)]
         self.height = _ROW * sum(tallest) + 0.12
 
     def draw(self, figure: Figure, handles: Sequence[Any]) -> None:
         """Put it into a figure."""
+        # matplotlib leaves out texts that begin with an underscore
+        texts = [f"\N{ZERO WIDTH SPACE}{x}" if x.startswith("_") else x for x in map(plain, self.labels)]
         figure.legend(
-            handles, [plain(label) for label in self.labels], loc="outside lower center", ncols=self.columns,
+            handles, texts, loc="outside lower center", ncols=self.columns,
             frameon=False, handlelength=3.2, fontsize=_LEGEND_FONT,
         )  # fmt: skip
 

@@ -23,24 +23,24 @@ class RunConfig:
     )
     common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
     test_nepisode: int = key("Episodes of a test, exactly, of each kind (test_greedy); 0 for no tests.", low=0)
-    test_interval: int = key("Environment steps between tests, but at most a fifth of t_max.", low=1)
+    test_interval: int = key(
+        "Environment steps between tests; more than half of t_max: a fifth of t_max, so that a short run has a curve.",
+        low=1,
+    )
     test_greedy: bool = key(
         "A test plays sampled episodes (test_return_mean ..., as EPyMARL tests its actor-critics) and as many greedy "
         "ones of the same seeds, by argmax actions (test_greedy_return_mean ...); False: sampled ones alone."
     )
     log_interval: int = key(
-        "Environment steps between tables and logged points, but at most a fifth of t_max (of some values others, with "
-        "runner_log_interval and learner_log_interval).",
+        "Environment steps between tables and logged points (of some values others, with runner_log_interval and "
+        "learner_log_interval); more than half of t_max: a fifth of t_max.",
         low=1,
     )
     runner_log_interval: int | None = key(
-        "Environment steps between logged returns, lengths and metrics of training episodes, but at most a fifth of "
-        "t_max; null: log_interval.",
-        low=1,
+        "Environment steps between logged returns, lengths and metrics of training episodes; null: log_interval.", low=1
     )
     learner_log_interval: int | None = key(
-        "Environment steps between logged scalars of updates (their means since the last ones), but at most a "
-        "fifth of t_max; null: log_interval.",
+        "Environment steps between logged scalars of updates (their means since the last ones); null: log_interval.",
         low=1,
     )
     save_model: bool = key("Keep permanent snapshots too, in the run's folder models/.")

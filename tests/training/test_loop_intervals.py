@@ -29,10 +29,10 @@ def train(folder: Path, *more: str) -> Path:
 
 @pytest.mark.parametrize(
     ("steps", "t_max", "holds"),
-    [(50_000, 2_050_000, 50_000), (50_000, 250_000, 50_000), (50_000, 240_000, 48_000), (10_000, 100, 20), (7, 3, 1),
+    [(50_000, 2_050_000, 50_000), (50_000, 100_000, 50_000), (50_000, 99_999, 19_999), (10_000, 100, 20), (7, 3, 1),
      (1, 1, 1)],
 )  # fmt: skip
-def test_an_interval_is_at_most_a_fifth_of_the_run(steps: int, t_max: int, holds: int) -> None:
+def test_an_interval_of_more_than_half_of_the_run_is_a_fifth_of_it(steps: int, t_max: int, holds: int) -> None:
     assert interval(steps, t_max) == holds
 
 

@@ -37,11 +37,11 @@ from run_tools import A2C, CPU, PASSES, assert_same, assert_same_run, final_stat
 
 #: a maze that random walks solve now and then, so that episodes differ in length and return
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
-#: about 25 iterations, with a checkpoint at nearly each
+#: about 25 iterations, with a checkpoint at nearly each; intervals are at most half of any of the runs
 QUICK = (
     "seed=7", "use_cuda=False", *(f"env_args.{key}={json.dumps(value)}" for key, value in ENV.items()),
     "batch_size_run=4", "hidden_dim=16", "epochs=3", "t_max=1000",
-    "log_interval=90", "test_interval=300", "test_nepisode=3", "checkpoint_interval=40",
+    "log_interval=90", "test_interval=240", "test_nepisode=3", "checkpoint_interval=40",
 )  # fmt: skip
 
 

@@ -119,7 +119,8 @@ DIFFERS: dict[str, str] = {
     "grad_norm_clip": "the limit of each network; in EPyMARL of all agents' networks (and the mixer) together",
     "label": "stored with the run",
     "local_results_path": "all files of runs; null: `results` in the checkout",
-    "log_interval": "of points too whose own interval (runner_, learner_log_interval) is null",
+    "log_interval": "of points too whose own interval (runner_, learner_log_interval) is null; a fifth of "
+    "t_max where it is more than half of it, as are those",
     "mixer": "also qtran, and a module of your own",
     "optim_eps": "Adam's; in EPyMARL RMSProp's (QTRAN), so that its files set nothing here: Adam has torch's 1e-8 then",
     "q_nstep": "of value-based methods too; 0 (targets are the critic's own values) is refused",
@@ -129,7 +130,8 @@ DIFFERS: dict[str, str] = {
     "mean, as in EPyMARL",
     "t_max": "a run ends with the batch that reaches it; EPyMARL's ends with the one that passes it",
     "test_greedy": "greedy episodes are played beside the others, as test_greedy_*",
-    "test_interval": "the first test comes before the first update, another at the end",
+    "test_interval": "the first test comes before the first update, another at the end; a fifth of "
+    "t_max where it is more than half of it",
     "test_nepisode": "exactly as many; in EPyMARL a multiple of batch_size_run",
 }
 

@@ -47,12 +47,39 @@ usage: oamarl [train] --config=ALGORITHM --env-config=ENVIRONMENT [with KEY=VALU
        oamarl COMMAND ...
 (`python src/main.py` and `python -m oamarl` are the same program.)
 
-ALGORITHM and ENVIRONMENT are names (see `oamarl list`) or paths of your own YAML files (./mine.yaml).
-Settings follow `with`: seed=3 lr=1e-3 env_args.map_name=black_red reuse_groups='[[0, 2], [1]]'
-
 commands:
   train      train (may be left out)
 {commands}
+
+`oamarl COMMAND --help` says more of each.
+
+example:
+  {EXAMPLE}"""
+
+
+def train_usage() -> str:
+    """Return the help text of training."""
+    return f"""\
+usage: oamarl [train] --config=ALGORITHM --env-config=ENVIRONMENT [with KEY=VALUE ...]
+
+Trains a team, and stores the run below results/sacred: its configuration, curves, log and checkpoints.
+
+  --config      algorithm: a name (`oamarl list algorithms`) or a YAML file of yours (./mine.yaml)
+  --env-config  environment: a name (`oamarl list environments`) or a YAML file of yours
+  with          settings: seed=3 lr=1e-3 env_args.map_name=black_red reuse_groups='[[0, 2], [1]]'
+
+Often set (`oamarl config KEY` explains a key, docs/configuration.md all of them):
+
+  seed=N                seed of everything random; without one it is drawn
+  t_max=N               environment steps to train for
+  verbose=True          a table of all metrics at each log interval, in place of one line
+  checkpoint_path=RUN   resume a run (its folder, or `latest`)
+  evaluate=True         with checkpoint_path: play test episodes, and train nothing
+  label=TEXT            kept with the run, to find it again
+
+`oamarl config` with the same words shows the whole configuration, and runs nothing.
+Exit status: 0 done, 1 failed, 2 a mistake of the request, 124 max_seconds, 128 + N signal N; a signalled run saves a
+checkpoint.
 
 example:
   {EXAMPLE}"""
@@ -76,20 +103,21 @@ def dispatch(argv: Sequence[str]) -> int:
     from . import __version__
     from .tools import COMMANDS, load
     from .utils.errors import UserError, nearest
+    from .utils.layout import fit, line_width
 
     first = argv[0] if argv else "--help"
     if first == "--version":
         print(f"oamarl {__version__}")
         return 0
     if first in ("-h", "--help", "help"):
-        print(usage())
+        print(fit(usage(), line_width()))
         return 0
     if first in COMMANDS:
         return int(load(first)(list(argv[1:])))
     if first == "train" or first.startswith("-") or first == "with":
         rest = argv[1:] if first == "train" else argv
         if "-h" in rest or "--help" in rest:
-            print(usage())
+            print(fit(train_usage(), line_width()))
             return 0
         return train(rest)
     known = ["train", *COMMANDS]
@@ -104,8 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _status(argv)
-    from .utils import waiting
+    from .utils import plain_text, waiting
 
+    plain_text.prepare()
     waiting.begin()
     status = 1
     try:

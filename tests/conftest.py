@@ -18,6 +18,9 @@ import pytest
 # before torch is imported, here and in every process that a test starts
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# tables are as wide as they need, whatever the terminal that the tests are started from
+os.environ.pop("COLUMNS", None)
+
 # runs of tests must not be stored in a user's database: only test_mongo.py looks there, in a database of its own
 if "MONGO_URL" in os.environ:
     os.environ["OAMARL_TEST_MONGO_URL"] = os.environ.pop("MONGO_URL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from oamarl.main import main
+from oamarl.tools import COMMANDS
 
 from conftest import PATIENCE, ROOT, SRC
 
@@ -32,7 +34,16 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
     return status, out, err
 
 
-@pytest.mark.parametrize("words", [(), ("-h",), ("--help",), ("train", "--help"), ("--config=oappo", "-h")])
+@pytest.mark.parametrize("words", [("train", "--help"), ("--config=oappo", "-h"), ("with", "--help")])
+def test_help_of_training(capsys, words):
+    status, out, err = call(capsys, *words)
+    assert (status, err) == (0, "")
+    for part in ("usage: oamarl [train] --config=ALGORITHM", "\n  --env-config ", "\n  t_max=N ", "Exit status"):
+        assert part in out
+    assert "showcase" not in out  # the list of all commands is `oamarl --help`
+
+
+@pytest.mark.parametrize("words", [(), ("-h",), ("--help",)])
 def test_help(capsys, words):
     status, out, err = call(capsys, *words)
     assert (status, err) == (0, "")
@@ -94,7 +105,95 @@ def test_config_prints_values_and_sources(capsys):
     assert rows["learner"][1] == "algs/oappo.yaml"
 
 
+def test_config_explains_a_key(capsys):
+    status, out, err = call(capsys, "config", "gae_lambda")
+    assert (status, err) == (0, "")
+    rows = dict(
+        line.strip().split(maxsplit=1) for line in out.splitlines()[2:] if line.startswith("  ") and line[2] > " "
+    )
+    assert rows["type"] == "float or null"
+    assert rows["default"] == "null (default.yaml)"
+    assert rows["allowed"] == "≥ 0 and ≤ 1"
+    assert out.startswith("gae_lambda\n  lambda of GAE")
+    assert "oappo, oappo_paper" in out.partition("algorithms")[2]
+    assert "qmix" not in out
+
+
+def test_config_explains_arguments_of_environments(capsys):
+    out = call(capsys, "config", "env_args.time_limit")[1]
+    assert "maze        int or null, default null. Steps until an episode is cut; None: 40." in " ".join(
+        out.split("\n")
+    )
+    assert "taken by    gymma, mamujoco, maze" in out
+
+
+def test_config_says_the_value_here(capsys):
+    words = ("config", "lr", "--config=oappo", "--env-config", "maze", "with", "lr=0.5")
+    status, out, _ = call(capsys, *words)
+    assert status == 0
+    assert "  here        0.5 (command line)\n" in out
+    assert "not read by this configuration" in call(capsys, "config", "mixer", *words[2:])[1]
+
+
+@pytest.mark.parametrize("key", ["hypergroup", "cg_edges", "mask_before_softmax", "env", "name"])
+def test_config_explains_every_kind_of_key(capsys, key):
+    status, out, err = call(capsys, "config", key)
+    assert (status, err) == (0, "")
+    assert len(out.splitlines()) > 2
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("gae_lamda", "There is no key 'gae_lamda'; did you mean gae_lambda"),
+        ("map_name", "There is no key 'map_name'; did you mean env_args.map_name"),
+        ("zzzzz", "There is no key 'zzzzz'; docs/configuration.md has all of them."),
+    ],
+)
+def test_config_of_an_unknown_key(capsys, key, sentence):
+    status, out, err = call(capsys, "config", key)
+    assert (status, out) == (2, "")
+    assert err.startswith(sentence)
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("width", ["40", "60"])
+def test_help_and_lists_fit_a_narrow_terminal(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    every = [[name, "--help"] for name in ("train", *COMMANDS)] + [["runs", x, "--help"] for x in ("list", "compare")]
+    for words in ([], ["list"], ["config", "lr", "gamma"], *every):
+        status, out, _ = call(capsys, *words)
+        assert status == 0
+        # a single word, such as a path or a list of choices, is left whole
+        long = [line for line in out.splitlines() if len(line) > int(width) and len(line.split()) > 1]
+        assert not [line for line in long if not line.strip().startswith(("[", "--"))], words
+    if width == "60":
+        out = call(capsys, "config", "--config=oappo", "--env-config=maze")[1]
+        assert max(len(line) for line in out.splitlines() if "local_results_path" not in line and "/" not in line) <= 60
+
+
 # -- in a process of its own ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}]
+)
+def test_ascii_locales(tmp_path, locale):
+    """Nothing fails where the terminal has no Unicode, and a folder's name may hold what it cannot show."""
+    folder = tmp_path / "d\u00fc"
+    folder.mkdir()
+    env = {k: v for k, v in os.environ.items() if k not in ("LC_ALL", "LANG", "PYTHONUTF8", "PYTHONIOENCODING")}
+    base = [sys.executable, str(SRC / "main.py")]
+    run = ["--config=ippo", "--env-config=maze", "with", "t_max=600", "test_nepisode=1", "local_results_path=results"]
+    for words in (run, ["runs", "list", "results/sacred"], ["config", "gae_lambda"]):
+        done = subprocess.run(
+            [*base, *words], cwd=folder, env={**env, **locale}, capture_output=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"Error" not in done.stderr + done.stdout
+        if words[0] == "config":
+            assert b"allowed     >= 0 and <= 1" in done.stdout
+
 
 MISTAKES = [
     ("Unknown algorithm", ["--config=oapppo", "--env-config=maze"]),
@@ -170,7 +269,7 @@ def test_script_is_its_own_package_also_in_spawned_workers(tmp_path, isolated):
     (src / "tools").mkdir(parents=True)
     (src / "utils").mkdir()
     shutil.copy(SRC / "main.py", src)
-    for name in ("errors", "waiting"):
+    for name in ("errors", "layout", "plain_text", "waiting"):
         shutil.copy(SRC / f"utils/{name}.py", src / "utils")
     (src / "utils/__init__.py").write_text("")
     (src / "__init__.py").write_text("__version__ = '0'\n")

@@ -25,6 +25,8 @@ from .reading import LARGEST, Points, columns_of, left_out, mapping, points_of, 
 DEAD = "DEAD"
 #: endings of files that `oamarl sweep` reads
 SWEEP_SUFFIXES = (".yaml", ".yml")
+#: folders of a run's checkpoints
+CHECKPOINT_FOLDERS = ("checkpoints", "models", "best")
 #: facts that curve files hold beside their curves: totals at the run's end
 TOTALS = ("wall_clock", "processed_samples", "updates")
 
@@ -66,6 +68,25 @@ class Run:
         args = self.config.get("env_args")
         args = args if isinstance(args, Mapping) else {}
         return str(args.get("map_name") or args.get("key") or self.config.get("env") or self.path.parent.name)
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it played test episodes with the policies of another run (``evaluate=True``), and trained nothing."""
+        return bool(self.config.get("evaluate"))
+
+    @property
+    def kind(self) -> str:
+        """``training`` or ``evaluation``."""
+        return "evaluation" if self.is_evaluation else "training"
+
+    @property
+    def evaluated(self) -> Path | None:
+        """Of an evaluation the folder of the run whose policies played, or their checkpoint; None where unknown."""
+        told = self.facts.get("evaluated") or self.config.get("checkpoint_path")
+        if not self.is_evaluation or not told:
+            return None
+        path = Path(str(told))
+        return path.parent.parent if path.parent.name in CHECKPOINT_FOLDERS else path
 
     @property
     def seed(self) -> Any:

@@ -20,6 +20,7 @@ from .runs import Run
 FIELDS: dict[str, Callable[[Run], Any]] = {
     "name": lambda run: run.name,
     "task": lambda run: run.task,
+    "kind": lambda run: run.kind,
     "seed": lambda run: run.seed,
     "status": lambda run: run.status,
     "steps": lambda run: run.steps,

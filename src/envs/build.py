@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..components.experience import faulty_fields
-from ..utils.errors import RunError, UserError, nearest, one_of
+from ..utils.errors import RunError, UserError, nearest, one_of, shown_value, sizes_text
 from ..utils.schema.registry import resolve
 from . import PASSING, REGISTRY
 from .base import Env, EnvInfo
@@ -172,9 +172,9 @@ def faulty_size(info: EnvInfo) -> str:
     for name, size in (("obs_sizes", "obs_size"), ("action_sizes", "n_actions")):
         sizes = getattr(info, name)
         if not isinstance(sizes, tuple) or len(sizes) != n:
-            return f"info.{name}={sizes!r} must be a tuple with one entry for each of {n} agents."
+            return f"info.{name}={shown_value(sizes)} must be a tuple with one entry for each of {n} agents."
         if max(sizes) != getattr(info, size) or min(sizes) < 1:
-            return f"info.{name}={sizes} and info.{size}={getattr(info, size)} do not fit."
+            return f"info.{name}={sizes_text(sizes)} and info.{size}={getattr(info, size)} do not fit."
     if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
         return f"info.metrics={info.metrics!r} must be a tuple of names."
     fault = faulty_actions(info) or faulty_fields(info.extra)
@@ -192,10 +192,13 @@ def faulty_actions(info: EnvInfo) -> str:
         if len(rows) != (info.n_agents if info.continuous else 0):
             return f"{name} has {len(rows)} rows for {info.n_agents} agents: give one an agent in both bounds, or none."
         if any(len(row) not in (size, info.n_actions) for row, size in zip(rows, info.action_sizes, strict=False)):
-            return f"{name}={rows!r} and info.action_sizes={info.action_sizes} do not fit."
+            return f"{name}={shown_value(rows)} and info.action_sizes={sizes_text(info.action_sizes)} do not fit."
     low, high = info.bounds()
     if not (low <= high).all():
-        return f"action_low={info.action_low!r} is not below info.action_high={info.action_high!r} everywhere."
+        return (
+            f"action_low={shown_value(info.action_low)} is not below "
+            f"info.action_high={shown_value(info.action_high)} everywhere."
+        )
     return ""
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..utils.errors import listed
 from .own_random import OwnRandom
 from .vector.memory import Layout
 
@@ -94,7 +95,7 @@ def summarise(infos: Iterable[Any]) -> InfoSummary:
 
 def renaming(names: Mapping[str, str]) -> str:
     """Return how keys are logged whose own names in the log are taken: key -> its name."""
-    logged, own = ", ".join(f"{name}_mean" for name in names.values()), ", ".join(f"{key}_mean" for key in names)
+    logged, own = listed(f"{name}_mean" for name in names.values()), listed(f"{key}_mean" for key in names)
     if len(names) == 1:
         return f"it is logged as {logged}, for {own} is a metric of the program's own"
     return f"they are logged as {logged}, for {own} are metrics of the program's own"
@@ -104,9 +105,9 @@ def logging_notices(summary: InfoSummary) -> list[str]:
     """Return sentences: which numbers of infos are logged, and what else is in them."""
     sentences, at = [], "info at an episode's end"
     if summary.values:
-        sentences.append(f"{at}: {', '.join(f'{name}_mean' for name in summary.values)} will be logged.")
+        sentences.append(f"{at}: {listed(f'{name}_mean' for name in summary.values)} will be logged.")
     if summary.rest:
-        kinds = ", ".join(f"{key} ({kind})" for key, kind in summary.rest.items())
+        kinds = listed(f"{key} ({kind})" for key, kind in summary.rest.items())
         sentences.append(f"{at}: {kinds} will not be logged, for only single numbers under names of their own are.")
     return sentences
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.console import PLAIN_WIDTH, Screen, columns, duration, number, plain_table, rows_of, without_controls
+from ..utils.console import PLAIN_WIDTH, Screen, columns, plain_table, rows_of, without_controls
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
+from .progress import Progress, ProgressLines
 from .records import (
     ARRAYS_SUFFIX,
     LOG_FILE,
@@ -31,8 +32,9 @@ from .records import (
     whole_arrays,
 )
 
-#: Without a terminal a progress line appears with each table, and otherwise at most this often (seconds).
-PLAIN_PROGRESS_EVERY = 60.0
+#: Without a live line, a line of progress appears also where nothing was printed for this long (seconds): before the
+#: first line, and between two.
+SILENCE = (60.0, 600.0)
 #: The live line is redrawn at most this often (seconds).
 _REDRAW_EVERY = 0.1
 
@@ -48,6 +50,10 @@ class LoggingConfig:
         "Seconds between two updates of run.json and metrics.json; metrics.jsonl and run.log are always up to date.",
         above=0,
         high=1e9,
+    )
+    verbose: bool = key(
+        "Show a table of all metrics at each log_interval, in place of one line with the steps, the returns, the speed "
+        "and the time left; all of them are in metrics.jsonl and run.log either way."
     )
 
 
@@ -68,6 +74,7 @@ class RunLog:
         sink: Callable[[str, float, int], Any] = _no_sink,
         *,
         screen: Screen | None = None,
+        verbose: bool = False,
     ) -> None:
         """Open the files.
 
@@ -75,6 +82,7 @@ class RunLog:
             folder: the run's folder; made where missing.
             sink: called with (name, value, t) for every scalar.
             screen: where to show things; None takes the process's own output.
+            verbose: show a table at each log interval, in place of one line.
 
         Raises:
             UserError: the folder cannot be written.
@@ -91,8 +99,10 @@ class RunLog:
         self._metrics = AppendFile(self.folder / METRICS_FILE)
         self._arrays: dict[str, AppendFile] = {}
         self._recent: dict[str, float] = {}
-        self._progress = self._printed = ""  # the newest progress line, and the last one printed as a line
-        self._progress_at = -math.inf
+        self._verbose, self._lines = verbose, ProgressLines()
+        self._fresh: set[str] = set()  # metrics newer than the last line of progress
+        self._progress: Progress | None = None
+        self._drawn_at, self._line_at, self._silence = -math.inf, time.monotonic(), SILENCE[0]
 
     # ---- numbers
 
@@ -111,6 +121,7 @@ class RunLog:
 
     def _pass_on(self, values: Mapping[str, float], t: int) -> None:
         self._recent.update(values)
+        self._fresh.update(values)
         for name, value in values.items():
             self._sink(name, value, t)
 
@@ -156,19 +167,42 @@ class RunLog:
         """Return a context in which everything printed in this process also goes to ``run.log``."""
         return self.screen.capture(self.note)
 
+    def point(self, t: int) -> None:
+        """Show that step ``t`` is logged: one line, or with ``verbose`` a table; ``run.log`` has the table always."""
+        progress = self._progress
+        if progress is not None:
+            self.note(progress.text(PLAIN_WIDTH))
+            if self._verbose and not self.screen.live:
+                self.screen.line(progress.text(self.screen.width))
+        self._table(t, self._verbose)
+        if progress is not None and not self._verbose:
+            if t >= progress.t_max:
+                return  # the run's last line has the results of its last test too
+            self._line(progress)
+        self._line_at, self._silence = time.monotonic(), SILENCE[1]
+        self._fresh.clear()
+
     def table(self, t: int) -> None:
         """Show the newest value of every metric, as of step ``t``."""
+        self._table(t, True)
+
+    def _table(self, t: int, show: bool) -> None:
         title = f"Step {t:,}"
         metrics = {name: self._recent[name] for name in sorted(self._recent, key=_rank)}
-        if not self.screen.live:
-            self._print_progress()
-        self.screen.table(title, metrics)
+        if show:
+            self.screen.table(title, metrics)
         self.note("\n".join(plain_table(title, columns(rows_of(metrics), PLAIN_WIDTH))))
+
+    def _line(self, progress: Progress) -> None:
+        *head, line = self._lines.lines(progress, self._recent, self._fresh, self.screen.width)
+        for one in head:
+            self.screen.line(one, style="bold")
+        self.screen.line(line)
 
     def progress(self, t: int, t_max: int, steps_per_second: float, return_mean: float | None) -> None:
         """Show the run's progress; may be called at any rate.
 
-        On a terminal it is the live line; otherwise a line with each table, and one per minute between tables.
+        On a terminal it is the live line. Elsewhere it is a line where nothing was printed for a long time.
 
         Args:
             t, t_max: environment steps done and in all.
@@ -176,26 +210,21 @@ class RunLog:
             return_mean: newest mean return (None or nan: not known yet).
         """
         now = time.monotonic()
-        known = math.isfinite(steps_per_second) and steps_per_second > 0
-        speed = number(round(steps_per_second) if steps_per_second >= 10 else steps_per_second) if known else "-"
-        left = duration(max(t_max - t, 0) / steps_per_second) if known else "?"
-        shown_return = "-" if return_mean is None or math.isnan(return_mean) else f"{return_mean:.3f}"
-        done = t / t_max if t_max else 1.0
-        text = (
-            f"{t:,}/{t_max:,} steps  {min(100, int(100 * done))}%  {speed} steps/s  {left} left  return {shown_return}"
-        )
-        self._progress = text
+        self._progress = Progress(t, t_max, steps_per_second, return_mean)
         if self.screen.live:
-            if now - self._progress_at >= _REDRAW_EVERY or t >= t_max:
-                self._progress_at = now
-                self.screen.status(text, done)
-        elif now - self._progress_at >= PLAIN_PROGRESS_EVERY:
-            self._print_progress()
+            if now - self._drawn_at >= _REDRAW_EVERY or t >= t_max:
+                self._drawn_at = now
+                self.screen.status(self._progress.text(self.screen.width), self._progress.done)
+        elif now - self._line_at >= self._silence:
+            self._between()
 
-    def _print_progress(self) -> None:
-        if self._progress != self._printed:
-            self.info(self._progress)
-            self._printed, self._progress_at = self._progress, time.monotonic()
+    def _between(self) -> None:
+        """Show a line of progress, with what is newer than the last one."""
+        if self._progress is not None:
+            self.note(self._progress.text(PLAIN_WIDTH))
+            self._line(self._progress)
+            self._line_at, self._silence = time.monotonic(), SILENCE[1]
+            self._fresh.clear()
 
     # ---- files that are taken away
 
@@ -275,11 +304,13 @@ class RunLog:
             lacks = lacking(path, len(data) < size, len(whole) < len(data), torn, last)
             if lacks:
                 self.warning(f"{lacks}: the earlier curve is incomplete.")
+        self._fresh.clear()
 
     def close(self) -> None:
-        """Close the files and remove the live line, leaving its last state as a line."""
+        """Close the files and remove the live line; what is newer than the last line of progress becomes a line."""
         self.screen.close()
-        self._print_progress()
+        if self._fresh:
+            self._between()
         self._metrics.close()
         for file in self._arrays.values():
             file.close()

@@ -24,7 +24,7 @@ from ..utils.errors import RunError, UserError, too_few_files
 from ..utils.schema.keys import read
 from ..utils.signals import Stop, Terminated
 from ..utils.waiting import will_exit
-from ..utils.warn_once import begin_run
+from ..utils.warn_once import OPPOSED, begin_run
 from .liveness import this_process
 from .log import LOG_FILE, LoggingConfig, RunLog
 from .mongo import connection as mongo
@@ -137,7 +137,7 @@ def execute(
     if trackers is not None:
         check_trackers(trackers)
     parent = run_parent(values).absolute()
-    begin_run()
+    begin_run(known=() if values.get("common_reward", True) else (OPPOSED,))
     stored, facts = storable(values), _facts(values, info or {})
     check_writable(parent)
     handler = _Warnings()
@@ -150,7 +150,7 @@ def execute(
     def main(_run: Any) -> dict[str, Any]:
         result.folder = files.folder
         tracked = Trackers(trackers, stored, files.folder, handler.say)
-        with _open_log(_run, files, tracked, handler, result) as log:
+        with _open_log(_run, files, tracked, handler, result, config.verbose) as log:
             if where is not None:
                 mirrors.append(Mirror(where, files.folder, config.beat_interval, log.info, log.warning))
             result.value = _observed(log, body, facts, notices, result)
@@ -190,9 +190,11 @@ def _experiment(
 
 
 @contextlib.contextmanager
-def _open_log(run: Any, files: RunFiles, tracked: Trackers, handler: _Warnings, result: Result) -> Iterator[RunLog]:
+def _open_log(
+    run: Any, files: RunFiles, tracked: Trackers, handler: _Warnings, result: Result, verbose: bool
+) -> Iterator[RunLog]:
     """The run's log; when it is closed, the run's files and ``result`` have the folder where the run was at its end."""
-    log = handler.log = RunLog(files.folder, tracked)
+    log = handler.log = RunLog(files.folder, tracked, verbose=verbose)
     try:
         yield log
     finally:

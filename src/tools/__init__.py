@@ -6,10 +6,12 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
+from ..utils.layout import fit, line_width
+
 #: command -> (module of this package, one line for the help)
 COMMANDS = {
     "list": ("list", "algorithms and environments"),
-    "config": ("config", "the merged configuration with where each value came from, without running"),
+    "config": ("config", "the merged configuration with where each value came from; `config KEY` explains a key"),
     "bench": ("bench.command", "steps per second, time of each phase, and the limit of this machine"),
     "check-env": ("check_env", "check an environment and report errors: masks, seeds, NaN, ends, workers ..."),
     "evaluate": ("evaluate", "play N episodes with a trained team: statistics, JSON, video"),
@@ -21,6 +23,7 @@ COMMANDS = {
         "many runs from one file: algorithms x environments x seeds, on cores or a Ray cluster; search",
     ),
     "install": ("install.command", "StarCraft II, its maps and packages: sc2, sc2v2, smaclite"),
+    "completion": ("completion.command", "a script that completes command lines: bash, zsh, fish"),
     "runs": ("runs.command", "stored runs: list, show, compare, delete, export to MongoDB and back"),
 }
 
@@ -35,6 +38,6 @@ def load(name: str) -> Callable[[list[str]], int]:
 def with_help(module: ModuleType, argv: list[str]) -> int:
     """Run a command, or print its usage where that is asked for; return the exit status."""
     if "-h" in argv or "--help" in argv:
-        print(module.USAGE)
+        print(fit(module.USAGE, line_width()))
         return 0
     return int(module.main(argv))

@@ -19,9 +19,11 @@ from ..envs.info_metrics import logging_notices, naming_warnings
 from ..envs.own_random import global_state, seed_global, set_global_state
 from ..envs.vector.base import VecEnv
 from ..envs.vector.make import make_vec
+from ..envs.vector.opposed import RewardRecord, names_of
 from ..modules.acting import random_actions
 from ..utils import signals
-from ..utils.errors import UserError
+from ..utils.errors import UserError, counted, sizes_text
+from ..utils.layout import fit, line_width
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.layers import environment
@@ -36,7 +38,7 @@ line. Warnings (properties that may be intended) do not change it."""
 
 #: steps of the episodes that are played again through each backend
 _BACKEND_STEPS = 200
-_SPEED_SECONDS = 1.0
+_SPEED_SECONDS, _OPPOSED_SECONDS = 1.0, 4.0
 
 
 class Checks:
@@ -70,6 +72,7 @@ class Checks:
                 except Stop:
                     continue
             self._speed(first)
+            self._opposed(first)
             first.close()
             return first
         finally:
@@ -251,6 +254,20 @@ class Checks:
                 seed += 1
         self.speed = steps / max(spent, 1e-9)
 
+    def _opposed(self, first: Player) -> None:
+        """Whether what some agents win, others lose, over the episodes so far and more of them."""
+        record, began, seed = RewardRecord(first.info), time.perf_counter(), max(self.seeds)
+        episodes = list(self.reference.values())
+        while record.open:
+            steps = episodes.pop() if episodes else first.play(seed)
+            found, seed = record.add(np.array([step["reward"] for step in steps[1:]])), seed + 1
+            late = time.perf_counter() - began > _OPPOSED_SECONDS
+            found = found or (record.so_far() if late and record.open else None)
+            if found is not None:
+                self.report.warn("opposed", found.sentence(names_of(first.env, first.info)))
+            if found is not None or late:
+                return
+
 
 def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
     """Return the environment, its arguments (checked), and the numbers of the flags.
@@ -283,7 +300,7 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
 def main(argv: list[str]) -> int:
     """Check an environment; return the exit status."""
     if not argv:
-        print(USAGE)
+        print(fit(USAGE, line_width()))
         return 0
     env, args, numbers = asked(argv)
     report = Report()
@@ -299,9 +316,9 @@ def main(argv: list[str]) -> int:
     if player is not None:
         i, lengths = player.info, [len(s) - 1 for s in checks.reference.values()]
         print(
-            f"{i.n_agents} agents, observations {list(i.obs_sizes)}, actions {list(i.action_sizes)}, "
-            f"state {i.state_size}, at most {i.episode_limit} steps; episodes of {min(lengths)} to {max(lengths)} "
-            f"steps at random, {checks.speed:,.0f} steps a second."
+            f"{counted(i.n_agents, 'agent')}, observations {sizes_text(i.obs_sizes)}, actions "
+            f"{sizes_text(i.action_sizes)}, state {i.state_size}, at most {i.episode_limit} steps; episodes of "
+            f"{min(lengths)} to {max(lengths)} steps at random, {checks.speed:,.0f} steps a second."
         )
         for sentence in logging_notices(player.summary):
             print(sentence)

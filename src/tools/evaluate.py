@@ -189,6 +189,7 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     from ..evaluation.team import Team, check_names, config_of
     from ..storage import checkpoints
     from ..utils.video import check_file
+    from ..utils.warn_once import OPPOSED, begin_run
 
     torch.set_num_threads(1)
     saved = checkpoints.load(path)
@@ -200,6 +201,7 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     plan = plan_of(options, team, run_folder, env_args)
     if options.json not in (None, "-"):
         check_file(Path(options.json).expanduser(), "file")
+    begin_run(known=() if plan.common_reward else (OPPOSED,))
     err = Console(stderr=True)
     for sentence in notices(config["env"], env_args):
         err.print(sentence, markup=False, highlight=False, soft_wrap=True)

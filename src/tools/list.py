@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 
 from ..utils.errors import UserError, nearest
+from ..utils.layout import entry, line_width
 from ..utils.schema import plugins, yamls
 from ..utils.schema.layers import shipped, tuned
 
@@ -54,15 +55,17 @@ def main(argv: list[str]) -> int:
     ours["algorithms"] |= tuned()
     theirs = {section: plugins.installed(kind) for section, (_, kind, _) in SECTIONS.items()}
     names = [name for section in SECTIONS for name in (*ours[section], *theirs[section])]
-    width = max(map(len, names), default=0)
+    width = line_width()
+    # where lines are short, long names stand on lines of their own
+    column = max((len(name) for name in names if width is None or width >= 100 or len(name) <= 12), default=0) + 4
     for section, (_, _, flag) in SECTIONS.items():
         if argv and section not in argv:
             continue
         print(f"{section} ({flag}=NAME)")
         for name, path in ours[section].items():
             state = _installed(yamls.needs(path), yamls.how_to_install(path)) if section == "environments" else ""
-            print(f"  {name:<{width}}  {yamls.description(path)}{state}")
+            print(*entry(f"  {name}", f"{yamls.description(path)}{state}", width, column), sep="\n")
         for name, entries in theirs[section].items():
-            print(f"  {name:<{width}}  {_offered(entries, ours[section])}")
+            print(*entry(f"  {name}", _offered(entries, ours[section]), width, column), sep="\n")
         print()
     return 0

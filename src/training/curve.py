@@ -115,7 +115,7 @@ class Curve:
                 log.scalars(values, t)
             del self.pending[0]
             if not name and "updates" in values:
-                log.table(t)
+                log.point(t)
 
     # -- state -------------------------------------------------------------------------------------------------
 

@@ -136,16 +136,16 @@ class Training:
             clock = time.perf_counter()
             curve.remember(played, scalars, arrays)
             curve.elapsed = clock - began
-            due = [part for part, steps in self.log_intervals.items() if self._is_due(part, steps)]
-            curve.point(due)
-            self._flush(log)
-            if "log" in due:  # the first test came before anything else: its share says nothing yet
-                self._hint(log, curve.split() | {"testing": 0.0})
             # speed over the last few seconds, so that it follows what the machine does now
             if clock - recent[0] > 5.0 or recent[1] == start_t:
                 speed = (runner.t_env - recent[1]) / max(clock - recent[0], 1e-9)
                 recent = (clock, runner.t_env)
             log.progress(runner.t_env, c.t_max, speed, curve.latest_return)
+            due = [part for part, steps in self.log_intervals.items() if self._is_due(part, steps)]
+            curve.point(due)
+            self._flush(log)
+            if "log" in due:  # the first test came before anything else: its share says nothing yet
+                self._hint(log, curve.split() | {"testing": 0.0})
             self._due_files(log)
             seconds["logging"] += time.perf_counter() - clock
         curve.elapsed = time.perf_counter() - began
@@ -156,6 +156,8 @@ class Training:
         closing = self.payload(log)
         written = self._save(log, FOLDER, 2, closing)
         self._pause(log)
+        t, latest = self.runner.t_env, self.curve.latest_return
+        log.progress(t, self.config.t_max, t / max(self.curve.elapsed, 1e-9), latest)
         if left := self.curve.left():
             self.curve.point(left)
             self._flush(log)
@@ -164,8 +166,6 @@ class Training:
         if self.curve.elapsed > 2 * self.hinted:
             self.hinted = 0.0
             self._hint(log, split)
-        t, latest = self.runner.t_env, self.curve.latest_return
-        log.progress(t, self.config.t_max, t / max(self.curve.elapsed, 1e-9), latest)
         if written:
             self._flush(log)  # nothing pending: a last look at what there is
         if not written or self.files.newest is None:

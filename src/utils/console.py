@@ -17,6 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .layout import line_width
+
 PLAIN_WIDTH = 100
 
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
@@ -52,8 +54,14 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if size >= 1000 else f"{value:.4g}" if size >= 1e-3 else f"{value:.2e}"
 
 
-def duration(seconds: float) -> str:
-    """Return seconds in a readable form: ``0:42``, ``12:05``, ``3 h 20 min``, ``2 d 4 h``; ``?`` where unknown."""
+def duration(seconds: float, short: bool = False) -> str:
+    """Return seconds in a readable form: ``0:42``, ``12:05``, ``3 h 20 min``, ``2 d 4 h``; ``?`` where unknown.
+
+    Args:
+        short: in at most six characters, such as ``3h20m`` and ``2d4h``.
+    """
+    if short:
+        return duration(seconds).replace(" ", "").replace("min", "m")
     if not math.isfinite(seconds) or seconds < 0:
         return "?"
     s = round(seconds)
@@ -118,7 +126,7 @@ class Screen:
     @property
     def width(self) -> int:
         """Columns of text that fit a line."""
-        return self._console.width if self._console else PLAIN_WIDTH
+        return self._console.width if self._console else line_width(self.stdout) or PLAIN_WIDTH
 
     def line(self, text: str, *, error: bool = False, style: str = "") -> None:
         """Show one or more whole lines, above the live line where there is one."""

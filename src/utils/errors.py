@@ -146,6 +146,30 @@ def counted(number: int, noun: str, verb: str = "") -> str:
     return f"{number:,} {plural} {verb}".rstrip()
 
 
+#: names of a list that are shown where it has more
+MOST_SHOWN = 12
+
+
+def listed(items: Iterable[object], most: int = MOST_SHOWN) -> str:
+    """Return items after commas, ``a, b, c``; of more than ``most`` the first ones, the last, and their number."""
+    names = [str(item) for item in items]
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 2])}, ..., {names[-1]} ({len(names):,} in all)"
+
+
+def sizes_text(sizes: Iterable[object]) -> str:
+    """Return sizes, one an agent, in few words: ``[4, 4, 6]``, and of many agents ``40 x 18`` or ``3 x 4, 37 x 6``."""
+    values = list(sizes)
+    if len(values) <= MOST_SHOWN:
+        return f"[{', '.join(map(str, values))}]"
+    runs: list[tuple[int, object]] = []
+    for value in values:
+        count = runs.pop()[0] if runs and runs[-1][1] == value else 0
+        runs.append((count + 1, value))
+    return f"[{listed(f'{count} x {value}' for count, value in runs)}]"
+
+
 def one_of(options: Iterable[object]) -> str:
     """Return the options as a readable list: ``a, b or c``."""
     names = [str(o) for o in options]

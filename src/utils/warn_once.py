@@ -12,11 +12,11 @@ from .waiting import say as report
 Warn = Callable[[str, str], None]
 
 #: END_TAKEN_BACK: an agent that had ended acts again. RENAMED, TOO_MANY: a number of an info has another name in the
-#: log, or none.
-KINDS = ("back", "renamed", "crowd")
-END_TAKEN_BACK, RENAMED, TOO_MANY = KINDS
+#: log, or none. OPPOSED: what some agents win, others lose.
+KINDS = ("back", "renamed", "crowd", "opposed")
+END_TAKEN_BACK, RENAMED, TOO_MANY, OPPOSED = KINDS
 #: bytes of a sentence on its way from a worker
-_LONGEST = 600
+_LONGEST = 1000
 
 _warned: set[str] = set()
 

@@ -23,6 +23,7 @@ import pytest
 from oamarl.storage import provenance, records, run_files, series
 from oamarl.storage import sacred_run as experiment
 from oamarl.storage.log import RunLog
+from oamarl.storage.progress import Progress, ProgressLines, value_text
 from oamarl.storage.records import curve, read_arrays, read_metrics
 from oamarl.utils.console import Screen, columns, duration, is_live, number, rows_of, without_controls
 from oamarl.utils.errors import UserError
@@ -52,6 +53,7 @@ def values(folder: Path, **more: Any) -> dict[str, Any]:
         "label": "a label",
         "local_results_path": str(folder),
         "beat_interval": 30.0,
+        "verbose": False,
         "seed": 1,
         "env": "maze",
         "env_args": {"map_name": "black_red"},
@@ -311,7 +313,7 @@ def feed(log: RunLog) -> None:
                 sys.stderr.write(warnings.formatwarning("a library warns", UserWarning, "file.py", 1))
                 sys.stdout.write("no newline")
             if t % 50 == 0:
-                log.table(t)
+                log.point(t)
         log.warning("ours")
     log.close()
 
@@ -327,13 +329,19 @@ def test_plain_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "to stderr\n" in err
     assert "a library warns" in err
     assert "Warning: ours\n" in err
-    # a progress line with each table, not one for each call
-    progress = [line for line in out.splitlines() if "steps/s" in line]
-    assert [line.split()[0] for line in progress] == ["0/100", "50/100", "100/100"]
-    assert progress[1] == "50/100 steps  50%  50 steps/s  0:01 left  return 5.000"
+    # one line at each log interval below one row of headings, and no table
+    lines = out.splitlines()
+    assert [line for line in lines if re.match(r" *(steps|\d+) ", line)] == [
+        "steps  done   return     test  steps/s    left",
+        "    0    0%    0.000    2.600       50    0:02",
+        "   50   50%    5.000    2.600       50    0:01",
+        "  100  100%    10.00    2.600       50    0:00",
+    ]
+    assert "return_mean" not in out
     kept = (tmp_path / "run.log").read_text()
+    assert "return_mean" in kept
     printed = ("printed red", "to stderr", "a library warns", "no newline")
-    for text in (*printed, "Warning: ours", "Step 50", "50/100 steps"):
+    for text in (*printed, "Warning: ours", "Step 50\n", "50/100 steps  50%  50 steps/s  0:01 left  return 5.000"):
         assert text in kept
 
 
@@ -361,6 +369,78 @@ def emulate(output: str, width: int) -> list[str]:
     return lines
 
 
+def test_verbose_shows_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(tmp_path, verbose=True)
+    feed(log)
+    out = capsys.readouterr().out
+    assert "\n50/100 steps  50%  50 steps/s  0:01 left  return 5.000\nStep 50\n" in out
+    assert out.count("return_mean") == 6  # training and test, three times
+    assert "done" not in out
+
+
+def test_a_test_stands_in_the_line_after_it_alone(tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    for t in range(5):
+        log.progress(t, 4, 1.0, None)
+        if t in (0, 2, 4):
+            log.scalars({"test_return_mean": 10.0 + t, "test_greedy_return_mean": -0.5}, t)
+        log.scalars({"return_mean": float(t)}, t)
+        log.point(t)
+    log.close()
+    *lines, last = log.screen.stdout.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines == [
+        "steps  done   return     test   greedy  steps/s    left",
+        "    0    0%    0.000    10.00   -0.500        1    0:04",
+        "    1   25%    1.000                          1    0:03",
+        "    2   50%    2.000    12.00   -0.500        1    0:02",
+        "    3   75%    3.000                          1    0:01",
+    ]
+    assert last == "    4  100%    4.000    14.00   -0.500        1    0:00"
+
+
+def test_headings_come_again_after_25_lines(tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    for t in range(60):
+        log.progress(t, 100, 1.0, None)
+        log.scalars({"return_mean": 0.0}, t)
+        log.point(t)
+    lines = log.screen.stdout.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [i for i, line in enumerate(lines) if "steps/s" in line] == [0, 26, 52]
+
+
+@pytest.mark.parametrize("width", [40, 60, None])
+def test_a_line_fits(width: int | None) -> None:
+    values = {f"{before}total_return_mean": -123456.7 for before in ("", "test_", "test_greedy_")}
+    for t_max in (1000, 2_000_000, 100_000_000):
+        progress = Progress(t_max // 2, t_max, 123_456.0, None)
+        head, line = ProgressLines().lines(progress, values, values, width)
+        assert len(head) <= (width or 64)
+        assert f"{t_max // 2:,}" in line
+        assert "-123,457" in line
+        assert "left" in head
+        assert len(progress.text(width or 100)) <= (width or 100)
+
+
+def test_a_silent_run_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("oamarl.storage.log.time.monotonic", lambda: now[0])
+    log = make_log(tmp_path)
+    shown = []
+    for second in range(0, 2000, 10):
+        now[0] = 1000.0 + second
+        log.progress(second, 10_000, 1.0, 0.5)
+        shown.append(log.screen.stdout.getvalue().count("0.500"))  # type: ignore[attr-defined]
+    # once after a minute, then every ten minutes
+    assert [10 * i for i in range(1, len(shown)) if shown[i] > shown[i - 1]] == [60, 660, 1260, 1860]
+
+
+def test_values_of_returns() -> None:
+    values = (None, float("nan"), 0.0, -7.7239, 12.3456, -123.45, 1234.5, 2e7, 1e-5, float("inf"))
+    assert [value_text(v) for v in values] == [
+        "-", "-", "0.000", "-7.724", "12.35", "-123.5", "1,234", "2.0e+07", "1.0e-05", "inf",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_live_line_stays_at_the_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -374,11 +454,12 @@ def test_live_line_stays_at_the_bottom(tmp_path: Path, monkeypatch: pytest.Monke
     log.progress(100, 100, 50.0, 2.0)
     before_close = emulate(terminal.getvalue(), 200)
     assert [line.rstrip() for line in before_close[:-1]] == ["one", "two"]
-    assert "100/100 steps" in before_close[-1]
+    assert "100/100" in before_close[-1]
+    assert "0:00 left" in before_close[-1]
     assert len(before_close[-1]) <= width
     log.close()
-    # the last state stays, as a line of its own, and the cursor is shown again
-    assert emulate(terminal.getvalue(), 200)[2].startswith("100/100 steps")
+    # nothing is newer than what was shown: the live line goes, and the cursor is shown again
+    assert [line.rstrip() for line in emulate(terminal.getvalue(), 200) if line.strip()] == ["one", "two"]
     assert terminal.getvalue().rfind("\x1b[?25h") > terminal.getvalue().rfind("\x1b[?25l")
 
 
@@ -615,6 +696,7 @@ def body(log):
             pass
     return {}
 values = {"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "seed": 1, "env": "maze"}
+values["verbose"] = False
 result = execute(values, [], body)
 print(result.status)
 sys.exit(result.exit_code)
@@ -649,6 +731,7 @@ def test_runs_that_start_together_get_different_numbers(tmp_path: Path) -> None:
         "import sys, time\n"
         "from oamarl.storage.sacred_run import execute\n"
         "values = {'name': 'x', 'label': '', 'local_results_path': sys.argv[1], 'beat_interval': 30, 'seed': 1}\n"
+        "values['verbose'] = False\n"
         "values['env'] = 'e'\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
         "execute(values, [], lambda log: log.scalars({'a': float(sys.argv[3])}, 1) or {})\n"

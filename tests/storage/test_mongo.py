@@ -59,6 +59,7 @@ def values(folder: Path, **more: Any) -> dict[str, Any]:
         "label": "a label",
         "local_results_path": str(folder),
         "beat_interval": 0.05,
+        "verbose": False,
         "seed": 1,
         "env": "maze",
         "env_args": {"map_name": "black_red", "share": 0.5},
@@ -260,6 +261,7 @@ def body(log):
     print("ready", flush=True)
     time.sleep({PATIENCE})
 values = {{"name": "x", "label": "", "local_results_path": sys.argv[1], "beat_interval": 30, "seed": 1, "env": "maze"}}
+values["verbose"] = False
 sys.exit(execute(values, [], body).exit_code)
 """
 

@@ -12,6 +12,7 @@ import pytest
 
 from oamarl.main import main
 from oamarl.storage.liveness import this_process
+from oamarl.storage.records import metrics_line
 
 from many_runs import make_curve_file, make_run
 
@@ -73,6 +74,64 @@ def test_compare(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["wall_clock"] == ["20", "20"]
     assert "gamma" not in rows
     assert call(capsys, "compare", "oappo/black_red/1")[0] == 2
+
+
+def make_evaluation(results: Path, of: Path) -> Path:
+    """An evaluation of a run's checkpoint, as `evaluate=True` stores it."""
+    folder = make_run(results, "oappo", 4, lambda t: 0.0, evaluate=True, test_nepisode=16, checkpoint_path=str(of),
+                      info={"evaluated": str(of / "checkpoints" / "checkpoint_000000001000.pt")})  # fmt: skip
+    values = {"test_return_mean": 0.25, "test_return_std": 0.5, "test_greedy_return_mean": 0.75}
+    (folder / "metrics.jsonl").write_bytes(metrics_line(values, 1000, 1.0))
+    return folder
+
+
+def test_evaluations_are_no_training_runs(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = results / "sacred" / "oappo" / "black_red" / "1"
+    make_evaluation(results, trained)
+    lines = call(capsys)[1].splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["happo/black_red/3", "oappo/black_red/1", "oappo/black_red/2"]
+    assert lines[4] == ""
+    assert lines[5].split()[:3] == ["evaluation", "status", "of"]
+    assert lines[6].split() == ["oappo/black_red/4", "COMPLETED", "oappo/black_red/1", "1,000", "16", "0.25", "0.75",
+                                "2026-01-05", "00:00"]  # fmt: skip
+    assert lines[7:] == ["3 runs, 1 evaluation"]
+    assert call(capsys, "--filter", "kind=training")[1].splitlines()[-1] == "3 of 3 runs, 0 of 1 evaluation"
+    assert "oappo/black_red/2" not in call(capsys, "--filter", "kind=evaluation")[1]
+
+    out = call(capsys, "show", "oappo/black_red/4")[1]
+    assert "evaluation of            oappo/black_red/1, step 1,000" in out
+    assert "0.25, standard deviation 0.5 (16 episodes, sampled actions)" in out
+    assert "0.75 (16 episodes, greedy (argmax) actions)" in out
+    assert "last 10 %" not in out
+    assert "environment steps" not in out
+
+    out = call(capsys, "compare", "oappo/black_red/1", "oappo/black_red/4")[1]
+    rows = {line.split("  ")[0]: line.split()[-2:] for line in out.splitlines() if line}
+    assert rows["kind"] == ["training", "evaluation"]
+    assert rows["evaluation of"] == ["-", "oappo/black_red/1"]
+
+    # what has no curve is in no picture
+    assert main(["plot", str(results / "sacred" / "oappo" / "black_red" / "4")]) == 2
+    assert "1 run is selected, all of them evaluations, which have no curves." in capsys.readouterr().err
+
+
+def test_narrow_terminals(results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    make_evaluation(results, results / "sacred" / "oappo" / "black_red" / "1")
+    lines = call(capsys)[1].splitlines()
+    assert lines[:4] == [
+        "happo/black_red/3",
+        "  status: FAILED     seed: 3  steps: 1,000/1,000",
+        "  training: 0.5  test, sampled: -  test, greedy: -",
+        "  time: 0:20  started (UTC): 2026-01-04 00:00",
+    ]
+    assert max(map(len, lines)) <= 60
+    assert max(map(len, call(capsys, "compare", "oappo/black_red/1", "oappo/black_red/2")[1].splitlines())) <= 60
+    monkeypatch.setenv("COLUMNS", "40")
+    out = call(capsys, "compare", "oappo/black_red/1", "oappo/black_red/2")[1]
+    assert out.startswith("[1] oappo/black_red/1\n[2] oappo/black_red/2\n\n")
+    assert "\nreturn_mean (sampled actions)\n  [1] 1       [2] 2\n" in out
+    assert max(len(line) for line in call(capsys, "show", "oappo/black_red/1")[1].splitlines()[2:]) <= 40
 
 
 def test_delete_asks(results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 
 from ...utils.errors import UserError, shortened, text_of
 from ...utils.signals import Terminated
-from ...utils.warn_once import END_TAKEN_BACK, RENAMED, TOO_MANY, Warn, warn_once
+from ...utils.warn_once import END_TAKEN_BACK, OPPOSED, RENAMED, TOO_MANY, Warn, warn_once
 from ..base import Arrays, Env, EnvInfo, Together
 from ..build import BUILDING, RESETTING, STEPPING, EnvError, Unsound, make_env
 from ..closing import close_all, only_here
 from ..info_metrics import NOT_BACK, InfoMetrics, attach, renaming, summarise
+from .opposed import RewardRecord, names_of
 
 #: the rule about ends
 FOR_GOOD = "an agent's end is for good"
@@ -195,6 +196,7 @@ class Slots:
         self._together: Together | None = None if together is None else together(self.envs)
         self.rows = [arrays.slot(i) for i in range(len(seeds))]
         self.checks = SlotChecks(self.info, arrays, seeds, steps, first, warn)
+        self._record = RewardRecord(self.info)
         for i, built in enumerate(self.envs):
             attach(built, InfoRecorder(self.checks, info_metrics, i))
 
@@ -228,7 +230,7 @@ class Slots:
         for i in np.flatnonzero(active).tolist():
             self._call("step", i, self.envs[i].step, actions[i])
         self.busy[0] = -1
-        self.checks.check()
+        self._checked(active)
 
     def _step_together(self, together: Together, actions: np.ndarray, active: np.ndarray) -> None:
         """Step environments that are stepped in one call."""
@@ -245,7 +247,15 @@ class Slots:
             raise self._failed("step", i, exc) from exc
         only_here(self.process)
         self.busy[0] = -1
+        self._checked(active)
+
+    def _checked(self, active: np.ndarray) -> None:
+        """Check what the slots show after a step, and of the first steps whether agents' rewards are opposed."""
         self.checks.check()
+        if self._record.open and not self.first:
+            found = self._record.add(self.arrays.reward[active])
+            if found is not None:
+                self.checks.warn(OPPOSED, found.sentence(names_of(self.envs[0], self.info)))
 
     def _call(self, what: str, i: int, call: Callable[[Any, Arrays], None], given: Any) -> None:
         self.busy[0] = self.first + i

@@ -57,7 +57,9 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
     runs, notices = find(words or [str(results() / "sacred")], results(), lambda file: sweep_paths(file, varied))
     if not runs:
         raise UserError(f"There is no run in {', '.join(words) or results() / 'sacred'}.")
-    runs = [run for run in runs if not run.config.get("evaluate")]
+    every, runs = len(runs), [run for run in runs if not run.is_evaluation]
+    if not runs:
+        raise UserError(f"{counted(every, 'run', 'are')} selected, all of them evaluations, which have no curves.")
     wanted = chosen(runs, conditions)
     if not wanted:
         none = "The only run does not meet" if len(runs) == 1 else f"None of the {len(runs)} runs meets"

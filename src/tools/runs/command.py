@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from ...utils.errors import UserError, nearest
+from ...utils.layout import fit, line_width
 from .. import with_help
 
 #: subcommand -> one line for the help; its module has ``USAGE`` and ``main(argv) -> int``
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> int:
         UserError: there is no such subcommand, or whatever it has to say.
     """
     if argv and argv[0] in ("-h", "--help"):
-        print(usage())
+        print(fit(usage(), line_width()))
         return 0
     if not argv or argv[0].startswith("-"):
         argv = ["list", *argv]

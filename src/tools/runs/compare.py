@@ -9,6 +9,7 @@ from ...analysis.curves import best, final, kinds
 from ...analysis.runs import Run
 from ...analysis.select import differing, flat
 from ...utils.errors import UserError
+from ...utils.layout import line_width
 from ..arguments import Arguments
 from ..tables import table
 
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: fewer than two runs, or one that is not there.
     """
-    from .list import one, shown
+    from .list import one, shown, shown_path
 
     p = Arguments("runs compare")
     p.add_argument("runs", nargs="*")
@@ -79,20 +80,29 @@ def main(argv: list[str]) -> int:
     if len(options.runs) < 2:
         raise UserError("`oamarl runs compare` needs two runs or more.")
     runs = [one(word) for word in options.runs]
-    head = ("", *(shown(run) for run in runs))
+    names, width = [shown(run) for run in runs], line_width()
+    if width is not None and sum(len(name) + 2 for name in names) + 24 > width:  # too long to stand side by side
+        numbers = [f"[{i}]" for i in range(1, len(runs) + 1)]
+        print("\n".join(f"{number} {name}" for number, name in zip(numbers, names, strict=True)), end="\n\n")
+        names = numbers
+    head = ("", *names)
     about = [
         ("status", *(run.status for run in runs)),
         ("environment steps", *(f"{run.steps:,}" for run in runs)),
     ]
+    if any(run.is_evaluation for run in runs):
+        of = ["-" if run.evaluated is None else shown_path(run.evaluated) for run in runs]
+        about[:0] = [("kind", *(run.kind for run in runs)), ("evaluation of", *of)]
     differ, metrics = difference_rows(runs), metric_rows(runs, options.all)
-    print(table([head, *about]), end="\n\n")
+    blank = [""] * len(runs)
+    print(table([head, *about], names=names), end="\n\n")
     if differ:
-        print(table([("what differs", *[""] * len(runs)), *differ]))
+        print(table([("what differs", *blank), *differ], names=names))
     else:
         print("Nothing differs in configuration and versions.")
     print()
     if metrics:
-        print(table([("metrics", *[""] * len(runs)), *metrics], " " + "r" * len(runs)))
+        print(table([("metrics", *blank), *metrics], " " + "r" * len(runs), names=names))
     else:
         print("Nothing is logged.")
     for sentence in [s for run in runs for s in run.troubles]:

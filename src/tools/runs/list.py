@@ -9,6 +9,7 @@ from pathlib import Path
 from ...analysis.runs import Run, find, moment
 from ...analysis.select import chosen
 from ...storage.tested_actions import GREEDILY, GREEDY, TEST
+from ...utils.console import duration, number
 from ...utils.errors import UserError, counted
 from ..arguments import Arguments
 from ..tables import table
@@ -17,14 +18,19 @@ USAGE = """\
 usage: oamarl runs [list] [PATH ...] [--filter CONDITION ...]
 
 One line per run: its folder, status, seed, steps, newest mean return of training, of tests by sampled actions and of
-tests by greedy (argmax) actions, time, start. PATH is a folder or a path below results/sacred; without one, all of
-results/sacred.
+tests by greedy (argmax) actions, time, start. Evaluations (evaluate=True) follow in a table of their own: of which run,
+at which of its steps, how many episodes of each kind, mean returns. PATH is a folder or a path below results/sacred;
+without one, all of results/sacred.
 
-  --filter  only runs for which all of these hold: name, task, status, seed, steps, seconds, path, metrics.NAME
-            (newest value) or a key of the configuration, with = != < <= > >=, such as
+  --filter  only runs for which all of these hold: name, task, kind (training, evaluation), status, seed, steps,
+            seconds, path, metrics.NAME (newest value) or a key of the configuration, with = != < <= > >=, such as
             --filter 'config.lr<0.001' name=oappo status=COMPLETED; text may hold * and ?
 
 A run with the status RUNNING whose process no longer exists is shown as DEAD."""
+
+#: headings of the two tables
+TRAINING = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
+EVALUATION = ("evaluation", "status", "of run", "at step", "episodes", "sampled", "greedy", "started (UTC)")
 
 
 def results() -> Path:
@@ -36,9 +42,13 @@ def results() -> Path:
 
 def shown(run: Run) -> str:
     """Return a run's folder as it is typed on a command line: its path below results/sacred where it is there."""
-    below = results() / "sacred"
-    path = run.path.absolute()
-    return str(path.relative_to(below)) if path.is_relative_to(below) else str(run.path)
+    return shown_path(run.path)
+
+
+def shown_path(folder: Path) -> str:
+    """Return a folder as it is typed on a command line: its path below results/sacred where it is there."""
+    below, path = results() / "sacred", folder.absolute()
+    return str(path.relative_to(below)) if path.is_relative_to(below) else str(folder)
 
 
 def one(word: str) -> Run:
@@ -73,14 +83,50 @@ def returns(run: Run) -> tuple[float, float, float]:
     return newest(""), test, greedy
 
 
+def training_row(run: Run) -> tuple[str, ...]:
+    """Return what is shown of a run that trains."""
+    t_max = run.config.get("t_max")
+    steps = f"{run.steps:,}" + (f"/{t_max:,}" if isinstance(t_max, int) else "")
+    values = [_number(x) for x in returns(run)]
+    seed = "-" if run.seed is None else str(run.seed)
+    return (shown(run), run.status, seed, steps, *values, duration(run.seconds), started(run))
+
+
+def evaluation_row(run: Run) -> tuple[str, ...]:
+    """Return what is shown of an evaluation: how it ended, of which run, at which step, episodes, returns, start."""
+    of, episodes = run.evaluated, run.config.get("test_nepisode")
+    played = f"{episodes:,}" if isinstance(episodes, int) else "-"
+    values = [_number(x) for x in returns(run)[1:]]
+    at = f"{run.steps:,}" if run.newest[1] else "-"
+    return (shown(run), run.status, "-" if of is None else shown_path(of), at, played, *values, started(run))
+
+
+def started(run: Run) -> str:
+    """Return when a run began, ``-`` where it is not known."""
+    start = moment(run.entry.get("start_time"))
+    return f"{start:%Y-%m-%d %H:%M}" if start else "-"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else number(value)
+
+
+def _count(wanted: list[Run], runs: list[Run], filtered: bool) -> str:
+    """Return how many runs are shown, and how many evaluations where there are any."""
+    parts = []
+    for kind, noun in (("training", "run"), ("evaluation", "evaluation")):
+        every, here = (sum(run.kind == kind for run in some) for some in (runs, wanted))
+        if every or kind == "training":
+            parts.append(f"{here} of {counted(every, noun)}" if filtered else counted(every, noun))
+    return ", ".join(parts)
+
+
 def main(argv: list[str]) -> int:
     """List runs; return the exit status.
 
     Raises:
         UserError: a path that does not exist, or an invalid condition.
     """
-    from ...utils.console import duration, number
-
     p = Arguments("runs list")
     p.add_argument("paths", nargs="*")
     p.add_argument("--filter", nargs="+", action="extend", default=[])
@@ -91,21 +137,11 @@ def main(argv: list[str]) -> int:
         return 0
     runs, troubles = find(options.paths or [str(below)], results())
     wanted = chosen(runs, options.filter)
-    rows = []
-    for run in wanted:
-        start = moment(run.entry.get("start_time"))
-        t_max = run.config.get("t_max")
-        steps = f"{run.steps:,}" + (f"/{t_max:,}" if isinstance(t_max, int) else "")
-        values = ["-" if math.isnan(x) else number(x) for x in returns(run)]
-        rows.append((
-            shown(run), run.status, "-" if run.seed is None else str(run.seed), steps, *values, duration(run.seconds),
-            f"{start:%Y-%m-%d %H:%M}" if start else "-",
-        ))  # fmt: skip
-    if rows:
-        head = ("run", "status", "seed", "steps", "training", "test, sampled", "test, greedy", "time", "started (UTC)")
-        print(table([head, *rows], "  rrrrrr "))
-    every = counted(len(runs), "run")
-    print(f"{len(wanted)} of {every}" if options.filter else every)
+    if rows := [training_row(run) for run in wanted if not run.is_evaluation]:
+        print(table([TRAINING, *rows], "  rrrrrr "))
+    if played := [evaluation_row(run) for run in wanted if run.is_evaluation]:
+        print("\n" * bool(rows) + table([EVALUATION, *played], "   rrrr "))
+    print(_count(wanted, runs, bool(options.filter)))
     for sentence in dict.fromkeys(troubles + [s for run in wanted for s in run.troubles]):
         print(f"Note: {sentence}", file=sys.stderr)
     return 0

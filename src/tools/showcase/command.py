@@ -16,6 +16,7 @@ from ...envs.maze.maze import Maze
 from ...storage.tested_actions import SAMPLED
 from ...utils.console import duration, number
 from ...utils.errors import UserError
+from ...utils.layout import line_width
 from ..tables import table
 from .story import Story, read_story, tenths
 
@@ -119,7 +120,9 @@ def main(argv: list[str]) -> int:
     folder = find_run(argv[0] if argv else "latest", Path(results_folder(None)))
     story = read_story(folder)
     picture = draw(story, learned_routes(story), folder / PICTURE)
-    print(f"Run {folder}\n{textwrap.indent(table(rows(story)), '  ')}")
+    width = line_width()
+    told = table(rows(story), heads=False, width=None if width is None else width - 2)
+    print(f"Run {folder}\n{textwrap.indent(told, '  ')}")
     print(f"Picture: {picture}")
     print(f"Command: {story.facts.get('command_line', '?')}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,6 +97,12 @@ def _add(overrides: dict[str, Any], typed: dict[str, str], dotted: str, text: st
         UserError: it cannot be read, or contradicts a word before it.
     """
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        encoding = sys.getfilesystemencoding()
+        if encoding.replace("-", "") != "utf8":
+            raise UserError(
+                f"{dotted}={shown_value(text)} has letters that this locale's encoding ({encoding}) does not know: use "
+                "a UTF-8 one, such as LC_ALL=C.UTF-8."
+            )
         raise UserError(f"{dotted}={shown_value(text)} is not text in UTF-8.")
     *path, last = dotted.split(".")
     if not all([*path, last]):

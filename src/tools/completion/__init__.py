@@ -1,0 +1,1 @@
+"""``oamarl completion``: completion of command lines in bash, zsh and fish."""

@@ -20,7 +20,7 @@ COMMANDS = {
         "sweep.command",
         "many runs from one file: algorithms x environments x seeds, on cores or a Ray cluster; search",
     ),
-    "install": ("install.command", "StarCraft II, its maps and packages: sc2, sc2v2, smaclite"),
+    "install": ("install.command", "games that pip alone cannot install: sc2, sc2v2, smaclite, football"),
     "runs": ("runs.command", "stored runs: list, show, compare, delete, export to MongoDB and back"),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...utils.errors import UserError, nearest
+from ...utils.errors import UserError, counted, nearest
 
 #: the release whose scenarios these are
 VERSION = "2.10.2"
@@ -78,8 +78,9 @@ def agents_of(name: str, scenario: Scenario, n_agents: int | None) -> int:
     if n_agents is None:
         return scenario.usual
     if not 1 <= n_agents <= scenario.players:
+        allowed = "1 is" if scenario.players == 1 else f"1 to {scenario.players} are"
         raise UserError(
-            f"env_args.n_agents={n_agents} is out of range: {name} has {scenario.players} players that agents can "
-            f"control, so 1 to {scenario.players} {'is' if scenario.players == 1 else 'are'} allowed."
+            f"env_args.n_agents={n_agents} is out of range: {name} has {counted(scenario.players, 'player')} that agents "
+            f"can control, so {allowed} allowed."
         )
     return n_agents

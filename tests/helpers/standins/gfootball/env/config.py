@@ -26,5 +26,5 @@ class Config:
     def __setitem__(self, name: str, value: Any) -> None:
         self.values[name] = value
 
-    def ScenarioConfig(self) -> Any:  # noqa: N802  # the package's name
+    def ScenarioConfig(self) -> Any:  # the package's name
         return self.scenario

@@ -34,7 +34,9 @@ class FootballEnv:
     def reset(self) -> list[dict[str, Any]]:
         # as the package: what is counted and drawn from one game to the next would make games differ
         self._config["episode_number"] += 1
-        values = [int(self._config[name]) for name in ("game_engine_random_seed", "reverse_team_processing", "episode_number")]
+        values = [
+            int(self._config[name]) for name in ("game_engine_random_seed", "reverse_team_processing", "episode_number")
+        ]
         self.rng = np.random.default_rng(values)
         self.places = self.rng.uniform(-0.4, 0.4, (self.left + self.right, 2))
         self.ball = np.array([0.3, *self.rng.uniform(-0.1, 0.1, 1), 0.0])

@@ -21,7 +21,7 @@ import pytest
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.build import BUILDING, RESETTING, EnvError
 from oamarl.envs.vector import base as vec
-from oamarl.envs.vector import launch, process
+from oamarl.envs.vector import boot, launch, process
 from oamarl.envs.vector.base import SerialVec
 from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec

@@ -1,4 +1,4 @@
-"""Google Research Football, against a stand-in with the package's interface, and against itself where it is installed."""
+"""Google Research Football, against a stand-in with its interface, and against itself where it is installed."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_simple115_by_hand() -> None:
         [-1, 0, 0.5, 0.1] + [-1] * 18, [0, 0, 0.01, 0.02] + [-1] * 18, [1, 0.05] + [-1] * 20, [-0.01, 0] + [-1] * 20
     ]  # fmt: skip
     ball, owner, active, mode = [0.6, 0.1, 0.2, 0.03, 0, 0.01], [0, 1, 0], [0, 1] + [0] * 9, [1] + [0] * 6
-    fixed = np.array([*sum(teams, []), *ball, *owner, *active, *mode], np.float32)
+    fixed = np.array([*(x for team in teams for x in team), *ball, *owner, *active, *mode], np.float32)
     assert views.observations([raw()], "simple115v2").tolist() == [fixed.tolist()]
     # the older form puts the teams one after another, whatever their number of players
     packed = [-1, 0, 0.5, 0.1, 0, 0, 0.01, 0.02, 1, 0.05, -0.01, 0]
@@ -512,9 +512,7 @@ def test_engines_need_free_memory(standin: Any, monkeypatch: pytest.MonkeyPatch)
     from oamarl.envs.vector import make
 
     monkeypatch.setattr(make, "free_memory", lambda: 1_000_000_000)
-    said = (
-        r"10 environments of 'academy_3_vs_1_with_keeper' take 1\.\d GB of memory \(\d+ MB each\), and 1\.0 GB are free"
-    )
+    said = r"10 environments of 'academy_3_vs_1_with_keeper' take 1\.\d GB of memory \(\d+ MB each\), and 1\.0 GB"
     with pytest.raises(UserError, match=said):
         make_vec("gfootball", {}, 10, backend="serial")
     make_vec("gfootball", {}, 4, backend="serial").close()

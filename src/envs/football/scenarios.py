@@ -80,7 +80,7 @@ def agents_of(name: str, scenario: Scenario, n_agents: int | None) -> int:
     if not 1 <= n_agents <= scenario.players:
         allowed = "1 is" if scenario.players == 1 else f"1 to {scenario.players} are"
         raise UserError(
-            f"env_args.n_agents={n_agents} is out of range: {name} has {counted(scenario.players, 'player')} that agents "
-            f"can control, so {allowed} allowed."
+            f"env_args.n_agents={n_agents} is out of range: {name} has {counted(scenario.players, 'player')} that "
+            f"agents can control, so {allowed} allowed."
         )
     return n_agents

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from ...envs.base import Arrays
 from ...envs.build import make_env
 from ...envs.football.scenarios import VERSION
-from ...utils.errors import UserError
+from ...utils.errors import UserError, counted
 from ...utils.machine import cache_home
 from .pip import pip
 
@@ -121,8 +121,10 @@ def _has(package: str) -> bool:
 def _apt(missing: list[str]) -> None:
     words = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
     if os.geteuid() != 0:
-        raise UserError(f"The build of Google Research Football needs {len(missing)} packages of the system: have an "
-                        f"administrator run `{' '.join(words)}`, then try again.")  # fmt: skip
+        raise UserError(
+            f"The build of Google Research Football needs {counted(len(missing), 'package')} of the system: have an "
+            f"administrator run `{' '.join(words)}`, then try again."
+        )
     print(f"Installing {', '.join(missing)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for prepare in ((), ("apt-get", "update")):  # lists of packages may be old, or not there at all
@@ -146,8 +148,10 @@ def _check_boost() -> None:
             f"{sys.version_info[0]}.{sys.version_info[1]}: make the environment with `python{versions[-1]}`."
         )
     if not found:
-        raise UserError("The build of Google Research Football needs Boost.Python, which is not found: install it "
-                        "(Debian: libboost-python-dev).")  # fmt: skip
+        raise UserError(
+            "The build of Google Research Football needs Boost.Python, which is not found: install it (Debian: "
+            "libboost-python-dev)."
+        )
 
 
 def _boosts() -> list[Path]:

@@ -27,7 +27,7 @@ from oamarl.utils.schema.layers import shipped
 from conftest import PATIENCE
 from run_tools import settings, train
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STANDINS = ROOT / "tests" / "helpers" / "standins"
 IDLE, RIGHT, SHOT, SLIDE, DRIBBLE = 0, 5, 12, 16, 17
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")

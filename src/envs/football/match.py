@@ -60,7 +60,7 @@ class Order:
 
 
 def load() -> tuple[Any, Any]:
-    """Import Google Research Football; returns its modules ``football_env`` and ``config``.
+    """Import Google Research Football; returns its modules ``football_env_core`` and ``config``.
 
     Raises:
         UserError: it is missing or broken.
@@ -70,7 +70,7 @@ def load() -> tuple[Any, Any]:
     try:
         # gym says at every import that it is no longer maintained
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            return tuple(importlib.import_module(f"gfootball.env.{name}") for name in ("football_env", "config"))  # type: ignore[return-value]
+            return tuple(importlib.import_module(f"gfootball.env.{name}") for name in ("football_env_core", "config"))  # type: ignore[return-value]
     except ModuleNotFoundError as error:
         raise UserError(
             f"Google Research Football needs the Python package '{(error.name or '').partition('.')[0]}', which is not "
@@ -92,7 +92,7 @@ class Match:
     """
 
     def __init__(self, order: Order) -> None:
-        football_env, config = load()
+        core, config = load()
         self._order = order
         self._config = config.Config(
             {
@@ -101,33 +101,38 @@ class Match:
                 "tracesdir": tempfile.gettempdir(), **_seeded(0),
             }
         )  # fmt: skip
-        self._game = football_env.FootballEnv(self._config)
+        # the game without the package's interface for one agent, which copies and mirrors every observation for each
+        # player: about a third of a step
+        self._game = core.FootballEnvCore(self._config)
         if order.drawn:
             self._game.render(mode="rgb_array")
         self._rewards = Rewards(order.sizes.n_agents, order.checkpoints)
         self._moment = Moment.empty(order.sizes)
-        self._raws: Any = None
+        self._raws: list[dict[str, Any]] = []
 
     def reset(self, seed: int) -> np.ndarray:
         """Start the episode of ``seed``; returns the moment's vector."""
         for name, value in _seeded(seed).items():
             self._config[name] = value
-        self._raws = self._game.reset()
+        self._game.reset()
         self._ends = Ends(self._config.ScenarioConfig())
         self._rewards.reset()
         self._moment.reward[:] = self._moment.flags[:] = 0
-        return self._shown()
+        return self._shown(self._game.observation())
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Apply ``actions`` [N] int64; returns the moment's vector."""
-        self._raws, _, over, info = self._game.step(actions.tolist())
-        moment, score = self._moment, float(info["score_reward"])
-        by_rule = self._ends.by_rule(self._raws[0])
+        seen, score, over, _ = self._game.step(actions.tolist())
+        moment, by_rule = self._moment, self._ends.by_rule(seen)
+        vector = self._shown(seen)
         moment.reward[:] = team_rewards(self._rewards(score, self._raws), self._order.team_reward)
-        moment.flags[:] = score, self._raws[0]["score"][0], over and by_rule, over and not by_rule
-        return self._shown()
+        moment.flags[:] = score, seen["score"][0], over and by_rule, over and not by_rule
+        return vector
 
-    def _shown(self) -> np.ndarray:
+    def _shown(self, seen: dict[str, Any]) -> np.ndarray:
+        """Write what agents see; ``seen`` is the game's raw observation of the left team."""
+        players = zip(seen["left_agent_controlled_player"], seen["left_agent_sticky_actions"], strict=True)
+        self._raws = [{**seen, "active": player, "sticky_actions": sticky} for player, sticky in players]
         self._moment.obs[:] = views.observations(self._raws, self._order.representation)
         self._moment.state[:] = views.state(self._raws)
         return self._moment.vector

@@ -2,7 +2,7 @@
 
 Positions are the game's: x from -1 (own goal) to 1 (the opponents'), y from -0.42 to 0.42; directions are distances a
 step. A raw observation is a mapping with the names that the game gives them (``left_team`` [L, 2], ``ball`` [3], ...),
-one for each agent; ``active`` is the player that the agent controls, -1 for none.
+one for each agent; ``active`` is the player that the agent controls, -1 for none, and ``sticky_actions`` are its own.
 """
 
 from __future__ import annotations

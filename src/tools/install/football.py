@@ -29,8 +29,9 @@ from ...utils.errors import UserError, counted
 from ...utils.machine import cache_home
 from .pip import pip
 
-#: Python packages that it needs: gym 0.26 breaks it, and it uses `six` without saying so
-REQUIREMENTS = ("gym==0.25.2", "six", "pygame>=1.9.6", "opencv-python", "psutil", "scipy", "absl-py")
+#: Python packages that its games need: gym 0.26 breaks it, and it uses `six` without saying so. It also asks for pygame
+#: (for a keyboard), which would overwrite the pygame-ce of others, and for scipy and psutil, which games do not use.
+REQUIREMENTS = ("gym==0.25.2", "six", "opencv-python", "absl-py")
 #: what its build imports, beside psutil
 _BUILDING = ("setuptools>=77.0.3,<81", "wheel", "psutil")
 #: Debian's packages for the build

@@ -24,14 +24,14 @@ import numpy as np
 from .config import TEAMS, Config
 
 
-class FootballEnv:
+class FootballEnvCore:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.left, self.right = TEAMS.get(config["level"], (11, 11))
         self.games = 0
         self.reset()
 
-    def reset(self) -> list[dict[str, Any]]:
+    def reset(self) -> bool:
         # as the package: what is counted and drawn from one game to the next would make games differ
         self._config["episode_number"] += 1
         values = [
@@ -42,9 +42,9 @@ class FootballEnv:
         self.ball = np.array([0.3, *self.rng.uniform(-0.1, 0.1, 1), 0.0])
         self.time, self.mode, self.owner, self.score, self.over = 0, 0, 0, [0, 0], False
         self._event()
-        return self.observation()
+        return True
 
-    def step(self, actions: list[int]) -> tuple[list[dict[str, Any]], np.ndarray, bool, dict[str, Any]]:
+    def step(self, actions: list[int]) -> tuple[dict[str, Any], int, bool, dict[str, Any]]:
         assert not self.over, "Cant call step() once episode finished (call reset() instead)"
         assert isinstance(actions, list)
         self.time += 1
@@ -70,20 +70,21 @@ class FootballEnv:
             or (scenario.end_episode_on_possession_change and self.owner != owner)
         )
         reward = self.score[0] - self.score[1] - before
-        return self.observation(), np.full(len(actions), reward, np.float32), self.over, {"score_reward": reward}
+        return self.observation(), reward, self.over, {}
 
-    def observation(self) -> list[dict[str, Any]]:
+    def observation(self) -> dict[str, Any]:
         left, right = np.split(self.places.copy(), [self.left])
-        common = {
+        sticky = np.eye(10, dtype=np.uint8)[self.time % 10]
+        return {
             "left_team": left, "left_team_direction": left / 10, "left_team_active": np.ones(self.left, bool),
             "right_team": right, "right_team_direction": right / 10, "right_team_active": np.ones(self.right, bool),
             "left_team_roles": np.arange(self.left), "right_team_roles": np.arange(self.right),
             "ball": self.ball.copy(), "ball_direction": np.array([0.01, 0.0, 0.0]), "ball_owned_team": self.owner,
             "ball_owned_player": self._player(0) if self.owner == 0 else 0, "game_mode": self.mode,
             "score": list(self.score), "steps_left": self._config.scenario.game_duration - self.time,
+            "left_agent_controlled_player": [self._player(i) for i in range(self._config.agents)],
+            "left_agent_sticky_actions": [sticky for _ in range(self._config.agents)],
         }  # fmt: skip
-        sticky = np.eye(10, dtype=np.uint8)[self.time % 10]
-        return [common | {"active": self._player(i), "sticky_actions": sticky} for i in range(self._config.agents)]
 
     def _player(self, agent: int) -> int:
         """Which player an agent controls: another one every five steps."""

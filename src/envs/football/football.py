@@ -28,7 +28,7 @@ ACTIONS = (
     "release_dribble",
 )  # fmt: skip
 METRICS = ("score_reward", "scored", "engine_restarts")
-VIDEOS = ("field", "game")
+VIDEOS = ("game", "field")
 #: bytes of memory that one engine's process takes (measured; docs/football.md)
 ENGINE_BYTES = 145_000_000
 #: engines that may fail in one episode before the failure counts as the episode's own
@@ -56,7 +56,7 @@ class Football:
         team_reward: str = "first",
         time_limit: int | None = None,
         engine_timeout: float = 60.0,
-        video: str = "field",
+        video: str = "game",
         render_mode: str | None = None,
     ) -> None:
         """Read the sizes of a game; the engine itself is started at the first reset.
@@ -69,7 +69,7 @@ class Football:
             team_reward: every agent has the reward of the ``first`` one, or the ``sum`` of all; ``own``: each its own.
             time_limit: steps until an episode is cut; None: the game's own time.
             engine_timeout: seconds without an answer after which an engine is replaced.
-            video: pictures are of the ``field`` from above, or by the ``game``'s own camera (slow).
+            video: pictures are by the ``game``'s own camera, or of the ``field`` from above, which is quicker.
             render_mode: set where pictures will be asked for.
 
         Raises:

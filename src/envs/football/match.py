@@ -35,6 +35,8 @@ from .rules import Ends, Rewards, team_rewards
 
 #: seeds are below it: the engine takes 32 bits
 _SEEDS = 2**31 - 1
+#: of pictures by the game's own camera, in pixels
+_WIDTH, _HEIGHT = 640, 360
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class Match:
             {
                 "level": order.scenario, "players": [f"agent:left_players={order.sizes.n_agents},right_players=0"],
                 "dump_full_episodes": False, "dump_scores": False, "write_video": False,
-                "tracesdir": tempfile.gettempdir(), **_seeded(0),
+                "tracesdir": tempfile.gettempdir(), "render_resolution_x": _WIDTH, "render_resolution_y": _HEIGHT,
+                **_seeded(0),
             }
         )  # fmt: skip
         # the game without the package's interface for one agent, which copies and mirrors every observation for each
@@ -140,7 +143,8 @@ class Match:
     def draw(self) -> np.ndarray:
         """Return a picture of this moment, [H, W, 3] uint8."""
         if self._order.drawn:
-            return np.ascontiguousarray(self._game.render(mode="rgb_array"))
+            # the package turns the picture's colours round
+            return np.ascontiguousarray(self._game.render(mode="rgb_array")[..., ::-1])
         processor = importlib.import_module("gfootball.env.observation_processor")
         # the package's own picture of a game without a camera, in the colours of its videos
         raw = self._raws[0]

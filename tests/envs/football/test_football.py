@@ -126,7 +126,7 @@ def test_the_papers_scenarios_have_the_papers_agents(standin: Any) -> None:
         ({"rewards": "checkpoints"}, "use scoring or scoring,checkpoints; did you mean 'scoring,checkpoints'?"),
         ({"team_reward": "mean"}, "env_args.team_reward='mean' is not known: use first, sum or own"),
         ({"representation": "simple116"}, "did you mean 'simple115'?"),
-        ({"video": "tv"}, "use field or game"),
+        ({"video": "tv"}, "use game or field"),
         ({"time_limit": 0}, "env_args.time_limit=0 is out of range: at least 1 is allowed."),
         ({"engine_timeout": 0.0}, "seconds above 0 are allowed"),
     ],
@@ -340,13 +340,13 @@ def test_serial_and_workers_agree(standin: Any) -> None:
 
 
 def test_pictures(standin: Any) -> None:
-    with played(render_mode="rgb_array") as one:
+    with played(render_mode="rgb_array", video="field") as one:
         one.reset()
         before = one.env.render()
         assert (before.shape, before.dtype) == ((60, 80, 3), np.uint8)
         one.step(RIGHT)
         assert (one.env.render() != before).any()
-    with played(render_mode="rgb_array", video="game") as one:
+    with played(render_mode="rgb_array") as one:
         one.reset()
         assert one.env.render().shape == (72, 128, 3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
 import signal
 import subprocess
 import threading
@@ -57,6 +58,8 @@ class Engine:
                 ours.close()
                 raise EngineFailed(f"cannot be started: {error.strerror or error}") from error
         self._connection = ours
+        self._answers = select.poll()
+        self._answers.register(ours.fileno(), select.POLLIN)
         self._finalizer = weakref.finalize(self, _put_away, self.process, ours, os.getpid())
         self.ask(b"B" + pickle.dumps(order), max(patience, START_SECONDS))
 
@@ -88,7 +91,7 @@ class Engine:
         waited = 0.0
         while True:
             begun, piece = time.monotonic(), min(_SLICE, patience - waited)
-            if self._connection.poll(piece):
+            if self._answers.poll(1000 * piece):
                 return self._connection.recv_bytes()
             waited += min(piece, time.monotonic() - begun)
             if waited >= patience:

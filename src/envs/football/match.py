@@ -85,6 +85,15 @@ def load() -> tuple[Any, Any]:
         ) from error
 
 
+class _NoCopies:
+    """What the package's game uses of the module ``copy``: here nothing is changed that it shows or keeps."""
+
+    @staticmethod
+    def deepcopy(value: Any) -> Any:
+        """Return ``value`` itself."""
+        return value
+
+
 class Match:
     """Games of one scenario, one after another.
 
@@ -95,6 +104,8 @@ class Match:
 
     def __init__(self, order: Order) -> None:
         core, config = load()
+        # it copies each observation, of which it makes a new one at every step, for its record of the last steps
+        core.copy = _NoCopies
         self._order = order
         self._config = config.Config(
             {
@@ -136,8 +147,7 @@ class Match:
         """Write what agents see; ``seen`` is the game's raw observation of the left team."""
         players = zip(seen["left_agent_controlled_player"], seen["left_agent_sticky_actions"], strict=True)
         self._raws = [{**seen, "active": player, "sticky_actions": sticky} for player, sticky in players]
-        self._moment.obs[:] = views.observations(self._raws, self._order.representation)
-        self._moment.state[:] = views.state(self._raws)
+        views.write(self._raws, self._order.representation, self._moment.obs, self._moment.state)
         return self._moment.vector
 
     def draw(self) -> np.ndarray:

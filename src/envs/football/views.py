@@ -57,19 +57,27 @@ def _common(raw: Raw, fixed: bool) -> np.ndarray:
     return np.concatenate([_teams(raw, fixed), raw["ball"], raw["ball_direction"], owner]).astype(np.float32)
 
 
-def state(raws: Sequence[Raw]) -> np.ndarray:
-    """Return HARL's state [115 + 11 (N - 1)] float32: as ``simple115v2``, with the controlled player of every agent."""
-    active = [_one_hot(int(raw["active"]), _PLAYERS) for raw in raws]
-    return np.concatenate([_common(raws[0], True), *active, _one_hot(int(raws[0]["game_mode"]), _MODES)])
+def write(raws: Sequence[Raw], kind: str, obs: np.ndarray, state: np.ndarray) -> None:
+    """Write the agents' observations and the state.
 
+    The state is HARL's: as ``simple115v2``, with the controlled player of every agent.
 
-def observations(raws: Sequence[Raw], kind: str) -> np.ndarray:
-    """Return the agents' observations [N, O] float32 of the given ``kind``, one of :data:`OBSERVATIONS`."""
+    Args:
+        raws: the agents' raw observations.
+        kind: of the agents' observations, one of :data:`OBSERVATIONS`.
+        obs: [N, O] float32.
+        state: [115 + 11 (N - 1)] float32.
+    """
+    common, mode = _common(raws[0], True), _one_hot(int(raws[0]["game_mode"]), _MODES)
+    active = np.stack([_one_hot(int(raw["active"]), _PLAYERS) for raw in raws])
+    first, last = len(common), -_MODES
+    state[:first], state[first:last], state[last:] = common, active.ravel(), mode
     if kind == "compact":
-        return np.stack([compact(raw) for raw in raws])
-    common = _common(raws[0], kind == "simple115v2")
-    mode = _one_hot(int(raws[0]["game_mode"]), _MODES)
-    return np.stack([np.concatenate([common, _one_hot(int(raw["active"]), _PLAYERS), mode]) for raw in raws])
+        for row, raw in zip(obs, raws, strict=True):
+            row[:] = compact(raw)
+        return
+    obs[:, :first] = common if kind == "simple115v2" else _common(raws[0], False)
+    obs[:, first:last], obs[:, last:] = active, mode
 
 
 def compact(raw: Raw) -> np.ndarray:

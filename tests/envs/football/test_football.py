@@ -70,11 +70,11 @@ class Played:
 
     def episode(self, seed: int = 1, actions: tuple[int, ...] = (RIGHT,) * 4 + (SHOT,)) -> list[tuple[bytes, ...]]:
         self.reset(seed)
-        shown = [self.seen()]
+        moments = [self.seen()]
         for action in actions:
             self.step(action)
-            shown.append(self.seen())
-        return shown
+            moments.append(self.seen())
+        return moments
 
 
 @contextmanager
@@ -84,6 +84,13 @@ def played(**args: Any) -> Iterator[Played]:
         yield one
     finally:
         one.env.close()
+
+
+def shown(raws: list[dict[str, Any]], kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and state of a moment."""
+    obs, state = np.zeros((len(raws), views.SIZES[kind]), np.float32), np.zeros(views.state_size(len(raws)), np.float32)
+    views.write(raws, kind, obs, state)
+    return obs, state
 
 
 def raw(**changed: Any) -> dict[str, Any]:
@@ -175,21 +182,20 @@ def test_simple115_by_hand() -> None:
     ]  # fmt: skip
     ball, owner, active, mode = [0.6, 0.1, 0.2, 0.03, 0, 0.01], [0, 1, 0], [0, 1] + [0] * 9, [1] + [0] * 6
     fixed = np.array([*(x for team in teams for x in team), *ball, *owner, *active, *mode], np.float32)
-    assert views.observations([raw()], "simple115v2").tolist() == [fixed.tolist()]
+    assert shown([raw()], "simple115v2")[0].tolist() == [fixed.tolist()]
     # the older form puts the teams one after another, whatever their number of players
     packed = [-1, 0, 0.5, 0.1, 0, 0, 0.01, 0.02, 1, 0.05, -0.01, 0]
     loose = np.array([*packed, *[-1] * 76, *ball, *owner, *active, *mode], np.float32)
-    assert views.observations([raw()], "simple115").tolist() == [loose.tolist()]
+    assert shown([raw()], "simple115")[0].tolist() == [loose.tolist()]
     other = raw(active=-1, ball_owned_team=-1, game_mode=6)
-    shown = views.observations([other], "simple115v2")[0]
-    assert shown[94:97].tolist() == [1, 0, 0]
-    assert shown[97:108].tolist() == [0] * 11
-    assert shown[108:].tolist() == [0] * 6 + [1]
+    row = shown([other], "simple115v2")[0][0]
+    assert row[94:97].tolist() == [1, 0, 0]
+    assert row[97:108].tolist() == [0] * 11
+    assert row[108:].tolist() == [0] * 6 + [1]
 
 
 def test_the_state_has_every_agents_player() -> None:
-    both = [raw(), raw(active=0)]
-    state, obs = views.state(both), views.observations(both, "simple115v2")
+    obs, state = shown([raw(), raw(active=0)], "simple115v2")
     assert state.shape == (115 + 11,)
     assert state[:97].tolist() == obs[0, :97].tolist()
     assert state[97:119].reshape(2, 11).argmax(1).tolist() == [1, 0]
@@ -197,7 +203,7 @@ def test_the_state_has_every_agents_player() -> None:
 
 
 def test_compact_by_hand() -> None:
-    row = views.observations([raw()], "compact")[0]
+    row = shown([raw()], "compact")[0][0]
     assert row.shape == (66,)
     near = [0.0] * 4
     wanted = [
@@ -325,12 +331,12 @@ def test_serial_and_workers_agree(standin: Any) -> None:
         vec = make_vec("gfootball", {"n_agents": 2}, 4, backend=backend, **options)
         try:
             vec.reset(np.arange(4), np.arange(4) + 10)
-            shown = []
+            moments: list[bytes] = []
             for action in (RIGHT, RIGHT, IDLE, RIGHT):
                 vec.step(np.full((4, 2), action), np.ones(4, bool))
-                shown += [x.tobytes() for x in vec.arrays.named().values()]
+                moments += [x.tobytes() for x in vec.arrays.named().values()]
             assert vec.worker_restarts == 0
-            return shown
+            return moments
         finally:
             vec.close()
 

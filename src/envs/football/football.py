@@ -29,8 +29,8 @@ ACTIONS = (
 )  # fmt: skip
 METRICS = ("score_reward", "scored", "engine_restarts")
 VIDEOS = ("game", "field")
-#: bytes of memory that one engine's process takes (measured; docs/football.md)
-ENGINE_BYTES = 145_000_000
+#: bytes of memory that one more engine's process takes, beside what it shares with others (measured; docs/football.md)
+ENGINE_BYTES = 105_000_000
 #: engines that may fail in one episode before the failure counts as the episode's own
 _MOST_RESTARTS = 3
 

@@ -77,6 +77,8 @@ setup(
         # the push of JaxMARL's own class is replaced, and JaxMARL needs Python 3.11
         "smax": ["jaxmarl>=0.2,<0.3; python_version >= '3.11'", "jax>=0.10; python_version >= '3.11'"],
         "mamujoco": ["gymnasium[mujoco]>=1.1,<1.4", "mujoco>=3.1"],
+        # what Google Research Football needs of Python; `oamarl install football` builds its engine
+        "football": ["gym==0.25.2", "six", "opencv-python", "absl-py"],
         "video": ["imageio-ffmpeg>=0.5"],
         "tensorboard": ["tensorboard>=2.15"],
         "wandb": ["wandb>=0.20"],

@@ -70,6 +70,9 @@ CANNOT = {
         "python src/main.py --config=PATH/src/config/algs/mappo.yaml --env-config=PATH/src/config/envs/gymma.yaml with "
         "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3": EPYMARL,
     },
+    "football.md": {
+        "oamarl install football": "builds for minutes",
+    },
     "mamujoco.md": {
         "pip install -e '.[mamujoco]'": INSTALLS,
         "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
@@ -143,6 +146,7 @@ ANSWERS: dict[str, dict[str, tuple[int, tuple[str, ...], str]]] = {
 
 #: command's part -> module without which it cannot run, and what the program says then
 OPTIONAL = {
+    "--env-config=gfootball": ("gfootball", "run `oamarl install football`"),
     "--env-config=smax": ("jaxmarl", "pip install -e '.[smax]'"),
     "pz-mpe": ("mpe2", "pip install pettingzoo mpe2"),
     "search.yaml": ("optuna", "pip install -e '.[optuna]'"),

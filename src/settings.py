@@ -63,6 +63,8 @@ NEW_KEYS: dict[str, Any] = {
     "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True, "state_scale": 1.0,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
+    # of learners with an entropy bonus, and of SEAC
+    "entropy_end_ratio": 1.0, "seac_targets": "own",
     # of HAPPO and HATRPO
     "factor_clip": None,
     # of OAPPO

@@ -169,6 +169,10 @@ def _epymarl() -> list[tuple[str, ...]]:
             rows[name] = ("same", f"with a replay; without one refused {said}") if name in read else ("refused", said)
         elif name in vocabulary.INERT:
             rows[name] = ("inert", vocabulary.INERT[name])
+        elif name in vocabulary.RENAMED:
+            here, implied = vocabulary.RENAMED[name]
+            more = "".join(f", with `{k}: {v}`" for k, v in implied.items())
+            rows[name] = ("alias", f"`{here}`{more}")
         else:
             rows[name] = ("other", f"belongs to {vocabulary.OTHER[name]}")
     found: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]

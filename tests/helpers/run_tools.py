@@ -27,8 +27,10 @@ CPU = torch.device("cpu")
 PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps")
 CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
-A2C = ("ia2c", "seac", "snac")
-ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *A2C)
+A2C = ("ia2c", "ia2c_shared", "maa2c", "maa2c_ns", "seac", "snac")
+#: policy gradients by critics of action values
+ACTION_CRITICS = ("coma", "coma_ns", "pac", "pac_ns")
+ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *A2C, *ACTION_CRITICS)
 #: learners of action values from a replay
 JOINT = ("vdn", "vdn_ns", "qmix", "qmix_ns", "qtran")
 Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")

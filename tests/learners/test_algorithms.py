@@ -20,6 +20,7 @@ from oamarl.utils.schema.layers import shipped
 from learner_tools import one_step
 from run_tools import (
     A2C,
+    ACTION_CRITICS,
     ALGORITHMS,
     CLIPPED,
     CPU,
@@ -64,7 +65,7 @@ OF_TESTS = {f"test_{how}{name}" for how in ("", "greedy_") for name in ("return_
 
 def promised(algorithm: str) -> set[str]:
     """The names of what an algorithm logs with a common reward."""
-    if algorithm in A2C:
+    if algorithm in (*A2C, *ACTION_CRITICS):
         return ALWAYS | OF_A2C | ({"ratio_mean", "ratio_max"} if algorithm == "seac" else set())
     names = ALWAYS | OF_STEPS | (OF_CLIPPED if algorithm in CLIPPED else OF_TRUST_REGIONS)
     names |= set() if algorithm in PPO else OF_SEQUENTIAL

@@ -14,8 +14,6 @@ from ..errors import UserError
 
 #: learner of EPyMARL's that is not part of this version -> its method
 ABSENT = {
-    "coma_learner": "COMA",
-    "pac_learner": "Pareto actor-critic (PAC)",
     "pac_dcg_learner": "Pareto actor-critic with coordination graphs (PAC-DCG)",
 }
 #: method of EPyMARL's that is -> its learner
@@ -24,6 +22,8 @@ BUILT = {
     "QTRAN": "qtran_learner",
     "IA2C, MAA2C": "actor_critic_learner",
     "IPPO, MAPPO": "ppo_learner",
+    "COMA": "coma_learner",
+    "PAC": "pac_learner",
     "MADDPG": "maddpg_learner",
 }
 #: name of an algorithm file of EPyMARL's, without `_ns` -> its learner

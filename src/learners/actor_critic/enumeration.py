@@ -61,7 +61,11 @@ def best_for(critic: ActionValueLearner, network: Stack, batch: Batch, actions: 
     codes = torch.stack([others_codes(joint[i], critic.info.n_actions)[:, i] for i in range(n)], dim=1)  # [E, N, N A]
     there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
     seen = critic.inputs(batch.obs, batch.state, batch.last_actions)[there]
-    own, avail, each = actions[there], batch.avail[there], len(codes)
+    # an agent that takes no decision does nothing, action 0
+    nothing = torch.arange(critic.info.n_actions, device=actions.device) == 0
+    idle = torch.cat([batch.filled.unsqueeze(-1) & ~batch.alive, torch.zeros_like(batch.alive[:, :1])], dim=1)
+    avail = torch.where(idle.unsqueeze(-1), nothing, batch.avail)[there]
+    own, each = actions[there], len(codes)
     pieces, size = [], max(1, MAX_ROWS // (n * each))
     for k in range(0, len(own), size):
         part, mine = seen[k : k + size], own[k : k + size]

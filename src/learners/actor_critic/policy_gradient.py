@@ -18,7 +18,7 @@ def policy_gradient_loss(
     Means are over the valid steps of agent i, whose experience it is.
 
     Args:
-        log_prob, advantage: [V, ..., L] of each learner on L rows (advantages held fixed).
+        log_prob, advantage: [V, ..., L] of each learner on L rows (advantages held fixed; [..., L]: alike for all).
         entropy, valid: [..., L] of the rows' own policies; whether they took a decision.
         agent: [L] whose rows they are.
         counts: [N] valid steps of each agent in the whole batch.
@@ -39,11 +39,11 @@ def climb(learner: PolicyLearner, it: Iteration) -> dict[str, float]:
 
     def loss(params: Tensor, part: MiniBatch, _: None) -> Tensor:
         policy, at, agent = learner.mac.policies(samples, part.entries, params)
-        valid, entropy = samples.valid[at], policy.entropy()
+        valid, log_prob, entropy = samples.valid[at], policy.log_prob(samples.actions[at]), policy.entropy()
         entropies[at] = torch.where(valid, entropy.detach(), 0.0)
         return policy_gradient_loss(
-            policy.log_prob(samples.actions[at]).unsqueeze(0), entropy, samples.advantage[at].unsqueeze(0), valid=valid,
-            agent=agent, counts=it.counts, share=share, entropy_coef=it.entropy_coef,
+            log_prob.unsqueeze(0), entropy, samples.advantage[at], valid=valid, agent=agent, counts=it.counts,
+            share=share, entropy_coef=it.entropy_coef,
         )  # fmt: skip
 
     value = learner.descend(it, 0, learner.mac.network.params, MiniBatch(samples.entries), loss, rows=n)

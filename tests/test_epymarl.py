@@ -278,7 +278,7 @@ def test_a_method_that_is_not_built_is_named(name: str, files: Path) -> None:
     assert sentence(f"--config={name}", "--env-config=maze").startswith(f"{method} is not part of this version: ")
 
 
-@pytest.mark.parametrize("name", ["maa2c", "ia2c_ns", "maa2c_ns"])
+@pytest.mark.parametrize("name", ["ia2c_ns"])
 def test_a_file_that_has_no_namesake_here_is_read_by_its_path(name: str) -> None:
     assert f"--config=PATH/src/config/algs/{name}.yaml" in sentence(f"--config={name}", "--env-config=maze")
 
@@ -447,9 +447,6 @@ def test_its_commands_as_they_are_typed(algorithm: str, key: str, limit: int) ->
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--config=pac_ns --env-config=gymma with env_args.time_limit=1 "
-         "env_args.key=matrixgames:penalty-100-nostate-v0",
-         "Pareto actor-critic (PAC) is not part of this version"),
         ("--config=qmix --env-config=gymma with env_args.key=pz-mpe-simple-tag-v3 "
          "env_args.pretrained_wrapper=PretrainedTag", "pretrained opponents are not part of this version"),
         ("--config=qmix --env-config=gymma with env_args.key=vmas-balance env_args.time_limit=150",

@@ -57,8 +57,8 @@ class SEACConfig(OnePassConfig, EntropyConfig):
         "lambda of SEAC: weight of each other agent's experience; 0: agents learn from their own alone (A2C).", low=0
     )
     seac_targets: str = key(
-        "Targets of another agent's experience: own, bootstrapped by the learner's critic (SEAC paper, eq. 5), or source, "
-        "by the critic of the agent whose experience it is (the authors' program).",
+        "Targets of another agent's experience: own, bootstrapped by the learner's critic (SEAC paper, eq. 5), or "
+        "source, by the critic of the agent whose experience it is (the authors' program).",
         choices=("own", "source"),
     )
     value_loss_coef: float = key("Weight of the critic's loss in A2C and SEAC.", above=0)

@@ -170,9 +170,8 @@ def _epymarl() -> list[tuple[str, ...]]:
         elif name in vocabulary.INERT:
             rows[name] = ("inert", vocabulary.INERT[name])
         elif name in vocabulary.RENAMED:
-            here, implied = vocabulary.RENAMED[name]
-            more = "".join(f", with `{k}: {v}`" for k, v in implied.items())
-            rows[name] = ("alias", f"`{here}`{more}")
+            here, beside = vocabulary.RENAMED[name]
+            rows[name] = ("alias", ", with ".join([f"`{here}`", *(f"`{k}: {v}`" for k, v in beside.items())]))
         else:
             rows[name] = ("other", f"belongs to {vocabulary.OTHER[name]}")
     found: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]

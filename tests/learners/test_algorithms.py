@@ -222,7 +222,7 @@ def test_twice_is_the_same(algorithm: str, use_rnn: bool, tmp_path: Path) -> Non
 # -- individual rewards --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", (*PPO, *A2C, "pac", "pac_ns"))
+@pytest.mark.parametrize("algorithm", [*PPO, *A2C, "pac", "pac_ns"])
 def test_individual_rewards_have_their_own_names(algorithm: str, tmp_path: Path) -> None:
     """Truncating: agent i has t * (i + 1) + action / 10 at step t; 2 steps make 3 * (i + 1) + [0, 0.2]."""
     steps = 24 + 8 * (algorithm == "seps")  # which plays one batch at random

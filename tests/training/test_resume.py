@@ -150,7 +150,7 @@ FAST = (("oappo", ()), ("mappo", GRU))
 #: what is left alone and what resumes are processes of their own as well: one will do, the rest is the same code
 OUTSIDE = (("happo", ()),)
 #: one YAML of each learner; the others differ in values
-LEARNERS = ("mappo", "seps", "happo", "hatrpo", "oappo", "oatrpo", "seac")
+LEARNERS = ("mappo", "seps", "happo", "hatrpo", "oappo", "oatrpo", "seac", "coma", "pac")
 KILLED = [
     pytest.param(
         algorithm, more, (algorithm, more) not in OUTSIDE, id=f"{algorithm}{'-gru' if more else ''}",
@@ -158,7 +158,7 @@ KILLED = [
     )
     for algorithm in LEARNERS
     for more in ((), GRU)
-    if not (more and algorithm in ("seps", "happo", "hatrpo"))
+    if not (more and algorithm in ("seps", "happo", "hatrpo", "pac"))
 ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """COMA: policy gradients with a counterfactual baseline, from a centralised critic of action values.
 
-Foerster et al. 2018 ("Counterfactual multi-agent policy gradients"), eq. 4 and Algorithm 1; settings as in Papoudakis et
-al. 2021.
+Foerster et al. 2018 ("Counterfactual multi-agent policy gradients"), eq. 4 and Algorithm 1; settings as in Papoudakis
+et al. 2021.
 
     collect a batch with the policies pi_i
     q_t = Q'_i(s_t, a_t) by the slow copy of the critic
@@ -17,8 +17,8 @@ al. 2021.
 | pi_i | [B, T+1, N, A] | the policies as they acted |
 | A_i, y_i | [B, T, N] | advantages, held fixed, and targets |
 
-The baseline does not depend on agent i's action: it changes the gradient's variance and not its mean, and what remains is
-what agent i's action was worth beside the others' ones. Where an episode is cut (a truncation, a segment's end) the
+The baseline does not depend on agent i's action: it changes the gradient's variance and not its mean, and what remains
+is what agent i's action was worth beside the others' ones. Where an episode is cut (a truncation, a segment's end) the
 action that q is of is drawn from the policies.
 """
 

@@ -73,7 +73,9 @@ def best_for(critic: ActionValueLearner, network: Stack, batch: Batch, actions: 
         shared = part.shared.unsqueeze(1).expand(m, each, -1)
         alone = part.own.unsqueeze(1).expand(m, each, n, -1)
         inputs = critic.beside(
-            CriticInputs(shared, alone, part.ids, n), codes.expand(m, *codes.shape), mine.unsqueeze(1).expand(m, each, n)
+            CriticInputs(shared, alone, part.ids, n),
+            codes.expand(m, *codes.shape),
+            mine.unsqueeze(1).expand(m, each, n),
         )
         q = critic.values(network, inputs)
         pieces.append(q.masked_fill(~allowed(avail[k : k + size], joint), -torch.inf).amax(1))

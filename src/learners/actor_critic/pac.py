@@ -116,7 +116,7 @@ class PACLearner(PolicyLearner):
         return critic.fixed(batch, advantage, critic.returns(batch, slow), inputs, raw)
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
-        """One step of all policies, critics and state values on ``batch``; returns scalars to log, and arrays (none)."""
+        """One step of policies, critics and state values on ``batch``; returns scalars to log, and arrays (none)."""
         it = self.begin_iteration(one_episode_a_row(batch), t_env)
         scalars = climb(self, it)
         critic = self.value.update(it.batch, it.targets, it.lr_scale)

@@ -1,4 +1,4 @@
-"""The step of advantage actor-critics: policies climb the log-probabilities of their actions, weighted by advantages."""
+"""The step of advantage actor-critics: log-probabilities of actions, weighted by advantages, are climbed."""
 
 from __future__ import annotations
 
@@ -51,5 +51,6 @@ def climb(learner: PolicyLearner, it: Iteration) -> dict[str, float]:
     real = samples.advantage[samples.valid]
     return {
         "pg_loss": float(value) / n, "agent_grad_norm": float(it.norms[0]),
-        "entropy": float((entropies.sum(0) / it.counts).mean()), "advantage_mean": float(real.mean()) if len(real) else 0.0,
+        "entropy": float((entropies.sum(0) / it.counts).mean()),
+        "advantage_mean": float(real.mean()) if len(real) else 0.0,
     }  # fmt: skip

@@ -82,17 +82,20 @@ REFUSED: dict[str, Only] = {
         ("pi_logits", None), "agents are policies", of={"q_learner": _VALUES, "qtran_learner": _VALUES}
     ),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
-    "critic_q_fn": Only(("coma", None), "COMA's critic is one of action values (EPyMARL's program does not read the key)"),
+    "critic_q_fn": Only(
+        ("coma", None), "COMA's critic is one of action values (EPyMARL's program does not read the key)"
+    ),
     "critic_baseline_fn": Only(
         ("coma", None), "COMA's baseline is the counterfactual one (EPyMARL's program does not read the key)"
     ),
     "critic_train_mode": Only(
-        ("seq", None), "COMA's critic takes one step on all steps of a batch, as in EPyMARL, whose program does not "
-        "read the key",
+        ("seq", None),
+        "COMA's critic takes one step on all steps of a batch, as in EPyMARL, whose program does not read the key",
     ),
     "critic_train_reps": Only((1, None), "COMA's critic takes one step (EPyMARL's program does not read the key)"),
     "state_value_type": Only(
-        ("cv_critic", "cv_critic_ns", None), "PAC's state values see what its critic does beside actions, and are shared "
+        ("cv_critic", "cv_critic_ns", None),
+        "PAC's state values see what its critic does beside actions, and are shared "
         "alike (critic_type, critic_sharing)",
     ),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
@@ -113,8 +116,8 @@ OTHER: dict[str, str] = {
 
 READ: tuple[str, ...] = (
     "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path",
-    "common_reward", "critic_type", "double_q", "entropy_coef", "entropy_end_ratio", "env", "env_args", "epochs", "eps_clip",
-    "epsilon_anneal_time", "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma",
+    "common_reward", "critic_type", "double_q", "entropy_coef", "entropy_end_ratio", "env", "env_args", "epochs",
+    "eps_clip", "epsilon_anneal_time", "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma",
     "grad_norm_clip", "hidden_dim", "hypernet_embed", "hypernet_layers", "label", "learner", "learner_log_interval",
     "load_step", "local_results_path", "log_interval", "lr", "mac", "mixer", "mixing_embed_dim", "name", "obs_agent_id",
     "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reg", "render", "reward_scalarisation", "runner",
@@ -172,10 +175,10 @@ def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
                 f"{name}={value} means {implied}={meaning}, but {implied}={values[implied]!r} is set too ({source})."
             )
         result[implied] = meaning
-    for name, (here, implied) in RENAMED.items():
+    for name, (here, more) in RENAMED.items():
         if name not in values:
             continue
-        said = {here: result.pop(name), **implied}
+        said = {here: result.pop(name), **more}
         for key, value in said.items():
             if values.get(key, value) != value:
                 raise UserError(f"{name} means {key}={value!r}, but {key}={values[key]!r} is set too ({source}).")

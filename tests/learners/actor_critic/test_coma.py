@@ -1,4 +1,4 @@
-"""COMA: the counterfactual baseline by hand, its targets, what it reduces to, what it may not read, and that it learns."""
+"""COMA: the counterfactual baseline by hand, targets, what it reduces to, and what it may not read."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_the_baseline_takes_nothing_from_the_mean(rnn: bool) -> None:
             actions[..., i] = u
             learner.generators["last actions"].manual_seed(1)
             advantage = learner.samples(replace(batch, actions=actions))[1].advantage
-            total[..., i] += (play.policy.params.exp()[:, :-1, i, u] * advantage[..., i])
+            total[..., i] += play.policy.params.exp()[:, :-1, i, u] * advantage[..., i]
     torch.testing.assert_close(total[batch.valid], torch.zeros(int(batch.valid.sum())))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_coma import TABLE, two_agents, values_of_actions
 
 from oamarl.learners.actor_critic import enumeration, pac
 from oamarl.learners.actor_critic.enumeration import allowed, best_for, joint_actions
@@ -17,7 +18,6 @@ from oamarl.learners.actor_critic.play import play_of
 from oamarl.utils.errors import UserError
 
 from learner_tools import assert_same, double, make_batch, make_info, make_learner, parameters, through_a_file
-from test_coma import TABLE, two_agents, values_of_actions
 
 both_methods = pytest.mark.parametrize("algorithm", ["pac", "pac_ns"])
 

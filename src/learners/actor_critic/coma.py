@@ -61,7 +61,7 @@ class COMALearner(PolicyLearner):
         self, config: COMAConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
-        value = action_values(config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
+        value = action_values(ActionValueLearner, config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
         super().__init__(
             config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed, value=value
         )
@@ -97,11 +97,11 @@ class COMALearner(PolicyLearner):
 
 
 def action_values(
-    config: OnePassConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
+    kind: type[ActionValueLearner], config: OnePassConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
     device: torch.device, seed: int,
 ) -> ActionValueLearner:  # fmt: skip
-    """Return the critics Q_i(s, a_-i, .) of a run's agents."""
-    return ActionValueLearner(
+    """Return the critics of a run's agents, of the class ``kind``."""
+    return kind(
         config, net, info, common_reward=common_reward, policies=mac.index, device=device,
         generator=generator(seed, "init critic"), minibatch_generator=generator(seed, "critic minibatches"),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from ...modules.critics.v import CriticInputs
 from ...modules.stack import Stack
 from ..value.action_values import ActionValueLearner, others_codes
 from ..value.state_values import MAX_ROWS
+from .play import legal_actions
 
 
 def joint_actions(n_agents: int, n_actions: int, device: torch.device | str = "cpu") -> Tensor:
@@ -61,11 +62,7 @@ def best_for(critic: ActionValueLearner, network: Stack, batch: Batch, actions: 
     codes = torch.stack([others_codes(joint[i], critic.info.n_actions)[:, i] for i in range(n)], dim=1)  # [E, N, N A]
     there = torch.cat([torch.ones_like(batch.filled[:, :1]), batch.filled], dim=1)
     seen = critic.inputs(batch.obs, batch.state, batch.last_actions)[there]
-    # an agent that takes no decision does nothing, action 0
-    nothing = torch.arange(critic.info.n_actions, device=actions.device) == 0
-    idle = torch.cat([batch.filled.unsqueeze(-1) & ~batch.alive, torch.zeros_like(batch.alive[:, :1])], dim=1)
-    avail = torch.where(idle.unsqueeze(-1), nothing, batch.avail)[there]
-    own, each = actions[there], len(codes)
+    own, avail, each = actions[there], legal_actions(batch)[there], len(codes)
     pieces, size = [], max(1, MAX_ROWS // (n * each))
     for k in range(0, len(own), size):
         part, mine = seen[k : k + size], own[k : k + size]

@@ -18,7 +18,9 @@ others happen to do avoids actions whose best joint outcome needs all of them; t
 | a_-i | [E, N - 1] | the others' joint actions, E = A^(N-1), of which the legal ones are tried |
 | V_i(s) | [B, T, N] | the baseline |
 
-The others' actions are enumerated: work and memory grow with A^(N-1), of which at most MOST are allowed.
+The others' actions are enumerated: work and memory grow with A^(N-1), of which at most MOST are allowed. With
+`critic: dcg` (PAC-DCG) Q is one of the team, a coordination graph, in which message passing looks for the best joint
+action in their place (:mod:`.graph`).
 """
 
 from __future__ import annotations
@@ -28,22 +30,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...components.batch import Batch, Samples
 from ...components.generators import generator
 from ...components.pieces import one_episode_a_row
 from ...controllers.basic_mac import BasicMAC
 from ...envs.base import EnvInfo
+from ...modules import critics
 from ...modules.agents.rnn import NetworkConfig
 from ...utils.errors import UserError
+from ...utils.schema.registry import resolve
 from ..on_policy import EntropyConfig, OnePassConfig, PolicyLearner
-from ..value.action_values import ActionValueLearner, taken_of
+from ..value.action_values import ActionValueLearner
 from ..value.config import EpochConfig
 from ..value.state_values import ValueLearner
 from ..value.targets import Targets
 from .coma import action_values, check_action_critic
 from .enumeration import best_for
+from .graph import GraphValueLearner, best_by_graph
 from .play import play_of
 from .policy_gradient import climb
 
@@ -66,12 +70,15 @@ class PACLearner(PolicyLearner):
         self, config: PACConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
-        value = action_values(config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
+        graph = is_graph(config.critic)
+        kind, self.best = (GraphValueLearner, best_by_graph) if graph else (ActionValueLearner, best_for)
+        value = action_values(kind, config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
         super().__init__(
             config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed, value=value
         )
         # no slow copy of its own, and one scale of rewards and returns for both: targets are the critic's
         plain = replace(config, target_update_interval_or_tau=1.0, standardise_rewards=False)
+        plain = replace(plain, critic="v") if graph else plain
         self.state_value = ValueLearner(
             plain, net, info, common_reward=common_reward, joint=False, epochs=EpochConfig(), each=True,
             policies=mac.index, device=device, generator=generator(seed, "init state value"),
@@ -86,16 +93,20 @@ class PACLearner(PolicyLearner):
         """Refuse what PAC cannot learn from, or not in a reasonable time.
 
         Raises:
-            UserError: a reuse mapping, continuous actions, a critic with a memory, or too many joint actions.
+            UserError: a reuse mapping, continuous actions, a critic with a memory, or too many joint actions; of a
+                coordination graph rewards of their own, or inputs of single agents.
         """
         super().check(values, info)
         check_action_critic(values, info, "PAC")
+        if is_graph(values["critic"]):
+            _check_graph(values)
+            return
         joint = info.n_actions ** (info.n_agents - 1)
         if joint > MOST:
             raise UserError(
                 f"PAC tries all joint actions of the other agents at each step, {info.n_actions}^{info.n_agents - 1} = "
-                f"{joint:,} in '{info.name}', and at most {MOST:,} are allowed: use fewer agents, or maa2c, coma or "
-                "mappo."
+                f"{joint:,} in '{info.name}', and at most {MOST:,} are allowed: use critic=dcg (message passing), maa2c "
+                "or coma."
             )
 
     def samples(self, batch: Batch) -> tuple[Samples, Targets]:
@@ -109,9 +120,9 @@ class PACLearner(PolicyLearner):
         """Targets and advantages [B, T, N] of rows of one episode each; see the module."""
         critic, actions = self.value, play_of(self.mac, batch, self.generators["last actions"]).actions
         inputs = critic.action_inputs(batch, actions)
-        raw = taken_of(critic.of_all(critic.network, inputs), actions)
-        best = best_for(critic, critic.network, batch, actions)
-        slow = best if critic.target is critic.network else best_for(critic, critic.target, batch, actions)
+        raw = critic.values(critic.network, inputs)
+        best = self.best(critic, critic.network, batch, actions)
+        slow = best if critic.target is critic.network else self.best(critic, critic.target, batch, actions)
         advantage = best[:, : batch.filled.shape[1]] - self.state_value.towards(batch).raw
         return critic.fixed(batch, advantage, critic.returns(batch, slow), inputs, raw)
 
@@ -146,3 +157,25 @@ class PACLearner(PolicyLearner):
         """Take the state back."""
         super().load_state_dict(state)
         self.state_value.load_state_dict(state["state_value"])
+
+
+def is_graph(critic: str) -> bool:
+    """Whether the key ``critic`` names a network of joint actions."""
+    return bool(getattr(resolve(critics.__name__, critics.REGISTRY, critic, "critic"), "joint", False))
+
+
+def _check_graph(values: Mapping[str, Any]) -> None:
+    """Refuse what a coordination graph of the team's values cannot be.
+
+    Raises:
+        UserError: individual rewards, or inputs of single agents.
+    """
+    if not values["common_reward"]:
+        raise UserError(
+            f"critic={values['critic']} has one value of the team, which needs one reward: use common_reward=True, or "
+            "critic=v for agents with rewards of their own."
+        )
+    if values["critic_agent_obs"] or values["critic_type"] != "cv_critic":
+        raise UserError(
+            f"critic={values['critic']} reads the state: use critic_type=cv_critic critic_agent_obs=False."
+        )

@@ -41,3 +41,13 @@ def play_of(mac: BasicMAC, batch: Batch, generator: torch.Generator) -> Play:
     uniform = torch.rand(len(taken), *batch.avail.shape[2:], generator=generator)
     actions[last] = policy[last].sample(gumbel(uniform.to(taken.device)))
     return Play(actions, policy)
+
+
+def legal_actions(batch: Batch) -> Tensor:
+    """Return what the agents may do at the steps of ``batch`` and after them, [B, T+1, N, A] bool.
+
+    An agent that takes no decision does nothing, which is action 0.
+    """
+    nothing = torch.arange(batch.avail.shape[-1], device=batch.avail.device) == 0
+    idle = torch.cat([batch.filled.unsqueeze(-1) & ~batch.alive, torch.zeros_like(batch.alive[:, :1])], dim=1)
+    return torch.where(idle.unsqueeze(-1), nothing, batch.avail)

@@ -78,8 +78,7 @@ class ValueLearner:
         self.n_networks = 1 if self.joint else max(index) + 1
         #: [N], where there are several networks and fewer than agents
         self._index = torch.tensor(index, device=device) if 1 < self.n_networks < self.n_values else None
-        width, outputs = self._sizes()
-        self.network: Any = build_critic(config, net, info, self.n_networks, width, generator, outputs).to(device)
+        self.network: Any = self._build(net, generator).to(device)
         self.recurrent = self.network.recurrent
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
         self.optimiser = Adam([self.network.params], lr=config.critic_lr or config.lr, eps=config.optim_eps)
@@ -90,6 +89,11 @@ class ValueLearner:
         self.updates = 0
         #: recurrent critics on segments: the memory [B, *L, H] before the next batch, of network and slow copy
         self._hidden: dict[str, Tensor] = {}
+
+    def _build(self, net: Any, generator: torch.Generator) -> Any:
+        """Return the networks, new."""
+        width, outputs = self._sizes()
+        return build_critic(self.config, net, self.info, self.n_networks, width, generator, outputs)
 
     def _sizes(self) -> tuple[int, int]:
         """Width of the networks' inputs, and what each puts out: one value."""

@@ -28,6 +28,7 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
         "non_shared_mac": ("basic_mac", "sharing", "separate"),
         "maddpg_mac": ("basic_mac", "action_selector", "noisy"),
     },
+    "learner": {"pac_dcg_learner": ("pac_learner", "critic", "dcg")},
     "agent": {"rnn_ns": ("rnn", "sharing", "separate")},
     "mixer": {"qtran_base": ("qtran", "", "")},
     "critic_type": {
@@ -39,6 +40,7 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
         "coma_critic_ns": ("cv_critic", "critic_sharing", "separate"),
         "pac_critic": ("cv_critic", "critic_sharing", "shared"),
         "pac_critic_ns": ("cv_critic", "critic_sharing", "separate"),
+        "pac_dcg_critic_ns": ("cv_critic", "critic_sharing", "separate"),
     },
 }
 
@@ -98,33 +100,26 @@ REFUSED: dict[str, Only] = {
         "PAC's state values see what its critic does beside actions, and are shared "
         "alike (critic_type, critic_sharing)",
     ),
+    "duelling": Only((False, None), "coordination graphs have no state values (EPyMARL's program does not read the key)"),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
     "env_args.seed": Only((None,), "`seed` seeds every episode"),
 }
 
 #: key -> what it belongs to
-OTHER: dict[str, str] = {
-    "cg_edges": "coordination graphs",
-    "cg_payoff_rank": "coordination graphs",
-    "cg_payoffs_hidden_dim": "coordination graphs",
-    "cg_utilities_hidden_dim": "coordination graphs",
-    "duelling": "coordination graphs",
-    "msg_anytime": "coordination graphs",
-    "msg_iterations": "coordination graphs",
-    "msg_normalized": "coordination graphs",
-}
+OTHER: dict[str, str] = {}
 
 READ: tuple[str, ...] = (
-    "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path",
-    "common_reward", "critic_type", "double_q", "entropy_coef", "entropy_end_ratio", "env", "env_args", "epochs",
-    "eps_clip", "epsilon_anneal_time", "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma",
-    "grad_norm_clip", "hidden_dim", "hypernet_embed", "hypernet_layers", "label", "learner", "learner_log_interval",
-    "load_step", "local_results_path", "log_interval", "lr", "mac", "mixer", "mixing_embed_dim", "name", "obs_agent_id",
-    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reg", "render", "reward_scalarisation", "runner",
-    "runner_log_interval", "save_model", "save_model_interval", "save_replay", "standardise_returns",
-    "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode",
-    "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model",
-    "wandb_team",
+    "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "cg_edges", "cg_payoff_rank",
+    "cg_payoffs_hidden_dim", "cg_utilities_hidden_dim", "checkpoint_path", "common_reward", "critic_type", "double_q",
+    "entropy_coef", "entropy_end_ratio", "env", "env_args", "epochs", "eps_clip", "epsilon_anneal_time",
+    "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma", "grad_norm_clip", "hidden_dim",
+    "hypernet_embed", "hypernet_layers", "label", "learner", "learner_log_interval", "load_step", "local_results_path",
+    "log_interval", "lr", "mac", "mixer", "mixing_embed_dim", "msg_anytime", "msg_iterations", "msg_normalized", "name",
+    "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reg", "render",
+    "reward_scalarisation", "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay",
+    "standardise_returns", "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy",
+    "test_interval", "test_nepisode", "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode",
+    "wandb_project", "wandb_save_model", "wandb_team",
 )  # fmt: skip
 
 #: key that is read -> what is not as in EPyMARL

@@ -312,7 +312,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     found = collect(request)
     values, origin = merge(found)
     derived = _own(values, request.typed)
-    epymarl.refuse_absent(values, {name: layer.name for name, layer in origin.items()})
+    epymarl.refuse_scenario(values, {name: layer.name for name, layer in origin.items()})
     for name in SELECTORS:
         if name not in values:
             raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")

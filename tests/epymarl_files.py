@@ -135,6 +135,7 @@ GROUPS = (
     ("coma",),
     ("coma_ns",),
     ("pac_ns",),
+    ("pac_dcg_ns",),
     ("iql",),
     ("vdn",),
     ("qmix",),

@@ -29,8 +29,6 @@ from run_tools import train
 
 PAGE = (ROOT / "docs" / "coming-from-epymarl.md").read_text(encoding="utf-8")
 LBF = "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"
-ABSENT = {name: values for name, values in ALGORITHMS.items() if values["learner"] in epymarl.ABSENT}
-BUILT = {name: values for name, values in ALGORITHMS.items() if name not in ABSENT}
 
 
 @pytest.fixture
@@ -125,6 +123,10 @@ EXPECTED: dict[str, dict[str, Any]] = {
              "target_update_interval_or_tau": 200.0},
     "coma_ns": {**COMA, **SEPARATE, "obs_agent_id": True, "lr": 5e-4, "entropy_coef": 0.01},
     "pac_ns": {**PAC, **SEPARATE, "lr": 3e-4, "entropy_coef": 20.0, "target_update_interval_or_tau": 0.01},
+    "pac_dcg_ns": {**PAC, **SEPARATE, "lr": 5e-4, "entropy_coef": 30.0, "target_update_interval_or_tau": 0.01,
+                   "critic": "dcg", "cg_edges": "full", "cg_utilities_hidden_dim": None, "cg_payoffs_hidden_dim": None,
+                   "cg_payoff_rank": None, "msg_anytime": True, "msg_iterations": 8, "msg_normalized": True,
+                   "name": "pac_sarsa_dcg_ns"},
     "maddpg": {**MADDPG, "sharing": "shared", "critic_sharing": "shared", "obs_agent_id": True, "use_rnn": True,
                "batch_size": 32, "target_update_interval_or_tau": 200.0},
     "maddpg_ns": {**MADDPG, "sharing": "separate", "critic_sharing": "separate", "obs_agent_id": False,
@@ -133,12 +135,11 @@ EXPECTED: dict[str, dict[str, Any]] = {
 
 
 def test_there_are_twenty_and_five() -> None:
-    assert (len(ALGORITHMS), len(ABSENT), len(ENVIRONMENTS)) == (20, 1, 5)
-    assert sorted(EXPECTED) == sorted(BUILT)
+    assert (len(ALGORITHMS), len(ENVIRONMENTS)) == (20, 5)
+    assert sorted(EXPECTED) == sorted(ALGORITHMS)
     assert {name.removesuffix("_ns") for name in ALGORITHMS} == set(epymarl.FILES)
-    assert set(epymarl.BUILT.values()) <= set(REGISTRY)
-    assert not set(epymarl.ABSENT) & set(REGISTRY), "it is built: take it out of ABSENT"
-    assert set(epymarl.FILES.values()) <= set(REGISTRY) | set(epymarl.ABSENT)
+    learners = vocabulary.ALIASES["learner"]
+    assert {learners.get(x["learner"], (x["learner"],))[0] for x in ALGORITHMS.values()} <= set(REGISTRY)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -157,7 +158,7 @@ def test_an_algorithm_file_means_what_it_means_there(name: str, files: Path) -> 
     assert settings.source["gamma"] == f"{files}/default.yaml"
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_without_its_default_yaml_it_means_the_same(name: str, files: Path) -> None:
     there = by_path(files, name, "gymma", LBF, "seed=1")
     (files / "default.yaml").unlink()
@@ -267,17 +268,6 @@ def test_environment_files_serve_methods_of_ours(files: Path) -> None:
 # -- what is not part of this version ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ABSENT)
-def test_a_method_that_is_not_built_is_named(name: str, files: Path) -> None:
-    method = epymarl.ABSENT[ABSENT[name]["learner"]]
-    path = f"{files}/algs/{name}.yaml"
-    said = sentence(f"--config={path}", f"--env-config={files}/envs/gymma.yaml", "with", LBF)
-    assert said.startswith(f"{method} is not part of this version: learner={ABSENT[name]['learner']} ({path}). ")
-    assert "did you mean" not in said
-    assert "IQL, VDN, QMIX (q_learner)" in said
-    assert sentence(f"--config={name}", "--env-config=maze").startswith(f"{method} is not part of this version: ")
-
-
 @pytest.mark.parametrize("name", ["ia2c_ns"])
 def test_a_file_that_has_no_namesake_here_is_read_by_its_path(name: str) -> None:
     assert f"--config=PATH/src/config/algs/{name}.yaml" in sentence(f"--config={name}", "--env-config=maze")
@@ -363,14 +353,14 @@ def test_other_games_of_the_package_need_it(monkeypatch: pytest.MonkeyPatch) -> 
 # -- they run --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_each_file_trains(name: str, files: Path, tmp_path: Path) -> None:
     """A few updates of each, on a matrix game by EPyMARL's id with the default rewards: the sum over both agents."""
-    off_policy = BUILT[name]["learner"] in ("q_learner", "maddpg_learner")
+    off_policy = ALGORITHMS[name]["learner"] in ("q_learner", "maddpg_learner")
     done = train(
         tmp_path / "run", f"{files}/algs/{name}.yaml", f"{files}/envs/gymma.yaml",
         {"key": "matrixgames:penalty-25-nostate-v0", "time_limit": 2},
-        t_max=2 * (BUILT[name].get("batch_size", 32) + 2) if off_policy else 60,
+        t_max=2 * (ALGORITHMS[name].get("batch_size", 32) + 2) if off_policy else 60,
         epochs=..., batch_size_run=..., hidden_dim=8, log_interval=20, test_interval=40, runner_log_interval=10,
         learner_log_interval=10,
     )  # fmt: skip

@@ -29,7 +29,7 @@ CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
 A2C = ("ia2c", "ia2c_shared", "maa2c", "maa2c_ns", "seac", "snac")
 #: policy gradients by critics of action values
-ACTION_CRITICS = ("coma", "coma_ns", "pac", "pac_ns")
+ACTION_CRITICS = ("coma", "coma_ns", "pac", "pac_ns", "pac_dcg_ns")
 #: learners that use a batch once
 ONE_PASS = (*A2C, *ACTION_CRITICS)
 ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *ONE_PASS)

@@ -61,7 +61,9 @@ class COMALearner(PolicyLearner):
         self, config: COMAConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
-        value = action_values(ActionValueLearner, config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
+        value = action_values(
+            ActionValueLearner, config, net, mac, info, common_reward=common_reward, device=device, seed=seed
+        )
         super().__init__(
             config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed, value=value
         )
@@ -97,8 +99,8 @@ class COMALearner(PolicyLearner):
 
 
 def action_values(
-    kind: type[ActionValueLearner], config: OnePassConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
-    device: torch.device, seed: int,
+    kind: type[ActionValueLearner], config: OnePassConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *,
+    common_reward: bool, device: torch.device, seed: int,
 ) -> ActionValueLearner:  # fmt: skip
     """Return the critics of a run's agents, of the class ``kind``."""
     return kind(

@@ -34,8 +34,8 @@ class GraphValueLearner(ActionValueLearner):
 
     def _values(self, network: Any, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
         assert isinstance(inputs, ActionInputs)
-        graph = network(network.params if params is None else params, inputs.shared.flatten(0, -2))
-        q = joint_value(*graph, self.edges, inputs.taken.flatten(0, -2))
+        f, g = network(network.params if params is None else params, inputs.shared.flatten(0, -2))
+        q = joint_value(f, g, self.edges, inputs.taken.flatten(0, -2))
         return q.view(*inputs.taken.shape[:-1], 1).expand(inputs.taken.shape)
 
 
@@ -54,16 +54,16 @@ def best_by_graph(critic: ActionValueLearner, network: Any, batch: Batch, action
     size = max(1, MAX_ROWS // (len(edges) + 1))
     for k in range(0, len(own), size):
         mine = own[k : k + size]
-        graph = network(network.params, state[k : k + size])
+        f, g = network(network.params, state[k : k + size])
         best = best_joint_action(
-            *graph, edges, avail[k : k + size], iterations=c.msg_iterations, normalised=c.msg_normalized,
+            f, g, edges, avail[k : k + size], iterations=c.msg_iterations, normalised=c.msg_normalized,
             anytime=c.msg_anytime,
         )  # fmt: skip
         found = []
         for i in range(mine.shape[1]):
             joint = best.clone()
             joint[:, i] = mine[:, i]
-            found.append(joint_value(*graph, edges, joint))
+            found.append(joint_value(f, g, edges, joint))
         pieces.append(torch.stack(found, dim=-1))
     values = torch.cat(pieces)
     return values.new_zeros(actions.shape).masked_scatter(there.unsqueeze(-1), values)

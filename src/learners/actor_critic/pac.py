@@ -25,11 +25,12 @@ action in their place (:mod:`.graph`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...components.batch import Batch, Samples
 from ...components.generators import generator
@@ -71,7 +72,9 @@ class PACLearner(PolicyLearner):
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         graph = is_graph(config.critic)
-        kind, self.best = (GraphValueLearner, best_by_graph) if graph else (ActionValueLearner, best_for)
+        kind: type[ActionValueLearner] = GraphValueLearner if graph else ActionValueLearner
+        #: the values of the agents' own actions where the others do what is best
+        self.best: Callable[[Any, Any, Batch, Tensor], Tensor] = best_by_graph if graph else best_for
         value = action_values(kind, config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
         super().__init__(
             config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed, value=value
@@ -105,8 +108,8 @@ class PACLearner(PolicyLearner):
         if joint > MOST:
             raise UserError(
                 f"PAC tries all joint actions of the other agents at each step, {info.n_actions}^{info.n_agents - 1} = "
-                f"{joint:,} in '{info.name}', and at most {MOST:,} are allowed: use critic=dcg (message passing), maa2c "
-                "or coma."
+                f"{joint:,} in '{info.name}', and at most {MOST:,} are allowed: use critic=dcg (message passing), "
+                "maa2c or coma."
             )
 
     def samples(self, batch: Batch) -> tuple[Samples, Targets]:
@@ -176,6 +179,4 @@ def _check_graph(values: Mapping[str, Any]) -> None:
             "critic=v for agents with rewards of their own."
         )
     if values["critic_agent_obs"] or values["critic_type"] != "cv_critic":
-        raise UserError(
-            f"critic={values['critic']} reads the state: use critic_type=cv_critic critic_agent_obs=False."
-        )
+        raise UserError(f"critic={values['critic']} reads the state: use critic_type=cv_critic critic_agent_obs=False.")

@@ -74,6 +74,10 @@ class ActionValueLearner(ValueLearner):
         own = torch.cat([seen.own.expand(*codes.shape[:-1], -1), codes.to(seen.own.dtype)], dim=-1)
         return ActionInputs(seen.shared, own, self.n_values if self._numbered else 0, self.n_values, actions)
 
+    def params_of(self, network: Stack) -> Tensor:
+        """[N, P] of each agent's network among those of ``network``, or [1, P] where all have one."""
+        return self._params(network.params)
+
     def of_all(self, network: Stack, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
         """Values [..., N, A] of all actions of each agent by ``network`` (or its parameters ``params``)."""
         return outputs(network, inputs, self._params(network.params if params is None else params))

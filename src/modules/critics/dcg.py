@@ -1,7 +1,7 @@
 """A coordination graph: the value of a joint action as a sum over agents and over pairs of agents.
 
-Boehmer, Kurin and Whiteson 2020 ("Deep coordination graphs"), without parameter sharing, of the global state as in Pareto
-actor-critic (Christianos et al. 2023):
+Boehmer, Kurin and Whiteson 2020 ("Deep coordination graphs"), without parameter sharing, of the global state as in
+Pareto actor-critic (Christianos et al. 2023):
 
     Q(s, a) = mean_i f_i(s, a_i) + mean_{ij in E} f_ij(s, a_i, a_j)
 

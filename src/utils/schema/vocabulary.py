@@ -100,7 +100,9 @@ REFUSED: dict[str, Only] = {
         "PAC's state values see what its critic does beside actions, and are shared "
         "alike (critic_type, critic_sharing)",
     ),
-    "duelling": Only((False, None), "coordination graphs have no state values (EPyMARL's program does not read the key)"),
+    "duelling": Only(
+        (False, None), "coordination graphs have no state values (EPyMARL's program does not read the key)"
+    ),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
     "env_args.seed": Only((None,), "`seed` seeds every episode"),
 }

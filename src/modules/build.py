@@ -75,7 +75,15 @@ def critic_networks(
 
     ``recurrent``: whether the built-in critic carries a GRU; a module says so itself. ``outputs``: of each, one value,
     or one for each action.
+
+    Raises:
+        UserError: a module that does not keep the contract, or a graph of joint actions, which is no network of rows.
     """
+    if getattr(critic, "joint", False):
+        raise UserError(
+            "critic=dcg values joint actions of the team, which Pareto actor-critic alone reads: use critic=v, or "
+            "--config=pac_ns."
+        )
     if isinstance(critic, type) and issubclass(critic, Network):
         return critic(
             n_networks, int(inputs), outputs, hidden_dim=config.hidden_dim, recurrent=recurrent,

@@ -61,15 +61,9 @@ def build_critic(
         outputs: of each, one value, or one for each action.
 
     Raises:
-        UserError: a module that does not keep the contract of networks, or one with critic_use_rnn=True, or a network
-            of joint actions.
+        UserError: a module that does not keep the contract of networks, or one with critic_use_rnn=True.
     """
     critic = resolve(critics.__name__, critics.REGISTRY, config.critic, "critic")
-    if getattr(critic, "joint", False):
-        raise UserError(
-            f"critic={config.critic} values joint actions of the team, as Pareto actor-critic alone reads it: use "
-            "critic=v, or --config=pac_ns."
-        )
     builtin = isinstance(critic, type) and issubclass(critic, Network)
     if config.critic_use_rnn and not builtin:
         raise UserError(

@@ -81,6 +81,17 @@ def test_the_best_of_all_legal_joint_actions(algorithm: str, network: str, monke
         assert (found[~there] == 0).all()
 
 
+@both_methods
+@pytest.mark.parametrize("given", [{"layer_norm": True}, {"critic_agent_obs": True, "obs_last_action": True}], ids=str)
+def test_sums_of_the_first_layer_are_whole_rows(algorithm: str, given: dict[str, Any], monkeypatch: Any) -> None:
+    learner = make_learner(algorithm, make_info(), **given)
+    batch = make_batch(learner.mac)
+    actions = play_of(learner.mac, batch, learner.generators["last actions"]).actions
+    found = best_for(learner.value, learner.value.network, batch, actions)
+    monkeypatch.setattr(enumeration, "_by_sums", enumeration._by_rows)
+    torch.testing.assert_close(best_for(learner.value, learner.value.network, batch, actions), found)
+
+
 # -- the method ----------------------------------------------------------------------------------------------------
 
 

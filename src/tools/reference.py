@@ -170,6 +170,9 @@ def _epymarl() -> list[tuple[str, ...]]:
             rows[name] = ("same", f"with a replay; without one refused {said}") if name in read else ("refused", said)
         elif name in vocabulary.INERT:
             rows[name] = ("inert", vocabulary.INERT[name])
+        elif name in vocabulary.RENAMED:
+            here, beside = vocabulary.RENAMED[name]
+            rows[name] = ("alias", ", with ".join([f"`{here}`", *(f"`{k}: {v}`" for k, v in beside.items())]))
         else:
             rows[name] = ("other", f"belongs to {vocabulary.OTHER[name]}")
     found: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]

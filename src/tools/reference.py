@@ -37,7 +37,8 @@ Values come from four layers, each of which overrides the one before: `config/de
 (`--env-config`), the algorithm's YAML (`--config`), and the settings after `with` on the command line. A YAML is given
 by name (`--config=oappo`) or as a path (`--config=./mine.yaml`). `oamarl config` with the same arguments shows the
 result with the source of each value, without running anything. `oamarl config KEY` explains a key, also one of an
-environment (`env_args.time_limit`): what the table below says of it, the files that set it and the algorithms that read it.
+environment (`env_args.time_limit`): what the table below says of it, the files that set it and the algorithms that
+read it.
 
 - An algorithm file of EPyMARL's, given by its path, is read over EPyMARL's default values, which lie between
   `config/default.yaml` and the environment's YAML: [coming-from-epymarl.md](coming-from-epymarl.md).

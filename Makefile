@@ -1,5 +1,6 @@
 # make train   set up, train OAPPO on the Black and Red maze, and show what it learned
 # make check   ruff, mypy and the tests that are not marked slow
+# make football  build and install Google Research Football, once a machine
 # make test    set up what is missing and run everything, slow tests included
 PYTHON ?= python3
 JOBS ?= 2
@@ -11,7 +12,7 @@ SEED ?= 1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help train check test reference clean
+.PHONY: help train check test reference football clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -31,6 +32,9 @@ test: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) -m pytest -n $(JOBS) --dist worksteal
+
+football: $(VENV)/.core
+	$(PY) -m oamarl install football
 
 reference: $(VENV)/.core
 	$(PY) -m oamarl.tools.reference

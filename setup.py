@@ -22,13 +22,41 @@ setup(
     author="The oamarl authors",
     license="MIT",
     license_files=["LICENSE"],
+    project_urls={
+        "OAPPO and OATRPO (paper)": "https://doi.org/10.24963/ijcai.2024/420",
+        "HATRPO and HAPPO (paper)": "https://arxiv.org/abs/2109.11251",
+        "SEAC (paper)": "https://arxiv.org/abs/2006.07169",
+        "Policy reciprocity (paper)": "https://arxiv.org/abs/2304.05632",
+    },
+    keywords=[
+        *("multi-agent reinforcement learning", "MARL", "off-agent learning", "trust region"),
+        *("OAPPO", "OATRPO", "HAPPO", "HATRPO", "MAPPO", "QMIX", "SEAC", "EPyMARL"),
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: C",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
     package_dir={"oamarl": "src"},
     packages=[
         "oamarl",
         *(f"oamarl.{name}" for name in find_namespace_packages("src", exclude=["config*", "*__pycache__*"])),
     ],
-    package_data={"oamarl": ["modules/kernels/*.[ch]", "config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"]},
+    package_data={
+        "oamarl": ["py.typed", "modules/kernels/*.[ch]", "config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"],
+    },
     install_requires=[
         "torch>=2.6",
         "numpy>=1.26",
@@ -49,6 +77,8 @@ setup(
         # the push of JaxMARL's own class is replaced, and JaxMARL needs Python 3.11
         "smax": ["jaxmarl>=0.2,<0.3; python_version >= '3.11'", "jax>=0.10; python_version >= '3.11'"],
         "mamujoco": ["gymnasium[mujoco]>=1.1,<1.4", "mujoco>=3.1"],
+        # what Google Research Football needs of Python; `oamarl install football` builds its engine
+        "football": ["gym==0.25.2", "six", "opencv-python", "absl-py"],
         "video": ["imageio-ffmpeg>=0.5"],
         "tensorboard": ["tensorboard>=2.15"],
         "wandb": ["wandb>=0.20"],

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from oamarl.tools.plot.style import COLOURS, look, new_figure, save
+from oamarl.analysis.methods import COLOURS
+from oamarl.tools.plot.style import look, new_figure, save
 
 #: the paper's initial means, and the size of its trust region
 START = (-0.25, 0.25)

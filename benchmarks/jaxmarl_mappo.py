@@ -1,6 +1,6 @@
 """JaxMARL's own MAPPO on SMAX, kept as a curve file beside those of this project.
 
-    pip install 'oamarl[smax]'
+    pip install -e '.[smax]'
     .venv/bin/python benchmarks/jaxmarl_mappo.py PATH --map 3m --steps 1000000 --seed 1 --out jaxmarl-seed1.json
 
 PATH is a checkout of JaxMARL, or a bare git directory of it. Its training program (baselines/MAPPO/mappo_rnn_smax.py)

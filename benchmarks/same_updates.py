@@ -6,7 +6,8 @@
 Both learners start from the same weights and get the same batches of level-based foraging, which this project's runner
 plays by the policies as they are after each update. The table shows by how much the weights of agents, critic and mixer
 differ at most after the updates, beside how far the furthest has moved. The values in ALIKE take out what differs on
-purpose; docs/coming-from-epymarl.md has the list.
+purpose; docs/coming-from-epymarl.md has the list. EPyMARL's PAC needs the package einops; its torch_scatter is stood in
+for here.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from torch import Tensor, nn
 
 from oamarl.components.batch import Batch
 from oamarl.components.distributions import gumbel
+from oamarl.learners.actor_critic import enumeration
+from oamarl.learners.actor_critic.coma import COMALearner
+from oamarl.learners.actor_critic.pac import PACLearner
+from oamarl.learners.actor_critic.play import play_of
 from oamarl.parts import resolve
 from oamarl.settings import Settings
 from oamarl.training.building import build
@@ -32,7 +37,7 @@ from oamarl.utils.schema.command_line import parse
 
 FILES = (
     "ia2c", "ia2c_ns", "maa2c", "maa2c_ns", "ippo", "ippo_ns", "mappo", "mappo_ns", "iql", "iql_ns", "vdn", "vdn_ns",
-    "qmix", "qmix_ns", "maddpg", "maddpg_ns",
+    "qmix", "qmix_ns", "maddpg", "maddpg_ns", "coma", "coma_ns", "pac_ns",
 )  # fmt: skip
 #: episodes of a batch
 EPISODES = 10
@@ -47,6 +52,20 @@ OF_VALUES = {
 #: of MADDPG, which masks a terminal step out: there is none; each agent has a value of its own; slow policies, whose
 #: memory begins at the second step of an episode there, have none
 OF_MADDPG = {**OF_VALUES, "add_value_last_step": True, "common_reward": False, "use_rnn": False}
+#: of PAC, which bootstraps at no end and tries illegal actions too (:func:`stand_ins`)
+OF_PAC = {"add_value_last_step": False}
+
+
+def stand_ins() -> None:
+    """Make EPyMARL's PAC importable without torch_scatter, and this project's try the illegal actions that it tries."""
+
+    def scatter_add(src: Tensor, index: Tensor, dim: int, dim_size: int) -> Tensor:
+        shape = [*src.shape[:dim], dim_size, *src.shape[dim + 1 :]]
+        return src.new_zeros(shape).index_add_(dim, index, src)
+
+    sys.modules.setdefault("torch_scatter", SimpleNamespace(scatter_add=scatter_add))  # type: ignore[arg-type]
+    legal = enumeration.allowed
+    enumeration.allowed = lambda avail, joint: legal(torch.ones_like(avail), joint)
 
 
 class Silent:
@@ -91,9 +110,9 @@ def batch_class() -> Any:
     return EpisodeBatch
 
 
-def converted(batch: Batch, layout: Any, limits: bool = True) -> Any:
+def converted(batch: Batch, layout: Any, limits: bool = True, last: Tensor | None = None) -> Any:
     """Return whole episodes as EPyMARL's runner would have stored them: a step limit is a termination in gymma; without
-    ``limits`` it is not."""
+    ``limits`` it is not. ``last`` [B, N]: the actions chosen at the last observations."""
     scheme, groups, preprocess = layout
     b, t = batch.filled.shape
     found = batch_class()(scheme, groups, b, t + 1, preprocess=preprocess, device="cpu")
@@ -102,12 +121,15 @@ def converted(batch: Batch, layout: Any, limits: bool = True) -> Any:
         return torch.cat([x, torch.zeros_like(x[:, :1])], dim=1)
 
     over = (batch.terminated | (batch.truncated & limits)).unsqueeze(-1)
+    actions = longer(batch.actions)
+    if last is not None:
+        actions[:, -1] = last
     own = scheme["reward"]["vshape"] != (1,)
     reward = batch.reward if own else batch.reward.sum(-1, keepdim=True) / 2
     found.update(
         {
             "state": batch.state, "obs": batch.obs, "avail_actions": batch.avail.int(),
-            "actions": longer(batch.actions).unsqueeze(-1), "reward": longer(reward),
+            "actions": actions.unsqueeze(-1), "reward": longer(reward),
             "terminated": longer(over).to(torch.uint8),
         },
         ts=slice(0, t + 1),
@@ -133,7 +155,13 @@ def pairs(ours: Any, their: Any, target: bool = False) -> Iterator[tuple[Tensor,
         for k, one in enumerate(getattr(critic, "critics", [critic])):
             network = ours.value.network if joint is None else joint.network
             found = layers(network, k, one, ("fc1", "fc2", "fc3"))
-            yield from found if joint is None else in_our_order(found, ours.info, joint.ids)
+            if isinstance(ours, PACLearner):
+                yield from of_others(found, ours.info, k)
+            else:
+                yield from found if joint is None else in_our_order(found, ours.info, joint.ids)
+    if isinstance(ours, PACLearner):
+        for k, one in enumerate(their.state_value.critics):
+            yield from layers(ours.state_value.network, k, one, ("fc1", "fc2", "fc3"))
     mixer = getattr(their, "target_mixer" if target else "mixer", None)
     if mixer is not None and list(mixer.parameters()):
         words = {"w1": "hyper_w_1", "w2": "hyper_w_final", "b1": "hyper_b_1", "value": "V"}
@@ -159,8 +187,26 @@ def in_our_order(
     yield from found
 
 
+def of_others(found: Iterator[tuple[Tensor, Tensor]], info: Any, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the weights of agent k's critic of PAC, which has no columns for the agent's own action in EPyMARL."""
+    ours, their = next(found)
+    state, a, others = info.state_size, info.n_actions, [j for j in range(info.n_agents) if j != k]
+    yield ours[:, :state], their[:, :state]
+    for place, j in enumerate(others):
+        yield ours[:, state + j * a : state + (j + 1) * a], their[:, state + place * a : state + (place + 1) * a]
+    yield from found
+
+
 def update(ours: Any, their: Any, batch: Batch, k: int) -> None:
     """Make one update of both on a batch."""
+    if isinstance(ours, COMALearner):
+        # the actions after the last steps, which this project's learner is about to draw
+        again = torch.Generator()
+        again.set_state(ours.generators["last actions"].get_state())
+        last = play_of(ours.mac, batch, again).actions[:, -1]
+        ours.train(batch, k)
+        their.train(converted(batch, their.layout, last=last), k, k)
+        return
     if not hasattr(ours, "critics"):
         ours.train(batch, k)
         their.train(converted(batch, their.layout), k, k)
@@ -219,7 +265,8 @@ def ours_of(path: Path, name: str) -> tuple[Settings, dict[str, Any]]:
     config = path / "src" / "config"
     own = yamls.load(config / "algs" / f"{name}.yaml", name)
     alike = {k: v for k, v in ALIKE.items() if k in own or k != "epochs"}
-    alike |= {"q_learner": OF_VALUES, "maddpg_learner": OF_MADDPG}.get(own["learner"], {})
+    special = {"q_learner": OF_VALUES, "maddpg_learner": OF_MADDPG, "pac_learner": OF_PAC}
+    alike |= special.get(own["learner"], {})
     words = [f"--config={config}/algs/{name}.yaml", f"--env-config={config}/envs/gymma.yaml", "with", *GAME, "seed=1"]
     words += ["backend=serial", "use_cuda=False", *(f"{k}={v}" for k, v in alike.items())]
     return resolve(parse(words)[0]), alike
@@ -236,6 +283,7 @@ def main(argv: list[str] | None = None) -> int:
     sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")  # of indices that EPyMARL gives as lists
     sys.path.append(str(args.path / "src"))
+    stand_ins()
     print(f"| file | largest difference after {args.updates} updates | furthest moved |\n|---|---|---|")
     for name in args.files:
         difference, moved = compare(args.path.resolve(), name, args.updates)

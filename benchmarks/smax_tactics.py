@@ -1,6 +1,6 @@
 """How teams fight on SMAX's 3m: scripts, and trained teams by greedy (argmax) actions.
 
-    pip install 'oamarl[smax]'
+    pip install -e '.[smax]'
     .venv/bin/python benchmarks/smax_tactics.py                                  # the scripts
     .venv/bin/python benchmarks/smax_tactics.py results/sacred/mappo/3m/1 ...    # and these runs
     .venv/bin/python benchmarks/smax_tactics.py --battles 1024 --map 8m

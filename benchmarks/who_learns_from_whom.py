@@ -17,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from oamarl.analysis.methods import COLOURS
+from oamarl.analysis.names import task_name
 from oamarl.tools.plot.agents import borders, grouped, names
+from oamarl.tools.plot.axes import count, count_axes
 from oamarl.tools.plot.reuse import heat_map, scale_of
-from oamarl.tools.plot.style import COLOURS, count, count_axis, look, new_figure, save
+from oamarl.tools.plot.style import look, new_figure, save
 from oamarl.tools.showcase.story import Story, read_story
 
 #: updates over which a line is the median
@@ -64,7 +67,7 @@ def draw_roles(axes: Any, story: Story, chosen: list[int], title: str) -> None:
     axes.set_xlabel("environment steps", fontsize=8.5)
     axes.set_ylabel("role disagreement F", fontsize=8.5)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
-    count_axis(axes)
+    count_axes([axes])
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -88,9 +91,9 @@ def draw(stories: list[Story], percent: list[float], path: Path) -> None:
                 axes.set_yticklabels([])
         grid[0].set_ylabel("learner", fontsize=8.5)
         left.colorbar(image, ax=list(grid), shrink=0.8, pad=0.015, aspect=12).ax.tick_params(labelsize=7.5)
-        args = story.config.get("env_args") or {}
-        task = str(args.get("map_name") or args.get("key") or story.config["env"]).rpartition(":")[2]
-        left.suptitle(f"{task}: whose experience each agent learns from, M", fontsize=9.5)
+        left.suptitle(
+            f"{task_name(story.task, story.config)}: whose experience each agent learns from, M", fontsize=9.5
+        )
         title = "roles differ between the types" if len(set(story.types)) > 1 else "the agents have one role"
         draw_roles(right.subplots(), story, chosen, title)
     save(figure, path, dpi=150)

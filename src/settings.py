@@ -63,6 +63,8 @@ NEW_KEYS: dict[str, Any] = {
     "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True, "state_scale": 1.0,
     # of trust-region learners
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
+    # of learners with an entropy bonus, and of SEAC
+    "entropy_end_ratio": 1.0, "seac_targets": "own",
     # of HAPPO and HATRPO
     "factor_clip": None,
     # of OAPPO
@@ -310,7 +312,7 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     found = collect(request)
     values, origin = merge(found)
     derived = _own(values, request.typed)
-    epymarl.refuse_absent(values, {name: layer.name for name, layer in origin.items()})
+    epymarl.refuse_scenario(values, {name: layer.name for name, layer in origin.items()})
     for name in SELECTORS:
         if name not in values:
             raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")

@@ -424,7 +424,7 @@ def make_train(config):
 
 
 needs_smax = pytest.mark.skipif(
-    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
+    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs the extra smax"
 )
 
 

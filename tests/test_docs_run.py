@@ -70,7 +70,11 @@ CANNOT = {
         "python src/main.py --config=PATH/src/config/algs/mappo.yaml --env-config=PATH/src/config/envs/gymma.yaml with "
         "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3": EPYMARL,
     },
+    "football.md": {
+        "oamarl install football": "builds for minutes",
+    },
     "mamujoco.md": {
+        "pip install -e '.[mamujoco]'": INSTALLS,
         "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
     },
     "performance.md": {
@@ -142,6 +146,7 @@ ANSWERS: dict[str, dict[str, tuple[int, tuple[str, ...], str]]] = {
 
 #: command's part -> module without which it cannot run, and what the program says then
 OPTIONAL = {
+    "--env-config=gfootball": ("gfootball", "run `oamarl install football`"),
     "--env-config=smax": ("jaxmarl", "pip install -e '.[smax]'"),
     "pz-mpe": ("mpe2", "pip install pettingzoo mpe2"),
     "search.yaml": ("optuna", "pip install -e '.[optuna]'"),
@@ -204,7 +209,8 @@ def test_every_block_is_run_or_told_why_not() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in blocks(page):
-            assert block.language in (*SHELL, *FILES, "text"), f"{page.name}: a block of language '{block.language}'"
+            known = (*SHELL, *FILES, "text", "bibtex")
+            assert block.language in known, f"{page.name}: a block of language '{block.language}'"
             place = (page.name, block.language, block.number)
             if block.language in SHELL:
                 lines.setdefault(page.name, set()).update(map(bare, block.text.splitlines()))

@@ -29,8 +29,6 @@ from run_tools import train
 
 PAGE = (ROOT / "docs" / "coming-from-epymarl.md").read_text(encoding="utf-8")
 LBF = "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"
-ABSENT = {name: values for name, values in ALGORITHMS.items() if values["learner"] in epymarl.ABSENT}
-BUILT = {name: values for name, values in ALGORITHMS.items() if name not in ABSENT}
 
 
 @pytest.fixture
@@ -76,6 +74,12 @@ POLICIES: dict[str, Any] = {
 PPO: dict[str, Any] = {**POLICIES, "learner": "ppo_learner", "epochs": 4, "critic_epochs": None, "eps_clip": 0.2,
                        "num_minibatches": 1, "value_clip": None, "lr": 3e-4}  # fmt: skip
 A2C: dict[str, Any] = {**POLICIES, "learner": "actor_critic_learner", "seac_coef": 0.0, "value_loss_coef": 1.0}
+COMA: dict[str, Any] = {**POLICIES, "learner": "coma_learner", "critic_type": "cv_critic"}
+PAC: dict[str, Any] = {
+    **POLICIES, "learner": "pac_learner", "critic_type": "cv_critic", "q_nstep": 10, "standardise_rewards": False,
+    "entropy_schedule": "linear", "entropy_coef_final": 0.01, "entropy_end_ratio": 0.8, "t_max": 500500,
+    "name": "pac_sarsa_ns",
+}  # fmt: skip
 SHARED: dict[str, Any] = {"sharing": "shared", "critic_sharing": "shared", "obs_agent_id": True, "use_rnn": True,
                           "hidden_dim": 128, "target_update_interval_or_tau": 0.01}  # fmt: skip
 SEPARATE: dict[str, Any] = {"sharing": "separate", "critic_sharing": "separate", "obs_agent_id": False,
@@ -115,6 +119,14 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "ippo_ns": {**PPO, **SEPARATE, "critic_type": "ac_critic", "entropy_coef": 0.01},
     "mappo": {**PPO, **SHARED, "critic_type": "cv_critic", "entropy_coef": 0.001},
     "mappo_ns": {**PPO, **SEPARATE, "critic_type": "cv_critic", "entropy_coef": 0.01},
+    "coma": {**COMA, **SHARED, "hidden_dim": 64, "lr": 3e-4, "entropy_coef": 0.001, "q_nstep": 10,
+             "target_update_interval_or_tau": 200.0},
+    "coma_ns": {**COMA, **SEPARATE, "obs_agent_id": True, "lr": 5e-4, "entropy_coef": 0.01},
+    "pac_ns": {**PAC, **SEPARATE, "lr": 3e-4, "entropy_coef": 20.0, "target_update_interval_or_tau": 0.01},
+    "pac_dcg_ns": {**PAC, **SEPARATE, "lr": 5e-4, "entropy_coef": 30.0, "target_update_interval_or_tau": 0.01,
+                   "critic": "dcg", "cg_edges": "full", "cg_utilities_hidden_dim": None, "cg_payoffs_hidden_dim": None,
+                   "cg_payoff_rank": None, "msg_anytime": True, "msg_iterations": 8, "msg_normalized": True,
+                   "name": "pac_sarsa_dcg_ns"},
     "maddpg": {**MADDPG, "sharing": "shared", "critic_sharing": "shared", "obs_agent_id": True, "use_rnn": True,
                "batch_size": 32, "target_update_interval_or_tau": 200.0},
     "maddpg_ns": {**MADDPG, "sharing": "separate", "critic_sharing": "separate", "obs_agent_id": False,
@@ -123,18 +135,17 @@ EXPECTED: dict[str, dict[str, Any]] = {
 
 
 def test_there_are_twenty_and_five() -> None:
-    assert (len(ALGORITHMS), len(ABSENT), len(ENVIRONMENTS)) == (20, 4, 5)
-    assert sorted(EXPECTED) == sorted(BUILT)
+    assert (len(ALGORITHMS), len(ENVIRONMENTS)) == (20, 5)
+    assert sorted(EXPECTED) == sorted(ALGORITHMS)
     assert {name.removesuffix("_ns") for name in ALGORITHMS} == set(epymarl.FILES)
-    assert set(epymarl.BUILT.values()) <= set(REGISTRY)
-    assert not set(epymarl.ABSENT) & set(REGISTRY), "it is built: take it out of ABSENT"
-    assert set(epymarl.FILES.values()) <= set(REGISTRY) | set(epymarl.ABSENT)
+    learners = vocabulary.ALIASES["learner"]
+    assert {learners.get(x["learner"], (x["learner"],))[0] for x in ALGORITHMS.values()} <= set(REGISTRY)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_algorithm_file_means_what_it_means_there(name: str, files: Path) -> None:
     settings = by_path(files, name, "gymma", LBF)
-    wanted = EXPECTED[name] | {"name": name}
+    wanted = {"name": name} | EXPECTED[name]
     assert {k: settings.values.get(k, "not read") for k in wanted} == wanted
     for cls in settings.parts.values():
         settings.part(cls)
@@ -147,7 +158,7 @@ def test_an_algorithm_file_means_what_it_means_there(name: str, files: Path) -> 
     assert settings.source["gamma"] == f"{files}/default.yaml"
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_without_its_default_yaml_it_means_the_same(name: str, files: Path) -> None:
     there = by_path(files, name, "gymma", LBF, "seed=1")
     (files / "default.yaml").unlink()
@@ -257,18 +268,7 @@ def test_environment_files_serve_methods_of_ours(files: Path) -> None:
 # -- what is not part of this version ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ABSENT)
-def test_a_method_that_is_not_built_is_named(name: str, files: Path) -> None:
-    method = epymarl.ABSENT[ABSENT[name]["learner"]]
-    path = f"{files}/algs/{name}.yaml"
-    said = sentence(f"--config={path}", f"--env-config={files}/envs/gymma.yaml", "with", LBF)
-    assert said.startswith(f"{method} is not part of this version: learner={ABSENT[name]['learner']} ({path}). ")
-    assert "did you mean" not in said
-    assert "IQL, VDN, QMIX (q_learner)" in said
-    assert sentence(f"--config={name}", "--env-config=maze").startswith(f"{method} is not part of this version: ")
-
-
-@pytest.mark.parametrize("name", ["maa2c", "ia2c_ns", "maa2c_ns"])
+@pytest.mark.parametrize("name", ["ia2c_ns"])
 def test_a_file_that_has_no_namesake_here_is_read_by_its_path(name: str) -> None:
     assert f"--config=PATH/src/config/algs/{name}.yaml" in sentence(f"--config={name}", "--env-config=maze")
 
@@ -353,14 +353,14 @@ def test_other_games_of_the_package_need_it(monkeypatch: pytest.MonkeyPatch) -> 
 # -- they run --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_each_file_trains(name: str, files: Path, tmp_path: Path) -> None:
     """A few updates of each, on a matrix game by EPyMARL's id with the default rewards: the sum over both agents."""
-    off_policy = BUILT[name]["learner"] in ("q_learner", "maddpg_learner")
+    off_policy = ALGORITHMS[name]["learner"] in ("q_learner", "maddpg_learner")
     done = train(
         tmp_path / "run", f"{files}/algs/{name}.yaml", f"{files}/envs/gymma.yaml",
         {"key": "matrixgames:penalty-25-nostate-v0", "time_limit": 2},
-        t_max=2 * (BUILT[name].get("batch_size", 32) + 2) if off_policy else 60,
+        t_max=2 * (ALGORITHMS[name].get("batch_size", 32) + 2) if off_policy else 60,
         epochs=..., batch_size_run=..., hidden_dim=8, log_interval=20, test_interval=40, runner_log_interval=10,
         learner_log_interval=10,
     )  # fmt: skip
@@ -382,7 +382,7 @@ def test_every_key_of_its_files_has_a_row() -> None:
     keys = {key for values in (DEFAULT, *ALGORITHMS.values(), *ENVIRONMENTS.values()) for key in values}
     assert len(keys) == 86
     assert keys <= vocabulary.KNOWN
-    rows = re.findall(r"^\| `([\w.]+)` \| (same|differs|inert|refused|other) \|", PAGE, re.M)
+    rows = re.findall(r"^\| `([\w.]+)` \| (same|differs|alias|inert|refused|other) \|", PAGE, re.M)
     assert {key for key, _ in rows} == vocabulary.KNOWN | set(vocabulary.REFUSED)
     assert set(vocabulary.DIFFERS) <= set(vocabulary.READ)
 
@@ -437,9 +437,6 @@ def test_its_commands_as_they_are_typed(algorithm: str, key: str, limit: int) ->
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--config=pac_ns --env-config=gymma with env_args.time_limit=1 "
-         "env_args.key=matrixgames:penalty-100-nostate-v0",
-         "Pareto actor-critic (PAC) is not part of this version"),
         ("--config=qmix --env-config=gymma with env_args.key=pz-mpe-simple-tag-v3 "
          "env_args.pretrained_wrapper=PretrainedTag", "pretrained opponents are not part of this version"),
         ("--config=qmix --env-config=gymma with env_args.key=vmas-balance env_args.time_limit=150",

@@ -95,7 +95,15 @@ def cells(quick: bool = False, cores: int = 2) -> list[Cell]:
                 "stock: the package's own steps (env_args.quick=False)",
             )
         )  # fmt: skip
-    return [*found, mamujoco_cell(cores), *harl_cells(), *value_cells(), *own_cells(), *peer_cells(quick)]
+    return [
+        *found,
+        mamujoco_cell(cores),
+        football_cell(cores),
+        *harl_cells(),
+        *value_cells(),
+        *own_cells(),
+        *peer_cells(quick),
+    ]
 
 
 def mamujoco_cell(cores: int) -> Cell:
@@ -110,6 +118,29 @@ def mamujoco_cell(cores: int) -> Cell:
         (ours, Side("random", "random", {**play, "wrapped": True}), Side("random, bare", "random", play)), "random",
         (">=", 0.85),
         note=f"random: {cores} processes, each stepping gymnasium.make('HalfCheetah-v5'); bare: without the wrappers",
+    )  # fmt: skip
+
+
+def football_cell(cores: int) -> Cell:
+    """Collection on Google Research Football against random stepping of its own environment, one process a core."""
+    scenario = "academy_pass_and_shoot_with_keeper"
+    ours = own(
+        "oamarl", "mappo", {"map_name": scenario, "n_agents": 2}, "collect", env_config="gfootball",
+        runner="rollout", batch_size_run=8, rollout_length=200,
+    )  # fmt: skip
+    game = {"env_name": scenario, "number_of_left_players_agent_controls": 2, "logdir": ""}
+    shown = {"representation": "simple115v2", "rewards": "scoring,checkpoints"}
+    play = {"kind": "run", "time_limit": 401, "processes": cores}
+    return Cell(
+        "football-collect", "Football pass and shoot, collection without learning (MLP-128) against random stepping",
+        "steps",
+        (
+            ours, Side("random", "random", {**play, "football": {**game, **shown}}),
+            Side("random, raw", "random", {**play, "football": {**game, "representation": "raw"}}),
+        ),
+        "random", (">=", 0.9),
+        note=f"random: {cores} processes, each stepping gfootball's create_environment; raw: its observations and "
+        "rewards are not made into vectors",
     )  # fmt: skip
 
 

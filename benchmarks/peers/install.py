@@ -81,7 +81,7 @@ def harl(checkout: Path | None, cache: Path) -> Program:
     try:
         same = tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("gymnasium", "mujoco"))
     except importlib.metadata.PackageNotFoundError as error:
-        raise SetupError(f"needs {error.name} here as well: pip install 'oamarl[mamujoco]'") from None
+        raise SetupError(f"needs {error.name} here as well: pip install -e '.[mamujoco]'") from None
     folder = cache / "harl-source"
     shutil.rmtree(folder, ignore_errors=True)
     copy_tree(checkout, folder, "HARL", "examples/train.py", HARL_PATHS)

@@ -170,8 +170,36 @@ class Line:
     runs: int
 
 
+#: positions [K] and values [K] of a run
+Piece = tuple[np.ndarray, np.ndarray]
+
+
+def stretches(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Return runs in groups within which all cover a common stretch; one group wherever all of them do.
+
+    Runs of one point cover no stretch: they are a group with others of the same position alone. Groups are in order of
+    where they begin, each of as many of the remaining runs as share something with the first.
+    """
+    left = sorted(pieces, key=lambda piece: (piece[0][0], piece[0][-1]))
+    found: list[list[Piece]] = []
+    while left:
+        first, *rest = left
+        own, left = [first], []
+        start, end = first[0][0], first[0][-1]
+        for piece in rest:
+            x = piece[0]
+            low, high = max(start, x[0]), min(end, x[-1])
+            if low < high or (low == high and x[0] == x[-1] and own[0][0][0] == own[0][0][-1]):
+                own.append(piece)
+                start, end = low, high
+            else:
+                left.append(piece)
+        found.append(own)
+    return found
+
+
 def line(
-    label: str, task: str, groups: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], statistic: Statistic,
+    label: str, task: str, groups: Mapping[str, Sequence[Piece]], statistic: Statistic,
     smooth: float = 0.0,
 ) -> Line | None:  # fmt: skip
     """Return runs as one line over the stretch that all of them cover; None where there is no such stretch.

@@ -12,6 +12,8 @@ from typing import Any
 
 from ..utils.errors import UserError, nearest
 from ..utils.schema import yamls
+from .methods import method_name
+from .names import task_name
 from .runs import Run
 
 #: names that a condition may use beside the configuration's keys
@@ -122,12 +124,18 @@ def chosen(runs: Sequence[Run], words: Sequence[str]) -> list[Run]:
     return [run for run in runs if all(c.holds(run) for c in wanted)]
 
 
-def label(run: Run, keys: Sequence[str]) -> str:
-    """Return the label of a run: the values of ``keys``, those other than the name with their key."""
+def label(run: Run, keys: Sequence[str], as_written: bool = False) -> str:
+    """Return the label of a run: the values of ``keys``, those other than the name with their key.
+
+    Args:
+        as_written: methods and tasks as papers write them.
+    """
     parts = []
     for key in keys:
         value = value_of(run, key)
         text = "-" if value is _NONE else value if isinstance(value, str) else yamls.inline(value)
+        if as_written and key in ("name", "task"):
+            text = method_name(run.name) if key == "name" else task_name(run.task, run.config)
         short = key.removeprefix("config.").removeprefix("env_args.")
         parts.append(str(text) if key in ("name", "task") else f"{short}={text}")
     return ", ".join(parts)

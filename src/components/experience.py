@@ -99,6 +99,7 @@ class EnvInfo:
     clip_actions: bool = True  # continuous ones are clipped to the bounds; False: the environment gets them as drawn
     extra: tuple[Field, ...] = ()
     agent_types: tuple[str, ...] = ()  # [N] what kind each agent is, for labels of figures; empty: not said
+    memory: int = 0  # bytes that one instance takes in processes of its own, beside those that step it
 
     def __post_init__(self) -> None:
         # a checkpoint holds fields as mappings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def scheduled(schedule: str, start: float, final: float, t_env: int, t_max: int) -> float:
+def scheduled(schedule: str, start: float, final: float, t_env: int, t_max: float) -> float:
     """Return the value at ``t_env``: ``constant`` keeps ``start``, ``linear`` reaches ``final`` at ``t_max``."""
     if schedule == "constant":
         return start

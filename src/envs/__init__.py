@@ -10,6 +10,7 @@ REGISTRY = {
     "sc2v2": ".starcraft.sc2v2:sc2v2",
     "smaclite": ".starcraft.smaclite:smaclite",
     "mamujoco": ".mamujoco:Mamujoco",
+    "gfootball": ".football:Football",
 }
 
 #: environments that pass arguments on to constructors of other packages -> the function that returns notices about them

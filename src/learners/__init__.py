@@ -11,6 +11,8 @@ REGISTRY = {
     "qtran_learner": ".qtran:QtranLearner",
     "pqn_learner": ".pqn:PQNLearner",
     "maddpg_learner": ".deterministic.maddpg:MADDPGLearner",
+    "coma_learner": ".actor_critic.coma:COMALearner",
+    "pac_learner": ".actor_critic.pac:PACLearner",
     "seac_learner": ".seac:SEACLearner",
     "actor_critic_learner": ".seac:SEACLearner",  # EPyMARL's name of A2C, which SEAC is where seac_coef is 0
 }

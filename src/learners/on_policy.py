@@ -56,7 +56,8 @@ class EntropyConfig:
     entropy_schedule: str = key(
         "Entropy weight: constant, or linear to entropy_coef_final.", choices=("constant", "linear")
     )
-    entropy_coef_final: float = key("Entropy weight at t_max under entropy_schedule=linear.", low=0)
+    entropy_coef_final: float = key("Entropy weight at the end of entropy_schedule=linear.", low=0)
+    entropy_end_ratio: float = key("Share of t_max at which entropy_schedule=linear is at its end.", above=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class PolicyLearner:
         across: each agent's critic also values the other agents' observations.
         device: where everything lives.
         seed: the run's seed.
+        source_targets: across: an agent's experience has the targets of its own critic, whoever learns from it.
+        value: the critic; None: state values, as configured.
     """
 
     #: `batch_size` counts the episodes that a runner collects for one update
@@ -139,6 +142,8 @@ class PolicyLearner:
         across: bool = False,
         device: torch.device,
         seed: int,
+        source_targets: bool = False,
+        value: ValueLearner | None = None,
     ) -> None:
         self.config, self.mac, self.info, self.device = config, mac, info, device
         if self.twice and isinstance(mac.network, ModuleStack):
@@ -147,9 +152,9 @@ class PolicyLearner:
         if isinstance(config, LearnerConfig):
             self.n_epochs, self.n_minibatches = config.epochs, config.num_minibatches
             epochs = EpochConfig(config.critic_epochs or config.epochs, config.num_minibatches, config.value_clip)
-        self.value = ValueLearner(
+        self.value = value or ValueLearner(
             config, net, info, common_reward=common_reward, joint=joint, epochs=epochs, across=across, device=device,
-            policies=mac.index, generator=generator(seed, "init critic"),
+            source_targets=source_targets, policies=mac.index, generator=generator(seed, "init critic"),
             minibatch_generator=generator(seed, "critic minibatches"),
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
@@ -179,7 +184,8 @@ class PolicyLearner:
         c, entropy_coef = self.config, 0.0
         lr_scale = self.lr_scale(t_env)
         if isinstance(c, EntropyConfig):
-            entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, c.t_max)
+            end = c.t_max * c.entropy_end_ratio
+            entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, end)
         samples, targets = self.samples(batch)
         return Iteration(batch, samples, targets, samples.counts(), lr_scale, entropy_coef)
 

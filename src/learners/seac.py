@@ -4,7 +4,8 @@ SEAC paper (Christianos, Schaefer, Albrecht 2020), Algorithm 1, eq. 4-5, with n-
 its section 5.3 (A2C, Mnih et al. 2016).
 
     for each pair of a learner i and a source k:
-        y_ik = n-step return of k's rewards, bootstrapped by agent i's critic on k's observations
+        y_ik = n-step return of k's rewards, bootstrapped by agent i's critic on k's observations (`seac_targets: own`,
+               eq. 5), or by agent k's (`source`: the authors' program, github.com/semitable/seac)
         A_ik = y_ik - V_i(o_k)
         r_ik = pi_i(a_k|o_k) / pi_k(a_k|o_k)       held fixed, not clipped; 1 for k = i
         w_ik = 1 for k = i, lambda for others
@@ -36,6 +37,7 @@ from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
+from .actor_critic.policy_gradient import policy_gradient_loss
 from .on_policy import (
     EntropyConfig,
     Iteration,
@@ -54,6 +56,11 @@ class SEACConfig(OnePassConfig, EntropyConfig):
     seac_coef: float = key(
         "lambda of SEAC: weight of each other agent's experience; 0: agents learn from their own alone (A2C).", low=0
     )
+    seac_targets: str = key(
+        "Targets of another agent's experience: own, bootstrapped by the learner's critic (SEAC paper, eq. 5), or "
+        "source, by the critic of the agent whose experience it is (the authors' program).",
+        choices=("own", "source"),
+    )
     value_loss_coef: float = key("Weight of the critic's loss in A2C and SEAC.", above=0)
 
 
@@ -70,7 +77,7 @@ class SEACLearner(PolicyLearner):
         self.sharing = config.seac_coef > 0 and info.n_agents > 1
         super().__init__(
             config, net, mac, info, common_reward=common_reward, joint=False, across=self.sharing, device=device,
-            seed=seed,
+            seed=seed, source_targets=self.sharing and config.seac_targets == "source",
         )  # fmt: skip
         self.optimisers = [self.adam(list(mac.network.parameters()))]
         n = info.n_agents
@@ -158,8 +165,10 @@ class SEACLearner(PolicyLearner):
             ratio[(slice(None), *at)] = weight
             log_prob = log_prob * weight
         entropies[at] = torch.where(valid, entropy.detach(), 0.0)
-        gain = torch.where(valid, (self.share / it.counts)[:, agent] * log_prob * advantage, 0.0).sum()
-        return -(gain + it.entropy_coef * torch.where(valid, (1.0 / it.counts)[agent] * entropy, 0.0).sum())
+        return policy_gradient_loss(
+            log_prob, entropy, advantage, valid=valid, agent=agent, counts=it.counts, share=self.share,
+            entropy_coef=it.entropy_coef,
+        )  # fmt: skip
 
     def _evaluate(
         self, samples: Samples, entries: Tensor, params: Tensor

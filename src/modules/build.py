@@ -69,18 +69,28 @@ def critic_networks(
     config: Any,
     recurrent: bool,
     generator: torch.Generator,
+    outputs: int = 1,
 ) -> Any:
-    """Return the critics' :class:`~oamarl.modules.stack.Stack`, of one output each; arguments as above.
+    """Return the critics' :class:`~oamarl.modules.stack.Stack`; arguments as above.
 
-    ``recurrent``: whether the built-in critic carries a GRU; a module says so itself.
+    ``recurrent``: whether the built-in critic carries a GRU; a module says so itself. ``outputs``: of each, one value,
+    or one for each action.
+
+    Raises:
+        UserError: a module that does not keep the contract, or a graph of joint actions, which is no network of rows.
     """
+    if getattr(critic, "joint", False):
+        raise UserError(
+            "critic=dcg values joint actions of the team, which Pareto actor-critic alone reads: use critic=v, or "
+            "--config=pac_ns."
+        )
     if isinstance(critic, type) and issubclass(critic, Network):
         return critic(
-            n_networks, int(inputs), 1, hidden_dim=config.hidden_dim, recurrent=recurrent,
+            n_networks, int(inputs), outputs, hidden_dim=config.hidden_dim, recurrent=recurrent,
             activation=config.activation, head_gain=1.0, generator=generator, init=config.init,
             layer_norm=config.layer_norm,
         )  # fmt: skip
-    return ModuleStack(critic, n_networks, inputs, 1, config, generator, kind="critic")
+    return ModuleStack(critic, n_networks, inputs, outputs, config, generator, kind="critic")
 
 
 def mixer_network(

@@ -21,7 +21,7 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.base import VecConfig, VecEnv, usable_cpus
 from ..envs.vector.episode_store import EpisodeStore, Job, cursor_layout, endings_layout
-from ..envs.vector.make import make_vec
+from ..envs.vector.make import check_memory, make_vec
 from ..envs.vector.memory import nbytes
 from ..modules.kernels.build import library
 from ..utils.errors import UserError
@@ -96,6 +96,7 @@ class EpisodeRunner:
                 f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes."
             )
         cls.check_room(steps_layout(info, size or slots, info.episode_limit), info, f"batch_size={size or slots}")
+        check_memory(info, slots)
 
     @staticmethod
     def check_room(layout: Layout, info: EnvInfo, batch: str) -> None:

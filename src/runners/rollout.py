@@ -21,6 +21,7 @@ from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.episode_store import Job, cursor_layout
+from ..envs.vector.make import check_memory
 from ..envs.vector.playing import within_bounds
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
@@ -62,6 +63,7 @@ class RolloutRunner(EpisodeRunner):
         slots, steps = values["batch_size_run"], values["rollout_length"]
         room = {**steps_layout(info, slots, steps), **cursor_layout(info, slots, 1, played=True)}
         cls.check_room(room, info, f"batch_size_run={slots} and rollout_length={steps}")
+        check_memory(info, 2 * slots)  # tests are played in environments of their own
 
     # -- training ----------------------------------------------------------------------------------------------
 

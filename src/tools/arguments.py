@@ -33,8 +33,8 @@ class Arguments(argparse.ArgumentParser):
         message = message.removeprefix("argument ").replace(": expected one argument", " needs a value")
         raise UserError(f"`oamarl {self.command}`: {message}; see --help.")
 
-    def choice(self, flag: str, choices: tuple[str, ...], default: str | None) -> None:
-        """Add a flag that takes one of ``choices``."""
+    def choice(self, flag: str, choices: tuple[str, ...], default: str | None, action: str = "store") -> None:
+        """Add a flag that takes one of ``choices``; with the action ``append`` it may be given several times."""
 
         def read(text: str) -> str:
             if text not in choices:
@@ -43,7 +43,7 @@ class Arguments(argparse.ArgumentParser):
                 )
             return text
 
-        self.add_argument(flag, type=read, default=default)
+        self.add_argument(flag, type=read, default=default, action=action)
 
 
 def share(text: str) -> float:

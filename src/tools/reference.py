@@ -37,7 +37,8 @@ Values come from four layers, each of which overrides the one before: `config/de
 (`--env-config`), the algorithm's YAML (`--config`), and the settings after `with` on the command line. A YAML is given
 by name (`--config=oappo`) or as a path (`--config=./mine.yaml`). `oamarl config` with the same arguments shows the
 result with the source of each value, without running anything. `oamarl config KEY` explains a key, also one of an
-environment (`env_args.time_limit`): what the table below says of it, which files set it and which algorithms read it.
+environment (`env_args.time_limit`): what the table below says of it, the files that set it and the algorithms that
+read it.
 
 - An algorithm file of EPyMARL's, given by its path, is read over EPyMARL's default values, which lie between
   `config/default.yaml` and the environment's YAML: [coming-from-epymarl.md](coming-from-epymarl.md).
@@ -170,6 +171,9 @@ def _epymarl() -> list[tuple[str, ...]]:
             rows[name] = ("same", f"with a replay; without one refused {said}") if name in read else ("refused", said)
         elif name in vocabulary.INERT:
             rows[name] = ("inert", vocabulary.INERT[name])
+        elif name in vocabulary.RENAMED:
+            here, beside = vocabulary.RENAMED[name]
+            rows[name] = ("alias", ", with ".join([f"`{here}`", *(f"`{k}: {v}`" for k, v in beside.items())]))
         else:
             rows[name] = ("other", f"belongs to {vocabulary.OTHER[name]}")
     found: list[tuple[str, ...]] = [(f"`{name}`", *row) for name, row in sorted(rows.items())]

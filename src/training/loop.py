@@ -31,6 +31,7 @@ from ..storage.replay_files import ReplayFiles
 from ..storage.tested_actions import MARK, measure
 from ..utils.errors import PartFailed, RunError, UserError, first_line, lacks_memory
 from ..utils.hints import SHORTEST, hints
+from ..utils.intervals import interval
 from ..utils.signals import Stop, Terminated
 from .curve import Curve
 from .faults import part_failure, user_supplied
@@ -59,10 +60,11 @@ class Training:
         self.runner, self.mac, self.learner, self.stop = runner, mac, learner, stop or Stop()
         #: what a point is made of, and the environment steps between points that have it
         self.log_intervals = {
-            "runner": config.runner_log_interval or config.log_interval,
-            "learner": config.learner_log_interval or config.log_interval,
-            "log": config.log_interval,
+            "runner": interval(config.runner_log_interval or config.log_interval, config.t_max),
+            "learner": interval(config.learner_log_interval or config.log_interval, config.t_max),
+            "log": interval(config.log_interval, config.t_max),
         }
+        self.test_interval = interval(config.test_interval, config.t_max)
         # what is due next, in environment steps; the first test comes before the first update
         self.next = {"test": 0, "checkpoint": config.checkpoint_interval, "model": config.save_model_interval,
                      **self.log_intervals}  # fmt: skip
@@ -139,7 +141,7 @@ class Training:
                 speed = (runner.t_env - recent[1]) / max(clock - recent[0], 1e-9)
                 recent = (clock, runner.t_env)
             log.progress(runner.t_env, c.t_max, speed, curve.latest_return)
-            due = [part for part, interval in self.log_intervals.items() if self._is_due(part, interval)]
+            due = [part for part, steps in self.log_intervals.items() if self._is_due(part, steps)]
             curve.point(due)
             self._flush(log)
             if "log" in due:  # the first test came before anything else: its share says nothing yet
@@ -205,12 +207,12 @@ class Training:
 
     # -- logging -----------------------------------------------------------------------------------------------
 
-    def _is_due(self, what: str, interval: int) -> bool:
+    def _is_due(self, what: str, every: int) -> bool:
         """Whether `what` is due at this step; its next time is then the next multiple of its interval."""
         t = self.runner.t_env
         if t < self.next[what]:
             return False
-        self.next[what] = (t // interval + 1) * interval
+        self.next[what] = (t // every + 1) * every
         return True
 
     def _flush(self, log: RunLog) -> None:
@@ -243,7 +245,7 @@ class Training:
     # -- tests -------------------------------------------------------------------------------------------------
 
     def _due_test(self, log: RunLog) -> None:
-        if self.config.test_nepisode and self._is_due("test", self.config.test_interval):
+        if self.config.test_nepisode and self._is_due("test", self.test_interval):
             self._test(log)
 
     def _test(self, log: RunLog, closing: dict[str, Any] | None = None) -> dict[str, float]:
@@ -326,14 +328,14 @@ class Training:
         for notice in self.runner.load_state_dict(saved["runner"]):
             log.warning(notice)
         t = self.runner.t_env
-        for what, interval in (
-            ("test", self.config.test_interval), ("checkpoint", self.config.checkpoint_interval),
+        for what, steps in (
+            ("test", self.test_interval), ("checkpoint", self.config.checkpoint_interval),
             ("model", self.config.save_model_interval), *self.log_intervals.items(),
         ):  # fmt: skip
             # an older version's checkpoint has one time for all that is logged
             stored = loop["next"].get(what, loop["next"]["log"])
             # an interval may have changed: the stored time holds unless the new interval comes sooner
-            self.next[what] = min(int(stored), (t // interval + 1) * interval)
+            self.next[what] = min(int(stored), (t // steps + 1) * steps)
         self.curve.load_state_dict(loop)
         self.best = carry_best(saved, log, measure(self.config.test_greedy, self.config.common_reward))
         if self.best is not None:

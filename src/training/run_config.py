@@ -23,14 +23,17 @@ class RunConfig:
     )
     common_reward: bool = key("All agents are rewarded for the team's reward; otherwise each for its own.")
     test_nepisode: int = key("Episodes of a test, exactly, of each kind (test_greedy); 0 for no tests.", low=0)
-    test_interval: int = key("Environment steps between tests.", low=1)
+    test_interval: int = key(
+        "Environment steps between tests; more than half of t_max: a fifth of t_max, so that a short run has a curve.",
+        low=1,
+    )
     test_greedy: bool = key(
         "A test plays sampled episodes (test_return_mean ..., as EPyMARL tests its actor-critics) and as many greedy "
         "ones of the same seeds, by argmax actions (test_greedy_return_mean ...); False: sampled ones alone."
     )
     log_interval: int = key(
-        "Environment steps between tables and logged points (of some values others, with runner_log_interval and "
-        "learner_log_interval).",
+        "Environment steps between lines (tables, with verbose=True) and logged points (of some values others, with runner_log_interval and "
+        "learner_log_interval); more than half of t_max: a fifth of t_max.",
         low=1,
     )
     runner_log_interval: int | None = key(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .intervals import interval
+
 #: The time split of a run shorter than this (seconds) is not representative.
 SHORTEST = 5.0
 #: The largest number of hints, those with the largest savings.
@@ -180,10 +182,13 @@ def _testing(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
     time = share["testing"]
     if time <= _TESTING:
         return None
-    rarer = _more(values["test_interval"], 9 * time / max(1 - time, 0.01))  # leaves a tenth of the time
+    now, t_max = values["test_interval"], values["t_max"]
+    rarer = _more(now, 9 * time / max(1 - time, 0.01))  # leaves a tenth of the time
+    longer = f"test_interval={rarer} (now {now}) or "
+    if interval(rarer, t_max) <= interval(now, t_max):  # the run is too short for it to change anything
+        longer = ""
     return time - 0.1, (
-        f"Tests take {_percent(time)} of the time: set test_interval={rarer} (now {values['test_interval']}) or fewer "
-        f"test_nepisode (now {values['test_nepisode']})"
+        f"Tests take {_percent(time)} of the time: set {longer}fewer test_nepisode (now {values['test_nepisode']})"
         f"{', or test_greedy=False for half of the episodes' if values['test_greedy'] else ''}."
     )
 
@@ -215,6 +220,6 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, float], Mapping[str,
     (("use_cuda",), _gpu),
     (("hidden_dim",), _compiler),
     (_INTERVALS, _logging),
-    (("test_greedy", "test_interval", "test_nepisode"), _testing),
+    (("test_greedy", "test_interval", "test_nepisode", "t_max"), _testing),
     (("runner", "batch_size"), _waiting),
 )

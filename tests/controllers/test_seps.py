@@ -38,7 +38,7 @@ from learner_tools import make_info as sizes
 from run_tools import CPU, assert_same, assert_same_batch, assert_same_run, latest, settings, train, untimed
 
 smax = pytest.mark.skipif(
-    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
+    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs the extra smax"
 )
 
 #: environments whose agents are of kinds

@@ -21,7 +21,7 @@ import pytest
 from oamarl.components.seeding import episode_seed
 from oamarl.envs.build import BUILDING, RESETTING, EnvError
 from oamarl.envs.vector import base as vec
-from oamarl.envs.vector import launch, process
+from oamarl.envs.vector import boot, launch, process
 from oamarl.envs.vector.base import SerialVec
 from oamarl.envs.vector.make import make_vec
 from oamarl.envs.vector.process import ProcessVec
@@ -174,7 +174,7 @@ def test_a_workers_own_start_does_not_count(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(process, "_SLICE", 0.01)
     monkeypatch.setattr(process, "_readable", slow_start)
     wait = f"import os, time\nwhile not os.path.exists({str(gate.let)!r}): time.sleep(0.005)\n"
-    monkeypatch.setattr(launch, "_BOOT", wait + launch._BOOT)
+    monkeypatch.setattr(boot, "BOOT", wait + boot.BOOT)
     with faulty("exit", seeds=(), workers=1, reset_timeout=0.04) as made:
         assert len(looks) >= 8
         assert not any(looks)

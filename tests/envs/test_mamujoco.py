@@ -128,7 +128,7 @@ def test_without_mujoco(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError) as error:
         make_env("mamujoco", {})
     assert str(error.value) == (
-        "mamujoco needs the Python package 'mujoco', which is not installed: run `pip install 'oamarl[mamujoco]'`."
+        "mamujoco needs the Python package 'mujoco', which is not installed: run `pip install -e '.[mamujoco]'`."
     )
 
 

@@ -20,7 +20,7 @@ STOP = 4
 
 
 jaxmarl = pytest.mark.skipif(
-    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
+    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs the extra smax"
 )
 
 

@@ -27,8 +27,12 @@ CPU = torch.device("cpu")
 PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps")
 CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
-A2C = ("ia2c", "seac", "snac")
-ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *A2C)
+A2C = ("ia2c", "ia2c_shared", "maa2c", "maa2c_ns", "seac", "snac")
+#: policy gradients by critics of action values
+ACTION_CRITICS = ("coma", "coma_ns", "pac", "pac_ns", "pac_dcg_ns")
+#: learners that use a batch once
+ONE_PASS = (*A2C, *ACTION_CRITICS)
+ALGORITHMS = (*PPO, "happo", "hatrpo", "oappo", "oatrpo", *ONE_PASS)
 #: learners of action values from a replay
 JOINT = ("vdn", "vdn_ns", "qmix", "qmix_ns", "qtran")
 Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
@@ -77,7 +81,7 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
             "warmup_steps": 0,
             **{k: v for k, v in given.items() if k not in PASSES},
         }
-    if config in A2C:
+    if config in ONE_PASS:
         given = {"runner": "parallel", **{k: v for k, v in given.items() if k not in PASSES}}
     given = {k: v for k, v in given.items() if v is not ...}
     return resolve(Request(config, None if own else env, given))

@@ -25,6 +25,7 @@ from run_tools import (
     CPU,
     DETERMINISTIC,
     OFF_AGENT,
+    ONE_PASS,
     PPO,
     PQN,
     Q_LEARNING,
@@ -64,7 +65,7 @@ OF_TESTS = {f"test_{how}{name}" for how in ("", "greedy_") for name in ("return_
 
 def promised(algorithm: str) -> set[str]:
     """The names of what an algorithm logs with a common reward."""
-    if algorithm in A2C:
+    if algorithm in ONE_PASS:
         return ALWAYS | OF_A2C | ({"ratio_mean", "ratio_max"} if algorithm == "seac" else set())
     names = ALWAYS | OF_STEPS | (OF_CLIPPED if algorithm in CLIPPED else OF_TRUST_REGIONS)
     names |= set() if algorithm in PPO else OF_SEQUENTIAL
@@ -221,7 +222,7 @@ def test_twice_is_the_same(algorithm: str, use_rnn: bool, tmp_path: Path) -> Non
 # -- individual rewards --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", PPO + A2C)
+@pytest.mark.parametrize("algorithm", [*PPO, *A2C, "pac", "pac_ns"])
 def test_individual_rewards_have_their_own_names(algorithm: str, tmp_path: Path) -> None:
     """Truncating: agent i has t * (i + 1) + action / 10 at step t; 2 steps make 3 * (i + 1) + [0, 0.2]."""
     steps = 24 + 8 * (algorithm == "seps")  # which plays one batch at random
@@ -239,9 +240,9 @@ def test_individual_rewards_have_their_own_names(algorithm: str, tmp_path: Path)
         assert got["total_return_mean"] == pytest.approx(got["agent_0_return_mean"] + got["agent_1_return_mean"])
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in PPO + A2C])
-def test_sequential_methods_refuse_individual_rewards(algorithm: str) -> None:
-    with pytest.raises(UserError, match="needs common_reward=True"):
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in (*PPO, *A2C, "pac", "pac_ns")])
+def test_methods_of_one_reward_refuse_individual_rewards(algorithm: str) -> None:
+    with pytest.raises(UserError, match="common_reward=True"):
         build(settings(algorithm, MIXED, common_reward=False), CPU)
 
 

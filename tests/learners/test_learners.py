@@ -36,7 +36,7 @@ from learner_tools import (
     through_a_file,
     with_garbage,
 )
-from run_tools import A2C
+from run_tools import ONE_PASS
 
 both_networks = pytest.mark.parametrize("rnn", [False, True], ids=["ff", "gru"])
 all_algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -715,7 +715,7 @@ def test_everything_logged_is_finite(rnn: bool, algorithm: str, shape: dict[str,
     assert learner.updates == 3
     for name in ("critic_loss", "entropy", "lr", "agent_grad_norm"):
         assert name in scalars
-    assert ("pg_loss" if algorithm in A2C else "approx_kl") in scalars
+    assert ("pg_loss" if algorithm in ONE_PASS else "approx_kl") in scalars
 
 
 @all_algorithms

@@ -13,7 +13,7 @@ from oamarl.run import build
 from run_tools import CPU, settings
 
 smax = pytest.mark.skipif(
-    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs oamarl[smax]"
+    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs the extra smax"
 )
 GAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "lbf": ("gymma", {"key": "lbforaging:Foraging-8x8-2p-2f-v3", "time_limit": 50}),

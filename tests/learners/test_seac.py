@@ -100,7 +100,8 @@ def test_the_gradient_of_two_agents_by_hand() -> None:
 
 
 def written_targets(learner: Any, batch: Batch, i: int, k: int) -> Tensor:
-    """[B, T] n-step returns of agent k's rewards with agent i's critic, one step at a time."""
+    """[B, T] n-step returns of agent k's rewards with agent i's critic, or `source` agent k's, one step at a time."""
+    i = k if learner.config.seac_targets == "source" else i
     c, found = learner.config, torch.zeros_like(batch.reward[..., 0])
 
     def v(obs: Tensor) -> float:
@@ -156,9 +157,10 @@ def written_losses(learner: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor, 
 @both_networks
 @both_rewards
 @pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("algorithm", ["seac", "ia2c"])
+@pytest.mark.parametrize("algorithm", ["seac own", "seac source", "ia2c own"])
 def test_gradients_are_those_of_the_equations(rnn: bool, common_reward: bool, ragged: bool, algorithm: str) -> None:
-    more = {"seac_coef": 0.7} if algorithm == "seac" else {}
+    algorithm, _, targets = algorithm.partition(" ")
+    more = {"seac_coef": 0.7, "seac_targets": targets} if algorithm == "seac" else {}
     learner = make_learner(
         algorithm, make_info(ragged=ragged), use_rnn=rnn, common_reward=common_reward, grad_norm_clip=1e9, q_nstep=3,
         entropy_coef=0.3, value_loss_coef=0.25, **more,
@@ -174,10 +176,11 @@ def test_gradients_are_those_of_the_equations(rnn: bool, common_reward: bool, ra
     assert scalars["critic_loss"] == pytest.approx(float(vf.detach()) / 3)
 
 
-def test_segments_with_episodes_inside_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("targets", ["own", "source"])
+def test_segments_with_episodes_inside_them(targets: str, tmp_path: Path) -> None:
     """The batches of a run as shipped, with final observations in the middle of rows."""
     asked = settings("seac", "toy_envs:MixedLength", {"limit": 4}, runner="rollout", common_reward=False,
-                     grad_norm_clip=1e9, head_gain=1.0)  # fmt: skip
+                     grad_norm_clip=1e9, head_gain=1.0, seac_targets=targets)  # fmt: skip
     runner, mac, learner = build(asked, CPU)
     try:
         batch, _ = runner.run()
@@ -257,9 +260,45 @@ def test_ia2c_is_one_step_of_independent_ppo(rnn: bool, common_reward: bool) -> 
     assert (parameters(a)["policies"] - start).abs().max() > 1e-3
 
 
-def test_gae_is_of_the_learners_critic_too() -> None:
+@both_networks
+def test_equal_policies_and_critics_pool_their_data(rnn: bool) -> None:
+    """With lambda 1 each agent learns what one network for all would: the importance weights are 1."""
+    common = {"use_rnn": rnn, "common_reward": False, "entropy_coef": 0.0, "grad_norm_clip": 1e9}
+    apart, together = make_learner("seac", make_info(), **common), make_learner("snac", make_info(), **common)
+    set_policies(apart.mac, together.mac.network.params.detach().expand(3, -1))
+    apart.value.network.params.data.copy_(together.value.network.params.detach().expand(3, -1))
+    batch = make_batch(together.mac, common_reward=False)
+    assert apart.train(batch, 0)[0]["ratio_max"] == pytest.approx(1.0)
+    together.train(batch, 0)
+    for a, b in ((apart.mac, together.mac), (apart.value, together.value)):
+        torch.testing.assert_close(a.network.params.grad, b.network.params.grad.expand(3, -1))
+
+
+@both_rewards
+@pytest.mark.parametrize("scaled", [False, True])
+def test_equal_critics_make_equal_targets(common_reward: bool, scaled: bool) -> None:
+    """Whose critic bootstraps does not matter then, nor without sharing."""
+    more = {"common_reward": common_reward, "standardise_returns": scaled, "lr": 0.01}
+    own, source = (make_learner("seac", make_info(), seac_targets=x, **more) for x in ("own", "source"))
+    for learner in (own, source):
+        learner.value.network.params.data.copy_(own.value.network.params.detach()[:1].clone().expand(3, -1))
+    batch = make_batch(own.mac, common_reward=common_reward)
+    for learner in (own, source):
+        learner.train(batch, 0)
+    assert_same(own, source, 1e-9)
+    batch = make_batch(own.mac, seed=1, common_reward=common_reward)  # critics have parted
+    for learner in (own, source):
+        learner.train(batch, 0)
+    assert (parameters(own)["critic"] - parameters(source)["critic"]).abs().max() > 1e-6
+    own, source = (make_learner("seac", make_info(), seac_targets=x, seac_coef=0.0, **more) for x in ("own", "source"))
+    assert own.train(batch, 0)[0] == source.train(batch, 0)[0]
+    assert_same(own, source, 0)
+
+
+@pytest.mark.parametrize("targets", ["own", "source"])
+def test_gae_is_of_that_critic_too(targets: str) -> None:
     """lambda = 1 to the end of whole episodes is the n-step return with n as long as they are."""
-    common = {"common_reward": False, "lr": 0.01}
+    common = {"common_reward": False, "lr": 0.01, "seac_targets": targets}
     a = make_learner("seac", make_info(), q_nstep=50, **common)
     b = make_learner("seac", make_info(), q_nstep=None, gae_lambda=1.0, **common)
     for step in range(3):

@@ -467,7 +467,7 @@ def test_a_folder_of_archives(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "needs a name: use sc2, sc2v2 or smaclite"),
+        ([], "needs a name: use sc2, sc2v2, smaclite or football"),
         (["sc3"], "did you mean 'sc2'?"),
         (["sc2", "--acept-licence"], "did you mean '--accept-licence'?"),
         (["sc2", "--game-version=4.9"], "use 4.10, 4.6.2"),

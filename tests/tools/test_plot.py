@@ -420,8 +420,9 @@ def test_pictures_in_every_format(results: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("labels", [2, 9, 25])
 def test_nothing_covers_anything(labels: int) -> None:
+    from oamarl.analysis.methods import styles
     from oamarl.tools.plot.figures import curves_figure
-    from oamarl.tools.plot.style import look, styles
+    from oamarl.tools.plot.style import look
 
     x = np.linspace(0, 2e6, 50)
     names = [f"method_{k}, reuse_mode=weights" for k in range(labels)]
@@ -440,7 +441,10 @@ def test_nothing_covers_anything(labels: int) -> None:
     for a, b in itertools.combinations([*boxes, legend], 2):
         assert not a.overlaps(b)
     assert min(box.height for box in boxes) > 0.3 * 2.9 * figure.dpi  # the legend leaves room for the panels
-    assert len({(s.colour, str(s.dash), s.marker) for s in styles(names).values()}) == labels
+    assert (
+        len({(s.colour, str(s.dash), s.marker) for s in styles(dict(zip(names, names, strict=True))).values()})
+        == labels
+    )
 
 
 def test_mistakes_are_one_sentence(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,29 +98,29 @@ def test_results_and_overlaps(page: Path) -> None:
     found = Reader(page.read_text(encoding="utf-8"))
     (rows,) = (t[1:] for t in found.tables if t[0][1:4] == ["runs", "final: mean", "to the highest"] and len(t) == 4)
     marks = {row[0]: row[3] for row in rows}
-    assert marks == {"oappo": "highest", "happo": "overlaps", "ippo": "lower"}
+    assert marks == {"OAPPO": "highest", "HAPPO": "overlaps", "IPPO": "lower"}
     values = {row[0]: row[2] for row in rows}
-    assert values["oappo"].startswith("2.25 [2.")  # at step 1000: 2 + (0.1 + ... + 0.4) / 4
-    assert values["ippo"].startswith("1.025 [1.0")
+    assert values["OAPPO"].startswith("2.25 [2.")  # at step 1000: 2 + (0.1 + ... + 0.4) / 4
+    assert values["IPPO"].startswith("1.025 [1.0")
     assert rows[0][6:] == ["1,000", "0.02 M", "0:20"]
     pairs = {(a, b): (p, told) for a, b, p, _, told in found.table("first", "second")}
-    assert pairs["oappo", "ippo"] == ("1.00", "yes")
-    assert pairs["oappo", "happo"][1].startswith("no")
+    assert pairs["OAPPO", "IPPO"] == ("1.00", "yes")
+    assert pairs["OAPPO", "HAPPO"][1].startswith("no")
 
 
 def test_configurations_versions_times_and_runs(page: Path) -> None:
     found = Reader(page.read_text(encoding="utf-8"))
-    keys = {row[0]: row[1:] for row in found.table("key", "happo")}
+    keys = {row[0]: row[1:] for row in found.table("key", "HAPPO")}
     assert keys["lr"] == ["0.002", "0.001", "-", "0.001"]
     assert "gamma" in keys  # mappo does not tell it
     assert "seed" not in keys
     versions = dict(found.table("what", "version"))
     assert versions["torch"] == "2.13 (12 runs), 2.14 (4 runs)"
     times = {(row[0], row[1]): row[2:] for row in found.table("", "task", "runs", "in all")}
-    assert times["oappo", "black_red"] == ["4", "1:20", "0:20", "50"]
+    assert times["OAPPO", "Black and Red maze"] == ["4", "1:20", "0:20", "50"]
     assert len(found.table("", "task", "seed", "status")) == 18
     commands = {(row[0], row[2]): row[3] for row in found.table("", "task", "seed", "command")}
-    assert commands["happo", "3"] == "oamarl --config=happo with seed=3"
+    assert commands["HAPPO", "3"] == "oamarl --config=happo with seed=3"
 
 
 def test_mistakes(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,22 +33,22 @@ from oamarl.utils.schema.command_line import Request
 
 from child_signals import usual_signals
 from conftest import PATIENCE, ROOT, SRC
-from run_tools import A2C, CPU, PASSES, assert_same, assert_same_run, final_state, latest, untimed
+from run_tools import CPU, ONE_PASS, PASSES, assert_same, assert_same_run, final_state, latest, untimed
 
 #: a maze that random walks solve now and then, so that episodes differ in length and return
 ENV = {"map": ["######", "#S..G#", "#.RB.#", "######"], "time_limit": 12}
-#: about 25 iterations, with a checkpoint at nearly each
+#: about 25 iterations, with a checkpoint at nearly each; intervals are at most half of any of the runs
 QUICK = (
     "seed=7", "use_cuda=False", *(f"env_args.{key}={json.dumps(value)}" for key, value in ENV.items()),
     "batch_size_run=4", "hidden_dim=16", "epochs=3", "t_max=1000",
-    "log_interval=90", "test_interval=300", "test_nepisode=3", "checkpoint_interval=40",
+    "log_interval=90", "test_interval=240", "test_nepisode=3", "checkpoint_interval=40",
 )  # fmt: skip
 
 
 def words(algorithm: str, results: Path, *more: str) -> list[str]:
     own = ["seps_steps=100"] if algorithm == "seps" else []
     given = latest([*QUICK, *own, f"local_results_path={results}", *more])
-    if algorithm in A2C:  # their own segments; recurrent sharing needs whole episodes
+    if algorithm in ONE_PASS:  # their own segments; recurrent sharing needs whole episodes
         given = [word for word in given if word.partition("=")[0] not in PASSES]
         given += ["runner=parallel"] if "use_rnn=True" in given else []
     return [f"--config={algorithm}", "--env-config=maze", "with", *given]
@@ -150,7 +150,7 @@ FAST = (("oappo", ()), ("mappo", GRU))
 #: what is left alone and what resumes are processes of their own as well: one will do, the rest is the same code
 OUTSIDE = (("happo", ()),)
 #: one YAML of each learner; the others differ in values
-LEARNERS = ("mappo", "seps", "happo", "hatrpo", "oappo", "oatrpo", "seac")
+LEARNERS = ("mappo", "seps", "happo", "hatrpo", "oappo", "oatrpo", "seac", "coma", "pac")
 KILLED = [
     pytest.param(
         algorithm, more, (algorithm, more) not in OUTSIDE, id=f"{algorithm}{'-gru' if more else ''}",
@@ -158,7 +158,7 @@ KILLED = [
     )
     for algorithm in LEARNERS
     for more in ((), GRU)
-    if not (more and algorithm in ("seps", "happo", "hatrpo"))
+    if not (more and algorithm in ("seps", "happo", "hatrpo", "pac"))
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ FINE: dict[str, Any] = {
     "runner": "parallel", "backend": "auto", "workers": None, "batch_size_run": 16, "batch_size": None,
     "torch_threads": 1, "hidden_dim": 64, "use_cuda": True, "log_interval": 10_000, "checkpoint_interval": 50_000,
     "runner_log_interval": None, "learner_log_interval": None,
-    "save_model": False, "save_model_interval": 500, "test_interval": 50_000, "test_nepisode": 100,
+    "save_model": False, "save_model_interval": 500, "test_interval": 50_000, "test_nepisode": 100, "t_max": 2_000_000,
     "test_greedy": False,
 }  # fmt: skip
 

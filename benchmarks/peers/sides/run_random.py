@@ -1,7 +1,8 @@
 """Random play of the stock environment, nothing else: ``python run_random.py SPEC.json``.
 
 ``processes`` processes step one instance each, through Gymnasium and without a wrapper (``wrapped``: with those that
-``gymnasium.make`` puts around it): the most that any program could collect on as many cores.
+``gymnasium.make`` puts around it): the most that any program could collect on as many cores. ``football`` in place of
+``key``: arguments of Google Research Football's ``create_environment``.
 """
 
 from __future__ import annotations
@@ -16,19 +17,32 @@ from typing import Any
 from clock import Clock, Measured
 
 
-def play(spec: dict[str, Any], number: int, results: Queue[dict[str, float]]) -> None:
-    """Step one environment for the warm-up and then for ``seconds``; put what was done into ``results``."""
+def gymnasium(spec: dict[str, Any], number: int) -> tuple[Any, Any]:
+    """Return one of Gymnasium's environments and a thousand random actions."""
     import gymnasium
     import numpy as np
 
-    env = gymnasium.make(spec["key"], disable_env_checker=True)
+    env: Any = gymnasium.make(spec["key"], disable_env_checker=True)
     env = env if spec.get("wrapped") else env.unwrapped
     rng, box = np.random.default_rng(number), isinstance(env.action_space, gymnasium.spaces.Box)
     if box:
-        draws = rng.uniform(env.action_space.low, env.action_space.high, (1000, *env.action_space.shape))
-    else:
-        n_actions = [int(space.n) for space in env.action_space]
-        draws = rng.integers(0, n_actions, size=(1000, len(n_actions)))
+        return env, rng.uniform(env.action_space.low, env.action_space.high, (1000, *env.action_space.shape))
+    n_actions = [int(space.n) for space in env.action_space]
+    return env, rng.integers(0, n_actions, size=(1000, len(n_actions)))
+
+
+def football(given: dict[str, Any], number: int) -> tuple[Any, Any]:
+    """Return a game of Google Research Football and a thousand random actions of its agents."""
+    import numpy as np
+    from gfootball.env import create_environment
+
+    n = given["number_of_left_players_agent_controls"]
+    return create_environment(**given), np.random.default_rng(number).integers(0, 19, size=(1000, n))
+
+
+def play(spec: dict[str, Any], number: int, results: Queue[dict[str, float]]) -> None:
+    """Step one environment for the warm-up and then for ``seconds``; put what was done into ``results``."""
+    env, draws = football(spec["football"], number) if "football" in spec else gymnasium(spec, number)
     seconds, begun, steps, at = spec["warm_seconds"], 0.0, 0, spec["time_limit"]
     wall, cpu = time.perf_counter(), time.process_time()
     while True:

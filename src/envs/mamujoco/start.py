@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ...utils.errors import UserError, first_line, nearest, one_of
+from ...utils.errors import UserError, extra, first_line, nearest, one_of
 from .robots import Robot
 
 VERSIONS = ("v5", "v4")
-_INSTALL = "pip install 'oamarl[mamujoco]'"
 
 
 def start(robot: Robot, task_version: str, n_joints: int, render_mode: str | None) -> Any:
@@ -59,7 +58,7 @@ def _load(task: str) -> tuple[Any, Any]:
         if missing not in ("mujoco", "imageio", "glfw", "packaging"):
             raise UserError(f"mamujoco cannot be used: {first_line(error)}.") from None
         raise UserError(
-            f"mamujoco needs the Python package '{missing}', which is not installed: run `{_INSTALL}`."
+            f"mamujoco needs the Python package '{missing}', which is not installed: run `{extra('mamujoco')}`."
         ) from None
     except Exception as error:  # such as a library that does not fit this system
         if os.environ.get("MUJOCO_GL"):  # the libraries for pictures are imported with MuJoCo

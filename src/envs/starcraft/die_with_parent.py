@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,18 @@ def _request_kill() -> None:
     """Ask Linux, in the child before it becomes the other program, to kill it when the parent's thread is gone."""
     assert _prctl is not None
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have Linux kill this process when the one that started it, number ``parent``, ends; 0: not.
+
+    To be called by the started process, whose starter was that process's main thread.
+    """
+    if _prctl is None or not parent:
+        return
+    _request_kill()
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
 
 
 class _DyingWithParent(subprocess.Popen[Any]):

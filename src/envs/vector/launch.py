@@ -7,19 +7,18 @@ The guard (:mod:`guard`) ends them where the parent no longer can (it was killed
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
 
 from ...utils.waiting import say as report
+from . import boot
 from .guard import Guard, reap
 from .memory import nameless
 from .worker import SHOW_STACK
@@ -27,33 +26,12 @@ from .worker import SHOW_STACK
 CLOSE_SECONDS = 5.0  # what a worker may take to close its environments
 _STACK_SECONDS = 10.0  # what a hung worker may take to show its stack
 _STACK_REST = 1.0  # a stack that has not grown for so long is whole, also where its end does not tell
-#: how the stack of a worker's main thread, which comes last, ends: in _BOOT
+#: how the stack of a worker's main thread, which comes last, ends: in boot.BOOT
 _STACK_END = re.compile(rb'File "<string>", line \d+ in <module>\s*\Z')
 _KEPT_LINES = 20  # of a worker's output, for the message when it dies
 _SHOWN_LINES = 500  # of a worker's output; an environment that prints at every step must not fill the run's log
 _LONGEST_LINE = 2000  # characters
 _MOST_STACK = 20_000  # bytes
-
-#: A worker starts here rather than in multiprocessing's spawn, which would import the user's main script again, and
-#: torch with it. The package is loaded from the parent's folder: another copy may be installed, or none.
-#: Batch systems send their signals to every process of a job: what to do about them is for the parent alone. What is
-#: ignored stays so in the games that a worker starts; SIGTERM, by which libraries end their games, gets a handler
-#: instead, which is not passed on. (Handlers for all would not do: several at once overflow faulthandler's stack.)
-_BOOT = """
-import os, signal
-for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
-    signal.signal(getattr(signal, name), signal.SIG_IGN)
-signal.signal(signal.SIGTERM, lambda *_: None)
-os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-import importlib.util, json, sys
-path, package, folder, worker, argv = json.loads(sys.argv[1])
-descriptors, sys.argv[:] = [int(word) for word in sys.argv[2:]], argv
-sys.path[:] = path
-spec = importlib.util.spec_from_file_location(package, folder + "/__init__.py", submodule_search_locations=[folder])
-sys.modules[package] = module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-importlib.import_module(worker).main(*descriptors)
-"""
 
 
 class Output:
@@ -115,13 +93,7 @@ def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Work
     Raises:
         OSError: the system has no more processes, memory or file descriptors.
     """
-    own = __name__.rpartition(".")[0]
-    package = own.partition(".")[0]
-    folder = os.path.abspath(next(iter(sys.modules[package].__path__)))
-    what = json.dumps([sys.path, package, folder, f"{own}.worker", sys.argv])
-    environment = dict(os.environ)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(name, "1")  # many workers with many threads each would fight for the cores
+    module = f"{__name__.rpartition('.')[0]}.worker"
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:  # what is open when something goes wrong
 
         def pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[int, int]:
@@ -137,9 +109,8 @@ def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Work
         ours.callback(os.close, stack)
         passed = (command_read, reply_write, memory, stack)
         process = subprocess.Popen(
-            [sys.executable, "-u", "-c", _BOOT, what, *map(str, passed)],
-            stdin=subprocess.DEVNULL, stdout=output_write, stderr=output_write, pass_fds=passed, env=environment,
-            start_new_session=True,
+            boot.command(module, passed), stdin=subprocess.DEVNULL, stdout=output_write, stderr=output_write,
+            pass_fds=passed, env=boot.environment(), start_new_session=True,
         )  # fmt: skip
         ours.pop_all()
     guard.watch(process.pid)

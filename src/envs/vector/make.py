@@ -7,11 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...utils.errors import UserError, nearest, one_of
+from ...utils.machine import free_memory
+from ..base import EnvInfo
 from ..build import constructor_args, factory, is_native, make_info, sound
 from .base import BACKENDS, ON_DEATH, NativeVec, SerialVec, VecEnv, usable_cpus
 
 #: Workers need POSIX pipes, signals and sessions.
 _POSIX = os.name == "posix"
+
+
+def check_memory(info: EnvInfo, n_slots: int) -> None:
+    """Refuse more environments than there is free memory for, where each takes some in processes of its own.
+
+    Raises:
+        UserError: there is less.
+    """
+    needed, free = n_slots * info.memory, free_memory()
+    if needed and free is not None and needed > free:
+        raise UserError(
+            f"{n_slots} environments of '{info.name}' take {needed / 1e9:.1f} GB of memory ({info.memory / 1e6:.0f} MB "
+            f"each), and {free / 1e9:.1f} GB are free: lower batch_size_run."
+        )
 
 
 def make_vec(
@@ -42,7 +58,8 @@ def make_vec(
             ``none`` leaves that to the system.
 
     Raises:
-        UserError: unknown environment, backend or argument, or something missing that the environment needs.
+        UserError: unknown environment, backend or argument, something missing that the environment needs, or too little
+            memory.
         EnvError: a worker died or hung while it built its environments.
     """
     if backend not in BACKENDS:
@@ -61,6 +78,7 @@ def make_vec(
         sound(batched.info, env)
         return NativeVec(batched, n_slots)
     info = make_info(env, env_args)
+    check_memory(info, n_slots)
     count = min(n_slots, usable_cpus() if workers is None else workers)
     if backend == "process" or (backend == "auto" and count > 1 and _POSIX):
         from .process import ProcessVec

@@ -51,12 +51,14 @@ def critic_inputs(
 
 
 def build_critic(
-    config: CriticConfig, net: Any, info: EnvInfo, n_networks: int, width: int, generator: torch.Generator
-) -> Any:
+    config: CriticConfig, net: Any, info: EnvInfo, n_networks: int, width: int, generator: torch.Generator,
+    outputs: int = 1,
+) -> Any:  # fmt: skip
     """Return ``n_networks`` critics of inputs of ``width`` columns: a :class:`~oamarl.modules.stack.Stack`.
 
     Args:
         net: what the class that ``config.critic`` names reads.
+        outputs: of each, one value, or one for each action.
 
     Raises:
         UserError: a module that does not keep the contract of networks, or one with critic_use_rnn=True.
@@ -71,4 +73,4 @@ def build_critic(
     inputs = Inputs(width, info.state_size, None, info.n_actions, info.n_agents)
     if config.critic_type == "ac_critic":
         inputs = Inputs.of(width, info)
-    return critic_networks(critic, n_networks, inputs, net, config.critic_use_rnn, generator)
+    return critic_networks(critic, n_networks, inputs, net, config.critic_use_rnn, generator, outputs)

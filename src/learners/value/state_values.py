@@ -42,6 +42,8 @@ class ValueLearner:
         epochs: epochs and mini-batches of one batch.
         across: each agent's critic also values the other agents' observations (SEAC); critics are separate, on own
             observations, without ids.
+        source_targets: across: an agent's experience has the targets of its own critic, whoever learns from it.
+        each: a value of each agent also where nothing tells the agents apart.
         policies: each agent's policy network, [N], for critics that are shared alike; None: all agents have one.
         generator: source of the initial parameters.
         minibatch_generator: its own stream of minibatches, so that policy draws do not shift it.
@@ -57,26 +59,26 @@ class ValueLearner:
         joint: bool,
         epochs: EpochConfig,
         across: bool = False,
+        source_targets: bool = False,
+        each: bool = False,
         policies: Sequence[int] | None = None,
         device: torch.device,
         generator: torch.Generator,
         minibatch_generator: torch.Generator,
     ) -> None:
         self.config, self.info, self.common_reward = config, info, common_reward
-        self.epochs, self.across = epochs, across
+        self.epochs, self.across, self.source_targets = epochs, across, source_targets
         specific = config.obs_agent_id or config.critic_agent_obs or config.critic_type == "ac_critic"
         alike = list(policies) if policies is not None else [0] * info.n_agents
         sharing = alike if config.critic_sharing == "policies" else config.critic_sharing
         index = sharing_index(sharing, info.n_agents, "critic_sharing")
         # where nothing tells the agents apart, one value serves them all
-        self.joint = joint or not (specific or max(index) > 0 or not common_reward)
+        self.joint = joint or not (each or specific or max(index) > 0 or not common_reward)
         self.n_values = 1 if self.joint else info.n_agents
         self.n_networks = 1 if self.joint else max(index) + 1
         #: [N], where there are several networks and fewer than agents
         self._index = torch.tensor(index, device=device) if 1 < self.n_networks < self.n_values else None
-        n, i = info.n_agents, info
-        nothing = self.inputs(torch.zeros(n, i.obs_size), torch.zeros(i.state_size), torch.zeros(n, dtype=torch.int64))
-        self.network: Any = build_critic(config, net, info, self.n_networks, nothing.width, generator).to(device)
+        self.network: Any = self._build(net, generator).to(device)
         self.recurrent = self.network.recurrent
         self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
         self.optimiser = Adam([self.network.params], lr=config.critic_lr or config.lr, eps=config.optim_eps)
@@ -87,6 +89,17 @@ class ValueLearner:
         self.updates = 0
         #: recurrent critics on segments: the memory [B, *L, H] before the next batch, of network and slow copy
         self._hidden: dict[str, Tensor] = {}
+
+    def _build(self, net: Any, generator: torch.Generator) -> Any:
+        """Return the networks, new."""
+        width, outputs = self._sizes()
+        return build_critic(self.config, net, self.info, self.n_networks, width, generator, outputs)
+
+    def _sizes(self) -> tuple[int, int]:
+        """Width of the networks' inputs, and what each puts out: one value."""
+        n, i = self.info.n_agents, self.info
+        nothing = self.inputs(torch.zeros(n, i.obs_size), torch.zeros(i.state_size), torch.zeros(n, dtype=torch.int64))
+        return nothing.width, 1
 
     def inputs(self, obs: Tensor, state: Tensor, last_actions: Tensor) -> CriticInputs:
         """Return what the critic sees of obs [..., N, O], state [..., S] and last actions [..., N] (-1: none)."""
@@ -113,17 +126,12 @@ class ValueLearner:
         team's under a common reward, of real steps.)
         """
         c, filled = self.config, batch.filled
-        reward = batch.reward
-        if self.reward_stats is not None:
-            self.reward_stats.update(self._statistics(reward[filled]))
-            # padding stays out of every target, so its normalised value does not matter
-            reward = scaled_rewards(c, self.reward_stats, reward)
+        reward = self._reward(batch)
         steps = reward.shape[1]
         inputs = self.inputs(batch.obs, batch.state, batch.last_actions)
         raw, following, final, sequences = self._evaluate(batch, inputs)
         values = self._denormalise(raw)
         following = next_values(self._denormalise(following), self._denormalise(final), batch.final_index)
-        reward = reward[..., : self.n_values]
         by_agent = not self.common_reward and not self.joint
         terminated, ended = ends(batch, self.n_values, c.add_value_last_step, by_agent)
         mask = filled.unsqueeze(-1).expand_as(reward)
@@ -134,6 +142,9 @@ class ValueLearner:
         else:
             assert c.q_nstep is not None
             returns = nstep(reward, following, terminated, ended, mask, c.gamma, c.q_nstep)
+            advantage = returns - values[:, :steps]
+        if self.source_targets:
+            returns = returns.diagonal(dim1=-2, dim2=-1).unsqueeze(-1).expand_as(returns)
             advantage = returns - values[:, :steps]
         if self.return_stats is not None:
             own = returns.diagonal(dim1=-2, dim2=-1) if self.across else returns
@@ -148,6 +159,23 @@ class ValueLearner:
                 common_reward=self.common_reward,
             )  # fmt: skip
         return Targets(scaled, returns, inputs[:, :steps], raw[:, :steps], values[:, :steps], sequences)
+
+    @torch.no_grad()
+    def towards(self, batch: Batch, returns: Tensor | None = None) -> Targets:
+        """Values [B, T, V] as they are, with targets made elsewhere (None: none yet); of feed-forward critics alone."""
+        inputs = self.inputs(batch.obs, batch.state, batch.last_actions)[:, : batch.filled.shape[1]]
+        raw = self._values(self.network, inputs)
+        nothing = torch.zeros_like(raw)
+        return Targets(nothing, nothing if returns is None else returns, inputs, raw, self._denormalise(raw))
+
+    def _reward(self, batch: Batch) -> Tensor:
+        """Rewards [B, T, V], on their running scale, which takes them in first, where that is configured."""
+        reward = batch.reward
+        if self.reward_stats is not None:
+            self.reward_stats.update(self._statistics(reward[batch.filled]))
+            # padding stays out of every target, so its normalised value does not matter
+            reward = scaled_rewards(self.config, self.reward_stats, reward)
+        return reward[..., : self.n_values]
 
     def _evaluate(self, batch: Batch, inputs: CriticInputs) -> tuple[Tensor, Tensor, Tensor, Sequences | None]:
         """Values of a batch as the networks now are, on their own scale.

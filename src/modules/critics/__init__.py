@@ -1,4 +1,4 @@
 """Networks of critics."""
 
 #: name -> class; also any ``nn.Module`` of one's own
-REGISTRY = {"v": ".v:VNetwork"}
+REGISTRY = {"v": ".v:VNetwork", "dcg": ".dcg:CoordinationGraph"}

@@ -1,4 +1,4 @@
-"""State-value critics: their inputs, and the evaluation of feed-forward ones.
+"""Critics of states and of actions: their inputs, and the evaluation of feed-forward ones.
 
 The built-in network multiplies what all agents share by its weights only once; others take whole rows.
 """
@@ -82,20 +82,27 @@ class CriticInputs:
 
 
 def values(network: Stack, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
-    """Return values [..., V] by one feed-forward network for all or by V networks.
+    """Return values [..., V] by one feed-forward network of one output for all or by V networks.
 
     ``params`` [K, P]: the parameters to take; None: as they are.
     """
+    return outputs(network, inputs, params).squeeze(-1)
+
+
+def outputs(network: Stack, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
+    """Return what the networks of V value functions put out, [..., V, A]; arguments as of :func:`values`."""
     params = network.params if params is None else params
     lead, x = inputs.shared.shape[:-1], inputs.rows()
     if not isinstance(network, Network):
-        return _by_rows(network, x, params).view(*lead, x.n_values)
+        out = _by_rows(network, x, params)
+        return out.reshape(*lead, *out.shape[1:])
     s, o = x.shared.shape[-1], x.own.shape[-1]
     of_inputs = x.own.requires_grad or x.shared.requires_grad  # which compiled networks do not differentiate
     if len(params) == 1 and not (s and (o or x.ids)) and not of_inputs:  # nothing to multiply only once
         rows = x.shared if s else torch.cat([x.own, *x.numbers()], dim=-1).flatten(0, 1)
-        out = network.single(params[0], rows).view(*lead, -1)
-        return out.expand(*lead, x.n_values)  # where nothing tells the agents apart, they have one value
+        out = network.single(params[0], rows)
+        out = out.view(*lead, 1 if s else x.own.shape[1], out.shape[-1])
+        return out.expand(*lead, x.n_values, -1)  # where nothing tells the agents apart, they have one value
     w = network.layers(params if len(params) > 1 else params[0])
     weight, bias = w["fc1.w"], w["fc1.b"]
     if len(params) == 1:
@@ -105,19 +112,20 @@ def values(network: Stack, inputs: CriticInputs, params: Tensor | None = None) -
         if x.ids:
             first = first + weight[s + o :]
         out = network.after_first(params[0], first.expand(-1, x.n_values, -1).flatten(0, 1))
-        return out.view(*lead, x.n_values)
+        return out.view(*lead, x.n_values, out.shape[-1])
     first = torch.baddbmm(bias.unsqueeze(1), x.shared.expand(len(weight), *x.shared.shape), weight[:, :s])  # [K, R, H]
     if o:
         first = torch.baddbmm(first, x.own.transpose(0, 1), weight[:, s : s + o])
     if x.ids:
         first = first + weight[:, s + o :].diagonal(dim1=0, dim2=1).t().unsqueeze(1)
-    return network.after_first(params, first).squeeze(-1).t().view(*lead, x.n_values)
+    out = network.after_first(params, first).transpose(0, 1)
+    return out.reshape(*lead, *out.shape[1:])
 
 
 def _by_rows(network: Stack, x: CriticInputs, params: Tensor) -> Tensor:
-    """Values [R, V] of rows by any network."""
+    """Outputs [R, V, A] on rows by any network."""
     if len(params) > 1:
-        return network.stacked(params, x.assembled().transpose(0, 1)).squeeze(-1).t()
+        return network.stacked(params, x.assembled().transpose(0, 1)).transpose(0, 1)
     if x.alike:
-        return network.single(params[0], x.shared).expand(-1, x.n_values)
-    return network.single(params[0], x.assembled().flatten(0, 1)).view(-1, x.n_values)
+        return network.single(params[0], x.shared).unsqueeze(1).expand(-1, x.n_values, -1)
+    return network.single(params[0], x.assembled().flatten(0, 1)).unflatten(0, (len(x), x.n_values))

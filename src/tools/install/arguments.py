@@ -65,6 +65,8 @@ TARGETS = {
         ("numpy", "gymnasium", "pygame", "scikit-learn", "rtree>=1.1"),
     ),
 }  # fmt: skip
+#: built here rather than fetched (:mod:`.football`): it takes no flag
+FOOTBALL = "football"
 PARTS = ("game", "maps", "package")
 
 
@@ -85,9 +87,15 @@ def read(argv: list[str]) -> Any:
     parser.add_argument("--from", dest="mirror")
     parser.add_argument("--sha256", nargs="+", action="extend", default=[], metavar="FILE=HEX")
     given = parser.parse_args(argv)
+    if given.what == FOOTBALL:
+        if len(argv) > 1:
+            flag = next(word for word in argv if word != FOOTBALL)
+            raise UserError(f"`oamarl install football` takes no flags: '{flag}' is for the other things to install.")
+        return given
     if given.what not in TARGETS:
         wrong = f"`oamarl install` does not know '{given.what}'" if given.what else "`oamarl install` needs a name"
-        raise UserError(f"{wrong}: use {one_of(TARGETS)}{nearest(given.what or '', TARGETS)}")
+        known = (*TARGETS, FOOTBALL)
+        raise UserError(f"{wrong}: use {one_of(known)}{nearest(given.what or '', known)}")
     if given.only is not None and given.only not in PARTS:
         raise UserError(f"--only {given.only} is not allowed: use {one_of(PARTS)}{nearest(given.only, PARTS)}")
     if given.what == "smaclite" and given.only in ("game", "maps"):

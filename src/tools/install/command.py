@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import UserError, counted
-from .arguments import AGREED, GAMES, LICENCE, TARGETS, USUAL, What, is_url, read
+from . import football
+from .arguments import AGREED, FOOTBALL, GAMES, LICENCE, TARGETS, USUAL, What, is_url, read
 from .downloads import download, move_into, sha256_of, unpack
+from .pip import pip
 
 USAGE = """\
 usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game-version 4.10|4.6.2]
                       [--only game|maps|package] [--from URL|DIR] [--sha256 FILE=HEX ...]
+       oamarl install football
 
   sc2                 StarCraft II for Linux (4 GB to fetch), SMAC's maps and the package `smac`
   sc2v2               the same for SMACv2
   smaclite            the package `smaclite`, which needs no game
+  football            Google Research Football: builds its engine (about 12 minutes of processor time, once for each
+                      Python of a machine), installs it and plays an episode
   --accept-licence    you have read and accept Blizzard's AI and Machine Learning licence (asked otherwise)
   --path DIR          where the game lies (SC2PATH, otherwise ~/StarCraftII)
   --game-version      4.10; 4.6.2 is what the SMAC paper used: win rates of the two differ
@@ -33,6 +35,8 @@ usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game
 
 What is there already is left as it is; what broke off is gone on with."""
 
+#: a map to begin with
+EXAMPLES = {"sc2": "3s5z_vs_3s6z", "sc2v2": "protoss_5_vs_5", "smaclite": "2s3z", FOOTBALL: "3_vs_1_with_keeper"}
 #: Below the game's folder: archives while they are needed.
 FOLDER = ".oamarl-install"
 
@@ -40,6 +44,10 @@ FOLDER = ".oamarl-install"
 def main(argv: list[str]) -> int:
     """Install; return the exit status."""
     given = read(argv)
+    if given.what == FOOTBALL:
+        football.install()
+        print(f"Try: oamarl --config=happo --env-config=gfootball with env_args.map_name={EXAMPLES[FOOTBALL]}")
+        return 0
     what = TARGETS[given.what]
     game = (given.path or Path(os.environ.get("SC2PATH") or "~/StarCraftII")).expanduser().absolute()
     if "game" in given.wanted:
@@ -50,8 +58,7 @@ def main(argv: list[str]) -> int:
         install_package(what, given)
     if what.maps and game != Path("~/StarCraftII").expanduser() and os.environ.get("SC2PATH") != str(game):
         print(f"Say where the game is before you train: export SC2PATH={game}")
-    example = {"sc2": "3s5z_vs_3s6z", "sc2v2": "protoss_5_vs_5", "smaclite": "2s3z"}[given.what]
-    print(f"Try: oamarl --config=oappo --env-config={given.what} with env_args.map_name={example}")
+    print(f"Try: oamarl --config=oappo --env-config={given.what} with env_args.map_name={EXAMPLES[given.what]}")
     return 0
 
 
@@ -206,17 +213,3 @@ def install_package(what: What, given: Any) -> None:
         pip("install", *what.needs)
         pip("install", "--no-deps", *what.alone, source)
     print(f"The package {what.package} ({what.repository}, commit {what.commit[:8]}) is installed.")
-
-
-def pip(*words: str) -> None:
-    """Run pip in this Python.
-
-    Raises:
-        UserError: it is not there, or fails.
-    """
-    command = [sys.executable, "-m", "pip", *words]
-    if importlib.util.find_spec("pip") is None and shutil.which("uv"):  # uv's environments have no pip
-        command = ["uv", "pip", words[0], "--python", sys.executable, *words[1:]]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise UserError(f"`{' '.join(command)}` failed with exit status {done.returncode}: see above.")

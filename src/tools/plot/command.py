@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...analysis.curves import AXES, SCORES, Line
+from ...analysis.names import metric_name
 from ...utils.errors import UserError, nearest
 from ..arguments import Arguments, add_selection, number, share
 from . import data as plot_data
 from . import scores as plot_scores
+from .naming import names
+from .view import View, add_view, check_shown, joined, read_view, renamed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +28,8 @@ USAGE = """\
 usage: oamarl plot [PATH ...] [--kind curves|profile|improvement|aggregate|reuse] [--metric NAME]
                    [--x steps|samples|updates|time] [--iqm] [--smooth SHARE] [--pool] [--by KEY,...] [--best]
                    [--filter CONDITION ...] [--score final|best] [--normalise auto|none|minmax|LOW:HIGH]
-                   [--target X] [--out FILE.png|svg|pdf|csv ...]
+                   [--target X] [--title TEXT] [--labels OLD=NEW,...] [--xlim A:B] [--ylim A:B] [--log x|y]
+                   [--out FILE.png|svg|pdf|csv ...]
 
 PATH is a run's folder, a folder with runs or curve files in it, a curve file, a path below results/sacred (oappo),
 or a sweep file; without one, all of results/sacred.
@@ -46,6 +51,11 @@ or a sweep file; without one, all of results/sacred.
   --score      a run's score: final (last 10 % of its steps), or best (best 10 % of its points)
   --normalise  0 and 1 of the scores' scale (auto: none with one task, else the worst and the best run of a task)
   --target     score from which the optimality gap is measured (1 on a scale, else the best run's score)
+  --title      text above the picture
+  --labels     other names of lines and tasks in the picture: --labels oappo=Ours,mappo=Theirs
+  --xlim       ends of the x axis, 0:2M (time in seconds); one may be left out (500k:); of curves and profiles
+  --ylim       ends of the y axis, 0:1
+  --log        a logarithmic axis, x or y; may be given twice
   --out        files to write, by their suffixes (KIND.png); may be given several times"""
 
 KINDS = ("curves", "profile", "improvement", "aggregate", "reuse")
@@ -67,6 +77,7 @@ def parser() -> Arguments:
     p.add_argument("--best", action="store_true")
     p.add_argument("--normalise", default="auto")
     p.add_argument("--target", type=number)
+    add_view(p)
     p.add_argument("--out", action="append", default=[], type=_target)
     return p
 
@@ -87,7 +98,8 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: an invalid command line, nothing to draw, or a file that cannot be written.
     """
-    options = parser().parse_args(argv)
+    options = parser().parse_args(joined(argv))
+    view = read_view(options)
     from .style import look, save
 
     selection = plot_data.select(options.paths, options.filter, options.by, options.metric)
@@ -97,7 +109,7 @@ def main(argv: list[str]) -> int:
     elif options.kind != "reuse":
         selection.notices += plot_data.mixed(selection.groups)
     with look():
-        pictures = list(_DRAW[options.kind](options, selection))
+        pictures = list(_DRAW[options.kind](options, selection, view))
         for notice in selection.notices:
             print(f"Note: {notice}", file=sys.stderr)
         for line in told:
@@ -137,10 +149,11 @@ def _write_csv(table: Table, path: Path) -> Path:
 Picture = tuple[str, Callable[[], "Figure"], Table]
 
 
-def _curves(options: Any, selection: Selection) -> Iterable[Picture]:
+def _curves(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
     from .figures import curves_figure
 
     scales, scale = None, ""
+    named = names(selection, options.labels)
     if options.pool:
         raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, "best"), selection.notices)
         scales, scale = plot_scores.scale(options.normalise, raw)
@@ -148,10 +161,14 @@ def _curves(options: Any, selection: Selection) -> Iterable[Picture]:
     found = plot_data.lines(
         selection.groups, options.metric, options.x, options.iqm, options.smooth, selection.notices, scales
     )
+    selection.notices += check_shown(view, found)
     of = plot_data.statistic(options.iqm)[1] + (f"; {scale}" if scale else "")
     head = ("task", "label", "runs", options.x, of.partition(";")[0].lower(), "low", "high")
     rows = [(x.task, x.label, x.runs, *point) for x in found for point in _points(x)]
-    yield "", lambda: curves_figure(found, options.x, options.metric, of, selection.actions), (head, rows)
+    shown = renamed(found, named.labels, named.tasks)
+    yield "", lambda: curves_figure(
+        shown, options.x, options.metric, of, selection.actions, named.styles(), view
+    ), (head, rows)  # fmt: skip
 
 
 def _points(line: Line) -> Iterable[Sequence[Any]]:
@@ -162,55 +179,61 @@ def _points(line: Line) -> Iterable[Sequence[Any]]:
 
 def _scored(options: Any, selection: Selection) -> tuple[Any, str]:
     """Return label -> scores on a scale, and how they are called."""
-    from .style import metric_name
-
     raw = plot_scores.common(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
     scales, scale = plot_scores.scale(options.normalise, raw)
-    part = "last" if options.score == "final" else "best"
-    name = f"{metric_name(options.metric, selection.actions)}, {part} 10 %"
+    name = _score_name(options, selection)
     return plot_scores.normalised(raw, scales), f"{name}\n({scale})" if scale else name
 
 
-def _profile(options: Any, selection: Selection) -> Iterable[Picture]:
+def _score_name(options: Any, selection: Selection) -> str:
+    part = "last" if options.score == "final" else "best"
+    return f"{metric_name(options.metric, selection.actions)}, {part} 10 %"
+
+
+def _profile(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
     from .figures import profile_figure
 
     ready, name = _scored(options, selection)
-    found = plot_scores.profiles(ready)
+    found, named = plot_scores.profiles(ready), names(selection, options.labels)
+    selection.notices += check_shown(view, found)
     rows = [(x.label, x.runs, *point) for x in found for point in _points(x)]
-    yield "", lambda: profile_figure(found, name), (("label", "runs", "threshold", "share", "low", "high"), rows)
+    shown = renamed(found, named.labels, {})
+    head = ("label", "runs", "threshold", "share", "low", "high")
+    yield "", lambda: profile_figure(shown, name, named.styles(), view), (head, rows)
 
 
-def _aggregate(options: Any, selection: Selection) -> Iterable[Picture]:
+def _aggregate(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
     from .figures import aggregate_figure
 
     ready, name = _scored(options, selection)
     target = options.target
     if target is None:
         target = 1.0 if name.endswith(")") else max(float(x.max()) for tasks in ready.values() for x in tasks)
-    found = plot_scores.aggregates(ready, target)
+    found, named = plot_scores.aggregates(ready, target), names(selection, options.labels)
     rows = [(label, kind, *bar, sum(map(len, ready[label]))) for kind, bars in found.items()
             for label, bar in bars.items()]  # fmt: skip
-    yield "", lambda: aggregate_figure(found, name), (("label", "statistic", "value", "low", "high", "runs"), rows)
+    shown = {kind: {named.label(x): bar for x, bar in bars.items()} for kind, bars in found.items()}
+    head = ("label", "statistic", "value", "low", "high", "runs")
+    yield "", lambda: aggregate_figure(shown, name, named.styles(), view.title), (head, rows)
 
 
-def _improvement(options: Any, selection: Selection) -> Iterable[Picture]:
+def _improvement(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
     from .figures import improvement_figure
-    from .style import metric_name
 
     found = plot_scores.pairs(plot_scores.scores(selection.groups, options.metric, options.score), selection.notices)
-    part = "last" if options.score == "final" else "best"
-    name = f"{metric_name(options.metric, selection.actions)}, {part} 10 %"
-    bars = {f"{x} over {y}": bar for (x, y), bar in found.items()}
+    named, name = names(selection, options.labels), _score_name(options, selection)
+    shown = {(named.label(x), named.label(y)): bar for (x, y), bar in found.items()}
     rows = [(x, y, *bar) for (x, y), bar in found.items()]
     head = ("label", "over", "probability", "low", "high")
-    yield "", lambda: improvement_figure(bars, name), (head, rows)
+    yield "", lambda: improvement_figure(shown, name, view.title), (head, rows)
 
 
-def _reuse(options: Any, selection: Selection) -> Iterable[Picture]:
+def _reuse(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
     import functools
 
     from .reuse import read_reuse, reuse_figure
 
+    named = names(selection, options.labels)
     found = [read_reuse(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
     there = [x for x in found if x is not None]
     if not there:
@@ -223,9 +246,10 @@ def _reuse(options: Any, selection: Selection) -> Iterable[Picture]:
             for k in range(len(x.steps)) for i in range(values.shape[1]) for j in range(values.shape[2])
         ]  # fmt: skip
         name = f"{x.label}-{x.task}" if len(there) > 1 else ""
-        yield name, functools.partial(reuse_figure, x), (head, rows)
+        shown = dataclasses.replace(x, label=named.label(x.label), task=named.task(x.task))
+        yield name, functools.partial(reuse_figure, shown, view.title), (head, rows)
 
 
-_DRAW: dict[str, Callable[[Any, Selection], Iterable[Picture]]] = {
+_DRAW: dict[str, Callable[[Any, Selection, View], Iterable[Picture]]] = {
     "curves": _curves, "profile": _profile, "improvement": _improvement, "aggregate": _aggregate, "reuse": _reuse
 }  # fmt: skip

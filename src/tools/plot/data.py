@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...analysis import reliable
-from ...analysis.curves import AXES, SCORES, Line, kinds, line, of_other_actions, on_axis, with_metric
+from ...analysis.curves import AXES, SCORES, Line, kinds, line, of_other_actions, on_axis, stretches, with_metric
 from ...analysis.runs import Run, find
 from ...analysis.select import check_key, chosen, configuration, contradicting, differing, flat, grouped, once, variants
 from ...settings import learned, results_folder
@@ -25,12 +25,14 @@ Groups = Mapping[str, Mapping[str, Sequence[Run]]]
 
 @dataclass
 class Selection:
-    """The runs of a command, sentences about runs left out, and how their actions were chosen."""
+    """The runs of a command, sentences about runs left out, how their actions were chosen, and the keys whose values
+    are the labels."""
 
     runs: list[Run]
     groups: Groups
     notices: list[str] = field(default_factory=list)
     actions: str = ""
+    keys: Sequence[str] = ("name",)
 
     @property
     def tasks(self) -> list[str]:
@@ -116,12 +118,12 @@ def select(words: Sequence[str], conditions: Sequence[str], by: Sequence[str], m
     troubles = [sentence for run in runs for sentence in run.troubles]
     how = kinds(have, metric)
     if len(how) < 2 or not metric.startswith(TEST):
-        return Selection(have, grouped(have, keys), notices + troubles, " and ".join(how))
+        return Selection(have, grouped(have, keys), notices + troubles, " and ".join(how), keys)
     apart = {kind: [run for run in have if kinds([run], metric) == [kind]] for kind in how}
     told = "; ".join(f"{kind}: {_paths(runs)}" for kind, runs in apart.items())
     notices.append(f"'{metric}' is not of the same kind of actions in all runs, which do not compare ({told}).")
     groups = {f"{name}, {kind}": tasks for kind, runs in apart.items() for name, tasks in grouped(runs, keys).items()}
-    return Selection(have, dict(sorted(groups.items())), notices + troubles, " and ".join(how))
+    return Selection(have, dict(sorted(groups.items())), notices + troubles, " and ".join(how), keys)
 
 
 def _paths(runs: Sequence[Run]) -> str:
@@ -197,13 +199,19 @@ def lines(
                     notices.append(f"{run.path} does not say how far it was in {AXES[axis][1]}: left out.")
                 else:
                     pieces.setdefault(task, []).append((piece[0], (piece[1] - low) / (high - low)))
-            if axis == "steps":
-                notices += _uneven(label, task, runs, metric)
         of = statistic(use_iqm)[0]
         if scales is not None and pieces:
             found.append(line(label, "all tasks", pieces, of, smooth))
-        elif scales is None:
-            found += [line(label, task, {task: runs}, of, smooth) for task, runs in pieces.items()]
+        for task, some in pieces.items() if scales is None else ():
+            apart = stretches(some)
+            found += [line(label, task, {task: own}, of, smooth) for own in apart]
+            if len(apart) == 1 and axis == "steps":
+                notices += _uneven(label, task, tasks[task], metric)
+            elif len(apart) > 1:
+                notices.append(
+                    f"{label} on {task}: no stretch is in all of its runs; they are drawn as {len(apart)} lines, each "
+                    f"over its own."
+                )
     drawn = [x for x in found if x is not None]
     if len(drawn) < len(found):
         notices.append(f"{len(found) - len(drawn)} lines are left out: their runs have no stretch in common.")

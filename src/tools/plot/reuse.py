@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ...analysis.runs import Run
 from ...storage.records import ARRAYS_SUFFIX, read_arrays
 from .agents import agent_types, borders, grouped, names
-from .style import count, new_figure
+from .axes import Ticks, count
+from .style import new_figure, plain, wrapped
 
 #: the [N, N] arrays of an update that are drawn, in this order -> their title; a file has some of them
 TITLES: Mapping[str, str] = {
@@ -113,14 +115,18 @@ def _records(run: Run) -> list[tuple[int, dict[str, np.ndarray]]]:
     return [(t, a) for t, a in records if "M" in a and a["M"].shape == first]
 
 
-def reuse_figure(reuse: Reuse) -> Figure:
-    """Draw each array in a row, M first, one column per moment."""
+def reuse_figure(reuse: Reuse, title: str = "") -> Figure:
+    """Draw each array in a row, M first, one column per moment.
+
+    Args:
+        title: above everything; "": the label and the task.
+    """
     k, n = reuse.arrays["M"].shape[:2]
     size = min(2.1, max(1.15, 0.16 * n))
     drawn = len(reuse.arrays)
     figure = new_figure(size * k + 1.7 + 0.4 * bool(reuse.types), drawn * size + 0.95 + 0.3 * bool(reuse.types))
-    figure.suptitle(f"{reuse.label} on {reuse.task}" + (f", mean of {reuse.runs} runs" if reuse.runs > 1 else ""),
-                    fontsize=9.5)  # fmt: skip
+    told = title or f"{reuse.label}, {reuse.task}" + (f", mean of {reuse.runs} runs" if reuse.runs > 1 else "")
+    figure.suptitle(plain(wrapped(told, figure.get_figwidth() - 0.3, 9.5)), fontsize=9.5)
     draw_rows(figure, reuse.steps, reuse.arrays, reuse.types, reuse.sigma)
     return figure
 
@@ -156,6 +162,8 @@ def draw_rows(
         bar = figure.colorbar(image, ax=list(grid[row]), shrink=0.85, pad=0.02, aspect=14)
         bar.set_label(TITLES[name], fontsize=8.5)
         bar.ax.tick_params(labelsize=7.5)
+        bar.formatter = Ticks() if type(scale) is Normalize else FuncFormatter(count)
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
         bar.outline.set_visible(False)
         if name == "D" and sigma is not None and sigma < scale.vmax:
             # beyond it nothing is reused
@@ -172,7 +180,7 @@ def scale_of(name: str, values: np.ndarray) -> Any:
         low, black = _RATIOS[name]
         return LogNorm(low, min(max(top, 10.0 * low), black), clip=True)
     low = min(0.0, float(known.min())) if len(known) else 0.0
-    if name in _LOGARITHMIC:
+    if name in _LOGARITHMIC and top > _LOGARITHMIC[name]:
         return SymLogNorm(_LOGARITHMIC[name], vmin=low, vmax=top)
     return Normalize(low, top)
 

@@ -7,11 +7,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from ...analysis.names import metric_name
 from ...storage.run_files import write_whole
 from ...utils.errors import UserError, counted
 from ..arguments import Arguments, add_selection
 from ..plot import data as plot_data
 from ..plot import scores as plot_scores
+from ..plot.naming import Names, names
 
 USAGE = """\
 usage: oamarl report [PATH ...] [--out FILE.html] [--title TEXT] [--metric NAME] [--by KEY,...] [--best]
@@ -67,10 +69,12 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
         UserError: there is nothing to report.
     """
     from ... import __version__
-    from ..plot.style import look, metric_name
+    from ..plot.style import look
     from .html import Html, folded, notes, page, paragraph, section, text
 
     selection = plot_data.select(options.paths, options.filter, options.by, options.metric)
+    named = names(selection)
+    selection.groups = named.groups(selection.groups)
     told: list[str] = []
     if options.best:
         selection.groups, told = plot_data.best_configurations(selection.groups, options.metric, "final")
@@ -78,7 +82,7 @@ def build(options: Any, argv: list[str]) -> tuple[str, int]:
     groups = selection.groups
     runs = [run for tasks in groups.values() for some in tasks.values() for run in some]
     with look():
-        parts = _sections(options, selection)
+        parts = _sections(options, selection, named)
     unfinished = [run for run in runs if run.status != "COMPLETED"]
     if unfinished:
         some = ", ".join(f"{run.path} ({run.status})" for run in unfinished[:5]) + " ..." * (len(unfinished) > 5)
@@ -103,8 +107,7 @@ def _names(paths: list[str]) -> str:
     return ", ".join(Path(p).stem for p in paths[:3]) + (" ..." if len(paths) > 3 else "")
 
 
-def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
-    from ..plot.style import metric_name
+def _sections(options: Any, selection: Any, named: Names) -> list[tuple[str, str, list[str]]]:
     from . import parts as report_parts
     from .html import heading, paragraph
 
@@ -117,8 +120,8 @@ def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
     every = [run for tasks in groups.values() for some in tasks.values() for run in some]
     sections: list[tuple[str, str, list[str]]] = [
         ("results", "Results", results),
-        ("curves", "Curves", _curves(options, selection)),
-        ("comparison", "Comparison", _comparison(selection, finals, metric)),
+        ("curves", "Curves", _curves(options, selection, named)),
+        ("comparison", "Comparison", _comparison(selection, finals, metric, named)),
         ("reuse", "Reuse", _reuse(selection)),
         ("configurations", "Configurations", [
             heading("Tasks"), report_parts.tasks_table(groups),
@@ -131,7 +134,7 @@ def _sections(options: Any, selection: Any) -> list[tuple[str, str, list[str]]]:
     return [(name, shown, pieces) for name, shown, pieces in sections if pieces]
 
 
-def _curves(options: Any, selection: Any) -> list[str]:
+def _curves(options: Any, selection: Any, named: Names) -> list[str]:
     """Curves against steps, and against the other axes that the runs record."""
     from ...analysis.curves import AXES
     from ..plot.figures import curves_figure
@@ -149,21 +152,20 @@ def _curves(options: Any, selection: Any) -> list[str]:
             continue
         if axis == "steps":
             selection.notices += notices
-        alt = f"{options.metric} of {', '.join(selection.groups)} against {shown}"
+        alt = f"{metric_name(options.metric)} of {', '.join(selection.groups)} against {shown}"
         caption = f"{name.capitalize() if name == 'mean' else name} over runs and 95 % bootstrap interval"
         left = sum("left out" in notice for notice in notices)
         caption += f"; {counted(left, 'run', 'do')} not record {shown}." if left and axis != "steps" else "."
         parts += [
             heading(f"Against {shown}"),
-            picture(curves_figure(lines, axis, options.metric, name, selection.actions), alt, caption),
+            picture(curves_figure(lines, axis, options.metric, name, selection.actions, named.styles()), alt, caption),
         ]
     return parts
 
 
-def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
+def _comparison(selection: Any, finals: Any, metric: str, named: Names) -> list[str]:
     """Comparisons in pairs, over all tasks, and profiles, where there are several algorithms."""
     from ..plot.figures import aggregate_figure, improvement_figure, profile_figure
-    from ..plot.style import metric_name
     from . import parts as report_parts
     from .html import heading, picture
 
@@ -173,8 +175,7 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
     parts: list[str] = []
     try:
         pairs = plot_scores.pairs(finals, [])
-        bars = {f"{x} over {y}": bar for (x, y), bar in pairs.items()}
-        parts += [heading("Two by two"), picture(improvement_figure(bars, name), "probabilities of improvement"),
+        parts += [heading("Two by two"), picture(improvement_figure(pairs, name), "probabilities of improvement"),
                   report_parts.pairs_table(pairs),
                   report_parts.differences_table(plot_scores.differences(finals))]  # fmt: skip
         parts += _areas(selection, metric)
@@ -186,26 +187,27 @@ def _comparison(selection: Any, finals: Any, metric: str) -> list[str]:
     ready = plot_scores.normalised(shared, scales)
     shown = f"{name}\n({scale})" if scale else name
     target = 1.0 if scale else max(float(x.max()) for tasks in ready.values() for x in tasks)
+    look = named.styles()
     parts += [
-        heading("Aggregates"), picture(aggregate_figure(plot_scores.aggregates(ready, target), shown), "aggregates"),
+        heading("Aggregates"),
+        picture(aggregate_figure(plot_scores.aggregates(ready, target), shown, look), "aggregates"),
         heading("Performance profiles"),
-        picture(profile_figure(plot_scores.profiles(ready), shown), "performance profiles"),
+        picture(profile_figure(plot_scores.profiles(ready), shown, look), "performance profiles"),
     ]  # fmt: skip
     return parts
 
 
 def _areas(selection: Any, metric: str) -> list[str]:
     """Areas under the curves, over all steps and at equal cost."""
-    from ..plot.style import metric_name
     from . import parts as report_parts
     from .html import heading, paragraph
 
     name = metric_name(metric, selection.actions)
     told = {
-        "Area under the curve": (f"Mean of the {name} over all of training.",
+        "Area under the curve": (f"Mean over all of training: {name}.",
                                  plot_scores.scores(selection.groups, metric, "area")),
         "Area at equal processed samples": (
-            f"Mean of the {name} against the rows that updates evaluated, up to where the first run of a task ends.",
+            f"Mean over the rows that updates evaluated, up to where the first run of a task ends: {name}.",
             plot_scores.equal_cost(selection.groups, metric),
         ),
     }  # fmt: skip

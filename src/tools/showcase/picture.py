@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...analysis.methods import method_name, method_style
+from ...analysis.names import task_name
 from ...storage.tested_actions import GREEDILY, SAMPLED
+from ..plot.axes import count_axes, value_axis
 from ..plot.reuse import draw_rows, moments, stacked
-from ..plot.style import count, new_figure, save
+from ..plot.style import new_figure, plain, save, wrapped
 
 if TYPE_CHECKING:
     from ...envs.maze.maze import Maze
@@ -24,9 +27,13 @@ _INK = {"red": "#c62020", "black": "#101010", "blue": "#1c5ac8"}
 _STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 #: what is drawn of the reuse (`oamarl plot --kind reuse` draws all of it)
 _REUSE = ("M", "b", "role")
-_TRAINING = "#0072b2"  # Okabe and Ito's blue
-#: their vermilion and green, and markers: how a test's actions were chosen
-_TESTS = {SAMPLED: ("#009e73", "^"), GREEDILY: ("#d55e00", "o")}
+#: inches of the curve below the reuse
+_CURVE = 3.1
+#: points up to which each of the training curve has a mark
+_FEW = 12
+#: markers, and whether they are filled: how a test's actions were chosen
+_TESTS = {SAMPLED: ("^", False), GREEDILY: ("o", True)}
+_TEST_INK = "#4d4d4d"
 
 
 def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
@@ -41,21 +48,22 @@ def draw(story: Story, routes: np.ndarray | None, path: Path) -> Path:
         UserError: it cannot be written.
     """
     shown = [name for name in _REUSE if any(name in arrays for _, arrays in story.reuse)]
-    figure = new_figure(12.0 if routes is not None else 7.5, 5.6 + 1.7 * max(len(shown) - 1, 0))
+    reuse = 0.9 + 1.3 * len(shown) if story.reuse else 0.0  # inches
+    figure = new_figure(12.0 if routes is not None else 7.5, max(5.6, reuse + _CURVE))
     right: Any = figure  # a figure or a part of one, which share no type that has both subfigures and subplots
     if routes is not None:
         parts: Any = figure.subfigures(1, 2, width_ratios=[1.0, 1.25])
         maze, right = parts
         draw_routes(maze.subplots(), story.env, routes)
     if story.reuse:
-        strip, bottom = right.subfigures(2, 1, height_ratios=[0.3 + 0.7 * len(shown), 1.35])
+        strip, bottom = right.subfigures(2, 1, height_ratios=[reuse, _CURVE])
         draw_reuse(strip, story, shown)
     else:
         bottom = right
     draw_curve(bottom.subplots(), story)
-    env_args = story.config.get("env_args") or {}
-    task = env_args.get("map_name") or env_args.get("key") or story.config.get("env")
-    figure.suptitle(f"{story.config.get('name', '?')} on {task}, seed {story.config.get('seed', '?')}")
+    title = f"{method_name(str(story.config.get('name', '?')))}, {task_name(story.task, story.config)}"
+    title = wrapped(f"{title}, seed {story.config.get('seed', '?')}", figure.get_figwidth() - 0.5, 12)
+    figure.suptitle(plain(title))
     return save(figure, path, dpi=150)
 
 
@@ -96,16 +104,25 @@ def draw_reuse(figure: Any, story: Story, shown: Sequence[str]) -> None:
 
 def draw_curve(axes: Any, story: Story) -> None:
     """Draw training and test returns over environment steps, and the optimum."""
-    axes.plot(story.steps, story.returns, color=_TRAINING, linewidth=1.6, label="training (sampled)")
+    method = method_style(str(story.config.get("name", "?")))
+    marker = method.marker if len(story.steps) <= _FEW else ""
+    axes.plot(
+        story.steps, story.returns, color=method.colour, linewidth=1.6, marker=marker, markersize=6,
+        markerfacecolor=method.face, label="training (sampled)",
+    )  # fmt: skip
     for how, (steps, values) in story.tests.items():
-        colour, marker = _TESTS[how]
-        style = {"linestyle": "none", "marker": marker, "markersize": 4}
-        axes.plot(steps, values, color=colour, label=f"test ({how.partition(' ')[0]})", **style)
+        marker, filled = _TESTS[how]
+        style = {"linestyle": "none", "marker": marker, "markersize": 5}
+        face = _TEST_INK if filled else "white"
+        name = f"test ({how.partition(' ')[0]})"
+        axes.plot(steps, values, color=_TEST_INK, markerfacecolor=face, label=name, clip_on=False, zorder=3, **style)
     if story.optimum is not None:
         axes.axhline(story.optimum, color="black", linestyle="--", linewidth=1.2, label=f"optimum {story.optimum:g}")
     axes.set_xlabel("environment steps")
-    axes.set_ylabel("mean team return")
-    axes.xaxis.set_major_formatter(count)
+    axes.set_ylabel("team return")
+    axes.set_xlim(left=0, right=1.02 * max(story.t, 1))
+    count_axes([axes])
+    value_axis(axes)
     axes.grid(color="0.9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     # above the axes, where it hides no point

@@ -45,6 +45,12 @@ class Story:
     env: Any
     optimum: float | None
 
+    @property
+    def task(self) -> str:
+        """What was played: a map, a key, or the environment."""
+        args = self.config.get("env_args") or {}
+        return str(args.get("map_name") or args.get("key") or self.config.get("env") or "?")
+
 
 def team_optimum(env: Any, info: EnvInfo, config: Mapping[str, Any]) -> float | None:
     """Return the best team return as the run's curves count it, or None where the environment does not know.

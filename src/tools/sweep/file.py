@@ -24,6 +24,7 @@ REST = ("name", "runs", "curves", "retries", "cpus_per_run", "gpus_per_run", "se
 SHIPPED = (
     "alike",
     "alike-settings",
+    "football",
     "mamujoco",
     "maze",
     "maze-black-blue-red",

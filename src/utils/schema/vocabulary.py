@@ -4,7 +4,7 @@ A key that some part of the run reads needs no entry. The rest of the vocabulary
 
 | status | meaning |
 |---|---|
-| alias | another name of a key or value that is read (:data:`ALIASES`) |
+| alias | another name of a key or value that is read (:data:`RENAMED`, :data:`ALIASES`) |
 | inert | accepted and without effect; one notice (:data:`INERT`) |
 | refused | only the value that describes what happens here is accepted, any other is an error (:data:`REFUSED`) |
 | other | belongs to methods that are not the chosen one: like every known key that is not read (:data:`OTHER`) |
@@ -28,6 +28,7 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
         "non_shared_mac": ("basic_mac", "sharing", "separate"),
         "maddpg_mac": ("basic_mac", "action_selector", "noisy"),
     },
+    "learner": {"pac_dcg_learner": ("pac_learner", "critic", "dcg")},
     "agent": {"rnn_ns": ("rnn", "sharing", "separate")},
     "mixer": {"qtran_base": ("qtran", "", "")},
     "critic_type": {
@@ -35,7 +36,18 @@ ALIASES: dict[str, dict[str, tuple[str, str, str]]] = {
         "cv_critic_ns": ("cv_critic", "critic_sharing", "separate"),
         "maddpg_critic": ("cv_critic", "critic_sharing", "shared"),
         "maddpg_critic_ns": ("cv_critic", "critic_sharing", "separate"),
+        "coma_critic": ("cv_critic", "critic_sharing", "shared"),
+        "coma_critic_ns": ("cv_critic", "critic_sharing", "separate"),
+        "pac_critic": ("cv_critic", "critic_sharing", "shared"),
+        "pac_critic_ns": ("cv_critic", "critic_sharing", "separate"),
+        "pac_dcg_critic_ns": ("cv_critic", "critic_sharing", "separate"),
     },
+}
+
+#: key -> (the key that it is here, what it says beside it: key -> value)
+RENAMED: dict[str, tuple[str, dict[str, str]]] = {
+    "initial_entropy_coef": ("entropy_coef", {"entropy_schedule": "linear"}),
+    "final_entropy_coef": ("entropy_coef_final", {}),
 }
 
 #: key -> why it has no effect
@@ -72,41 +84,44 @@ REFUSED: dict[str, Only] = {
         ("pi_logits", None), "agents are policies", of={"q_learner": _VALUES, "qtran_learner": _VALUES}
     ),
     "mask_before_softmax": Only((True, None), "illegal actions never have probability"),
+    "critic_q_fn": Only(
+        ("coma", None), "COMA's critic is one of action values (EPyMARL's program does not read the key)"
+    ),
+    "critic_baseline_fn": Only(
+        ("coma", None), "COMA's baseline is the counterfactual one (EPyMARL's program does not read the key)"
+    ),
+    "critic_train_mode": Only(
+        ("seq", None),
+        "COMA's critic takes one step on all steps of a batch, as in EPyMARL, whose program does not read the key",
+    ),
+    "critic_train_reps": Only((1, None), "COMA's critic takes one step (EPyMARL's program does not read the key)"),
+    "state_value_type": Only(
+        ("cv_critic", "cv_critic_ns", None),
+        "PAC's state values see what its critic does beside actions, and are shared "
+        "alike (critic_type, critic_sharing)",
+    ),
+    "duelling": Only(
+        (False, None), "coordination graphs have no state values (EPyMARL's program does not read the key)"
+    ),
     "env_args.pretrained_wrapper": Only((None,), "pretrained opponents are not part of this version"),
     "env_args.seed": Only((None,), "`seed` seeds every episode"),
 }
 
 #: key -> what it belongs to
-OTHER: dict[str, str] = {
-    "cg_edges": "coordination graphs",
-    "cg_payoff_rank": "coordination graphs",
-    "cg_payoffs_hidden_dim": "coordination graphs",
-    "cg_utilities_hidden_dim": "coordination graphs",
-    "critic_baseline_fn": "COMA",
-    "critic_q_fn": "COMA",
-    "critic_train_mode": "COMA",
-    "critic_train_reps": "COMA",
-    "duelling": "coordination graphs",
-    "entropy_end_ratio": "Pareto actor-critic",
-    "final_entropy_coef": "Pareto actor-critic",
-    "initial_entropy_coef": "Pareto actor-critic",
-    "msg_anytime": "coordination graphs",
-    "msg_iterations": "coordination graphs",
-    "msg_normalized": "coordination graphs",
-    "state_value_type": "Pareto actor-critic",
-}
+OTHER: dict[str, str] = {}
 
 READ: tuple[str, ...] = (
-    "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "checkpoint_path",
-    "common_reward", "critic_type", "double_q", "entropy_coef", "env", "env_args", "epochs", "eps_clip",
-    "epsilon_anneal_time", "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma",
-    "grad_norm_clip", "hidden_dim", "hypernet_embed", "hypernet_layers", "label", "learner", "learner_log_interval",
-    "load_step", "local_results_path", "log_interval", "lr", "mac", "mixer", "mixing_embed_dim", "name", "obs_agent_id",
-    "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reg", "render", "reward_scalarisation", "runner",
-    "runner_log_interval", "save_model", "save_model_interval", "save_replay", "standardise_returns",
-    "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy", "test_interval", "test_nepisode",
-    "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode", "wandb_project", "wandb_save_model",
-    "wandb_team",
+    "action_selector", "add_value_last_step", "agent", "batch_size", "batch_size_run", "cg_edges", "cg_payoff_rank",
+    "cg_payoffs_hidden_dim", "cg_utilities_hidden_dim", "checkpoint_path", "common_reward", "critic_type", "double_q",
+    "entropy_coef", "entropy_end_ratio", "env", "env_args", "epochs", "eps_clip", "epsilon_anneal_time",
+    "epsilon_finish", "epsilon_start", "evaluate", "evaluation_epsilon", "gamma", "grad_norm_clip", "hidden_dim",
+    "hypernet_embed", "hypernet_layers", "label", "learner", "learner_log_interval", "load_step", "local_results_path",
+    "log_interval", "lr", "mac", "mixer", "mixing_embed_dim", "msg_anytime", "msg_iterations", "msg_normalized", "name",
+    "obs_agent_id", "obs_individual_obs", "obs_last_action", "optim_eps", "q_nstep", "reg", "render",
+    "reward_scalarisation", "runner", "runner_log_interval", "save_model", "save_model_interval", "save_replay",
+    "standardise_returns", "standardise_rewards", "t_max", "target_update_interval_or_tau", "test_greedy",
+    "test_interval", "test_nepisode", "use_cuda", "use_rnn", "use_tensorboard", "use_wandb", "wandb_mode",
+    "wandb_project", "wandb_save_model", "wandb_team",
 )  # fmt: skip
 
 #: key that is read -> what is not as in EPyMARL
@@ -119,7 +134,8 @@ DIFFERS: dict[str, str] = {
     "grad_norm_clip": "the limit of each network; in EPyMARL of all agents' networks (and the mixer) together",
     "label": "stored with the run",
     "local_results_path": "all files of runs; null: `results` in the checkout",
-    "log_interval": "of points too whose own interval (runner_, learner_log_interval) is null",
+    "log_interval": "of points too whose own interval (runner_, learner_log_interval) is null; a fifth of "
+    "t_max where it is more than half of it, as are those",
     "mixer": "also qtran, and a module of your own",
     "optim_eps": "Adam's; in EPyMARL RMSProp's (QTRAN), so that its files set nothing here: Adam has torch's 1e-8 then",
     "q_nstep": "of value-based methods too; 0 (targets are the critic's own values) is refused",
@@ -129,11 +145,12 @@ DIFFERS: dict[str, str] = {
     "mean, as in EPyMARL",
     "t_max": "a run ends with the batch that reaches it; EPyMARL's ends with the one that passes it",
     "test_greedy": "greedy episodes are played beside the others, as test_greedy_*",
-    "test_interval": "the first test comes before the first update, another at the end",
+    "test_interval": "the first test comes before the first update, another at the end; a fifth of "
+    "t_max where it is more than half of it",
     "test_nepisode": "exactly as many; in EPyMARL a multiple of batch_size_run",
 }
 
-KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER} - {k for k in REFUSED if "." in k})
+KNOWN: frozenset[str] = frozenset({*READ, *INERT, *REFUSED, *OTHER, *RENAMED} - {k for k in REFUSED if "." in k})
 
 
 def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -157,6 +174,14 @@ def translate(values: Mapping[str, Any], source: str) -> dict[str, Any]:
                 f"{name}={value} means {implied}={meaning}, but {implied}={values[implied]!r} is set too ({source})."
             )
         result[implied] = meaning
+    for name, (here, more) in RENAMED.items():
+        if name not in values:
+            continue
+        said = {here: result.pop(name), **more}
+        for key, value in said.items():
+            if values.get(key, value) != value:
+                raise UserError(f"{name} means {key}={value!r}, but {key}={values[key]!r} is set too ({source}).")
+        result |= said
     return result
 
 

@@ -1,0 +1,1 @@
+"""The stand-in's modules, by the package's names."""

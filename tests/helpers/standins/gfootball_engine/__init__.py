@@ -1,0 +1,1 @@
+"""A stand-in for the engine of Google Research Football: tests/helpers/standins/gfootball plays its games."""

@@ -75,6 +75,7 @@ def _key(name: str) -> tuple[list[tuple[str, str]], list[str]] | None:
     in_use = _set_by(name)
     default = f"{yamls.inline(defaults[name])} (default.yaml)" if name in defaults else "by algorithm or environment"
     rows = [("type", kind), ("allowed", values), ("default", default), ("set by", in_use)]
+    readers = ["every run"] if "every run" in readers else readers
     rows += [("read by", ", ".join(readers)), ("algorithms", _algorithms(readers))]
     return [row for row in rows if row[1]], said
 

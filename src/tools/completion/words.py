@@ -19,10 +19,7 @@ RUNS = ("list", "show", "compare", "delete", "export")
 OF_RUNS = ("evaluate", "showcase", "plot", "report", "runs")
 LIKE_TRAIN = ("train", "config", "bench", "check-env")
 #: fixed words that a command takes
-TAKES = {
-    "list": ("algorithms", "environments"), "install": ("sc2", "sc2v2", "smaclite"),
-    "completion": ("bash", "zsh", "fish"), "runs": RUNS,
-}  # fmt: skip
+TAKES = {"list": ("algorithms", "environments"), "completion": ("bash", "zsh", "fish"), "runs": RUNS}
 #: keys whose values are runs, and those that name a registered class -> its package
 RUN_KEYS = ("checkpoint_path", "init_from")
 REGISTRIES = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners", "env": "envs"}
@@ -77,6 +74,10 @@ def _words(command: str, before: list[str], current: str) -> list[str]:
     plain = [word for word in flags if not word.startswith("-")]
     if command in TAKES and len(before) == 1:
         return [*TAKES[command], *plain]
+    if command == "install" and len(before) == 1:
+        return [
+            name for some in re.findall(r"oamarl install ([\w|]+)", _usage(command, "")) for name in some.split("|")
+        ]
     if command == "config":
         return [*_keys(), *(f"env_args.{name}" for name in _arguments(None)), *plain]
     if command == "check-env":

@@ -46,7 +46,8 @@ def main(argv: list[str]) -> int:
         return 0
     if not options.yes:
         for run in runs:
-            print(f"{shown(run)}  {run.status}, {run.steps:,} steps, {bytes_text(size(run.path))}")
+            what = "an evaluation" if run.is_evaluation else f"{run.steps:,} steps"
+            print(f"{shown(run)}  {run.status}, {what}, {bytes_text(size(run.path))}")
         if not sys.stdin.isatty():
             raise UserError("No terminal to ask for confirmation: use --yes to delete them.")
         answer = input(f"Delete {'this run' if len(runs) == 1 else f'these {len(runs)} runs'}? [y/N] ")

@@ -174,7 +174,7 @@ def faulty_size(info: EnvInfo) -> str:
         if not isinstance(sizes, tuple) or len(sizes) != n:
             return f"info.{name}={shown_value(sizes)} must be a tuple with one entry for each of {n} agents."
         if max(sizes) != getattr(info, size) or min(sizes) < 1:
-            return f"info.{name}={sizes_text(sizes)} and info.{size}={getattr(info, size)} do not fit."
+            return f"info.{name}={shown_value(sizes)} and info.{size}={getattr(info, size)} do not fit."
     if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
         return f"info.metrics={info.metrics!r} must be a tuple of names."
     fault = faulty_actions(info) or faulty_fields(info.extra)

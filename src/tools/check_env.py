@@ -23,7 +23,7 @@ from ..envs.vector.opposed import RewardRecord, names_of
 from ..modules.acting import random_actions
 from ..utils import signals
 from ..utils.errors import UserError, counted, sizes_text
-from ..utils.layout import fit, line_width
+from ..utils.layout import fit, hanging, line_width
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.layers import environment
@@ -312,20 +312,21 @@ def main(argv: list[str]) -> int:
             player = checks.run()
     except Stop:
         player = None
-    print(f"{env}  {yamls.inline(args) if args else ''}".rstrip())
+    said = [f"{env}  {yamls.inline(args) if args else ''}".rstrip()]
     if player is not None:
         i, lengths = player.info, [len(s) - 1 for s in checks.reference.values()]
-        print(
+        said.append(
             f"{counted(i.n_agents, 'agent')}, observations {sizes_text(i.obs_sizes)}, actions "
             f"{sizes_text(i.action_sizes)}, state {i.state_size}, at most {i.episode_limit} steps; episodes of "
             f"{min(lengths)} to {max(lengths)} steps at random, {checks.speed:,.0f} steps a second."
         )
-        for sentence in logging_notices(player.summary):
-            print(sentence)
-    for sentence in report.findings:
-        print(f"wrong: {sentence}")
-    for sentence in report.warnings:
-        print(f"note:  {sentence}")
+        said += logging_notices(player.summary)
+    width = line_width()
+    for sentence in said:
+        print("\n".join(hanging(sentence, width)))
+    for kind, sentences in (("wrong: ", report.findings), ("note:  ", report.warnings)):
+        for sentence in sentences:
+            print("\n".join(hanging(sentence, width, 7, kind)))
     print(f"{len(report.findings)} wrong, {len(report.warnings)} to note.")
     sys.stdout.flush()
     return 1 if report.findings else 0

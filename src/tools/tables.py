@@ -27,7 +27,9 @@ def table(
         formats = [f"{{:{side}{wide}}}" for side, wide in zip(sides, widths, strict=True)]
         return "\n".join("  ".join(formats).format(*row).rstrip() for row in rows)
     if not heads and len(widths) == 2:
-        return "\n".join(line for name, text in rows for line in entry(name, text, width, widths[0] + 2))
+        # the few names that are long have lines of their own
+        column = max([len(name) for name, _ in rows if len(name) <= width // 2] or [0]) + 2
+        return "\n".join(line for name, text in rows for line in entry(name, text, width, column))
     return "\n".join(_stacked(rows, heads, names, width))
 
 

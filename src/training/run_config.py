@@ -32,8 +32,8 @@ class RunConfig:
         "ones of the same seeds, by argmax actions (test_greedy_return_mean ...); False: sampled ones alone."
     )
     log_interval: int = key(
-        "Environment steps between tables and logged points (of some values others, with runner_log_interval and "
-        "learner_log_interval); more than half of t_max: a fifth of t_max.",
+        "Environment steps between lines (with verbose=True tables) and logged points (of some values others, with "
+        "runner_log_interval and learner_log_interval); more than half of t_max: a fifth of t_max.",
         low=1,
     )
     runner_log_interval: int | None = key(

@@ -159,9 +159,9 @@ def listed(items: Iterable[object], most: int = MOST_SHOWN) -> str:
 
 
 def sizes_text(sizes: Iterable[object]) -> str:
-    """Return sizes, one an agent, in few words: ``[4, 4, 6]``, and of many agents ``40 x 18`` or ``3 x 4, 37 x 6``."""
+    """Return sizes, one an agent: ``[4, 4, 6]``, and of more than six agents ``[40 x 18]`` or ``[3 x 4, 37 x 6]``."""
     values = list(sizes)
-    if len(values) <= MOST_SHOWN:
+    if len(values) <= 6:
         return f"[{', '.join(map(str, values))}]"
     runs: list[tuple[int, object]] = []
     for value in values:

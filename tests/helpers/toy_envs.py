@@ -80,6 +80,13 @@ class Ragged(Toy):
     action_sizes = (2, 4)
 
 
+class Crowd(Toy):
+    """Forty agents, three of which see more than the others."""
+
+    obs_sizes = (4,) * 3 + (2,) * 37
+    action_sizes = (3,) * 40
+
+
 class Truncating(Toy):
     """Never terminates unless ``end`` is given; with ``end == limit`` both flags are set at once."""
 

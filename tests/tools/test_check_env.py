@@ -31,6 +31,7 @@ def check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[st
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oamarl.tools.check_env._SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("oamarl.tools.check_env._OPPOSED_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -86,6 +87,13 @@ def test_every_fault_is_named(capsys: pytest.CaptureFixture[str], no_workers: No
     assert any(re.search(FAULTS[fault], sentence) for sentence in wrong), wrong
     assert len(wrong) <= 3, wrong  # one fault is not reported in many ways
     assert "Traceback" not in everything
+
+
+def test_many_agents_in_few_words(capsys: pytest.CaptureFixture[str], no_workers: None) -> None:
+    status, _, _, everything = check(capsys, "toy_envs:Crowd")
+    assert status == 0, everything
+    assert "40 agents, observations [3 x 4, 37 x 2], actions [40 x 3], state" in everything
+    assert max(map(len, everything.splitlines())) < 200
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from oamarl.main import main
 from oamarl.parts import resolve
@@ -21,7 +24,7 @@ from oamarl.tools.sweep.drive import Cells, Drive, How, refuse_other
 from oamarl.tools.sweep.file import SHIPPED, Cell, _curves, load
 from oamarl.tools.sweep.pools import Local, reach
 from oamarl.tools.sweep.ready import refuse_missing
-from oamarl.tools.sweep.view import View, summary
+from oamarl.tools.sweep.view import State, View, summary
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema.command_line import parse
 
@@ -482,3 +485,20 @@ seeds: 1-2
     with pytest.raises(UserError, match=r"^sweep.yaml, runs maze-refused: reuse_check=candidate drops sources"):
         refuse_missing(cells, "sweep.yaml")
     refuse_missing([cell for cell in cells if cell.group == "maze-fine"], "sweep.yaml")
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [(100, ["run", "state", "steps", "return", "time"]), (60, ["run", "state", "return", "time"]),
+     (40, ["run", "state", "return"])],
+)  # fmt: skip
+def test_the_table_fits_the_terminal(cells: list[Cell], width: int, columns: list[str]) -> None:
+    view, console = View("file", live=False), Console(file=io.StringIO(), width=width, height=40)
+    view._live = SimpleNamespace(console=console)
+    states = [State(one, "done", step=1000, value=-1.25, attempts=[{"seconds": 60.0}]) for one in cells]
+    console.print(view._table(states))
+    title, head, *rows = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert title.startswith(f"file: {len(cells)} of {len(cells)} done")
+    assert head.split() == columns
+    assert all("done" in row and "-1.25" in row for row in rows)
+    assert max(map(len, rows)) <= width

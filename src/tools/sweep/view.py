@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from .file import Cell
 PLAIN_EVERY = 60.0
 #: seconds between two pictures of the table
 REDRAW_EVERY = 0.5
+#: column of the table -> columns of the terminal from which on there is room for it
+COLUMNS = {"run": 0, "state": 0, "steps": 70, "return": 0, "time": 50, "note": 60}
 STYLES = {"running": "cyan", "done": "green", "failed": "bold red", "stopped": "yellow", "pruned": "bright_black"}
 
 
@@ -107,14 +109,18 @@ class View:
     def _table(self, states: Sequence[State]) -> Any:
         from rich.table import Table
 
+        console = self._live.console
+        cut: Literal["ellipsis", "crop"] = "ellipsis" if console.encoding.startswith("utf") else "crop"
+        shown = [name for name, least in COLUMNS.items() if console.width >= least]
         table = Table(title=f"{self.title}: {counts(states)}", title_justify="left", box=None, padding=(0, 1))
-        table.add_column("run", no_wrap=True, overflow="ellipsis")
-        table.add_column("state", no_wrap=True)
-        table.add_column("steps", justify="right", no_wrap=True)
-        table.add_column("return", justify="right", no_wrap=True)
-        table.add_column("time", justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True, overflow="ellipsis")
-        room = max(5, self._live.console.height - 5)
+        for name in shown:
+            numbers = name in ("steps", "return", "time")
+            free = name in ("run", "note")
+            table.add_column(
+                "" if name == "note" else name, justify="right" if numbers else "left", no_wrap=True,
+                overflow=cut if free else "crop", min_width=None if free else 7,
+            )  # fmt: skip
+        room = max(5, console.height - 5)
         order = ("running", "failed", "stopped", "done", "queued", "pruned")
         rows = sorted(states, key=lambda s: order.index(s.status))
         for state in rows[:room]:
@@ -122,9 +128,9 @@ class View:
             value = "" if state.value is None else number(state.value)
             clock = duration(seconds) if seconds else ""
             note = state.reason if state.status != "done" else ""
-            table.add_row(
-                state.cell.name, state.status, state.steps(), value, clock, note, style=STYLES.get(state.status)
-            )
+            cells = {"run": state.cell.name, "state": state.status, "steps": state.steps(), "return": value,
+                     "time": clock, "note": note}  # fmt: skip
+            table.add_row(*(cells[name] for name in shown), style=STYLES.get(state.status))
         if len(rows) > room:
             table.add_row(f"... and {len(rows) - room} more")
         return table

@@ -20,6 +20,7 @@ from oamarl.envs.build import EnvError, check_env_args, make_env
 from oamarl.envs.football import football, rules, views
 from oamarl.envs.football.scenarios import SCENARIOS
 from oamarl.envs.vector.make import make_vec
+from oamarl.settings import without_non_learning
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema import yamls
 from oamarl.utils.schema.layers import shipped
@@ -529,6 +530,12 @@ def test_engines_need_free_memory(standin: Any, monkeypatch: pytest.MonkeyPatch)
     # segments are tested in environments of their own
     with pytest.raises(UserError, match="8 environments"):
         settings("happo", "gfootball", batch_size_run=4, batch_size=None, runner="rollout").check(info)
+
+
+def test_a_resumed_run_may_have_another_patience(standin: Any) -> None:
+    one, other = (settings("happo", "gfootball", {"engine_timeout": seconds}).values for seconds in (60.0, 5.0))
+    assert one != other
+    assert without_non_learning(one) == without_non_learning(other)
 
 
 def test_a_run_reports_scores_apart_from_shaped_rewards(standin: Any, tmp_path: Path) -> None:

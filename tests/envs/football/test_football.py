@@ -19,6 +19,7 @@ from oamarl.envs.base import Arrays
 from oamarl.envs.build import EnvError, check_env_args, make_env
 from oamarl.envs.football import football, rules, views
 from oamarl.envs.football.scenarios import SCENARIOS
+from oamarl.envs.vector import make
 from oamarl.envs.vector.make import make_vec
 from oamarl.settings import without_non_learning
 from oamarl.utils.errors import UserError
@@ -457,6 +458,7 @@ def test_no_engine_outlives_the_program(standin: Callable[[str], Path], backend:
     program = f"""
 import sys; sys.path[:0] = [{str(STANDINS)!r}, {str(ROOT / "tests")!r}]
 import conftest, numpy as np
+from oamarl.envs.vector import make
 from oamarl.envs.vector.make import make_vec
 if __name__ == "__main__":
     vec = make_vec("gfootball", {{}}, 2, backend={backend!r}, workers=1)
@@ -472,7 +474,7 @@ if __name__ == "__main__":
         assert run.stdin is not None
         assert run.stdout.readline() == b"ready\n"
         engines = engines_below(run.pid)
-        assert len(engines) == 2
+        assert len(engines) == 3  # and the process from which they are forked
         event = standin("hang-1")
         run.stdin.write(b"\n")
         run.stdin.flush()
@@ -486,7 +488,7 @@ if __name__ == "__main__":
 
 
 def engines_below(pid: int) -> list[int]:
-    """Processes below one that run an engine."""
+    """Processes below one that run an engine, or start them."""
     below: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -497,7 +499,7 @@ def engines_below(pid: int) -> list[int]:
     while todo:
         for child in below.get(todo.pop(), []):
             todo.append(child)
-            if b"football.match" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"football.nursery" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(child)
     return found
 
@@ -507,7 +509,7 @@ def test_closed_engines_end(standin: Any) -> None:
     vec = make_vec("gfootball", {}, 2, backend="serial")
     vec.reset(np.arange(2), np.arange(2))
     engines = engines_below(os.getpid())
-    assert len(engines) == 2
+    assert len(engines) == 3
     vec.close()
     assert not any(map(alive, engines))
 
@@ -516,17 +518,17 @@ def test_closed_engines_end(standin: Any) -> None:
 
 
 def test_engines_need_free_memory(standin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from oamarl.envs.vector import make
-
-    monkeypatch.setattr(make, "free_memory", lambda: 1_000_000_000)
-    said = r"10 environments of 'academy_3_vs_1_with_keeper' take 1\.\d GB of memory \(\d+ MB each\), and 1\.0 GB"
-    with pytest.raises(UserError, match=said):
-        make_vec("gfootball", {}, 10, backend="serial")
-    make_vec("gfootball", {}, 4, backend="serial").close()
     info = make_env("gfootball", {}).info
-    settings("happo", "gfootball", batch_size_run=4).check(info)
+    monkeypatch.setattr(make, "free_memory", lambda: 6 * info.memory)
+    said = (
+        r"7 environments of 'academy_3_vs_1_with_keeper' take 0\.\d GB of memory \(\d+ MB each\), and 0\.\d GB are free"
+    )
+    with pytest.raises(UserError, match=said):
+        make_vec("gfootball", {}, 7, backend="serial")
+    make_vec("gfootball", {}, 6, backend="serial").close()
+    settings("happo", "gfootball", batch_size_run=6).check(info)
     with pytest.raises(UserError, match="lower batch_size_run"):
-        settings("happo", "gfootball", batch_size_run=10).check(info)
+        settings("happo", "gfootball", batch_size_run=7).check(info)
     # segments are tested in environments of their own
     with pytest.raises(UserError, match="8 environments"):
         settings("happo", "gfootball", batch_size_run=4, batch_size=None, runner="rollout").check(info)

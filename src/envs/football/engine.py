@@ -61,14 +61,19 @@ class _Nursery:
                 raise
         self._calls.sendall(pickle.dumps(order))
 
-    def _answer(self, seconds: float) -> int:
-        """Return the number that it answers.
+    def _ask(self, message: bytes, descriptors: list[int], seconds: float) -> int:
+        """Return the number that it answers; where there is none it is ended, since it would answer later.
 
         Raises:
             OSError: it has ended, or does not answer.
         """
-        if not _readable(self._calls.fileno(), seconds) or len(data := self._calls.recv(8)) < 8:
-            raise OSError("the process that starts engines does not answer")
+        try:
+            socket.send_fds(self._calls, [message], descriptors)
+            if not _readable(self._calls.fileno(), seconds) or len(data := self._calls.recv(8)) < 8:
+                raise OSError("the process that starts engines does not answer")
+        except BaseException:
+            self.kill()
+            raise
         return int.from_bytes(data, "little", signed=True)
 
     def fork(self, descriptor: int) -> int:
@@ -77,19 +82,17 @@ class _Nursery:
         Raises:
             OSError: it cannot be started.
         """
-        socket.send_fds(self._calls, [b"E"], [descriptor])
-        pid = self._answer(START_SECONDS)
+        pid = self._ask(b"E", [descriptor], START_SECONDS)
+        if pid < 0:  # as a system call's error
+            raise OSError(-pid, os.strerror(-pid))
         self.engines += 1
         return pid
 
     def reap(self, pid: int) -> int | None:
         """Return the exit status of an engine that has ended or was killed; None where it cannot be known."""
-        try:
-            self._calls.sendall(pid.to_bytes(8, "little"))
-            status: int | None = self._answer(_SOON)
-        except OSError:
-            self.kill()
-            status = None
+        status: int | None = None
+        with contextlib.suppress(OSError):
+            status = self._ask(pid.to_bytes(8, "little"), [], _SOON)
         self.engines -= 1
         if self.engines <= 0:
             self.close()
@@ -148,11 +151,7 @@ class Engine:
         try:
             with contextlib.closing(theirs):
                 self._nursery = _nursery(order)
-                try:
-                    self.pid = self._nursery.fork(theirs.fileno())
-                except BaseException:
-                    self._nursery.kill()
-                    raise
+                self.pid = self._nursery.fork(theirs.fileno())
         except OSError as error:
             ours.close()
             raise EngineFailed(f"cannot be started: {error.strerror or error}") from error

@@ -61,9 +61,15 @@ def _number(value: int) -> bytes:
 
 
 def _fork(descriptor: int, calls: socket.socket, game: match.Match | None) -> int:
-    """Start an engine that plays ``game`` and answers at ``descriptor``; returns its process's number."""
+    """Start an engine that plays ``game`` and answers at ``descriptor``; returns its process's number.
+
+    Where the system has no more processes or memory, the error's number below 0.
+    """
     here = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        pid = -(error.errno or 1)
     if pid:
         os.close(descriptor)
         return pid

@@ -514,6 +514,27 @@ def test_closed_engines_end(standin: Any) -> None:
     assert not any(map(alive, engines))
 
 
+@needs_proc
+def test_engines_that_end_with_the_process_they_are_forked_from(
+    standin: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with played() as one, played() as other:
+        whole = one.episode(4)
+        one.reset(4)
+        other.reset(4)
+        nursery = min(engines_below(os.getpid()))
+        os.kill(nursery, signal.SIGKILL)
+        moments = [one.seen()]
+        for action in (RIGHT,) * 4 + (SHOT,):
+            one.step(action)
+            other.step(action)
+            moments.append(one.seen())
+        assert moments == whole
+        assert other.seen() == one.seen()
+        assert one.out.metrics[2] == other.out.metrics[2] == 1
+        assert "ended unexpectedly (with the process that starts engines)" in capfd.readouterr().err
+
+
 # -- memory, and whole runs --------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from run_tools import Trained, train
+from oamarl.components.pieces import one_episode_a_row
+from oamarl.training.building import build
+
+from run_tools import CPU, Trained, settings, train
 
 
 def slow_but(names: tuple[str, ...], quick: str) -> list[Any]:
@@ -70,3 +74,31 @@ def test_a_corridor_of_the_maze(
         test_interval=10**6, test_nepisode=4, **more,
     )  # fmt: skip
     assert run.result["test_greedy_arrived_mean"] == 1.0
+
+
+@pytest.mark.parametrize("config", ["coma", "coma_ns", "pac", "pac_dcg_ns"])
+@pytest.mark.parametrize("use_rnn", [False, True], ids=["ff", "gru"])
+def test_segments_with_episodes_inside_them(config: str, use_rnn: bool) -> None:
+    """Policies are evaluated from the memory that they had: their probabilities are those of acting."""
+    asked = settings(
+        config, "toy_envs:MixedLength", {"limit": 6}, runner="rollout", rollout_length=5, use_rnn=use_rnn,
+        obs_last_action=True, lr=0.01,
+    )  # fmt: skip
+    runner, mac, learner = build(asked, CPU)
+    try:
+        inside = 0
+        for _ in range(4):
+            batch, _ = runner.run()
+            inside += len(batch.final_index)
+            samples, targets = learner.samples(one_episode_a_row(batch))
+            with torch.no_grad():
+                policy, at, _ = mac.policies(samples, samples.entries)
+            valid = samples.valid[at]
+            found = policy.log_prob(samples.actions[at])[valid]
+            torch.testing.assert_close(found, samples.log_prob[at][valid], rtol=1e-4, atol=1e-5)
+            assert torch.isfinite(targets.returns).all()
+            assert torch.isfinite(targets.advantage).all()
+            learner.train(batch, runner.t_env)
+        assert inside > 0
+    finally:
+        runner.close()

@@ -54,7 +54,11 @@ NON_LEARNING_KEYS = frozenset(
     }
 )  # fmt: skip
 #: The same among env_args: environment -> arguments that choose how it is stepped, not what happens.
-NON_LEARNING_ENV_ARGS = {"gymma": frozenset({"quick"}), "mamujoco": frozenset({"quick"})}
+NON_LEARNING_ENV_ARGS = {
+    "gymma": frozenset({"quick"}),
+    "mamujoco": frozenset({"quick"}),
+    "gfootball": frozenset({"engine_timeout", "video"}),
+}
 #: Keys newer than the first results, with the value under which nothing changes: older configurations lack them.
 NEW_KEYS: dict[str, Any] = {
     "standardise_obs": False, "learner_threads": None, "action_selector": None, "action_std": "free",

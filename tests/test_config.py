@@ -414,6 +414,22 @@ def test_aliases(world):
     assert "sharing=separate" in wrong("mac=non_shared_mac", "sharing=shared")
 
 
+def test_other_names_of_keys():
+    words = ("--config=mappo", "--env-config=matrix", "with", "initial_entropy_coef=2", "final_entropy_coef=0.5")
+    values = run(*words, "entropy_end_ratio=0.8").values
+    assert [values[k] for k in ("entropy_coef", "entropy_schedule", "entropy_coef_final", "entropy_end_ratio")] == [
+        2.0, "linear", 0.5, 0.8,
+    ]  # fmt: skip
+    assert not set(values) & set(vocabulary.RENAMED)
+    for word, said in (
+        ("entropy_coef=1", "initial_entropy_coef means entropy_coef=2, but entropy_coef=1 is set too (command line)."),
+        ("entropy_schedule=constant", "means entropy_schedule='linear', but entropy_schedule='constant' is set too"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run(*words, word)
+        assert said in str(caught.value)
+
+
 def test_inert_keys_give_one_notice(world):
     (notice,) = ok("optim_alpha=0.99", "buffer_cpu_only=True", "repeat_id=1").notices
     names = ("buffer_cpu_only", "optim_alpha", "repeat_id")

@@ -72,6 +72,7 @@ CANNOT = {
     },
     "football.md": {
         "oamarl install football": "builds for minutes",
+        "python benchmarks/compare.py football-collect --rounds 4 --seconds 8": "needs Google Research Football",
     },
     "mamujoco.md": {
         "pip install -e '.[mamujoco]'": INSTALLS,

@@ -268,6 +268,33 @@ def test_environment_files_serve_methods_of_ours(files: Path) -> None:
 # -- what is not part of this version ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("name", "override", "part"),
+    [
+        (
+            "coma",
+            "critic_q_fn=other",
+            "critic_q_fn='other' (command line) is not offered: COMA's critic is one of action",
+        ),
+        ("coma", "critic_train_reps=2", "takes one step (EPyMARL's program does not read the key); use 1 or null"),
+        ("coma_ns", "critic_baseline_fn=none", "COMA's baseline is the counterfactual one"),
+        ("coma_ns", "common_reward=False", "COMA asks what an agent's action was worth to the team"),
+        ("pac_ns", "state_value_type=ac_critic", "PAC's state values see what its critic does beside actions"),
+        ("pac_dcg_ns", "duelling=True", "coordination graphs have no state values"),
+        ("pac_dcg_ns", "common_reward=False", "one value of the team, which needs one reward"),
+        ("pac_dcg_ns", "cg_edges=random", "cg_edges='random'"),
+    ],
+)
+def test_values_of_actor_critics_that_are_refused(name: str, override: str, part: str, files: Path) -> None:
+    def start() -> None:
+        settings = by_path(files, name, "gymma", LBF, override)
+        settings.check(make_env(settings.values["env"], settings.values["env_args"]).info)
+
+    with pytest.raises(UserError) as caught:
+        start()
+    assert part in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["ia2c_ns"])
 def test_a_file_that_has_no_namesake_here_is_read_by_its_path(name: str) -> None:
     assert f"--config=PATH/src/config/algs/{name}.yaml" in sentence(f"--config={name}", "--env-config=maze")

@@ -71,10 +71,16 @@ def tested_at_and_tests_come_at_their_intervals(tmp_path: Path) -> None:
 
 
 def test_a_run_ends_at_the_first_iteration_that_reaches_t_max(tmp_path: Path) -> None:
+    run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=101, log_interval=50, test_interval=50)
+    assert run.result["t_env"] == 120
+    assert steps_with(run, "updates") == [60, 100, 120], "the closing point holds what no interval reached"
+    assert steps_with(run, "test_return_mean") == [0, 60, 100, 120]
+
+
+def test_a_run_shorter_than_its_intervals_has_points_all_the_same(tmp_path: Path) -> None:
     run = train(tmp_path, "mappo", PLAIN, FIVE, t_max=41, log_interval=1000, test_interval=1000)
-    assert run.result["t_env"] == 60
-    assert steps_with(run, "updates") == [60], "the closing point holds what no interval reached"
-    assert steps_with(run, "test_return_mean") == [0, 60]
+    assert steps_with(run, "updates") == [20, 40, 60]
+    assert steps_with(run, "test_return_mean") == [0, 20, 40, 60]
 
 
 def test_without_test_episodes_there_is_no_test(tmp_path: Path) -> None:
@@ -103,17 +109,17 @@ def test_a_point_is_the_mean_since_the_last_one(tmp_path: Path) -> None:
 
 def test_returns_updates_and_counters_may_have_intervals_of_their_own(tmp_path: Path) -> None:
     """What is in no point yet at the end is in the closing one, and each value is the mean since its last one."""
-    common = {"t_max": 200, "test_nepisode": 0}
+    common = {"t_max": 250, "test_nepisode": 0}
     each = train(tmp_path / "each", "mappo", PLAIN, FIVE, log_interval=20, **common)
     intervals = {"log_interval": 120, "runner_log_interval": 40, "learner_log_interval": 60}
     own = train(tmp_path / "own", "mappo", PLAIN, FIVE, **intervals, **common)
-    assert steps_with(own, "return_mean") == steps_with(own, "ep_length_mean") == [40, 80, 120, 160, 200]
-    assert steps_with(own, "entropy") == steps_with(own, "critic_loss") == [60, 120, 180, 200]
-    assert steps_with(own, "updates") == steps_with(own, "wall_clock") == [120, 200]
+    assert steps_with(own, "return_mean") == steps_with(own, "ep_length_mean") == [*range(40, 241, 40), 260]
+    assert steps_with(own, "entropy") == steps_with(own, "critic_loss") == [60, 120, 180, 240, 260]
+    assert steps_with(own, "updates") == steps_with(own, "wall_clock") == [120, 240, 260]
     steps = sorted({t for t, _ in untimed(own.points)})
-    assert steps == [40, 60, 80, 120, 160, 180, 200]
+    assert steps == [40, 60, 80, 120, 160, 180, 200, 240, 260]
     log = (own.folder / "run.log").read_text()
-    assert [t for t in steps if re.search(rf"Step {t}$", log, flags=re.MULTILINE)] == [120, 200]
+    assert [t for t in steps if re.search(rf"Step {t}$", log, flags=re.MULTILINE)] == [120, 240, 260]
     for name, interval in (("return_mean", 40), ("critic_loss", 60), ("ratio_max", 60)):
         fine = {t: m[name] for t, m in untimed(each.points) if name in m}
         for t, point in untimed(own.points):
@@ -126,9 +132,9 @@ def test_returns_updates_and_counters_may_have_intervals_of_their_own(tmp_path: 
 @pytest.mark.parametrize("left_out", ["runner", "learner", "counted"])
 def test_intervals_go_on_after_a_resume(left_out: str, tmp_path: Path) -> None:
     """Also from a checkpoint of a version with one interval for all (which lacks their times)."""
-    intervals = {"log_interval": 120, "runner_log_interval": 40, "learner_log_interval": 60}
+    intervals = {"log_interval": 40, "runner_log_interval": 20, "learner_log_interval": 30}
     if left_out != "counted":
-        intervals = {"log_interval": 60}
+        intervals = {"log_interval": 40}
     more = {"t_max": 200, "test_nepisode": 0, "checkpoint_interval": 100, "lr_schedule": "constant", **intervals}
     straight = train(tmp_path / "straight", "mappo", PLAIN, FIVE, **more)
     cut = train(tmp_path / "cut", "mappo", PLAIN, FIVE, **{**more, "t_max": 100})
@@ -398,11 +404,11 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_test_return(tmp_path:
 def test_the_closing_test_may_be_the_best(tmp_path: Path) -> None:
     """What is kept then is the state before the closing point, as in every last checkpoint."""
     run = train(
-        tmp_path, "mappo", PLAIN, FIVE, **(SWINGING | {"test_interval": 10**6, "t_max": 100, "test_greedy": True})
+        tmp_path, "mappo", PLAIN, FIVE, **(SWINGING | {"test_interval": 10**6, "t_max": 20, "test_greedy": True})
     )
     (_, before), (_, after) = returns_tested(run.folder, "test_greedy_return_mean")
     assert after > before
-    assert kept_best(run.folder) == (100, after)
+    assert kept_best(run.folder) == (20, after)
     best, last = (checkpoints.load(checkpoints.find(run.folder / name)) for name in ("best", "checkpoints"))
     assert_same(best["position"], last["position"])
     assert_same(best["mac"], last["mac"])

@@ -177,6 +177,8 @@ def faulty_size(info: EnvInfo) -> str:
             return f"info.{name}={shown_value(sizes)} and info.{size}={getattr(info, size)} do not fit."
     if not isinstance(info.metrics, tuple) or not all(isinstance(m, str) for m in info.metrics):
         return f"info.metrics={info.metrics!r} must be a tuple of names."
+    if not isinstance(info.memory, int) or info.memory < 0:
+        return f"info.memory={info.memory!r} must be a whole number of bytes, 0 or more."
     fault = faulty_actions(info) or faulty_fields(info.extra)
     if fault:
         return f"info.{fault}" if fault.startswith("action") else fault

@@ -39,7 +39,7 @@ def words(here: Path, *more: str, yaml: str = YAML, learner: str = "Reinforce", 
     return latest([
         f"--config={path}", "with", "env=toy_envs:MixedLength", "use_cuda=False", "seed=5", "backend=serial",
         "batch_size_run=4", "hidden_dim=8", "activation=tanh", "t_max=240", "log_interval=20", "checkpoint_interval=60",
-        "test_interval=100", "test_nepisode=3", f"local_results_path={here}", *more,
+        "test_interval=60", "test_nepisode=3", f"local_results_path={here}", *more,
     ])  # fmt: skip
 
 

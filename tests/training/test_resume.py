@@ -320,7 +320,7 @@ def test_t_max_may_grow(done: Path, tmp_path: Path) -> None:
 
 def test_a_test_that_was_due_at_the_checkpoint_is_not_lost(tmp_path: Path) -> None:
     """It comes before the next update, so a checkpoint made after the last one has it still to come."""
-    more = (*SHORT, "t_max=200", "test_interval=1")
+    more = (*SHORT, "t_max=200", "test_interval=1", "log_interval=40")
     assert main(words("happo", tmp_path / "long", *more)) == 0
     assert main(words("happo", tmp_path / "cut", *more, "t_max=100")) == 0
     first = folders(tmp_path / "cut")[-1]

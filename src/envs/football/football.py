@@ -1,6 +1,6 @@
 """Google Research Football (Kurach et al. 2020): agents control players of the left team, the game plays the others.
 
-Every game has an engine in a process of its own. One that dies, hangs or raises is replaced by a new one, in which the
+Every game has an engine, in a process of its own. One that dies, hangs or raises is replaced by a new one, in which the
 episode is played up to where it was: its seed and its actions lead there, to the bit, so that nothing is lost. See
 docs/football.md for scenarios, what agents see, and what differs from the papers.
 """
@@ -29,8 +29,8 @@ ACTIONS = (
 )  # fmt: skip
 METRICS = ("score_reward", "scored", "engine_restarts")
 VIDEOS = ("game", "field")
-#: bytes of memory that one more engine's process takes, beside what it shares with others (measured; docs/football.md)
-ENGINE_BYTES = 105_000_000
+#: bytes of memory of one engine: its own, and its part of the process from which it is forked (docs/football.md)
+ENGINE_BYTES = 45_000_000
 #: engines that may fail in one episode before the failure counts as the episode's own
 _MOST_RESTARTS = 3
 

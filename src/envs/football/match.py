@@ -8,13 +8,12 @@
 | D | draw this moment |
 
 An answer is a byte and what belongs to it: K the moment's vector (or the pickled picture), U a sentence about what is
-missing here, E the traceback of an error. The end of the pipe ends the process. Nothing here imports torch.
+missing here, E the traceback of an error. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import importlib
 import io
 import os
@@ -28,7 +27,6 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import UserError, first_line
-from ..starcraft.die_with_parent import end_with_parent
 from . import views
 from .moment import Moment, Sizes
 from .rules import Ends, Rewards, team_rewards
@@ -170,19 +168,14 @@ def _seeded(seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(descriptor: int, parent: int) -> None:
-    """Answer commands until the pipe ends; ``parent`` is the process that started this one."""
-    os.set_inheritable(descriptor, False)
-    end_with_parent(parent)
-    faulthandler.enable(all_threads=False)
-    connection = Connection(descriptor)
-    match: Match | None = None
+def serve(connection: Connection, match: Match | None = None) -> None:
+    """Answer commands until the pipe ends; ``match`` is a game that is built already."""
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             message = connection.recv_bytes()
             try:
                 if message[:1] == b"B":
-                    match = Match(pickle.loads(message[1:]))
+                    match = match or Match(pickle.loads(message[1:]))
                     answer = b""
                 else:
                     assert match is not None

@@ -29,7 +29,10 @@ class CriticConfig:
     standardise_rewards: bool = key(REWARDS_DOC)
     standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC)
     normalise_advantage: bool = key("Advantages get mean 0 and deviation 1 over the batch's real steps.")
-    critic: str = key("The critic's network: v (built-in), or `package.module:Class`, an nn.Module of one output.")
+    critic: str = key(
+        "The critic's network: v (built-in), dcg (a coordination graph, of PAC), or `package.module:Class`, an "
+        "nn.Module of one output (of COMA and PAC: one for each action)."
+    )
     critic_use_rnn: bool = key("The built-in critic carries a GRU over the episode; otherwise it is feed-forward.")
     critic_type: str = key(
         "Critic input: cv_critic (global state) or ac_critic (the agent's own observation).",

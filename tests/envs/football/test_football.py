@@ -19,7 +19,9 @@ from oamarl.envs.base import Arrays
 from oamarl.envs.build import EnvError, check_env_args, make_env
 from oamarl.envs.football import football, rules, views
 from oamarl.envs.football.scenarios import SCENARIOS
+from oamarl.envs.vector import make
 from oamarl.envs.vector.make import make_vec
+from oamarl.settings import without_non_learning
 from oamarl.utils.errors import UserError
 from oamarl.utils.schema import yamls
 from oamarl.utils.schema.layers import shipped
@@ -456,6 +458,7 @@ def test_no_engine_outlives_the_program(standin: Callable[[str], Path], backend:
     program = f"""
 import sys; sys.path[:0] = [{str(STANDINS)!r}, {str(ROOT / "tests")!r}]
 import conftest, numpy as np
+from oamarl.envs.vector import make
 from oamarl.envs.vector.make import make_vec
 if __name__ == "__main__":
     vec = make_vec("gfootball", {{}}, 2, backend={backend!r}, workers=1)
@@ -471,7 +474,7 @@ if __name__ == "__main__":
         assert run.stdin is not None
         assert run.stdout.readline() == b"ready\n"
         engines = engines_below(run.pid)
-        assert len(engines) == 2
+        assert len(engines) == 3  # and the process from which they are forked
         event = standin("hang-1")
         run.stdin.write(b"\n")
         run.stdin.flush()
@@ -485,7 +488,7 @@ if __name__ == "__main__":
 
 
 def engines_below(pid: int) -> list[int]:
-    """Processes below one that run an engine."""
+    """Processes below one that run an engine, or start them."""
     below: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -496,7 +499,7 @@ def engines_below(pid: int) -> list[int]:
     while todo:
         for child in below.get(todo.pop(), []):
             todo.append(child)
-            if b"football.match" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"football.nursery" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(child)
     return found
 
@@ -506,29 +509,56 @@ def test_closed_engines_end(standin: Any) -> None:
     vec = make_vec("gfootball", {}, 2, backend="serial")
     vec.reset(np.arange(2), np.arange(2))
     engines = engines_below(os.getpid())
-    assert len(engines) == 2
+    assert len(engines) == 3
     vec.close()
     assert not any(map(alive, engines))
+
+
+@needs_proc
+def test_engines_that_end_with_the_process_they_are_forked_from(
+    standin: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with played() as one, played() as other:
+        whole = one.episode(4)
+        one.reset(4)
+        other.reset(4)
+        nursery = one.env._engine._nursery.process.pid
+        os.kill(nursery, signal.SIGKILL)
+        moments = [one.seen()]
+        for action in (RIGHT,) * 4 + (SHOT,):
+            one.step(action)
+            other.step(action)
+            moments.append(one.seen())
+        assert moments == whole
+        assert other.seen() == one.seen()
+        assert one.out.metrics[2] == other.out.metrics[2] == 1
+        assert "ended unexpectedly (with the process that starts engines)" in capfd.readouterr().err
 
 
 # -- memory, and whole runs --------------------------------------------------------------------------------------
 
 
 def test_engines_need_free_memory(standin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from oamarl.envs.vector import make
-
-    monkeypatch.setattr(make, "free_memory", lambda: 1_000_000_000)
-    said = r"10 environments of 'academy_3_vs_1_with_keeper' take 1\.\d GB of memory \(\d+ MB each\), and 1\.0 GB"
-    with pytest.raises(UserError, match=said):
-        make_vec("gfootball", {}, 10, backend="serial")
-    make_vec("gfootball", {}, 4, backend="serial").close()
     info = make_env("gfootball", {}).info
-    settings("happo", "gfootball", batch_size_run=4).check(info)
+    monkeypatch.setattr(make, "free_memory", lambda: 6 * info.memory)
+    said = (
+        r"7 environments of 'academy_3_vs_1_with_keeper' take 0\.\d GB of memory \(\d+ MB each\), and 0\.\d GB are free"
+    )
+    with pytest.raises(UserError, match=said):
+        make_vec("gfootball", {}, 7, backend="serial")
+    make_vec("gfootball", {}, 6, backend="serial").close()
+    settings("happo", "gfootball", batch_size_run=6).check(info)
     with pytest.raises(UserError, match="lower batch_size_run"):
-        settings("happo", "gfootball", batch_size_run=10).check(info)
+        settings("happo", "gfootball", batch_size_run=7).check(info)
     # segments are tested in environments of their own
     with pytest.raises(UserError, match="8 environments"):
         settings("happo", "gfootball", batch_size_run=4, batch_size=None, runner="rollout").check(info)
+
+
+def test_a_resumed_run_may_have_another_patience(standin: Any) -> None:
+    one, other = (settings("happo", "gfootball", {"engine_timeout": seconds}).values for seconds in (60.0, 5.0))
+    assert one != other
+    assert without_non_learning(one) == without_non_learning(other)
 
 
 def test_a_run_reports_scores_apart_from_shaped_rewards(standin: Any, tmp_path: Path) -> None:

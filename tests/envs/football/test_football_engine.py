@@ -150,7 +150,7 @@ def test_an_engine_that_dies_or_hangs_loses_nothing(play: Any, number: signal.Si
         if out.terminated or out.truncated:
             break
         if step == 8:
-            os.kill(env._engine.process.pid, number)
+            os.kill(env._engine.pid, number)
         env.step(drawn(env, rng), out)
     assert shown == whole
     assert out.metrics[2] == 1

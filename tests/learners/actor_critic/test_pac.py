@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_coma import TABLE, two_agents, values_of_actions
+from action_critic_tools import TABLE, two_agents, values_of_actions
 
 from oamarl.learners.actor_critic import enumeration, pac
 from oamarl.learners.actor_critic.enumeration import allowed, best_for, joint_actions

@@ -28,10 +28,11 @@ class FootballEnvCore:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.left, self.right = TEAMS.get(config["level"], (11, 11))
-        self.games = 0
+        self.time = -1
         self.reset()
 
     def reset(self) -> bool:
+        built = self.time >= 0
         # as the package: what is counted and drawn from one game to the next would make games differ
         self._config["episode_number"] += 1
         values = [
@@ -41,7 +42,8 @@ class FootballEnvCore:
         self.places = self.rng.uniform(-0.4, 0.4, (self.left + self.right, 2))
         self.ball = np.array([0.3, *self.rng.uniform(-0.1, 0.1, 1), 0.0])
         self.time, self.mode, self.owner, self.score, self.over = 0, 0, 0, [0, 0], False
-        self._event()
+        if built:  # the package begins a game when it is built
+            self._event()
         return True
 
     def step(self, actions: list[int]) -> tuple[dict[str, Any], int, bool, dict[str, Any]]:

@@ -193,6 +193,17 @@ def test_ascii_locales(tmp_path, locale):
             assert b"allowed     >= 0 and <= 1" in done.stdout
 
 
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONUTF8": "1"}])
+def test_a_configuration_is_printed_as_it_is_in_every_locale(locale):
+    words = ["config", "--config=ippo", "--env-config=maze", "--yaml", "with", "label=a ± é"]
+    env = {k: v for k, v in os.environ.items() if k not in ("LC_ALL", "LANG", "PYTHONIOENCODING")}
+    done = subprocess.run(
+        [sys.executable, str(SRC / "main.py"), *words], env={**env, **locale}, capture_output=True, timeout=PATIENCE,
+        check=True,
+    )  # fmt: skip
+    assert "label: a ± é\n" in done.stdout.decode("utf-8")
+
+
 MISTAKES = [
     ("Unknown algorithm", ["--config=oapppo", "--env-config=maze"]),
     ("Unknown environment", ["--config=oappo", "--env-config=mazy"]),

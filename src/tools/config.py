@@ -72,7 +72,13 @@ def main(argv: list[str]) -> int:
         here = None if settings is None else read(settings.values, settings.source)
         told = ["\n".join(explain(key, line_width() or 100, here)) for key in keys]
         print("\n\n".join(told))
+    elif settings is not None and "--yaml" in switches:
+        text = yamls.dump(settings.values)
+        if str(sys.stdout.encoding).startswith("utf"):
+            print(text, end="")
+        else:  # a file to be read again, not one letter of which may be replaced
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     elif settings is not None:
-        text = yamls.dump(settings.values) if "--yaml" in switches else "\n".join(table(settings, line_width()))
-        print(text.rstrip("\n"))
+        print("\n".join(table(settings, line_width())))
     return 0

@@ -392,8 +392,8 @@ def test_every_option_has_its_effect(key: str, value: Any, base: dict[str, Any],
 def test_a_resumed_run_goes_on_with_the_same_numbers(more: tuple[str, ...], tmp_path: Path) -> None:
     words = [
         "--config=pqn_vdn", "--env-config=maze", "with", "seed=7", "use_cuda=False", "backend=serial",
-        "env_args.time_limit=12", "batch_size_run=4", "rollout_length=5", "hidden_dim=16", "log_interval=90",
-        "test_interval=120", "test_nepisode=3", "checkpoint_interval=60", "epsilon_anneal_time=500",
+        "env_args.time_limit=12", "batch_size_run=4", "rollout_length=5", "hidden_dim=16", "log_interval=60",
+        "test_interval=70", "test_nepisode=3", "checkpoint_interval=60", "epsilon_anneal_time=500",
         "standardise_obs=True", *more,
     ]  # fmt: skip
     assert main([*words, "t_max=300", f"local_results_path={tmp_path / 'whole'}"]) == 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: oamarl plot [PATH ...] [--kind curves|profile|improvement|aggregate|reuse] [--metric NAME]
                    [--x steps|samples|updates|time] [--iqm] [--smooth SHARE] [--pool] [--by KEY,...] [--best]
-                   [--filter CONDITION ...] [--score final|best] [--normalise auto|none|minmax|LOW:HIGH]
+                   [--filter CONDITION ...] [--score final|best|area] [--normalise auto|none|minmax|LOW:HIGH]
                    [--target X] [--title TEXT] [--labels OLD=NEW,...] [--xlim A:B] [--ylim A:B] [--log x|y]
                    [--out FILE.png|svg|pdf|csv ...]
 
@@ -48,7 +48,7 @@ or a sweep file; without one, all of results/sacred.
   --by         what distinguishes lines: keys of the configuration, name, task, seed (name); --by name,lr
   --best       of each algorithm on each task, only the best configuration
   --filter     only runs for which this holds: --filter 'lr<0.001' name=oappo status=COMPLETED
-  --score      a run's score: final (last 10 % of its steps), or best (best 10 % of its points)
+  --score      a run's score: final (last 10 % of its steps), best (best 10 %), area (mean over training)
   --normalise  0 and 1 of the scores' scale (auto: none with one task, else the worst and the best run of a task)
   --target     score from which the optimality gap is measured (1 on a scale, else the best run's score)
   --title      text above the picture

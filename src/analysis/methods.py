@@ -75,10 +75,12 @@ METHODS: dict[str, tuple[str, Style]] = {
     "maddpg": ("MADDPG", _style(_FOREST, 3, 4)),
     "matd3": ("MATD3", _style(_GREY, 0, 2)),
     "seps": ("SEPS", _style(_TEAL, 1, 5)),
-    # of EPyMARL and of other programs, whose runs are drawn too
+    "ia2c_shared": ("IA2C (shared)", _style(_MAGENTA, 4, 1)),
     "maa2c": ("MAA2C", _style(_BROWN, 3, 0)),
     "coma": ("COMA", _style(_ROSE, 4, 1)),
     "pac": ("PAC", _style(_OLIVE, 5, 1)),
+    "pac_dcg": ("PAC-DCG", _style(_INDIGO, 6, 5)),
+    # of other programs, whose runs are drawn too
     "jaxmarl-mappo": ("MAPPO (JaxMARL)", _style(_VERMILION, 3, 1, True)),
 }
 #: ending of a key -> what is added to the method's name, and to its dashes

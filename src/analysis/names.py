@@ -55,8 +55,8 @@ def task_name(task: str, config: Mapping[str, Any]) -> str:
         return f"SMACv2 {task.replace('_', ' ')}"
     if env in _BATTLES and task != env:
         return f"{_BATTLES[env]} {task}"
-    if env == "mamujoco" and task == env and args.get("scenario"):
-        return f"MaMuJoCo {args['scenario']} {args.get('agent_conf') or ''}".rstrip()
+    if env == "mamujoco" and args.get("scenario"):
+        return f"MaMuJoCo {task.replace('-', ' ', 1)}"
     for pattern, name in _KEYS:
         if found := pattern.fullmatch(task):
             return name(found)

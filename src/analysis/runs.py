@@ -16,7 +16,7 @@ from typing import Any
 
 from ..storage.liveness import alive
 from ..storage.records import METRICS_FILE
-from ..storage.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE
+from ..storage.run_files import CONFIG_FILE, INFO_FILE, RUN_FILE, task_of
 from ..storage.tested_actions import actions, named
 from ..utils.errors import UserError, nearest
 from .reading import LARGEST, Points, columns_of, left_out, mapping, points_of, read_folder, tail
@@ -64,10 +64,8 @@ class Run:
 
     @property
     def task(self) -> str:
-        """What was played: a map, a key, or the environment."""
-        args = self.config.get("env_args")
-        args = args if isinstance(args, Mapping) else {}
-        return str(args.get("map_name") or args.get("key") or self.config.get("env") or self.path.parent.name)
+        """What was played: a map, a key, a scenario with its agents, or the environment."""
+        return task_of(self.config) or self.path.parent.name
 
     @property
     def is_evaluation(self) -> bool:

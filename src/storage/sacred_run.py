@@ -30,7 +30,7 @@ from .log import LOG_FILE, LoggingConfig, RunLog
 from .mongo import connection as mongo
 from .mongo.mirror import END_WAIT, END_WAIT_INTERRUPTED, Mirror
 from .provenance import command_line, commit, storable, versions
-from .run_files import RunFiles, check_writable, folder_name
+from .run_files import RunFiles, check_writable, folder_name, task_of
 from .trackers import Trackers, TrackersConfig
 from .trackers import check as check_trackers
 
@@ -97,11 +97,10 @@ class _Warnings(logging.Handler):
 
 
 def run_parent(values: Mapping[str, Any]) -> Path:
-    """Return ``<local_results_path>/sacred/<name>/<map_name, key or environment>``, where runs are numbered."""
+    """Return ``<local_results_path>/sacred/<name>/<task>``, where runs are numbered."""
     config = read(LoggingConfig, values)
-    env_args = values.get("env_args") or {}
-    task = env_args.get("map_name") or env_args.get("key") or values.get("env") or "unknown"
-    return Path(config.local_results_path) / "sacred" / folder_name(config.name) / folder_name(str(task))
+    task = task_of(values) or "unknown"
+    return Path(config.local_results_path) / "sacred" / folder_name(config.name) / folder_name(task)
 
 
 def execute(

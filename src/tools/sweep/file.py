@@ -25,6 +25,7 @@ SHIPPED = (
     "alike",
     "alike-settings",
     "football",
+    "football-pass-and-shoot",
     "mamujoco",
     "maze",
     "maze-black-blue-red",

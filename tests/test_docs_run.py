@@ -76,6 +76,8 @@ CANNOT = {
     },
     "mamujoco.md": {
         "pip install -e '.[mamujoco]'": INSTALLS,
+        "python benchmarks/compare.py mamujoco-collect --rounds 5 --seconds 6":
+            "minutes of measuring; test_benchmarks.py runs such sides",
         "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
     },
     "performance.md": {

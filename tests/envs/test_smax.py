@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -392,4 +393,5 @@ def test_training_and_testing_work_from_the_command_line(program: Any, tmp_path:
     )  # fmt: skip
     done = program(*words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_battle_won_mean" in done.stdout
+    [metrics] = tmp_path.rglob("metrics.json")
+    assert "test_battle_won_mean" in json.loads(metrics.read_text())

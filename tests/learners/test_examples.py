@@ -79,6 +79,7 @@ OPTIONS = (
 ENTROPY = (
     _option("entropy_coef", 1.0, "policies"), _option("entropy_schedule", "linear", "policies", entropy_coef=1.0),
     _option("entropy_coef_final", 1.0, "policies", entropy_schedule="linear"),
+    _option("entropy_end_ratio", 0.01, "policies", entropy_schedule="linear", entropy_coef_final=1.0),
     _option("eps_clip", 1e-6, "policies"),
 )  # fmt: skip
 OWN = (_option("kl_coef", 50.0, "policies"),)

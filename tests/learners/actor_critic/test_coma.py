@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from action_critic_tools import PROBABILITIES, two_agents, values_of_actions
 from torch import Tensor
 
 from oamarl.learners.actor_critic.play import play_of
@@ -17,6 +16,7 @@ from oamarl.learners.actor_critic.policy_gradient import climb
 from oamarl.learners.value.action_values import others_codes
 from oamarl.utils.errors import UserError
 
+from action_critic_tools import PROBABILITIES, two_agents, values_of_actions
 from learner_tools import (
     assert_same,
     constant_policy,

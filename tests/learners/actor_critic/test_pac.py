@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from action_critic_tools import TABLE, two_agents, values_of_actions
 
 from oamarl.learners.actor_critic import enumeration, pac
 from oamarl.learners.actor_critic.enumeration import allowed, best_for, joint_actions
 from oamarl.learners.actor_critic.play import play_of
 from oamarl.utils.errors import UserError
 
+from action_critic_tools import TABLE, two_agents, values_of_actions
 from learner_tools import assert_same, double, make_batch, make_info, make_learner, parameters, through_a_file
 
 both_methods = pytest.mark.parametrize("algorithm", ["pac", "pac_ns"])

@@ -119,7 +119,7 @@ class PolicyLearner:
         across: each agent's critic also values the other agents' observations.
         device: where everything lives.
         seed: the run's seed.
-        source_targets: across: an agent's experience has the targets of its own critic, whoever learns from it.
+        source_targets: across: an agent's experience has the targets of its own critic, for all that learn from it.
         value: the critic; None: state values, as configured.
     """
 

@@ -201,3 +201,14 @@ def test_in_a_browser(page: Path, tmp_path: Path) -> None:
         assert probe["outside"] == 0
         assert probe["headings"][0] == "Results"
         assert probe["font"] >= 13
+
+
+def test_paths_below_the_current_folder_name_no_home(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are found by their whole paths; the page has them as they are found from here."""
+    monkeypatch.chdir(results.parent)
+    assert main(["report", str(results), "--out", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f'<td class="p">{results.name}/' in text
+    assert f'<td class="p">{results}' not in text

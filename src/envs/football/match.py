@@ -39,7 +39,7 @@ _WIDTH, _HEIGHT = 640, 360
 
 @dataclass(frozen=True)
 class Order:
-    """A game: scenario, agents, and what is told of it.
+    """A game: scenario, agents, and what is reported of it.
 
     | field | meaning |
     |---|---|

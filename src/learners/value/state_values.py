@@ -42,7 +42,7 @@ class ValueLearner:
         epochs: epochs and mini-batches of one batch.
         across: each agent's critic also values the other agents' observations (SEAC); critics are separate, on own
             observations, without ids.
-        source_targets: across: an agent's experience has the targets of its own critic, whoever learns from it.
+        source_targets: across: an agent's experience has the targets of its own critic, for all that learn from it.
         each: a value of each agent also where nothing tells the agents apart.
         policies: each agent's policy network, [N], for critics that are shared alike; None: all agents have one.
         generator: source of the initial parameters.

@@ -197,7 +197,7 @@ def _build(folder: Path) -> Path:
         print("\n".join(last), file=sys.stderr)
         raise UserError(
             f"The build of Google Research Football failed (its end is above, all of it in {log}); the same command "
-            "goes on with what was compiled."
+            "continues with what was compiled."
         )
     target = folder / wheels[0].name
     os.replace(wheels[0], target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,12 @@ def _shares(runs: Sequence[Run]) -> list[str]:
     return [f"{x:.0%}" for x in np.mean(shares, axis=0)] if shares else ["-"] * len(_SPLIT)
 
 
+def _below_here(path: Path) -> Path:
+    """Return ``path`` as it is found from the current folder: a page that is passed on names nobody's home."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def runs_table(groups: Groups, metric: str, name: str) -> Html:
     """Return all runs with their commands; ``name`` is the metric's name in the table."""
     rows, commands = [], []
@@ -218,7 +225,7 @@ def runs_table(groups: Groups, metric: str, name: str) -> Html:
             ):
                 rows.append((label, task, "-" if run.seed is None else run.seed, run.status, f"{run.steps:,}",
                              number(final(run, metric)), number(best(run, metric)), duration(run.seconds),
-                             run.path))  # fmt: skip
+                             _below_here(run.path)))  # fmt: skip
                 commands.append((label, task, "-" if run.seed is None else run.seed, run.command or "unknown"))
     head = ("", "task", "seed", "status", "steps", "final", "best", "time", "path")
     return Html(

@@ -153,6 +153,37 @@ def _when(some: Sequence[Run], bar: float) -> str:
     return f"{int(np.median(reached)):,} ({len(reached)})" if reached else "-"
 
 
+#: methods of README.md's table of the maze -> how they are called there
+FRONT = {
+    "mappo": "MAPPO", "happo": "HAPPO", "happo-epochs": "HAPPO, 11 epochs", "oappo": "OAPPO", "hatrpo": "HATRPO",
+    "oatrpo": "OATRPO",
+}  # fmt: skip
+
+
+def front() -> str:
+    """README.md's table: areas with 95 % bootstrap intervals, and seeds at the optimum, of methods with equal seeds."""
+    study = STUDIES["maze-black-red"]
+    groups = {method: some for method, some in runs(study).items() if method in FRONT}
+    best = optimum(study, groups["happo"][0])
+    shown = {}
+    for method in FRONT:
+        areas = np.array([area(run, METRIC) for run in groups[method]])
+        low, high = reliable.interval([areas[:, None]], reliable.mean)
+        ends = np.array([final(run, METRIC) for run in groups[method]]) / best
+        shown[method] = (
+            f"{areas.mean():.2f} [{low[0]:.2f}, {high[0]:.2f}]",
+            f"{(ends >= 0.99).sum()} of {len(ends)}",
+            f"{np.mean([run.last('processed_samples') for run in groups[method]]) / 1e6:.1f} M",
+        )
+    rows = zip(
+        ("area under the curve", "seeds at the optimum", "processed samples"),
+        zip(*shown.values(), strict=True),
+        strict=True,
+    )
+    head = ["| | " + " | ".join(FRONT.values()) + " |", "|---" * (len(FRONT) + 1) + "|"]
+    return "\n".join([*head, *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows)])
+
+
 def page(text: str) -> str:
     """The page with every study's table as the curves have it."""
     for name, study in STUDIES.items():

@@ -73,6 +73,13 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
     ]
 
 
+def test_the_front_page_has_the_table_of_the_curves() -> None:
+    """Of equal seeds."""
+    groups = {m: some for m, some in study.runs(study.STUDIES["maze-black-red"]).items() if m in study.FRONT}
+    assert study.front() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [sorted(run.seed for run in some) for some in groups.values()] == [list(range(1, 21))] * len(study.FRONT)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", fingerprints.SWEEPS)
 def test_the_code_computes_what_made_the_curves(sweep: str) -> None:

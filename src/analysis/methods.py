@@ -74,6 +74,8 @@ METHODS: dict[str, tuple[str, Style]] = {
     "ia2c": ("IA2C", _style(_MAGENTA, 2, 3)),
     "maddpg": ("MADDPG", _style(_FOREST, 3, 4)),
     "matd3": ("MATD3", _style(_GREY, 0, 2)),
+    "ddpg": ("DDPG", _style(_FOREST, 5, 2)),
+    "td3": ("TD3", _style(_GREY, 4, 0)),
     "seps": ("SEPS", _style(_TEAL, 1, 5)),
     "ia2c_shared": ("IA2C (shared)", _style(_MAGENTA, 4, 1)),
     "maa2c": ("MAA2C", _style(_BROWN, 3, 0)),

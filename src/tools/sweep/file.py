@@ -31,6 +31,7 @@ SHIPPED = (
     "maze-black-blue-red",
     "maze-black-red",
     "maze-rules",
+    "reciprocity",
     "scales",
     "smac",
     "smac-smax",

@@ -27,7 +27,6 @@ SHIPPED = (
     "football",
     "football-pass-and-shoot",
     "mamujoco",
-    "maze",
     "maze-black-blue-red",
     "maze-black-red",
     "maze-rules",

@@ -76,6 +76,7 @@ METHODS: dict[str, tuple[str, Style]] = {
     "matd3": ("MATD3", _style(_GREY, 0, 2)),
     "ddpg": ("DDPG", _style(_FOREST, 5, 2)),
     "td3": ("TD3", _style(_GREY, 4, 0)),
+    "dvm": ("DVM", _style(_OLIVE, 3, 2)),
     "seps": ("SEPS", _style(_TEAL, 1, 5)),
     "ia2c_shared": ("IA2C (shared)", _style(_MAGENTA, 4, 1)),
     "maa2c": ("MAA2C", _style(_BROWN, 3, 0)),

@@ -39,7 +39,7 @@ Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
 #: the same without a replay
 PQN = ("pqn", "pqn_vdn")
 #: learners of deterministic policies from a replay
-DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3")
+DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm")
 #: what learners that use a batch once and whole do not read
 PASSES = ("epochs", "critic_epochs", "num_minibatches", "value_clip")
 

@@ -52,7 +52,7 @@ class Study:
     """A table: the sweep that its runs are of, the environment's label there, and what methods are compared to.
 
     ``reference``: a method, or the one of each method where they differ (``own``); ``also``: further sweeps' methods in
-    it; ``optimum``: the largest possible return, None: the maze's, computed; ``further``: methods that are compared too.
+    it; ``optimum``: the largest possible return, None: the maze's, computed; ``further``: comparisons below the table.
     """
 
     sweep: str

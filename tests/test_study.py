@@ -74,7 +74,7 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
 
 
 def test_seeds_at_the_optimum_are_compared_by_the_exact_test() -> None:
-    """3 of 3 against 0 of 3: one of the 20 ways to lay 3 successes out, and its mirror image; and a published example."""
+    """3 of 3 against 0 of 3: one of the 20 ways to lay 3 successes out, and its mirror image; Fisher's example."""
     assert reliable.exact(3, 3, 0, 3) == pytest.approx(2 / 20)
     assert reliable.exact(2, 4, 2, 4) == 1.0
     assert reliable.exact(3, 4, 1, 4) == pytest.approx(34 / 70), "Fisher's lady tasting tea, two-sided"

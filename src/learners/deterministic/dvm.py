@@ -1,7 +1,7 @@
 """DVM: MADDPG whose agents are distilled into one student from time to time, and go on as copies of it.
 
-Distillation and value matching (Wadhwania et al. 2019). Between distillations the agents are MADDPG with networks of their
-own. A distillation is `distill_updates` steps on draws of the replay:
+Distillation and value matching (Wadhwania et al. 2019). Between distillations the agents learn by MADDPG with networks
+of their own. A distillation is `distill_updates` steps on draws of the replay:
 
     policies:  minimise the mean over agents i of  KL( mu_i(.|o_i) || mu(.|o_i) )        of continuous actions
                                                    |mu_i(o_i) - mu(o_i)|^2
@@ -27,7 +27,7 @@ from ...controllers.basic_mac import BasicMAC
 from ...modules.agents.rnn import NetworkConfig
 from ...utils.errors import UserError
 from ...utils.schema.keys import key
-from .maddpg import MADDPGLearner, MADDPGConfig
+from .maddpg import MADDPGConfig, MADDPGLearner
 from .steps import Steps
 
 
@@ -69,8 +69,8 @@ class DVMLearner(MADDPGLearner):
             )
         if not info.agents_match().all():
             raise UserError(
-                f"DVM makes all agents copies of one, and those of '{info.name}' differ in observations or actions: use "
-                "maddpg_ns."
+                f"DVM makes all agents copies of one, and those of '{info.name}' differ in observations or actions: "
+                "use maddpg_ns."
             )
 
     def train(self, batch: Any, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:

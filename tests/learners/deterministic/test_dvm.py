@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from test_maddpg import box_batch, box_info
 
 from oamarl.learners.deterministic.steps import Steps
 from oamarl.utils.errors import UserError
 
 from learner_tools import make_batch, make_info, make_learner, through_a_file
-from test_maddpg import box_batch, box_info
 
 SMALL: dict[str, Any] = {
     "batch_size": 8, "buffer_size": 40, "standardise_rewards": False, "warmup_steps": 0, "replay_steps": 1,

@@ -4,9 +4,9 @@
         "step_0": {"step_count": 6400, "return_mean": [-3.1]}, ...,
         "absolute_metrics": {"return_mean": [2.6]}}}}}}
 
-A task's runs have the same evaluations: at steps spread evenly over the stretch that all of them cover, each run's points
-joined by lines. The protocol's lists hold the episodes of an evaluation; here they hold their mean. Its absolute metric is
-of the best policy, over ten times as many episodes; here it is the highest mean of the metric over 10 % of a run.
+A task's runs have the same evaluations: at steps spread evenly over the stretch that all of them cover, each run's
+points joined by lines. The protocol's lists hold the episodes of an evaluation; here they hold their mean. Its absolute
+metric is of the best policy, over ten times as many episodes; here it is the highest mean over 10 % of a run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def content(groups: Groups, metric: str) -> tuple[Json, list[str]]:
             continue
         if len(numbers := {len(some) for some in there.values()}) > 1:
             notices.append(
-                f"The algorithms have from {min(numbers)} to {max(numbers)} runs on '{task}': marl-eval wants as many of each."
+                f"The algorithms have from {min(numbers)} to {max(numbers)} runs on '{task}', and marl-eval wants as "
+                "many of each."
             )
         steps = np.unique(np.linspace(first, last, EVALUATIONS).round().astype(np.int64))
         for algorithm, some in there.items():

@@ -70,7 +70,10 @@ STUDIES = {
         further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "seps"), ("oappo", "oappo_paper"),
                  ("oatrpo", "oatrpo_paper"), ("oatrpo", "oappo")),
     ),
-    "maze-black-blue-red": Study("maze-black-blue-red", "maze-black-blue-red", "NR"),
+    "maze-black-blue-red": Study(
+        "maze-black-blue-red", "maze-black-blue-red", "NR",
+        further=(("RR", "UR"), ("RR", "AR"), ("oappo", "RR"), ("oappo", "oappo_paper")),
+    ),
     "maze-rules": Study(
         "maze-rules", "maze-black-red", "oappo_paper",
         also=(("maze-black-red", "oappo_paper"), ("maze-black-red", "oappo")),

@@ -42,6 +42,7 @@ class Run:
     | facts | info.json or the head of a curve file: command line, commit, versions |
     | entry | run.json: status, times, host |
     | troubles | sentences about what could not be read |
+    | called | what the sweep file through which it was selected calls its algorithm; empty: its own name |
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Run:
     troubles: list[str] = field(default_factory=list)
     totals: dict[str, float] = field(default_factory=dict)  # of a curve file
     _curves: dict[str, Points] | None = None  # of a curve file
+    called: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -60,7 +62,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the algorithm."""
-        return str(self.config.get("name") or (self.path.parent.parent.name if self.is_folder else self.path.stem))
+        return self.called or str(self.config.get("name") or (self.path.parent.parent.name if self.is_folder else self.path.stem))
 
     @property
     def task(self) -> str:

@@ -52,9 +52,10 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
         UserError: a path that does not exist, an invalid condition, or no run at all.
     """
     varied: list[str] = []
+    called: dict[Path, str] = {}
     if not words and not (results() / "sacred").is_dir():
         raise UserError(f"There is no run in {results() / 'sacred'} yet.")
-    runs, notices = find(words or [str(results() / "sacred")], results(), lambda file: sweep_paths(file, varied))
+    runs, notices = find(words or [str(results() / "sacred")], results(), lambda file: sweep_paths(file, varied, called))
     if not runs:
         raise UserError(f"There is no run in {', '.join(words) or results() / 'sacred'}.")
     every, runs = len(runs), [run for run in runs if not run.is_evaluation]
@@ -65,6 +66,8 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
         none = "The only run does not meet" if len(runs) == 1 else f"None of the {len(runs)} runs meets"
         raise UserError(f"{none} --filter {' '.join(conditions)}.")
     kept, dropped = once(wanted, learned)
+    for run in kept:
+        run.called = called.get(run.path.resolve(), "")
     if dropped:
         some = ", ".join(str(run.path) for run in dropped[:3]) + (" ..." if len(dropped) > 3 else "")
         notices.append(
@@ -74,11 +77,12 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
     return kept, notices, varied
 
 
-def sweep_paths(file: Path, varied: list[str]) -> list[Path]:
+def sweep_paths(file: Path, varied: list[str], called: dict[Path, str]) -> list[Path]:
     """Return the curve files and run folders of a sweep's cells.
 
     Args:
-        varied: takes in the keys by which cells of one algorithm and task differ.
+        varied: takes in the keys by which cells of one algorithm, as the file calls it, and task differ.
+        called: takes in what the file calls the algorithm of each.
 
     Raises:
         UserError: whatever is wrong with the file.
@@ -86,14 +90,16 @@ def sweep_paths(file: Path, varied: list[str]) -> list[Path]:
     from ..sweep.file import load as read_sweep
 
     sweep, found = read_sweep(file), []
-    alike: dict[str, list[dict[str, Any]]] = {}
+    alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in sweep.cells:
+        begin = len(found)
         found.append(sweep.curves / f"{cell.name}.json")
         parent = results() / cell.parent
         for folder in parent.iterdir() if parent.is_dir() else ():
             if learned(read_json(folder / CONFIG_FILE)) == cell.config:
                 found.append(folder)
-        alike.setdefault(cell.parent, []).append({k: v for k, v in flat(cell.config).items() if k != "seed"})
+        called.update({path.resolve(): cell.method for path in found[begin:]})
+        alike.setdefault((cell.parent, cell.method), []).append({k: v for k, v in flat(cell.config).items() if k != "seed"})
     varied += sorted({key for configs in alike.values() for key in contradicting(configs)} - set(varied))
     return found
 

@@ -56,6 +56,7 @@ class Cell:
     | team | name of the metric that is the team's return |
     | threads | that torch takes at most |
     | shares | it takes `workers`, and the file leaves that to the sweep |
+    | method | what the file calls its algorithm |
     """
 
     name: str
@@ -68,6 +69,7 @@ class Cell:
     team: str
     threads: int
     shares: bool
+    method: str = ""
 
     @property
     def command(self) -> str:
@@ -174,6 +176,7 @@ def _cells(block: Mapping[str, Any], shown: str) -> Iterator[Cell]:
         values = {**common, **env.values, **alg.values, **over.values}
         group = "-".join(part.label for part in (env, alg, over) if part.label)
         cell = resolved(group, seeds[0], (f"--config={alg.config}", f"--env-config={env.config}"), values, shown)
+        cell = replace(cell, method=alg.label)
         yield from (with_seed(cell, seed) for seed in seeds)
 
 

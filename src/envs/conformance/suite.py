@@ -201,7 +201,8 @@ class Conformance:
         except Exception as exc:
             self.report.find("pickle", f"env_args cannot be sent to a worker process: {exc}.")
             return
-        if self.report.kinds & {"seed", "leftover", "shared", "endless"}:
+        kinds = self.report.kinds
+        if kinds & {"seed", "leftover", "shared", "endless"} or any(kind.startswith("finite ") for kind in kinds):
             return  # they would differ, or stop, for that reason
         for backend in ("serial", "process", "native") if is_native(self.env) else ("serial", "process"):
             try:

@@ -15,21 +15,22 @@ SECTIONS = {"algorithms": ("algs", "algorithm", "--config"), "environments": ("e
 USAGE = f"usage: oamarl list [{'|'.join(SECTIONS)}]"
 
 
-def _missing(names: list[str]) -> list[str]:
-    missing = []
+def missing(names: list[str]) -> list[str]:
+    """Return those of the packages that are not there; none is imported."""
+    lacks = []
     for name in names:
         try:
             found = importlib.util.find_spec(name)
         except (ImportError, ValueError):
             found = None
         if found is None:
-            missing.append(name)
-    return missing
+            lacks.append(name)
+    return lacks
 
 
 def _installed(names: list[str], command: str) -> str:
-    missing = _missing(names)
-    return f"  [not installed: {command or ' '.join(['pip install', *missing])}]" if missing else "  [installed]"
+    lacks = missing(names)
+    return f"  [not installed: {command or ' '.join(['pip install', *lacks])}]" if lacks else "  [installed]"
 
 
 def _offered(entries: tuple[plugins.Plugin, ...], ours: Mapping[str, object]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ...utils.schema import plugins
 from ...utils.schema.layers import CONFIGS, shipped, tuned
 from .. import COMMANDS
+from ..doctor.checks import names as doctor_names
 
 _TOOLS = Path(__file__).resolve().parents[1]
 RUNS = ("list", "show", "compare", "delete", "export")
@@ -82,6 +83,8 @@ def _words(command: str, before: list[str], current: str) -> list[str]:
         return [*_keys(), *(f"env_args.{name}" for name in _arguments(None)), *plain]
     if command == "check-env":
         return [*_names("--env-config"), *(_files(current, (".yaml", ".yml")) if _is_path(current) else ()), *plain]
+    if command == "doctor":
+        return [*doctor_names(), *plain]
     if command == "sweep":
         return _files(current, (".yaml", ".yml"))
     if command in OF_RUNS:

@@ -78,6 +78,5 @@ def catalogue() -> list[Check]:
 def names() -> list[str]:
     """Return every name that the command line takes."""
     found = catalogue()
-    return list(
-        dict.fromkeys([c.name for c in found] + [c.group for c in found] + [a for c in found for a in c.aliases])
-    )
+    aliases = [alias for check in found for alias in check.aliases]
+    return list(dict.fromkeys([*(c.name for c in found), *(c.group for c in found), *aliases]))

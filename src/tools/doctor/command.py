@@ -16,7 +16,7 @@ from ... import __version__
 from ...utils import signals
 from ...utils.console import Screen, is_live
 from ...utils.errors import UserError, counted, nearest, one_of
-from ...utils.layout import entry, fit, line_width
+from ...utils.layout import entry, hanging, line_width
 from ..arguments import Arguments, at_least
 from .checks import FAILS, MISSING, NOT_HERE, STATES, WORKS, Check, catalogue, names
 from .processes import FLAG, Result, child, run
@@ -29,16 +29,15 @@ drawing without a window, MongoDB, optional packages. Each is really started, in
   NAME       only these: names of the list, its groups (core, environments, devices, pictures, servers, extras), or
              files of config/envs such as gymma
   --json     a JSON object in place of the list, for scripts (docs/commands.md)
-  --seconds  that each may take; 60 without it
+  --seconds  that each may take; 90 without it
 
 works: it was used. not installed: the line says how to install it. not here: this machine has none, or it was not asked
 for. fails: it is there and does not work.
-Exit status: 0 all that training needs works, and nothing that is installed fails; 1 otherwise; 2 a mistake on the command
-line."""
+Exit status: 0 all that training needs works, and nothing that is installed fails; 1 otherwise; 2 a user error on the
+command line."""
 
-_LIMIT = 60
+_LIMIT = 90
 _STYLES = {WORKS: "green", MISSING: "yellow", NOT_HERE: "bright_black", FAILS: "bold red"}
-_SAID = {WORKS: "work", MISSING: "are not installed", NOT_HERE: "are not here", FAILS: "fail"}
 
 
 def asked(argv: list[str]) -> Any:
@@ -126,7 +125,7 @@ def show(checks: Sequence[Check], results: dict[str, Result]) -> None:
     about = machine()
     width = line_width()
     head = f"oamarl {about['oamarl']}, Python {about['python']} ({about['executable']}), {about['platform']}"
-    print("\n".join([head] if width is None else fit(head, width).split("\n")))
+    print(*hanging(head, width), sep="\n")
     wide = max(len(check.name) for check in checks) + 4
     column = wide + max(map(len, STATES)) + 2
     group = ""
@@ -145,5 +144,6 @@ def show(checks: Sequence[Check], results: dict[str, Result]) -> None:
         for line in rest:
             print(line)
     counts = {state: sum(results[c.name].state == state for c in checks) for state in STATES}
-    said = ", ".join(f"{n} {_SAID[state]}" for state, n in counts.items() if n)
-    print(f"\n{counted(len(checks), 'check')}: {said}.")
+    verbs = {WORKS: "work", FAILS: "fail"}  # of several
+    said = [f"{n} {state if n == 1 else verbs.get(state, state)}" for state, n in counts.items() if n]
+    print("", *hanging(f"{counted(len(checks), 'check')}: {', '.join(said)}.", width), sep="\n")

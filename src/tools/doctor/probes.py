@@ -41,7 +41,7 @@ def torch() -> str:
     import torch
 
     _gradient(torch, "cpu")
-    return f"{version(torch)}, {torch.get_num_threads()} of its threads on the CPU"
+    return version(torch)
 
 
 def _gradient(torch: Any, device: str) -> None:
@@ -79,9 +79,7 @@ def compiler() -> str:
         raise NotHere(f"{build.VARIABLE}=0: networks run by torch's own operations.")
     words = build.find_compiler()
     if words is None:
-        raise NotInstalled(
-            "There is no C compiler (updates are 1.6 to 2.7 times as quick with one): apt-get install gcc."
-        )
+        raise NotInstalled("There is no C compiler, with which updates are quicker: run `apt-get install -y gcc`.")
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "network.so"
         try:

@@ -148,7 +148,8 @@ def run(checks: Sequence[Check], limit: float) -> Iterator[tuple[list[str], Chec
     Yields:
         the names at work, and the check that has ended with its result, or twice None.
     """
-    waiting, running = sorted(checks, key=lambda check: check.cost), []
+    waiting = sorted(checks, key=lambda check: check.cost)
+    running: list[_Running] = []
     with tempfile.TemporaryDirectory(prefix="oamarl-doctor-", ignore_cleanup_errors=True) as folder:
         try:
             while waiting or running:

@@ -12,7 +12,6 @@ from pathlib import Path
 from ...utils.schema import plugins
 from ...utils.schema.layers import CONFIGS, shipped, tuned
 from .. import COMMANDS
-from ..doctor.checks import names as doctor_names
 
 _TOOLS = Path(__file__).resolve().parents[1]
 RUNS = ("list", "show", "compare", "delete", "export")
@@ -84,7 +83,9 @@ def _words(command: str, before: list[str], current: str) -> list[str]:
     if command == "check-env":
         return [*_names("--env-config"), *(_files(current, (".yaml", ".yml")) if _is_path(current) else ()), *plain]
     if command == "doctor":
-        return [*doctor_names(), *plain]
+        from ..doctor.checks import names  # with numpy, which other lines do not wait for
+
+        return [*names(), *plain]
     if command == "sweep":
         return _files(current, (".yaml", ".yml"))
     if command in OF_RUNS:

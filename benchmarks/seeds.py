@@ -23,11 +23,8 @@ from oamarl.storage.curve_files import final, read
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "docs" / "results" / "data"
-#: names in curve files' names, and the largest possible return of each (None: computed)
-ENVIRONMENTS: dict[str, float | None] = {"maze": None, "lbf-8x8-2p-2f-coop": 1.0}
-
-#: names of other environments that begin alike (benchmarks/study.py)
-OTHERS = ("maze-black-red", "maze-black-blue-red")
+#: names in curve files' names, and the largest possible return of each
+ENVIRONMENTS = {"lbf-8x8-2p-2f-coop": 1.0}
 
 #: the same where battles are won or lost
 BATTLES = ("smax-3m", "smax-2s3z")
@@ -54,8 +51,6 @@ def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
     """The curves of ``environment`` in docs/results/data, those of each method in the order of their seeds."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(DATA.glob(f"{environment}-*-seed*.json")):
-        if path.stem.startswith(tuple(f"{other}-" for other in OTHERS)):
-            continue
         name = path.stem.removeprefix(f"{environment}-").rsplit("-seed", 1)[0]
         curves = read(path)
         assert curves is not None, path
@@ -63,17 +58,14 @@ def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
     return {name: sorted(curves, key=lambda c: c["config"]["seed"]) for name, curves in groups.items()}
 
 
-def table(environment: str, optimum: float | None) -> str:
+def table(environment: str, optimum: float) -> str:
     """The table of all curves of ``environment`` in docs/results/data, one row for each method."""
-    from oamarl.envs.maze.maze import Maze
-
     groups = of_methods(environment)
-    best = Maze(n_slots=1).optimum().team_return if optimum is None else optimum
     head = (
         "| method | normalised final return (last 10 %) | not collapsed | at the optimum | area under the curve "
         "| steps to 0.9 (seeds) | processed samples |\n|---|---|---|---|---|---|---|"
     )
-    return "\n".join([head, *(row(name, curves, best) for name, curves in groups.items())])
+    return "\n".join([head, *(row(name, curves, optimum) for name, curves in groups.items())])
 
 
 def battles(environment: str) -> str:

@@ -9,12 +9,12 @@ A table stands between the lines `<!-- study NAME -->` and `<!-- end -->`. Of ea
 | column | what |
 |---|---|
 | end | mean training return of the last 10 % of the steps, divided by the optimum; mean ± standard deviation |
-| at the optimum | seeds whose end is within 1 % of it |
+| at the optimum | seeds whose end is within 1 % of it; p of Fisher's exact test, to the reference |
 | area | mean training return over all steps; 95 % bootstrap interval |
 | to the reference | difference of mean areas: 95 % stratified bootstrap interval, p of a two-sided permutation test |
 | steps to 0.9 | environment steps until 0.9 of the optimum was first reached; median over seeds that did (how many) |
 | samples | rows evaluated in updates, in millions |
-| at equal samples | area against these, up to where the table's first run ends; its difference to the reference |
+| at equal samples | area against these, up to where the first run of the method or the reference ends; the difference |
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ HEAD = (
 class Study:
     """A table: the sweep that its runs are of, the environment's label there, and what methods are compared to.
 
-    ``reference``: a method, or the one of each method where they differ; ``also``: further sweeps' methods in it;
-    ``optimum``: the largest possible return, None: the maze's, computed.
+    ``reference``: a method, or the one of each method where they differ (``own``); ``also``: further sweeps' methods in
+    it; ``optimum``: the largest possible return, None: the maze's, computed; ``further``: comparisons below the table.
     """
 
     sweep: str
@@ -61,10 +61,15 @@ class Study:
     optimum: float | None = None
     own: Mapping[str, str] | None = None
     also: tuple[tuple[str, str], ...] = ()
+    further: tuple[tuple[str, str], ...] = ()
 
 
 STUDIES = {
-    "maze-black-red": Study("maze-black-red", "maze-black-red", "happo", own={"oatrpo": "hatrpo"}),
+    "maze-black-red": Study(
+        "maze-black-red", "maze-black-red", "happo", own={"oatrpo": "hatrpo", "oatrpo_paper": "hatrpo"},
+        further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "seps"), ("oappo", "oappo_paper"),
+                 ("oatrpo", "oatrpo_paper"), ("oatrpo", "oappo")),
+    ),
     "maze-black-blue-red": Study("maze-black-blue-red", "maze-black-blue-red", "NR"),
     "maze-rules": Study(
         "maze-rules", "maze-black-red", "oappo_paper",
@@ -119,24 +124,35 @@ def table(study: Study, groups: Mapping[str, Sequence[Run]]) -> str:
     """The table of a study's runs, one row for each method."""
     best = optimum(study, next(iter(groups.values()))[0])
     areas = {method: np.array([area(run, METRIC) for run in some]) for method, some in groups.items()}
-    equal = _of(equal_cost({method: {"": some} for method, some in groups.items()}, METRIC))
+    every = {method: np.array([final(run, METRIC) for run in some]) / best for method, some in groups.items()}
     lines = [HEAD[0].format(reference=study.reference), HEAD[1]]
     for method, some in groups.items():
-        reference = (study.own or {}).get(method, study.reference)
-        ends = np.array([final(run, METRIC) for run in some]) / best
+        reference, ends = (study.own or {}).get(method, study.reference), every[method]
         low_high = reliable.interval([areas[method][:, None]], reliable.mean)
         bounds = "" if low_high is None else f" [{low_high[0][0]:.2f}, {low_high[1][0]:.2f}]"
         told = compared(areas, method, reference)
-        at_equal = f"{equal[method].mean():.2f}" if method in equal else "-"
-        apart = compared(equal, method, reference) if method in equal else ""
+        pair = {name: {"": groups[name]} for name in (method, reference) if name in groups}
+        equal = _of(equal_cost(pair, METRIC)) if method != reference else {}
+        at_equal = f"{equal[method].mean():.2f}; {compared(equal, method, reference)}" if len(equal) == 2 else "-"
         lines.append(
-            f"| {method} ({len(some)}) | {ends.mean():.3f} ± {ends.std():.3f} | {(ends >= 0.99).sum()}/{len(some)} "
+            f"| {method} ({len(some)}) | {ends.mean():.3f} ± {ends.std():.3f} | {reached(every, method, reference)} "
             f"| {areas[method].mean():.2f}{bounds} "
             f"| {told + (f' (to {reference})' if told and reference != study.reference else '')} "
             f"| {_when(some, 0.9 * best)} | {np.mean([run.last('processed_samples') for run in some]) / 1e6:.1f} "
-            f"| {at_equal}{f'; {apart}' if apart else ''} |"
+            f"| {at_equal} |"
         )
+    apart = [pair for pair in study.further if set(pair) <= set(groups)]
+    if apart:
+        lines += ["", "| | difference of areas | at the optimum |", "|---|---|---|"]
+    lines += [f"| {x} to {y} | {compared(areas, x, y)} | {reached(every, x, y, True)} |" for x, y in apart]
     return "\n".join(lines)
+
+
+def reached(ends: Mapping[str, np.ndarray], method: str, reference: str, both: bool = False) -> str:
+    """The seeds at the optimum (``both``: and those of the reference), and whether they are more or fewer than its."""
+    counts = [(int((ends[name] >= 0.99).sum()), len(ends[name])) for name in (method, reference) if name in ends]
+    told = " against ".join(f"{k}/{n}" for k, n in counts[: 1 + both])
+    return told if method == reference or len(counts) < 2 else f"{told}, p {_p(reliable.exact(*counts[0], *counts[1]))}"
 
 
 def _of(scores: Scores) -> dict[str, np.ndarray]:

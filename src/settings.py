@@ -69,6 +69,8 @@ NEW_KEYS: dict[str, Any] = {
     "entropy_coef": 0.0, "entropy_schedule": "constant", "entropy_coef_final": 0.0,
     # of learners with an entropy bonus, and of SEAC
     "entropy_end_ratio": 1.0, "seac_targets": "own",
+    # of learners with critics or action values in targets
+    "pr_beta": 0.0, "pr_eps": None, "pr_agents": None,
     # of HAPPO and HATRPO
     "factor_clip": None,
     # of OAPPO

@@ -83,7 +83,7 @@ def seeds() -> Any:
 
 def test_the_tables_of_results_are_those_of_the_curves(seeds: Any) -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    for (environment, optimum), methods in zip(seeds.ENVIRONMENTS.items(), (6, 4), strict=True):
+    for (environment, optimum), methods in zip(seeds.ENVIRONMENTS.items(), (4,), strict=True):
         lines = seeds.table(environment, optimum).splitlines()
         assert len(lines) == 2 + methods, environment
         for line in lines:
@@ -99,7 +99,7 @@ def test_the_tables_of_battles_are_those_of_the_curves(seeds: Any) -> None:
             assert line in page
 
 
-SWEEPS = ["maze", "trust-region", "smax-3m", "smax-2s3z", "smax-unit-types"]
+SWEEPS = ["trust-region", "smax-3m", "smax-2s3z", "smax-unit-types"]
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -112,6 +112,6 @@ def test_curves_are_of_the_shipped_configuration(seeds: Any, sweep: str) -> None
 
 @pytest.mark.parametrize("method", ["oappo", "oatrpo"])
 def test_off_agent_methods_did_not_collapse(seeds: Any, method: str) -> None:
-    curves = [json.loads(path.read_text()) for path in seeds.DATA.glob(f"maze-{method}-seed*.json")]
-    assert len(curves) == 10
-    assert sum(c["tenths"][-1] >= 0.95 * c["best_tenth"] > 0 for c in curves) >= 9
+    curves = [json.loads(path.read_text()) for path in seeds.DATA.glob(f"maze-black-red-{method}-seed*.json")]
+    assert len(curves) == 20
+    assert all(c["tenths"][-1] >= 0.95 * c["best_tenth"] > 0 for c in curves)

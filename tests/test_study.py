@@ -68,9 +68,19 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
     }
     table = study.table(study.Study("none", "none", "slow", 10.0), groups).splitlines()[2:]
     assert table == [
-        "| slow (2) | 1.000 ± 0.000 | 2/2 | 5.50 [5.50, 5.50] |  | 900 (2) | 0.0 | 5.50 |",
-        f"| fast (2) | 1.000 ± 0.000 | 2/2 | 10.00 [10.00, 10.00] | {FAST} | 100 (2) | 0.0 | 10.00; {FAST} |",
+        "| slow (2) | 1.000 ± 0.000 | 2/2 | 5.50 [5.50, 5.50] |  | 900 (2) | 0.0 | - |",
+        f"| fast (2) | 1.000 ± 0.000 | 2/2, p 1.000 | 10.00 [10.00, 10.00] | {FAST} | 100 (2) | 0.0 | 10.00; {FAST} |",
     ]
+
+
+def test_seeds_at_the_optimum_are_compared_by_the_exact_test() -> None:
+    """3 of 3 against 0 of 3: one of the 20 ways to lay 3 successes out, and its mirror image; Fisher's example."""
+    assert reliable.exact(3, 3, 0, 3) == pytest.approx(2 / 20)
+    assert reliable.exact(2, 4, 2, 4) == 1.0
+    assert reliable.exact(3, 4, 1, 4) == pytest.approx(34 / 70), "Fisher's lady tasting tea, two-sided"
+    ends = {"a": np.array([1.0, 1.0, 0.995]), "b": np.array([0.98, 0.5, 0.0])}
+    assert study.reached(ends, "a", "b", True) == "3/3 against 0/3, p .100"
+    assert study.reached(ends, "b", "b") == "0/3"
 
 
 def test_the_front_page_has_the_table_of_the_curves() -> None:

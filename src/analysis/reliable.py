@@ -9,6 +9,7 @@ other, except in the interquartile mean, which goes over all runs together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -164,6 +165,19 @@ def difference(xs: Tasks, ys: Tasks, resamples: int = RESAMPLES, level: float = 
         permuted += shuffled[:, : len(x)].mean(1) - shuffled[:, len(x) :].mean(1)
     reached = np.abs(permuted / len(xs)) >= abs(value) * (1 - 1e-9)
     return Difference(value, float(low), float(high), (1 + int(reached.sum())) / (1 + PERMUTATIONS))
+
+
+def exact(successes: int, runs: int, others: int, of: int) -> float:
+    """Return the p-value of Fisher's exact test, two-sided: do two kinds of runs succeed alike often?
+
+    Args:
+        successes, runs: of the first kind.
+        others, of: of the second kind.
+    """
+    total = successes + others
+    ways = [math.comb(runs, k) * math.comb(of, total - k) for k in range(max(0, total - of), min(runs, total) + 1)]
+    seen = math.comb(runs, successes) * math.comb(of, others)
+    return sum(w for w in ways if w <= seen) / sum(ways)
 
 
 def overlap(a: tuple[float, float] | None, b: tuple[float, float] | None) -> bool:

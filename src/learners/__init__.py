@@ -11,6 +11,7 @@ REGISTRY = {
     "qtran_learner": ".qtran:QtranLearner",
     "pqn_learner": ".pqn:PQNLearner",
     "maddpg_learner": ".deterministic.maddpg:MADDPGLearner",
+    "dvm_learner": ".deterministic.dvm:DVMLearner",
     "coma_learner": ".actor_critic.coma:COMALearner",
     "pac_learner": ".actor_critic.pac:PACLearner",
     "seac_learner": ".seac:SEACLearner",

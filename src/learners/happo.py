@@ -53,7 +53,10 @@ class HAPPOLearner(PolicyLearner):
         self, config: HAPPOConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
-        super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
+        super().__init__(
+            config, net, mac, info, common_reward=common_reward, joint=config.critic_sharing == "shared", device=device,
+            seed=seed,
+        )  # fmt: skip
         self.agent_params = [mac.network.row(i) for i in mac.index]
         self.optimisers = [self.adam([params]) for params in self.agent_params]
 

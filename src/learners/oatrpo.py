@@ -73,7 +73,10 @@ class OATRPOLearner(OffAgentLearner):
         self, config: OATRPOConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
-        super().__init__(config, net, mac, info, common_reward=common_reward, joint=True, device=device, seed=seed)
+        super().__init__(
+            config, net, mac, info, common_reward=common_reward, joint=config.critic_sharing == "shared", device=device,
+            seed=seed,
+        )  # fmt: skip
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:

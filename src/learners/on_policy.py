@@ -25,6 +25,7 @@ from ..modules.build import memory_of
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .value.config import CriticConfig, EpochConfig, ValueConfig
+from .value.reciprocity import Reciprocity
 from .value.state_values import Targets, ValueLearner
 
 
@@ -154,8 +155,8 @@ class PolicyLearner:
             epochs = EpochConfig(config.critic_epochs or config.epochs, config.num_minibatches, config.value_clip)
         self.value = value or ValueLearner(
             config, net, info, common_reward=common_reward, joint=joint, epochs=epochs, across=across, device=device,
-            source_targets=source_targets, policies=mac.index, generator=generator(seed, "init critic"),
-            minibatch_generator=generator(seed, "critic minibatches"),
+            source_targets=source_targets, policies=mac.index, reciprocity=Reciprocity.of(config, info, device),
+            generator=generator(seed, "init critic"), minibatch_generator=generator(seed, "critic minibatches"),
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
         self.optimisers: list[Adam] = []
@@ -297,9 +298,10 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
         )
     if values["obs_agent_id"]:
         raise UserError(f"{method} has separate networks without agent ids: use obs_agent_id=False.")
-    if values["critic_agent_obs"] or values["critic_type"] != "cv_critic" or values["critic_sharing"] != "shared":
+    if values["critic_agent_obs"] or values["critic_type"] != "cv_critic" or values["critic_sharing"] == "policies":
         raise UserError(
-            f"{method} has one joint critic: use critic_type=cv_critic, critic_sharing=shared, critic_agent_obs=False."
+            f"{method} has critics of the state, one or one for each agent: use critic_type=cv_critic, "
+            "critic_sharing=shared or separate, critic_agent_obs=False."
         )
 
 

@@ -12,6 +12,7 @@ from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from ..utils.schema.registry import resolve
 from .off_policy import OffPolicyConfig
+from .value.reciprocity import ReciprocityConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class MixerConfig:
 
 
 @dataclass(frozen=True)
-class QConfig(MixerConfig, OffPolicyConfig):
+class QConfig(MixerConfig, OffPolicyConfig, ReciprocityConfig):
     """Configuration of Q-learning."""
 
     double_q: bool = key(

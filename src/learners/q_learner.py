@@ -41,6 +41,7 @@ from ..modules.flat import FlatModule
 from ..utils.errors import UserError
 from .off_policy import OffPolicyLearner
 from .q_config import QConfig, check_action_values, check_shared, mixer_class
+from .value.reciprocity import Reciprocity, one_for_all
 from .value.targets import ends, learned_steps
 
 #: with fewer sequences, what two parts of a draw cost beside their networks is more than the second thread gains
@@ -87,6 +88,9 @@ class QLearner(OffPolicyLearner):
         super().__init__(config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
         self.common_reward = common_reward
         self.mixer = self._mixer(generator(seed, "init mixer"))
+        self.reciprocity = Reciprocity.of(config, info, device)
+        if self.reciprocity is not None and mac.n_networks == 1 and not mac.config.obs_agent_id:
+            raise one_for_all("networks", "sharing=separate or obs_agent_id=True")
         self.learned = [mac.network.params]
         if self.mixer is not None:
             self.mixer.to(device)
@@ -117,6 +121,11 @@ class QLearner(OffPolicyLearner):
                 if joint
                 else f"learner={values['learner']} learns the joint networks of mixer=qtran, not mixer="
                 f"{values['mixer'] or 'null'}: use mixer=qtran, or learner=q_learner."
+            )
+        if cls.joint and values["pr_beta"]:
+            raise UserError(
+                "pr_beta mixes agents' action values in targets, and QTRAN's targets are of its joint network: use "
+                "pr_beta=0, or qmix or vdn."
             )
         steps, n = values["replay_steps"], values["q_nstep"]
         if steps is not None and n is not None and n > steps:
@@ -254,6 +263,8 @@ class QLearner(OffPolicyLearner):
         c = self.config
         slow, features = self._slow_outputs(batch) if slowly is None else slowly
         greedy = (q if c.double_q else slow).masked_fill(~batch.avail, -torch.inf).argmax(-1)
+        if self.reciprocity is not None:
+            slow = self._mixed(self.reciprocity, batch, slow)
         following = self.team(self.slow, slow[:, 1:], features[:, 1:], greedy[:, 1:], batch.state[:, 1:], batch.filled)
         if self.return_stats is not None:
             following = self.return_stats.denormalise(following)
@@ -270,6 +281,20 @@ class QLearner(OffPolicyLearner):
             self.return_stats.update(real if self.return_stats.mean.dim() else real.flatten())
             y = self.return_stats.normalise(y)
         return y
+
+    def _mixed(self, partners: Reciprocity, batch: Batch, slow: Tensor) -> Tensor:
+        """The slow copy's action values ``slow`` [B, T+1, N, A] with the other agents' share in each."""
+        stats, found = self.return_stats, []
+        source = torch.zeros_like(batch.filled[:, 0], dtype=torch.int64)
+        for i in range(self.info.n_agents):
+            seen = batch.seen_by_all(source + i)
+            found.append(self._slow_outputs(replace(seen, obs=partners.seen_from(batch.obs, i)))[0])
+        own, across = slow.transpose(-1, -2), torch.stack(found, dim=2).movedim(-1, 2)  # [B, T+1, A, N], [..., N, N]
+        if stats is None or not stats.mean.dim():
+            return partners.mixed(own, across, batch.obs.unsqueeze(2)).transpose(-1, -2)
+        # each agent's values are on a scale of its own
+        mixed = partners.mixed(stats.denormalise(own), stats.denormalise(across), batch.obs.unsqueeze(2))
+        return stats.normalise(mixed).transpose(-1, -2)
 
     def mask(self, batch: Batch) -> Tensor:
         """[B, T, V] bool: what is learned from; see :func:`~.value.targets.learned_steps`."""

@@ -725,7 +725,7 @@ SMAX = "--config=mappo --env-config=smax with env_args.map_name=3m"
         ("oamarl --config=mappo --env-config=sc2 with evaluate=True checkpoint_path=x", ""),
         ("oamarl showcase latest", ""),
         ("oamarl sweep --jobs 2 experiments/smac.yaml", "oamarl sweep --jobs 2 experiments/smac-smax.yaml"),
-        ("oamarl sweep experiments/maze.yaml", ""),
+        ("oamarl sweep experiments/maze-black-red.yaml", ""),
         ("mine.py --lr 3", "oamarl --config=oappo --env-config=smax with env_args.map_name=3m"),
     ],
 )  # fmt: skip

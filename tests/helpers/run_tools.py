@@ -39,7 +39,7 @@ Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
 #: the same without a replay
 PQN = ("pqn", "pqn_vdn")
 #: learners of deterministic policies from a replay
-DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3")
+DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm")
 #: what learners that use a batch once and whole do not read
 PASSES = ("epochs", "critic_epochs", "num_minibatches", "value_clip")
 
@@ -52,9 +52,10 @@ SMALL: dict[str, Any] = {
 #: of learners from a replay: an update after each batch
 REPLAY: dict[str, Any] = {"batch_size": 4, "buffer_size": 20, "updates_per_step": None}
 
-#: of an algorithm alone: SEPS plays one batch at random before it trains
+#: of an algorithm alone: SEPS plays one batch at random before it trains, DVM distils soon
 OWN: dict[str, dict[str, Any]] = {
-    "seps": {"seps_steps": 1, "seps_epochs": 1, "seps_hidden_dim": 4, "seps_latent_dim": 2, "seps_batch_size": 16}
+    "seps": {"seps_steps": 1, "seps_epochs": 1, "seps_hidden_dim": 4, "seps_latent_dim": 2, "seps_batch_size": 16},
+    "dvm": {"distill_interval": 20, "distill_updates": 2},
 }  # fmt: skip
 
 

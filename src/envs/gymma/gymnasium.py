@@ -15,6 +15,7 @@ from ..own_random import OwnRandom
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
 from . import ids as gym_ids
+from .copies import Copies
 from .protocol import of_reset, of_step, refuse_old_reset
 
 #: an environment's own step limit, under the names that environments give it
@@ -32,6 +33,7 @@ def gymma(
     global_random: bool = False,
     render_mode: str | None = None,
     quick: bool = True,
+    copies: int = 1,
     **kwargs: Any,
 ) -> Env:
     """Make an environment of another package.
@@ -49,6 +51,8 @@ def gymma(
             made without it.
         quick: let code of ours step LBF and RWARE, by the same rules to the bit, where it was written for the very
             source that is installed; False: the packages' own code steps.
+        copies: so many copies of an environment of one agent side by side, each with an agent of its own, which
+            learn one task without ever meeting.
         kwargs: further arguments of the environment itself.
 
     Raises:
@@ -58,10 +62,15 @@ def gymma(
         raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is.")
     if time_limit is not None and time_limit < 1:
         raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
-    if is_package_game(key):
-        return PackageGame(key, time_limit, kwargs)
+    if copies < 1:
+        raise UserError(f"env_args.copies={copies} is out of range: at least 1 is allowed.")
 
     def build() -> Env:
+        return one() if copies == 1 else Copies([one() for _ in range(copies)])
+
+    def one() -> Env:
+        if is_package_game(key):
+            return PackageGame(key, time_limit, kwargs)
         env, registered = gym_ids.make(key, kwargs, render_mode)
         if hasattr(env, "possible_agents") or hasattr(env, "agent_iter"):
             from .pettingzoo import PettingZoo
@@ -74,7 +83,7 @@ def gymma(
             "environment."
         )
 
-    return OwnRandom(build) if global_random else build()
+    return OwnRandom(build) if global_random and not is_package_game(key) else build()
 
 
 def notices(key: str, **given: Any) -> list[str]:

@@ -26,7 +26,7 @@ _PACKAGES = {
 }  # fmt: skip
 _EXAMPLES = "lbforaging:Foraging-8x8-2p-3f-v3 or pz-mpe-simple-spread-v3"
 #: gymma's own arguments
-OWN = ("key", "time_limit", "pretrained_wrapper", "team_reward", "global_random", "quick")
+OWN = ("key", "time_limit", "pretrained_wrapper", "team_reward", "global_random", "quick", "copies")
 #: arguments of gymnasium.make
 _GYMNASIUMS = ("id", "disable_env_checker", "vectorization_mode")
 #: the registered scheme of LBF's ids; numbers beyond the registered ones are as good

@@ -11,6 +11,7 @@ from ...modules.action_selectors import WARMUP_DOC, selector_class
 from ...utils.errors import UserError
 from ...utils.schema.keys import key
 from ..off_policy import OffPolicyConfig
+from ..value.reciprocity import ReciprocityConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ActionCriticConfig:
 
 
 @dataclass(frozen=True)
-class MADDPGConfig(ActionCriticConfig, OffPolicyConfig):
+class MADDPGConfig(ActionCriticConfig, OffPolicyConfig, ReciprocityConfig):
     """Configuration of MADDPG and MATD3."""
 
     q_nstep: int | None = key("n of n-step targets; null: one step.", low=1)

@@ -45,6 +45,7 @@ from ...controllers.basic_mac import BasicMAC
 from ...envs.base import EnvInfo
 from ...modules.agents.rnn import NetworkConfig
 from ..off_policy import OffPolicyLearner
+from ..value.reciprocity import Reciprocity, one_for_all
 from .config import MADDPGConfig, check
 from .critics import ActionCritics
 from .steps import Steps, View, mean_by_row, network_shares
@@ -66,6 +67,9 @@ class MADDPGLearner(OffPolicyLearner):
             config, net, info, common_reward=common_reward, policies=mac.index, generator=generator(seed, "init critic")
         )
         self.critics = made.to(device)
+        self.reciprocity = Reciprocity.of(config, info, device)
+        if self.reciprocity is not None and self.critics.n_values == 1:
+            raise one_for_all("critics", "critic_sharing=separate")
         self.policy, self.critic = mac.network.params, self.critics.network.params
         self.optimise(self.policy)
         self.optimise(self.critic, lr=config.critic_lr)
@@ -182,18 +186,35 @@ class MADDPGLearner(OffPolicyLearner):
 
         ``noise`` [S, N, A] on the actions that they are of; see :meth:`target_noise`.
         """
-        slow = self.slow_critic
-        actions = self.target_actions(self.outputs(batch, steps.then, self.slow_policy), steps.then.avail, noise)
-        seen = self.critics.seen(steps.then.obs, steps.then.state)
-        following = self.critics(slow, seen, actions)
-        if self.critics.twins == 2:
-            following = torch.minimum(following, self.critics(slow, seen, actions, 1))
+        then = steps.then
+        actions = self.target_actions(self.outputs(batch, then, self.slow_policy), then.avail, noise)
+        following = self._slowly(then.obs, then.state, actions)
+        if self.reciprocity is not None:
+            following = self.reciprocity.mixed(
+                following, self._others(self.reciprocity, then, actions, following), then.obs
+            )
+        y = steps.rewards + steps.discount * following
         stats = self.return_stats
         if stats is None:
-            return steps.rewards + steps.discount * following
-        y = steps.rewards + steps.discount * stats.denormalise(following)
+            return y
         stats.update(y if stats.mean.dim() else y[steps.mask])
         return stats.normalise(y)
+
+    def _slowly(self, obs: Tensor, state: Tensor, actions: Tensor) -> Tensor:
+        """Values [S, V] of ``actions`` [S, N, A] by the slow critics (of twins the lower), on the scale of returns."""
+        seen = self.critics.seen(obs, state)
+        found = self.critics(self.slow_critic, seen, actions)
+        if self.critics.twins == 2:
+            found = torch.minimum(found, self.critics(self.slow_critic, seen, actions, 1))
+        return found if self.return_stats is None else self.return_stats.denormalise(found)
+
+    def _others(self, partners: Reciprocity, then: View, actions: Tensor, following: Tensor) -> Tensor:
+        """Values [S, N, N] by agent j's critic of what agent i's reads, i before j; ``following`` [S, N]: its own."""
+        n = self.info.n_agents
+        if not self.critics.own:  # all read the same
+            return following.unsqueeze(1).expand(-1, n, -1)
+        views = ((partners.seen_from(then.obs, i), actions[:, i : i + 1].expand_as(actions)) for i in range(n))
+        return torch.stack([self._slowly(obs, then.state, taken) for obs, taken in views], dim=1)
 
     def target_noise(self, steps: Steps) -> Tensor | None:
         """Clipped noise [S, N, A] on the actions of targets, where there is any."""

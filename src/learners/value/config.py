@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...utils.errors import UserError
 from ...utils.schema.keys import key
+from .reciprocity import ReciprocityConfig
 
 REWARDS_DOC = "Rewards are put on a running scale before targets are made (standardise_rewards_mean says how)."
 REWARDS_MEAN_DOC = (
@@ -71,7 +72,7 @@ class CriticConfig:
 
 
 @dataclass(frozen=True)
-class ValueConfig(CriticConfig):
+class ValueConfig(CriticConfig, ReciprocityConfig):
     """Configuration of a value function with several epochs a batch."""
 
     critic_epochs: int | None = key("Epochs of the critic; null takes epochs.", low=1)

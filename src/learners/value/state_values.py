@@ -1,8 +1,7 @@
-"""The value function: targets and advantages fixed once per iteration, then its own epochs of regression."""
+"""Fitting the value function: targets and advantages fixed once per iteration, then its own epochs of regression."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,36 +15,26 @@ from ...components.normalisation import RunningMeanStd
 from ...components.returns import explained_variance, gae, next_values, nstep
 from ...components.updates.descent import MiniBatch, descend, epoch, follow
 from ...components.updates.optimisers import Adam
-from ...controllers.sharing import sharing_index
 from ...envs.base import EnvInfo
-from ...modules.critics.recurrent import Sequences, Unrolled, packed_values, unroll
+from ...modules.critics.recurrent import Sequences, packed_values
 from ...modules.critics.v import CriticInputs
-from ...modules.critics.v import values as values_of
-from ...modules.stack import Stack
 from .config import CriticConfig, EpochConfig
-from .inputs import build_critic, critic_inputs
+from .function import ValueFunction
+from .reciprocity import Reciprocity, one_for_all
 from .targets import Targets, ValueRows, ends, normalised_across, normalised_advantage, scaled_rewards
 
 #: Most rows in one evaluation of all networks on all agents' experience: bounds memory with many agents.
 MAX_ROWS = 65536
 
 
-class ValueLearner:
-    """A state-value function (joint or per agent), its target copy, normalisers and optimiser.
+class ValueLearner(ValueFunction):
+    """A state-value function (joint or per agent), its normalisers and optimiser.
 
     Args:
-        config: what it reads.
-        net: what the class that ``config.critic`` names reads: width and activation, or its own ``Config``.
-        info: the environment's sizes.
-        common_reward: whether all agents have the same reward.
-        joint: one value for the team; agent-specific inputs must have been refused.
+        config, net, info, common_reward, joint, across, each, policies, device, generator: as of ``ValueFunction``.
         epochs: epochs and mini-batches of one batch.
-        across: each agent's critic also values the other agents' observations (SEAC); critics are separate, on own
-            observations, without ids.
         source_targets: across: an agent's experience has the targets of its own critic, for all that learn from it.
-        each: a value of each agent also where nothing tells the agents apart.
-        policies: each agent's policy network, [N], for critics that are shared alike; None: all agents have one.
-        generator: source of the initial parameters.
+        reciprocity: the other agents' share in what is bootstrapped from; not with ``across``.
         minibatch_generator: its own stream of minibatches, so that policy draws do not shift it.
     """
 
@@ -62,57 +51,24 @@ class ValueLearner:
         source_targets: bool = False,
         each: bool = False,
         policies: Sequence[int] | None = None,
+        reciprocity: Reciprocity | None = None,
         device: torch.device,
         generator: torch.Generator,
         minibatch_generator: torch.Generator,
     ) -> None:
-        self.config, self.info, self.common_reward = config, info, common_reward
-        self.epochs, self.across, self.source_targets = epochs, across, source_targets
-        specific = config.obs_agent_id or config.critic_agent_obs or config.critic_type == "ac_critic"
-        alike = list(policies) if policies is not None else [0] * info.n_agents
-        sharing = alike if config.critic_sharing == "policies" else config.critic_sharing
-        index = sharing_index(sharing, info.n_agents, "critic_sharing")
-        # where nothing tells the agents apart, one value serves them all
-        self.joint = joint or not (each or specific or max(index) > 0 or not common_reward)
-        self.n_values = 1 if self.joint else info.n_agents
-        self.n_networks = 1 if self.joint else max(index) + 1
-        #: [N], where there are several networks and fewer than agents
-        self._index = torch.tensor(index, device=device) if 1 < self.n_networks < self.n_values else None
-        self.network: Any = self._build(net, generator).to(device)
-        self.recurrent = self.network.recurrent
-        self.target = copy.deepcopy(self.network) if config.target_update_interval_or_tau != 1 else self.network
+        super().__init__(
+            config, net, info, common_reward=common_reward, joint=joint, across=across, each=each, policies=policies,
+            device=device, generator=generator,
+        )  # fmt: skip
+        self.epochs, self.source_targets, self.reciprocity = epochs, source_targets, reciprocity
+        if reciprocity is not None and self.n_networks == 1 and (self.joint or not config.obs_agent_id):
+            raise one_for_all("critics", "critic_sharing=separate")
         self.optimiser = Adam([self.network.params], lr=config.critic_lr or config.lr, eps=config.optim_eps)
         self.generator = minibatch_generator
         shape = () if common_reward else (info.n_agents,)
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
         self.reward_stats = RunningMeanStd(shape, device) if config.standardise_rewards else None
         self.updates = 0
-        #: recurrent critics on segments: the memory [B, *L, H] before the next batch, of network and slow copy
-        self._hidden: dict[str, Tensor] = {}
-
-    def _build(self, net: Any, generator: torch.Generator) -> Any:
-        """Return the networks, new."""
-        width, outputs = self._sizes()
-        return build_critic(self.config, net, self.info, self.n_networks, width, generator, outputs)
-
-    def _sizes(self) -> tuple[int, int]:
-        """Width of the networks' inputs, and what each puts out: one value."""
-        n, i = self.info.n_agents, self.info
-        nothing = self.inputs(torch.zeros(n, i.obs_size), torch.zeros(i.state_size), torch.zeros(n, dtype=torch.int64))
-        return nothing.width, 1
-
-    def inputs(self, obs: Tensor, state: Tensor, last_actions: Tensor) -> CriticInputs:
-        """Return what the critic sees of obs [..., N, O], state [..., S] and last actions [..., N] (-1: none)."""
-        across = self.across
-        return critic_inputs(self.config, self.info, self.n_values, obs, state, last_actions, self.joint, across)
-
-    def _params(self, params: Tensor) -> Tensor:
-        """[K, P] one row for all value functions or one for each, of the networks' parameters."""
-        return params if self._index is None else params[self._index]
-
-    def _values(self, network: Stack, inputs: CriticInputs, params: Tensor | None = None) -> Tensor:
-        """Values [..., V] by feed-forward networks: one each, one for all, or one for each group."""
-        return values_of(network, inputs, self._params(network.params if params is None else params))
 
     # -- targets ---------------------------------------------------------------------------------------------
 
@@ -132,6 +88,10 @@ class ValueLearner:
         raw, following, final, sequences = self._evaluate(batch, inputs)
         values = self._denormalise(raw)
         following = next_values(self._denormalise(following), self._denormalise(final), batch.final_index)
+        if self.reciprocity is not None:
+            obs = next_values(batch.obs, batch.final_obs, batch.final_index)
+            final_inputs, evaluate = self._final_inputs(batch), partial(self._slowly, batch)
+            following = self.reciprocity.following(following, obs, inputs, final_inputs, evaluate)
         by_agent = not self.common_reward and not self.joint
         terminated, ended = ends(batch, self.n_values, c.add_value_last_step, by_agent)
         mask = filled.unsqueeze(-1).expand_as(reward)
@@ -177,36 +137,19 @@ class ValueLearner:
             reward = scaled_rewards(self.config, self.reward_stats, reward)
         return reward[..., : self.n_values]
 
-    def _evaluate(self, batch: Batch, inputs: CriticInputs) -> tuple[Tensor, Tensor, Tensor, Sequences | None]:
-        """Values of a batch as the networks now are, on their own scale.
+    def _slowly(self, batch: Batch, name: str, inputs: CriticInputs, final: CriticInputs) -> Tensor:
+        """Values [B, T, V] of what follows each step by the slow copy, on the scale of returns, of other ``inputs``.
 
-        Returns:
-            [B, T+1, V] by the network and by its slow copy; [K, V] of final observations by the slow copy; and of
-            recurrent critics the sequences to fit them on.
+        Args:
+            name: which memory of a recurrent critic they continue.
+            final: those of the final observations of episodes that end inside a row.
         """
-        row, step = batch.final_index.unbind(1)
-        if not self.recurrent:
-            raw = self._values(self.network, inputs)
-            slow = raw if self.target is self.network else self._values(self.target, inputs)
-            if not len(row):
-                return raw, slow, slow[:0, 0], None
-            final = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
-            return raw, slow, self._values(self.target, final), None
-        final = self.inputs(batch.final_obs, batch.final_state, batch.actions[row, step])
-        networks, found, before = {"network": self.network}, dict[str, Unrolled](), dict[str, Tensor]()
-        if self.target is not self.network:
-            networks["target"] = self.target
-        for name, network in networks.items():
-            hidden = network.initial_hidden(len(batch.filled), *inputs.own.shape[2:-1])
-            if batch.before is not None:
-                kept = self._hidden.get(name)
-                hidden = kept if kept is not None and kept.shape == hidden.shape else hidden
-            before[name] = hidden
-            found[name] = unroll(network, self._params(network.params), inputs, final, batch, hidden)
-            if batch.before is not None:
-                self._hidden[name] = found[name].hidden
-        own, slow_copy = found["network"], found.get("target", found["network"])
-        return own.values, slow_copy.values, slow_copy.final, Sequences.of(batch, before["network"])
+        if self.recurrent:
+            found, _ = self._unrolled(name, self.target, inputs, final, batch)
+            values, last = found.values, found.final
+        else:
+            values, last = self._values(self.target, inputs), self._values(self.target, final)
+        return next_values(self._denormalise(values), self._denormalise(last), batch.final_index)
 
     def _statistics(self, x: Tensor) -> Tensor:
         """x [n, V] as normalisers take it: one scale under a common reward, otherwise one per agent."""

@@ -29,7 +29,7 @@ usage: oamarl plot [PATH ...] [--kind curves|profile|improvement|aggregate|reuse
                    [--x steps|samples|updates|time] [--iqm] [--smooth SHARE] [--pool] [--by KEY,...] [--best]
                    [--filter CONDITION ...] [--score final|best|area] [--normalise auto|none|minmax|LOW:HIGH]
                    [--target X] [--title TEXT] [--labels OLD=NEW,...] [--xlim A:B] [--ylim A:B] [--log x|y]
-                   [--out FILE.png|svg|pdf|csv ...]
+                   [--out FILE.png|svg|pdf|csv ...] [--marl-eval FILE.json]
 
 PATH is a run's folder, a folder with runs or curve files in it, a curve file, a path below results/sacred (oappo),
 or a sweep file; without one, all of results/sacred.
@@ -56,7 +56,8 @@ or a sweep file; without one, all of results/sacred.
   --xlim       ends of the x axis, 0:2M (time in seconds); one may be left out (500k:); of curves and profiles
   --ylim       ends of the y axis, 0:1
   --log        a logarithmic axis, x or y; may be given twice
-  --out        files to write, by their suffixes (KIND.png); may be given several times"""
+  --out        files to write, by their suffixes (KIND.png); may be given several times
+  --marl-eval  write the runs as marl-eval reads them; pictures too only with --out"""
 
 KINDS = ("curves", "profile", "improvement", "aggregate", "reuse")
 FORMATS = ("png", "svg", "pdf", "csv")
@@ -79,6 +80,7 @@ def parser() -> Arguments:
     p.add_argument("--target", type=number)
     add_view(p)
     p.add_argument("--out", action="append", default=[], type=_target)
+    p.add_argument("--marl-eval", type=Path)
     return p
 
 
@@ -108,6 +110,17 @@ def main(argv: list[str]) -> int:
         selection.groups, told = plot_data.best_configurations(selection.groups, options.metric, options.score)
     elif options.kind != "reuse":
         selection.notices += plot_data.mixed(selection.groups)
+    if options.marl_eval is not None:
+        from . import marl_eval
+
+        groups = names(selection, options.labels).groups(selection.groups)
+        found, notices = marl_eval.content(groups, options.metric)
+        selection.notices += notices
+        print(f"Wrote {marl_eval.write(found, options.marl_eval.expanduser())}")
+        if not options.out:
+            for notice in selection.notices:
+                print(f"Note: {notice}", file=sys.stderr)
+            return 0
     with look():
         pictures = list(_DRAW[options.kind](options, selection, view))
         for notice in selection.notices:

@@ -63,7 +63,9 @@ def parse(argv: list[str]) -> Asked:
     if address in argv and ":" not in address and address != "auto":  # the word after --ray is the file
         files, address = [*files, address], None
     if len(files) != 1:
-        raise UserError(f"`oamarl sweep` takes one sweep file, not {len(files)}: oamarl sweep experiments/maze.yaml")
+        raise UserError(
+            f"`oamarl sweep` takes one sweep file, not {len(files)}: oamarl sweep experiments/maze-black-red.yaml"
+        )
     return Asked(Path(files[0]), given.jobs, ray, address, given.results, given.replace, given.dry_run)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 
 from ..utils.errors import UserError, nearest
@@ -15,21 +14,8 @@ SECTIONS = {"algorithms": ("algs", "algorithm", "--config"), "environments": ("e
 USAGE = f"usage: oamarl list [{'|'.join(SECTIONS)}]"
 
 
-def missing(names: list[str]) -> list[str]:
-    """Return those of the packages that are not there; none is imported."""
-    lacks = []
-    for name in names:
-        try:
-            found = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            found = None
-        if found is None:
-            lacks.append(name)
-    return lacks
-
-
 def _installed(names: list[str], command: str) -> str:
-    lacks = missing(names)
+    lacks = yamls.absent(names)
     return f"  [not installed: {command or ' '.join(['pip install', *lacks])}]" if lacks else "  [installed]"
 
 

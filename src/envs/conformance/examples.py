@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...utils.errors import NotInstalled, UserError
 from ...utils.schema import yamls
 from ...utils.schema.layers import environment, shipped
 
@@ -66,3 +67,8 @@ def examples() -> Iterator[Example]:
 def needed(example: Example) -> list[str]:
     """Return the packages that the example's file says it needs."""
     return yamls.needs(example.path)
+
+
+def not_installed(example: Example, error: UserError) -> bool:
+    """Whether an error in building the example says that something is not installed, and not that it is broken."""
+    return isinstance(error, NotInstalled) or bool(yamls.absent(needed(example)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...envs.conformance.examples import Example, needed
+from ...envs.conformance.examples import Example, not_installed
 from ...utils.errors import NotInstalled, UserError, counted, sizes_text
-from ..list import missing
 
 _STEPS = 3
 
@@ -24,8 +23,7 @@ def play(example: Example) -> str:
         args = example.args()
         return _played(example.env, args, "native" if is_native(example.env) else "serial")
     except UserError as error:
-        # what an environment says of a package that is not there is a plain mistake of the user's elsewhere
-        if missing(needed(example)) and not isinstance(error, NotInstalled):
+        if not_installed(example, error):
             raise NotInstalled(str(error)) from error
         raise
 

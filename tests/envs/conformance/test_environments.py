@@ -9,10 +9,10 @@ import pytest
 
 from oamarl.envs.build import is_native
 from oamarl.envs.conformance import suite
-from oamarl.envs.conformance.examples import ARGUMENTS, Example, examples
+from oamarl.envs.conformance.examples import ARGUMENTS, Example, examples, not_installed
 from oamarl.envs.conformance.report import Report, Stop
 from oamarl.envs.conformance.suite import Conformance
-from oamarl.utils.errors import NotInstalled
+from oamarl.utils.errors import UserError
 from oamarl.utils.schema.layers import shipped
 
 #: compiled when they are first played, which takes longer than a test may
@@ -39,8 +39,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_environment_conforms(example: Example) -> None:
     try:
         report = conform(example.env, example.args())
-    except NotInstalled as missing:
-        pytest.skip(str(missing))
+    except UserError as error:
+        if not not_installed(example, error):
+            raise
+        pytest.skip(str(error))
     assert report.findings == []
 
 

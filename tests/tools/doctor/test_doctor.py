@@ -215,7 +215,7 @@ def test_a_package_that_is_missing_by_the_environments_file(monkeypatch: pytest.
     with pytest.raises(UserError) as found:
         environments.play(example)
     assert not isinstance(found.value, NotInstalled)
-    monkeypatch.setattr(environments, "missing", lambda packages: ["mujoco"])
+    monkeypatch.setattr("oamarl.utils.schema.yamls.absent", lambda packages: ["mujoco"])
     with pytest.raises(NotInstalled, match="there is no simulator"):
         environments.play(example)
 

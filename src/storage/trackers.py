@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from ..utils.errors import UserError
+from ..utils.errors import NotInstalled
 from ..utils.schema.keys import key
 from ..utils.waiting import within
 
@@ -49,8 +49,18 @@ def check(config: TrackersConfig) -> None:
         UserError: one is not.
     """
     for name, asked in (("tensorboard", config.use_tensorboard), ("wandb", config.use_wandb)):
-        if asked and importlib.util.find_spec(name) is None:
-            raise UserError(f"use_{name}=True needs the package {name}: pip install {name}.")
+        if asked:
+            require(name)
+
+
+def require(name: str) -> None:
+    """Check that the package of the tracker ``name`` is installed; nothing of it is imported.
+
+    Raises:
+        UserError: it is not.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise NotInstalled(f"use_{name}=True needs the package {name}: pip install {name}.")
 
 
 class _Tracker(Protocol):

@@ -22,6 +22,10 @@ COMMANDS = {
         "sweep.command",
         "many runs from one file: algorithms x environments x seeds, on cores or a Ray cluster; search",
     ),
+    "doctor": (
+        "doctor.command",
+        "what works on this machine: environments, devices, compiler, servers, packages, each really started",
+    ),
     "install": ("install.command", "games that pip alone cannot install: sc2, sc2v2, smaclite, football"),
     "completion": ("completion.command", "a script that completes command lines: bash, zsh, fish"),
     "runs": ("runs.command", "stored runs: list, show, compare, delete, export to MongoDB and back"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 
 from ..utils.errors import UserError, nearest
@@ -15,21 +14,9 @@ SECTIONS = {"algorithms": ("algs", "algorithm", "--config"), "environments": ("e
 USAGE = f"usage: oamarl list [{'|'.join(SECTIONS)}]"
 
 
-def _missing(names: list[str]) -> list[str]:
-    missing = []
-    for name in names:
-        try:
-            found = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            found = None
-        if found is None:
-            missing.append(name)
-    return missing
-
-
 def _installed(names: list[str], command: str) -> str:
-    missing = _missing(names)
-    return f"  [not installed: {command or ' '.join(['pip install', *missing])}]" if missing else "  [installed]"
+    lacks = yamls.absent(names)
+    return f"  [not installed: {command or ' '.join(['pip install', *lacks])}]" if lacks else "  [installed]"
 
 
 def _offered(entries: tuple[plugins.Plugin, ...], ours: Mapping[str, object]) -> str:

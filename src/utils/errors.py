@@ -25,6 +25,11 @@ class UserError(Exception):
         super().__init__(shortened(str(sentence), LONGEST_SENTENCE))
 
 
+class NotInstalled(UserError):
+    """Something that was asked for needs a package, game or library that is not there; the sentence says which command
+    installs it."""
+
+
 class RunError(Exception):
     """An error that ends a run (numbers that are not finite, a full disk), reported in one sentence.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UserError
+from .errors import NotInstalled, UserError
 
 SUFFIXES = (".gif", ".mp4")
 _BAR, _PAPER, _INK = 26, (255, 255, 255), (20, 20, 20)
@@ -58,7 +58,7 @@ def _ffmpeg() -> Any:
     try:
         import imageio_ffmpeg
     except ModuleNotFoundError:
-        raise UserError(
+        raise NotInstalled(
             "An .mp4 needs the Python package imageio-ffmpeg, which is not installed: run "
             "`pip install imageio-ffmpeg`, or write a .gif."
         ) from None

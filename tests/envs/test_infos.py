@@ -260,7 +260,7 @@ def test_what_is_left_out_or_renamed_is_said_once(backend: str, capfd: pytest.Ca
 
 
 def test_check_env_lists_them(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_env, "_SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("oamarl.envs.conformance.suite.SPEED_SECONDS", 0.01)
     assert check_env.main(["gymma", "with", f"env_args.key={TELLING['key']}"]) == 0
     out, err = capsys.readouterr()
     assert "episode's end: info_return_mean, lost_mean, score_mean, time_left/s_mean, won_mean will be logged." in out

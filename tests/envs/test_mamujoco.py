@@ -234,24 +234,6 @@ def test_actions_beyond_the_bounds_are_the_tasks_matter() -> None:
     assert shown[0][1] - shown[1][1] == pytest.approx(6 * 0.1 * 8, rel=1e-5)
 
 
-@pytest.mark.usefixtures("mujoco")
-def test_an_episode_depends_on_its_seed_alone_on_every_backend() -> None:
-    records = []
-    for backend, slots in (("serial", 3), ("process", 3)):
-        vec = make_vec("mamujoco", {"scenario": "Hopper"}, slots, backend=backend, workers=2)
-        rng, record = np.random.default_rng(0), []
-        for seeds in ([5, 6, 7], [7, 6, 5]):
-            vec.reset(np.arange(3), np.array(seeds))
-            moves = rng.uniform(-1, 1, (1, 3, 1)).repeat(3, 0).astype(np.float32)
-            for _ in range(5):
-                vec.step(moves, np.ones(3, bool))
-            record.append([x.copy() for x in vec.arrays.named().values()])
-        vec.close()
-        records.append(record)
-    for serial, process in zip(*records, strict=True):
-        assert all((a == b).all() for a, b in zip(serial, process, strict=True))
-
-
 @pytest.mark.parametrize(("scenario", "observe"), [("Hopper", "full"), ("Hopper", "obsk"), ("Ant", "full")])
 @pytest.mark.usefixtures("mujoco")
 def test_robots_together_are_as_each_by_itself(scenario: str, observe: str) -> None:

@@ -323,30 +323,6 @@ def test_a_picture_shows_both_teams():
 
 @jaxmarl
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["serial", "process"])
-def test_backends_give_the_same_numbers(backend: str):
-    args = {"map_name": "2s3z", "time_limit": 30}
-    native, other = make_vec("smax", args, 4), make_vec("smax", args, 4, backend=backend, workers=2)
-    try:
-        assert native.native
-        assert not other.native
-        rng, everyone = np.random.default_rng(0), np.ones(4, bool)
-        for vec in (native, other):
-            vec.reset(np.arange(4), np.arange(4))
-        for _ in range(30):
-            actions = (rng.random(native.arrays.avail.shape) * native.arrays.avail).argmax(-1)
-            go = everyone & ~(native.arrays.terminated | native.arrays.truncated)
-            for vec in (native, other):
-                vec.step(actions, go)
-            for name, mine in native.arrays.named().items():
-                assert np.array_equal(mine, getattr(other.arrays, name)), name
-    finally:
-        native.close()
-        other.close()
-
-
-@jaxmarl
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "args",
     [
@@ -374,14 +350,6 @@ def test_other_maps_play(args: dict[str, Any]):
         assert out.state.max() <= 1 + 1e-6
         assert (out.avail.sum(-1)[~out.alive] == 1).all()
         assert (out.avail.sum(-1)[out.alive] >= 5).all()
-
-
-@jaxmarl
-@pytest.mark.slow
-def test_check_env_finds_nothing(program: Any):
-    done = program("check-env", "smax", "with", "env_args.map_name=3m")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 wrong" in done.stdout
 
 
 @jaxmarl

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from oamarl.components.experience import Field
 from oamarl.envs.base import Arrays, EnvInfo
 
 
@@ -129,3 +130,46 @@ class Strays(Broken):
         super().step(actions, out)
         out.truncated[...] = type(self).time >= 6
         out.metrics[0] = type(self).time
+
+
+class BrokenBatch:
+    """Steps all its slots itself; one agent, episodes of 4 to 7 steps; sound but for its ``fault``."""
+
+    native = True
+
+    def __init__(self, n_slots: int, fault: str = "") -> None:
+        self.fault, self.n_slots = fault, n_slots
+        self.info = EnvInfo("batch", 1, 2, 2, 2, 8, (2,), (2,), extra=(Field("wind", (1,), "float32", "before"),))
+        self.rngs = [np.random.default_rng(0)] * n_slots
+        self.time, self.end = np.zeros((2, n_slots), np.int64)
+
+    def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
+        if self.fault == "rebinds" and self.n_slots > 1:
+            out.obs = out.obs.copy()
+        for b, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
+            first = b if self.fault == "order" else 0
+            self.rngs[b] = np.random.default_rng([seed, first])
+            self.time[b], self.end[b] = 0, 4 + seed % 4
+            self.look(b, out)
+        if self.fault == "clock" and self.n_slots > 1:
+            self.time[:] = self.time.max()  # one clock for all
+        if self.fault == "reset":
+            out.obs[0] += 1
+        out.avail[slots] = out.alive[slots] = True
+
+    def look(self, b: int, out: Arrays) -> None:
+        out.obs[b] = out.state[b] = self.rngs[b].random() + self.time[b]
+        if self.fault != "unwritten":
+            out.extra["wind"][b] = (b if self.fault == "extra" else 0) + self.time[b]
+
+    def step(self, actions: np.ndarray, active: np.ndarray, out: Arrays) -> None:
+        for b in range(self.n_slots):
+            if active[b]:
+                self.time[b] += 1
+                self.look(b, out)
+            elif self.fault == "idle":
+                out.reward[b] += 1
+        out.truncated[active] = (self.time >= self.end)[active]
+
+    def close(self) -> None:
+        pass

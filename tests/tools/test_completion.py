@@ -42,6 +42,8 @@ from conftest import PATIENCE, SRC
         ("oamarl config reuse_cl", ["reuse_clip"]),
         ("oamarl config env_args.goal", ["env_args.goal_reward"]),
         ("oamarl check-env ma", ["mamujoco", "matrix", "maze"]),
+        ("oamarl doctor sma", ["smaclite", "smax"]),
+        ("oamarl doctor smax --j", ["--json"]),
         ("oamarl list ", ["algorithms", "environments"]),
         ("oamarl install s", ["sc2", "sc2v2", "smaclite"]),
         ("oamarl install foot", ["football"]),

@@ -13,7 +13,7 @@ import pickle
 
 import numpy as np
 
-from ...utils.errors import UserError, nearest, one_of
+from ...utils.errors import NotInstalled, UserError, nearest, one_of
 from ...utils.waiting import say
 from ..base import Arrays, EnvInfo
 from . import rules, views
@@ -201,7 +201,7 @@ def _check_installed() -> None:
     """Raise UserError where Google Research Football is not installed; nothing of it is imported."""
     for package in ("gfootball", "gfootball_engine"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(
+            raise NotInstalled(
                 f"gfootball needs Google Research Football, whose package '{package}' is not installed: run `oamarl "
                 "install football`."
             )

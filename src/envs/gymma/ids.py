@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...utils.errors import UserError, nearest, one_of
+from ...utils.errors import NotInstalled, UserError, nearest, one_of
 from ...utils.schema.registry import look_here
 from ..convert_args import ConvertedArgs, convert_args
 from ..pictures import gymnasium_mode
@@ -158,7 +158,7 @@ def _module(name: str, key: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as exc:
         missing = exc.name or name
-        raise UserError(
+        raise NotInstalled(
             f"The environment '{key}' needs the module '{missing}', which is missing{_how_to_get(missing)}"
         ) from exc
     except Exception as exc:
@@ -245,7 +245,7 @@ def _pettingzoo(key: str) -> Callable[..., Any]:
     packages = _FAMILIES.get(family, (f"pettingzoo.{family}",))
     if all(importlib.util.find_spec(p.split(".")[0]) is None for p in packages):
         names = " ".join(dict.fromkeys(("pettingzoo", packages[0].split(".")[0])))
-        raise UserError(f"The environment '{key}' needs a package that is not installed: run `pip install {names}`.")
+        raise NotInstalled(f"The environment '{key}' needs a package that is not installed: run `pip install {names}`.")
     have: dict[str, str] = {}
     for package in packages:
         folder = _folder(package)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ...utils.errors import UserError, extra, first_line, nearest, one_of
+from ...utils.errors import NotInstalled, UserError, extra, first_line, nearest, one_of
 from .robots import Robot
 
 VERSIONS = ("v5", "v4")
@@ -57,7 +57,7 @@ def _load(task: str) -> tuple[Any, Any]:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("mujoco", "imageio", "glfw", "packaging"):
             raise UserError(f"mamujoco cannot be used: {first_line(error)}.") from None
-        raise UserError(
+        raise NotInstalled(
             f"mamujoco needs the Python package '{missing}', which is not installed: run `{extra('mamujoco')}`."
         ) from None
     except Exception as error:  # such as a library that does not fit this system

@@ -11,7 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UserError, extra, first_line, nearest, one_of
+from ...utils.errors import NotInstalled, UserError, extra, first_line, nearest, one_of
 from ...utils.machine import cache_home, cpu_name
 
 DEVICES = ("cpu", "gpu")
@@ -33,7 +33,7 @@ def load(device: str) -> tuple[Any, Any]:
         # as Any: its settings are attributes that no type checker knows
         jax: Any = importlib.import_module("jax")
     except ImportError as error:
-        raise _missing("jax", error) from None
+        raise missing("jax", error) from None
     if device == "cpu" and not jax.config.jax_platforms:
         jax.config.update("jax_platforms", "cpu")  # a GPU that is there is not even looked at
     _keep_programs(jax)
@@ -47,11 +47,12 @@ def load(device: str) -> tuple[Any, Any]:
         ) from None
 
 
-def _missing(package: str, error: ImportError) -> UserError:
+def missing(package: str, error: ImportError) -> UserError:
+    """Return the sentence about a package of smax that is not installed, or cannot be imported."""
     if not isinstance(error, ModuleNotFoundError) or (error.name or "").partition(".")[0] not in ("jax", "jaxmarl"):
         return UserError(f"smax cannot be used: importing '{package}' fails: {first_line(error)}.")
     python = "" if sys.version_info >= (3, 11) else " with Python 3.11 or newer"
-    return UserError(
+    return NotInstalled(
         f"smax needs the Python package '{package}', which is not installed: run `{extra('smax')}`{python}."
     )
 
@@ -76,7 +77,7 @@ def _smax() -> Any:
                 empty.__path__ = [str(folder)]
         return importlib.import_module(name)
     except ImportError as error:
-        raise _missing("jaxmarl", error) from None
+        raise missing("jaxmarl", error) from None
     finally:
         for package in above:
             sys.modules.pop(package, None)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UserError, first_line, nearest
+from ...utils.errors import NotInstalled, UserError, first_line, nearest
 from ...utils.schema import yamls
 from ...utils.schema.layers import shipped
 from ..smax.maps import smax_map
@@ -100,11 +100,11 @@ def load(env: str, module: str, attribute: str, map_name: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or package
         if missing == package:
-            raise UserError(
+            raise NotInstalled(
                 f"The environment '{env}' needs the package '{package}', which is not installed: {get}"
             ) from error
         if missing.split(".")[0] != package:
-            raise UserError(
+            raise NotInstalled(
                 f"The environment '{env}' needs the package '{missing.split('.')[0]}', which '{package}' uses and "
                 f"which is not installed: {get}"
             ) from error
@@ -166,7 +166,7 @@ def check_game(env: str, version: str | float | None, map_name: str) -> None:
         raise explain(env, map_name, error) from error
     folder = Path(found.data_dir)
     if not (folder / "Maps" / path).is_file():
-        raise UserError(
+        raise NotInstalled(
             f"The map file {folder / 'Maps' / path} is missing: run `oamarl install {env} --only maps`"
             f"{otherwise(map_name)}"
         )
@@ -186,7 +186,8 @@ def explain(env: str, map_name: str, error: Exception) -> UserError:
         what = f"StarCraft II {where} cannot be started: {type(error).__name__}: {first_line(error)}"
         if programs := sorted(game_folder().glob("Versions/Base*/SC2_x64")):
             cure = f"start {programs[-1]} by hand to see why"
-    return UserError(f"{what.rstrip('.')}: {cure}{otherwise(map_name)}")
+    kind = NotInstalled if "is not installed" in what else UserError
+    return kind(f"{what.rstrip('.')}: {cure}{otherwise(map_name)}")
 
 
 def game_folder() -> Path:

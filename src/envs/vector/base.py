@@ -220,6 +220,7 @@ class NativeVec(VecEnv):
         only_here(self._process)
         self.steps += active
         self._checks.check()
+        self._checks.compare_rewards(active, self._env)
 
     def close(self) -> None:
         env, self._env = self._env, None

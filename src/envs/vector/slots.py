@@ -59,6 +59,7 @@ class SlotChecks:
         self._extra = [arrays.extra[f.name] for f in info.extra if f.known == "after"]
         self._calls = 0  # that may come before a slot can be at its limit
         self._warned: set[str] = set()
+        self._record = RewardRecord(info)
 
     def begin(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Record that episodes begin in ``slots`` [k] from ``seeds`` [k], and zero their rewards, flags, metrics."""
@@ -121,6 +122,13 @@ class SlotChecks:
                 f"The environment '{self.info.name}' takes an agent's end back: {self._where(slot)} agent {agent} "
                 f"{how}: {FOR_GOOD}.",
             )
+
+    def compare_rewards(self, active: np.ndarray, env: Any) -> None:
+        """Warn once where the rewards of a run's first steps are opposed; ``env`` may name its agents."""
+        if self._record.open and not self.first:
+            found = self._record.add(self.arrays.reward[active])
+            if found is not None:
+                self.warn(OPPOSED, found.sentence(names_of(env, self.info)))
 
     def warn(self, kind: str, text: str) -> None:
         """Issue a warning, one of each kind."""
@@ -196,7 +204,6 @@ class Slots:
         self._together: Together | None = None if together is None else together(self.envs)
         self.rows = [arrays.slot(i) for i in range(len(seeds))]
         self.checks = SlotChecks(self.info, arrays, seeds, steps, first, warn)
-        self._record = RewardRecord(self.info)
         for i, built in enumerate(self.envs):
             attach(built, InfoRecorder(self.checks, info_metrics, i))
 
@@ -252,10 +259,7 @@ class Slots:
     def _checked(self, active: np.ndarray) -> None:
         """Check what the slots show after a step, and of the first steps whether agents' rewards are opposed."""
         self.checks.check()
-        if self._record.open and not self.first:
-            found = self._record.add(self.arrays.reward[active])
-            if found is not None:
-                self.checks.warn(OPPOSED, found.sentence(names_of(self.envs[0], self.info)))
+        self.checks.compare_rewards(active, self.envs[0])
 
     def _call(self, what: str, i: int, call: Callable[[Any, Arrays], None], given: Any) -> None:
         self.busy[0] = self.first + i

@@ -41,7 +41,7 @@ def library(name: str) -> ctypes.CDLL | None:
     if os.environ.get(VARIABLE, "").strip() == "0" or sys.platform == "win32":
         return None
     source = Path(__file__).with_name(f"{name}.c")
-    compiler = _compiler()
+    compiler = find_compiler()
     if compiler is None:
         return None
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -53,12 +53,12 @@ def library(name: str) -> ctypes.CDLL | None:
             if built.exists():
                 with contextlib.suppress(OSError):  # damaged
                     return ctypes.CDLL(str(built))
-            _compile(source, compiler, built)
+            compile_library(source, compiler, built)
             return ctypes.CDLL(str(built))
     return None
 
 
-def _compiler() -> list[str] | None:
+def find_compiler() -> list[str] | None:
     """Return the words that call the C compiler: CC's, or the first that is there."""
     said = shlex.split(os.environ.get("CC", ""))
     for words in [said] if said else [[name] for name in _COMPILERS]:
@@ -81,11 +81,11 @@ def _folders() -> Iterator[Path]:
             yield Path(own)  # loaded before it is deleted
 
 
-def _compile(source: Path, compiler: list[str], built: Path) -> None:
+def compile_library(source: Path, compiler: list[str], built: Path) -> None:
     """Compile ``source`` to ``built``; several processes may do so at once.
 
     Raises:
-        OSError, subprocess.SubprocessError: it cannot be compiled.
+        OSError, subprocess.SubprocessError: it cannot be compiled; of a compiler that fails, with its ``stderr``.
     """
     descriptor, part = tempfile.mkstemp(suffix=".so", dir=built.parent)
     os.close(descriptor)
@@ -98,7 +98,7 @@ def _compile(source: Path, compiler: list[str], built: Path) -> None:
             if done.returncode == 0:
                 break
             if last == 0:
-                raise subprocess.CalledProcessError(done.returncode, words)
+                raise subprocess.CalledProcessError(done.returncode, words, stderr=done.stderr)
         os.replace(part, built)
     finally:
         with contextlib.suppress(OSError):

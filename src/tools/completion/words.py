@@ -82,6 +82,10 @@ def _words(command: str, before: list[str], current: str) -> list[str]:
         return [*_keys(), *(f"env_args.{name}" for name in _arguments(None)), *plain]
     if command == "check-env":
         return [*_names("--env-config"), *(_files(current, (".yaml", ".yml")) if _is_path(current) else ()), *plain]
+    if command == "doctor":
+        from ..doctor.checks import names  # with numpy, which other lines do not wait for
+
+        return [*names(), *plain]
     if command == "sweep":
         return _files(current, (".yaml", ".yml"))
     if command in OF_RUNS:

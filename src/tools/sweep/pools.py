@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...utils.errors import UserError, extra
+from ...utils.errors import NotInstalled, UserError, extra, first_line
 from .attempt import Attempt, Order, Outcome
 
 #: seconds between two looks at how large a cluster is
@@ -140,6 +140,21 @@ def reach(address: str | None) -> None:
         raise UserError(f"The Ray cluster {address} cannot be reached: {error}.") from None
 
 
+def import_ray() -> Any:
+    """Return the package ``ray``.
+
+    Raises:
+        UserError: it is not installed, or cannot be imported.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise NotInstalled(f"--ray needs the package ray: {extra('ray')}.") from None
+    except ImportError as error:
+        raise UserError(f"--ray needs the package ray, whose import fails: {first_line(error)}.") from None
+    return ray
+
+
 class Ray:
     """Tasks on a Ray cluster, one per run. Ray decides where and when; the sweep does the retries.
 
@@ -153,10 +168,7 @@ class Ray:
     """
 
     def __init__(self, address: str | None, cpus: float, gpus: float, jobs: int | None = None) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise UserError(f"--ray needs the package ray: {extra('ray')}.") from None
+        ray = import_ray()
         self.ray, self.jobs = ray, jobs
         self.tasks: dict[Any, str] = {}
         self.stopping: set[Any] = set()

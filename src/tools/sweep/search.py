@@ -19,7 +19,7 @@ from ...storage import curve_files
 from ...storage.records import curve
 from ...storage.run_files import read_json, write_json
 from ...storage.tested_actions import MARK, actions, greedy_name, is_plain, run_records
-from ...utils.errors import UserError, extra, nearest
+from ...utils.errors import NotInstalled, UserError, extra, first_line, nearest
 from .file import Cell, Sweep, with_seed, with_values
 from .space import Range, Search
 from .view import State
@@ -50,6 +50,21 @@ class Trial:
         }  # fmt: skip
 
 
+def import_optuna() -> Any:
+    """Return the package ``optuna``.
+
+    Raises:
+        UserError: it is not installed, or cannot be imported.
+    """
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise NotInstalled(f"A search needs the package optuna: {extra('optuna')}.") from None
+    except ImportError as error:
+        raise UserError(f"A search needs the package optuna, whose import fails: {first_line(error)}.") from None
+    return optuna
+
+
 class Study:
     """The search of one group: one algorithm in one environment.
 
@@ -64,10 +79,7 @@ class Study:
     """
 
     def __init__(self, group: list[Cell], search: Search, path: Path, shown: str) -> None:
-        try:
-            import optuna
-        except ImportError:
-            raise UserError(f"A search needs the package optuna: {extra('optuna')}.") from None
+        optuna = import_optuna()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.optuna, self.group, self.search, self.path, self.shown = optuna, group, search, path, shown
         self.space = {name: _distribution(optuna, r) for name, r in search.space.items()}

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import UserError, nearest, one_of
+from ..errors import NotInstalled, UserError, nearest, one_of
 
 #: kind of a registry -> the kind of entry point that may offer names for it
 _PLUGINS = {"environment": "environment", "learner": "algorithm"}
@@ -41,7 +41,7 @@ def resolve(package: str, registry: Mapping[str, str], name: str, kind: str) -> 
         missing = error.name or "?"
         if missing.split(".")[0] == package.split(".")[0]:
             raise  # a bug of ours, not a package that the user can install
-        raise UserError(
+        raise NotInstalled(
             f"The {kind} '{name}' needs the Python package '{missing}', which is not installed: "
             f"run `pip install {missing.split('.')[0]}`."
         ) from error

@@ -7,10 +7,11 @@ in brackets are read as YAML would read them; everything else is text, character
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,19 @@ def description(path: Path) -> str:
 def needs(path: Path) -> list[str]:
     """Return the Python packages named by a ``# needs: a, b`` line of an environment's YAML."""
     return [name.strip() for name in _note(path, "needs").split(",") if name.strip()]
+
+
+def absent(names: Iterable[str]) -> list[str]:
+    """Return those of the packages that are not there; none is imported, but for what a dotted name lies in."""
+    found = []
+    for name in names:
+        try:
+            there = importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            there = False
+        if not there:
+            found.append(name)
+    return found
 
 
 def how_to_install(path: Path) -> str:

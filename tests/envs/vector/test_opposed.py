@@ -47,6 +47,27 @@ class Duel:
         pass
 
 
+class DuelBatch:
+    """The same, all slots in one call."""
+
+    native = True
+
+    def __init__(self, n_slots: int) -> None:
+        self.one = [Duel() for _ in range(n_slots)]
+        self.info = self.one[0].info
+
+    def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
+        for b, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
+            self.one[b].reset(seed, out.slot(b))
+
+    def step(self, actions: np.ndarray, active: np.ndarray, out: Arrays) -> None:
+        for b in np.flatnonzero(active).tolist():
+            self.one[b].step(actions[b], out.slot(b))
+
+    def close(self) -> None:
+        pass
+
+
 def test_zero_sum() -> None:
     prey = RNG.standard_normal(300)
     found = opposed(np.stack([-prey / 2, prey, -prey / 2], 1), -0.5)
@@ -90,9 +111,9 @@ def test_a_record_looks_a_few_times() -> None:
     assert not RewardRecord(Duel(team_reward=True).info).open
 
 
-def played(tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def played(tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str, env: str = "Duel") -> str:
     folder = f"local_results_path={tmp_path}"
-    run = ["--config=ippo", "with", "env=test_opposed:Duel", "t_max=600", "test_nepisode=0", folder, *words]
+    run = ["--config=ippo", "with", f"env=test_opposed:{env}", "t_max=600", "test_nepisode=0", folder, *words]
     assert main(run) == 0
     out, err = capsys.readouterr()
     return out + err
@@ -103,6 +124,11 @@ def test_a_run_says_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     said = played(tmp_path, capsys, f"backend={backend}", "workers=2")
     assert said.count("The rewards of agent 0, agent 1 and of agent 2 are opposed (correlation -1.00") == 1
     assert "common_reward=False each for its own" in said
+
+
+def test_a_run_of_a_batched_environment_says_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = played(tmp_path, capsys, env="DuelBatch")
+    assert said.count("The rewards of agent 0, agent 1 and of agent 2 are opposed (correlation -1.00") == 1
 
 
 @pytest.mark.parametrize("words", [["common_reward=False"], ["env_args.apart=True"], ["env_args.team_reward=True"]])

@@ -30,14 +30,14 @@ def check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[st
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oamarl.tools.check_env._SPEED_SECONDS", 0.01)
-    monkeypatch.setattr("oamarl.tools.check_env._OPPOSED_SECONDS", 0.01)
+    monkeypatch.setattr("oamarl.envs.conformance.suite.SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("oamarl.envs.conformance.suite.OPPOSED_SECONDS", 0.01)
 
 
 @pytest.fixture
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the comparison of backends, which takes most of the time."""
-    monkeypatch.setattr("oamarl.tools.check_env.Checks._backends", lambda self, first: None)
+    monkeypatch.setattr("oamarl.envs.conformance.suite.Conformance._backends", lambda self, first: None)
 
 
 FAULTS = {
@@ -217,6 +217,6 @@ class Hanging(MixedLength):
 
 
 def test_a_step_that_does_not_return(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oamarl.envs.checks.STEP_SECONDS", 0.2)
+    monkeypatch.setattr("oamarl.envs.conformance.player.STEP_SECONDS", 0.2)
     status, wrong, _, _ = check(capsys, "test_check_env:Hanging")
     assert (status, wrong) == (1, ["step 1 (seed 0) does not return within 0.2 seconds."])

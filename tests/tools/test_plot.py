@@ -482,15 +482,29 @@ def test_damaged_folders_are_read_as_far_as_that_goes(tmp_path: Path, capsys: py
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 0
 
 
-def test_a_sweep_file_means_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        (
+            "algorithms: [oappo]\noverrides: {lr: [0.001, 0.002]}",
+            {"oappo, lr=0.001": "OAPPO, lr=0.001", "oappo, lr=0.002": "OAPPO, lr=0.002"},
+        ),
+        (
+            "algorithms:\n  NR: {config: oappo, with: {reuse_scheme: none}}\n  oappo:",
+            {"NR": "NR", "oappo": "OAPPO"},
+        ),
+    ],
+)
+def test_a_sweep_file_means_its_cells(
+    content: str, labels: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are called as the file calls its methods; keys tell apart what it calls by one name."""
     from oamarl.tools.plot.data import select as choose
+    from oamarl.tools.plot.naming import names
     from oamarl.tools.sweep.file import load
 
     file = tmp_path / "s.yaml"
-    file.write_text(
-        "algorithms: [oappo]\nenvironments: [maze]\nseeds: 1-2\noverrides: {lr: [0.001, 0.002]}\n"
-        f"curves: {tmp_path / 'curves'}\n"
-    )
+    file.write_text(f"{content}\nenvironments: [maze]\nseeds: 1-2\ncurves: {tmp_path / 'curves'}\n")
     monkeypatch.setattr("oamarl.tools.plot.data.results", lambda: tmp_path / "results")
     for k, cell in enumerate(load(file).cells):
         make_curve_file(tmp_path / "curves", "oappo", 90 + k, [[10, 1.0], [20, 2.0]], config=cell.config).rename(
@@ -498,14 +512,15 @@ def test_a_sweep_file_means_its_cells(tmp_path: Path, monkeypatch: pytest.Monkey
         )
     make_curve_file(tmp_path / "curves", "stranger", 1, [[10, 1.0]])
     selection = choose([str(file)], [], [], "return_mean")
-    assert {label: [run.seed for run in tasks["black_red"]] for label, tasks in selection.groups.items()} == {
-        "oappo, lr=0.001": [1, 2], "oappo, lr=0.002": [1, 2],
-    }  # fmt: skip
+    found = {label: [run.seed for run in tasks["black_red"]] for label, tasks in selection.groups.items()}
+    assert found == dict.fromkeys(labels, [1, 2])
+    assert {key: names(selection).label(key) for key in found} == labels
+    assert len({str(style) for style in names(selection).styles().values()}) == 2
 
 
 def test_the_committed_curves_are_drawn(tmp_path: Path) -> None:
     data = Path(__file__).parents[2] / "docs" / "results" / "data"
     assert plot(data, "--filter", "task=black_red", "--out", tmp_path / "c.csv") == 0
-    known = json.loads((data / "maze-oappo-seed1.json").read_text())
-    (run,) = read(data / "maze-oappo-seed1.json")
+    known = json.loads((data / "maze-black-red-oappo-seed1.json").read_text())
+    (run,) = read(data / "maze-black-red-oappo-seed1.json")
     assert curves.final(run, "return_mean") == pytest.approx(known["tenths"][-1], abs=0.01)

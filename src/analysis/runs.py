@@ -62,7 +62,8 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the algorithm."""
-        return self.called or str(self.config.get("name") or (self.path.parent.parent.name if self.is_folder else self.path.stem))
+        folder = self.path.parent.parent.name if self.is_folder else self.path.stem
+        return self.called or str(self.config.get("name") or folder)
 
     @property
     def task(self) -> str:

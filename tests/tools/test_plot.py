@@ -513,7 +513,7 @@ def test_a_sweep_file_means_its_cells(
     make_curve_file(tmp_path / "curves", "stranger", 1, [[10, 1.0]])
     selection = choose([str(file)], [], [], "return_mean")
     found = {label: [run.seed for run in tasks["black_red"]] for label, tasks in selection.groups.items()}
-    assert found == dict.fromkeys(labels, [1, 2])
+    assert found == {key: [1, 2] for key in labels}
     assert {key: names(selection).label(key) for key in found} == labels
     assert len({str(style) for style in names(selection).styles().values()}) == 2
 

@@ -55,7 +55,8 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
     called: dict[Path, str] = {}
     if not words and not (results() / "sacred").is_dir():
         raise UserError(f"There is no run in {results() / 'sacred'} yet.")
-    runs, notices = find(words or [str(results() / "sacred")], results(), lambda file: sweep_paths(file, varied, called))
+    asked = words or [str(results() / "sacred")]
+    runs, notices = find(asked, results(), lambda file: sweep_paths(file, varied, called))
     if not runs:
         raise UserError(f"There is no run in {', '.join(words) or results() / 'sacred'}.")
     every, runs = len(runs), [run for run in runs if not run.is_evaluation]
@@ -99,7 +100,8 @@ def sweep_paths(file: Path, varied: list[str], called: dict[Path, str]) -> list[
             if learned(read_json(folder / CONFIG_FILE)) == cell.config:
                 found.append(folder)
         called.update({path.resolve(): cell.method for path in found[begin:]})
-        alike.setdefault((cell.parent, cell.method), []).append({k: v for k, v in flat(cell.config).items() if k != "seed"})
+        config = {k: v for k, v in flat(cell.config).items() if k != "seed"}
+        alike.setdefault((cell.parent, cell.method), []).append(config)
     varied += sorted({key for configs in alike.values() for key in contradicting(configs)} - set(varied))
     return found
 

@@ -90,7 +90,7 @@ def sweep_paths(file: Path, varied: list[str], called: dict[Path, str]) -> list[
     """
     from ..sweep.file import load as read_sweep
 
-    sweep, found = read_sweep(file), []
+    sweep, found = read_sweep(file), list[Path]()
     alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in sweep.cells:
         begin = len(found)

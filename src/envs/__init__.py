@@ -4,6 +4,7 @@
 REGISTRY = {
     "maze": ".maze:Maze",
     "matrix": ".matrix:Matrix",
+    "predator_prey": ".predator_prey:PredatorPrey",
     "gymma": ".gymma:gymma",
     "smax": ".smax:Smax",
     "sc2": ".starcraft.sc2:sc2",

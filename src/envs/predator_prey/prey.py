@@ -12,13 +12,13 @@ DIRECTIONS = np.array(
     [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)] + [(x * _DIAGONAL, y * _DIAGONAL) for x in (1, -1) for y in (1, -1)]
 )
 #: places from which the start is chosen
-_PLACES = 4
+_PLACES = 2
 #: uniform numbers that the prey may use at one step
 DRAWS = 2 * _PLACES
 
 
 def place(predators: np.ndarray, draws: np.ndarray, extent: float) -> np.ndarray:
-    """Return where the prey starts, [k, 2]: of four places drawn from the map, the one farthest from all predators.
+    """Return where the prey starts, [k, 2]: of two places drawn from the map, the one farthest from all predators.
 
     Args:
         predators: [k, N, 2] positions.

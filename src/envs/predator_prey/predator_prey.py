@@ -33,17 +33,17 @@ class PredatorPrey:
         n_agents: int = 3,
         n_adjacent: int = 2,
         size: float = 2.0,
-        capture_radius: float = 0.15,
+        capture_radius: float = 0.25,
         speed: float = 1.0,
         acceleration: float = 3.0,
         damping: float = 0.25,
-        prey_speed: float = 0.5,
+        prey_speed: float = 0.2,
         prey_skill: float = 1.0,
         capture_reward: float = 1.0,
         outside_penalty: float = 0.01,
         step_reward: float = 0.0,
         captures: int | None = 1,
-        time_limit: int = 50,
+        time_limit: int = 100,
     ) -> None:
         """Build ``n_slots`` games.
 
@@ -177,8 +177,8 @@ def _in_range(*numbers: tuple[str, float, float, float]) -> None:
         UserError: a value that is not between the two.
     """
     for name, value, low, high in numbers:
-        if not low <= value <= high:
-            allowed = f"at least {low}" if high == math.inf else f"{low} to {high}"
+        if not low <= value <= high or value == math.inf:
+            allowed = f"a number from {low} on" if high == math.inf else f"{low} to {high}"
             raise UserError(f"env_args.{name}={value} is out of range: {allowed} is allowed.")
 
 

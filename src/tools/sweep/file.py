@@ -32,6 +32,7 @@ SHIPPED = (
     "maze-black-red",
     "maze-rules",
     "scales",
+    "seac-arenas",
     "smac",
     "smac-smax",
     "smax-2s3z",

@@ -38,12 +38,12 @@ class PredatorPrey:
         acceleration: float = 3.0,
         damping: float = 0.25,
         prey_speed: float = 0.2,
-        prey_skill: float = 1.0,
+        prey_skill: float = 0.5,
         capture_reward: float = 1.0,
         outside_penalty: float = 0.01,
         step_reward: float = 0.0,
         captures: int | None = 1,
-        time_limit: int = 100,
+        time_limit: int = 50,
     ) -> None:
         """Build ``n_slots`` games.
 

@@ -149,7 +149,12 @@ def make(key: str, kwargs: Mapping[str, Any], render_mode: str | None = None) ->
 
 
 def _module(name: str, key: str, install: str = "") -> ModuleType:
-    """Import a module that a key names, the current folder included; ``install``: the package that brings what it needs.
+    """Import a module that a key names, the current folder included.
+
+    Args:
+        name: the module.
+        key: for messages.
+        install: what pip installs to bring what it needs.
 
     Raises:
         UserError: it is missing, or fails.

@@ -7,6 +7,7 @@ REGISTRY = {
     "predator_prey": ".predator_prey:PredatorPrey",
     "gymma": ".gymma:gymma",
     "smax": ".smax:Smax",
+    "overcooked": ".overcooked:Overcooked",
     "sc2": ".starcraft.sc2:sc2",
     "sc2v2": ".starcraft.sc2v2:sc2v2",
     "smaclite": ".starcraft.smaclite:smaclite",

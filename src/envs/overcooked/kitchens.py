@@ -58,10 +58,10 @@ class Kitchens:
         chosen = np.zeros(len(self._keys), bool)
         chosen[slots] = True
         with jax.default_device(self._device):
-            before = self._kitchens
-            if before is None:
-                before, _ = self._start(None, self._keys, chosen)
-            self._kitchens, views = self._start(before, self._keys, chosen)
+            if self._kitchens is None:
+                some = jax.eval_shape(self._begin, self._keys)[1]
+                self._kitchens = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), some)
+            self._kitchens, views = self._start(self._kitchens, self._keys, chosen)
         none = np.zeros((len(chosen), 2), np.float32)
         return Shown(np.asarray(views), none[:, 0], none)
 
@@ -71,12 +71,12 @@ class Kitchens:
             self._kitchens, shown = self._advance(self._kitchens, actions.astype(np.int32), active)
         return Shown(*(np.asarray(x) for x in shown))
 
+    def _begin(self, seeds: Any) -> Any:
+        return jax.vmap(lambda seed: self._rules.reset(jax.random.PRNGKey(seed)))(seeds)
+
     def _start_all(self, before: Any, seeds: Any, chosen: Any) -> tuple[Any, Any]:
-        views, after = jax.vmap(lambda seed: self._rules.reset(jax.random.PRNGKey(seed)))(seeds)
-        # a start has numbers of other types than a step has
-        after = jax.tree.map(lambda x: x.astype(jnp.int32) if x.dtype != bool else x, after)
-        kept = after if before is None else _where(chosen, after, before)
-        return kept, _both(views)
+        views, after = self._begin(seeds)
+        return _where(chosen, after, before), _both(views)
 
     def _step_all(self, before: Any, actions: Any, active: Any) -> tuple[Any, Shown]:
         def one(kitchen: Any, joint: Any) -> Any:
@@ -99,5 +99,5 @@ def _both(views: Any) -> Any:
 
 
 def _where(chosen: Any, new: Any, old: Any) -> Any:
-    """Return ``new`` in the slots that are ``chosen`` [B], ``old`` in the others, in the types of ``old``."""
-    return jax.tree.map(lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (b.ndim - 1)), a.astype(b.dtype), b), new, old)
+    """Return ``new`` in the slots that are ``chosen`` [B], ``old`` in the others."""
+    return jax.tree.map(lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (b.ndim - 1)), a, b), new, old)

@@ -37,8 +37,8 @@ class Overcooked:
             n_slots: B.
             layout: ``cramped_room``, ``asymm_advantages``, ``coord_ring``, ``forced_coord`` or ``counter_circuit``.
             time_limit: steps of an episode, its horizon.
-            shaped_reward: factor of JaxMARL's shaped rewards (3 for an onion in a pot, 3 for a plate that is needed, 5 for
-                a soup on a plate), summed over both cooks and added to 20 for a delivery; 0: deliveries alone.
+            shaped_reward: factor of JaxMARL's shaped rewards (3 for an onion in a pot, 3 for a plate that is needed, 5
+                for a soup on a plate), summed over both cooks and added to 20 for a delivery; 0: deliveries alone.
             device: ``cpu`` or ``gpu``, where kitchens run.
 
         Raises:

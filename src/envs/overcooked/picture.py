@@ -18,8 +18,8 @@ def rgb_picture(view: np.ndarray, cell: int = 48) -> np.ndarray:
     """Return a kitchen as uint8 [H * cell, W * cell, 3].
 
     Counters are brown, onions yellow, plates pale, the delivery green and pots grey; in a pot a yellow disc is onions,
-    an orange one a soup that cooks, a red one a soup that is done. A cook is a disc with a dark spot where it looks, and
-    carries what is drawn in its middle.
+    an orange one a soup that cooks, a red one a soup that is done. A cook is a disc with a dark spot where it looks,
+    and carries what is drawn in its middle.
 
     Args:
         view: [H, W, C] of the first cook.

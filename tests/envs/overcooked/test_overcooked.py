@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from oamarl.envs.build import make_info
 from oamarl.envs.vector.base import NativeVec
 from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
@@ -106,9 +107,19 @@ def test_one_slot_has_the_same_numbers(vec: NativeVec) -> None:
 
 def test_picture(vec: NativeVec) -> None:
     begin(vec)
-    assert isinstance(vec, NativeVec)
     image = vec._env.render(0)
     assert (image.shape, image.dtype) == ((4 * 48, 5 * 48, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [
+        ("asymm_advantages", (5, 9, 26)), ("coord_ring", (5, 5, 26)),
+        ("forced_coord", (5, 5, 26)), ("counter_circuit", (5, 8, 26)),
+    ],
+)  # fmt: skip
+def test_every_layout_is_built(layout: str, shape: tuple) -> None:
+    assert make_info("overcooked", {"layout": layout}).obs_shape == shape
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ setup(
         "filelock>=3.12",  # torch brings it
     ],
     extras_require={
-        "pettingzoo": ["pettingzoo>=1.25", "mpe2>=1.1"],
+        "pettingzoo": ["pettingzoo[butterfly,sisl]>=1.27", "mpe2>=1.1"],
         # the push of JaxMARL's own class is replaced, and JaxMARL needs Python 3.11
         "smax": ["jaxmarl>=0.2,<0.3; python_version >= '3.11'", "jax>=0.10; python_version >= '3.11'"],
         "mamujoco": ["gymnasium[mujoco]>=1.1,<1.4", "mujoco>=3.1"],
@@ -93,7 +93,7 @@ setup(
             "mongomock>=4.3",
             "tensorboard>=2.15",
             "wandb>=0.20",
-            "pettingzoo>=1.25",
+            "pettingzoo[butterfly,sisl]>=1.27",
             "mpe2>=1.1",
             "jaxmarl>=0.2,<0.3; python_version >= '3.11'",
             "jax>=0.10; python_version >= '3.11'",

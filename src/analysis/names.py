@@ -51,6 +51,10 @@ def task_name(task: str, config: Mapping[str, Any]) -> str:
         return _MAZES.get(task, task)
     if env == "matrix":
         return _GAMES.get(task, task)
+    if env == "overcooked" and args.get("layout"):
+        return f"Overcooked {args['layout'].replace('_', ' ')}"
+    if env == "predator_prey" and task == env:
+        return "Predator-prey"
     if env == "sc2v2":
         return f"SMACv2 {task.replace('_', ' ')}"
     if env in _BATTLES and task != env:

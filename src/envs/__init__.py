@@ -4,8 +4,10 @@
 REGISTRY = {
     "maze": ".maze:Maze",
     "matrix": ".matrix:Matrix",
+    "predator_prey": ".predator_prey:PredatorPrey",
     "gymma": ".gymma:gymma",
     "smax": ".smax:Smax",
+    "overcooked": ".overcooked:Overcooked",
     "sc2": ".starcraft.sc2:sc2",
     "sc2v2": ".starcraft.sc2v2:sc2v2",
     "smaclite": ".starcraft.smaclite:smaclite",

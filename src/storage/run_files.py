@@ -64,12 +64,15 @@ def folder_name(text: str) -> str:
 
 
 def task_of(values: Mapping[str, Any]) -> str | None:
-    """Return what a configuration plays: a map, a key, a scenario with its agents (Hopper-3x1), or the environment."""
+    """Return what a configuration plays: a map, a key, a kitchen, a scenario with its agents (Hopper-3x1), or the
+    environment."""
     args = values.get("env_args")
     args = args if isinstance(args, Mapping) else {}
     for key in ("map_name", "key"):
         if args.get(key):
             return str(args[key])
+    if values.get("env") == "overcooked" and args.get("layout"):
+        return f"overcooked-{args['layout']}"
     if args.get("scenario"):
         return "-".join(str(args[key]) for key in ("scenario", "agent_conf") if args.get(key))
     return str(values["env"]) if values.get("env") else None

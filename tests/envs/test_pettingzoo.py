@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,46 @@ def test_real_ones(key: str, n: int, obs: tuple, actions: tuple) -> None:
         env.step(np.ones(n, np.int64), out)
     assert (out.obs == first).all()
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "module", "n", "obs", "actions"),
+    [
+        ("pz-sisl-pursuit-v5", "scipy", 8, (7, 7, 3), 5),
+        ("pz-sisl-multiwalker-v9", "Box2D", 3, None, 4),
+        ("pz-butterfly-knights-archers-zombies-v11", "pymunk", 4, (27, 5), 6),
+    ],
+)
+def test_families_beyond_mpe(key: str, module: str, n: int, obs: tuple | None, actions: int) -> None:
+    pytest.importorskip("pettingzoo.env_registry")  # 1.27
+    pytest.importorskip(module)
+    pytest.importorskip("pygame")
+    env, out = start(key, 3)
+    assert (env.info.n_agents, env.info.obs_shape, env.info.n_actions) == (n, obs, actions)
+    assert env.info.continuous == (module == "Box2D")
+    seen = []
+    for seed in (3, 4, 3):
+        env.reset(seed, out)
+        for _ in range(3):
+            env.step(np.ones((n, 4), np.float32) / 2 if env.info.continuous else np.ones(n, np.int64), out)
+        assert (bool(out.terminated), bool(out.truncated)) == (False, True)
+        seen.append(np.append(out.obs, out.state))
+    assert (seen[0] == seen[2]).all()
+    env.close()
+
+
+@pytest.mark.parametrize("family", ["sisl", "butterfly"])
+def test_a_family_says_what_installs_it(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pettingzoo.env_registry")
+    key, module = {
+        "sisl": ("pz-sisl-multiwalker-v9", "Box2D"), "butterfly": ("pz-butterfly-pistonball-v6", "pymunk"),
+    }[family]  # fmt: skip
+    for name in [n for n in sys.modules if n.startswith(f"pettingzoo.{family}")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    says = rf"module '{module}', which is missing: run `pip install 'pettingzoo\[{family}\]'`"
+    with pytest.raises(UserError, match=says):
+        make_info("gymma", {"key": key})
 
 
 def played(backend: str, workers: int, key: str, n: int = 3, **args: Any) -> list[np.ndarray]:

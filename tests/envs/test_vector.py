@@ -30,6 +30,7 @@ EVERY = [
     ("maze", {}),
     ("maze", {"map_name": "black_blue_red", "time_limit": 9}),
     ("matrix", {"key": "prop1", "n_agents": 4, "steps": 3}),
+    ("predator_prey", {"captures": 2, "time_limit": 9, "prey_skill": 0.5, "capture_radius": 0.8}),
     ("gymma", LBF),
     ("toy_envs:Ragged", {}),
     ("toy_envs:MixedLength", {"limit": 7}),
@@ -78,7 +79,7 @@ def test_backends_and_worker_counts_agree(env: str, args: dict) -> None:
     serial = history(env, args, "serial")
     over = [x[4] | x[5] for x in zip(*[iter(serial)] * 9, strict=True)]
     assert any(x.any() for x in over), "no episode ended: the test is too short"
-    if env in ("maze", "matrix"):
+    if env in ("maze", "matrix", "predator_prey"):
         assert equal(serial, history(env, args, "native"))
     for workers in (1, 2, 3) if env in ("gymma", "toy_envs:Ragged") else (2,):
         assert equal(serial, history(env, args, "process", workers)), workers

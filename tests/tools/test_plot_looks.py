@@ -66,6 +66,8 @@ def test_every_shipped_method_has_a_name() -> None:
         ("mpe:SimpleSpread-v0", {"env": "gymma"}, "MPE simple spread"),
         ("matrixgames:penalty-100-nostate-v0", {}, "Penalty game, k = -100"),
         ("climbing", {"env": "matrix"}, "Climbing game"),
+        ("predator_prey", {"env": "predator_prey"}, "Predator-prey"),
+        ("x", {"env": "overcooked", "env_args": {"layout": "coord_ring"}}, "Overcooked coord ring"),
         ("3m", {"env": "smax"}, "SMAX 3m"),
         ("3s5z_vs_3s6z", {"env": "sc2"}, "SMAC 3s5z_vs_3s6z"),
         ("protoss_5_vs_5", {"env": "sc2v2"}, "SMACv2 protoss 5 vs 5"),

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,8 +148,13 @@ def make(key: str, kwargs: Mapping[str, Any], render_mode: str | None = None) ->
     return _call(it.make, key, given, None), it.spec.max_episode_steps
 
 
-def _module(name: str, key: str) -> ModuleType:
+def _module(name: str, key: str, install: str = "") -> ModuleType:
     """Import a module that a key names, the current folder included.
+
+    Args:
+        name: the module.
+        key: for messages.
+        install: what pip installs to bring what it needs.
 
     Raises:
         UserError: it is missing, or fails.
@@ -159,7 +165,7 @@ def _module(name: str, key: str) -> ModuleType:
     except ModuleNotFoundError as exc:
         missing = exc.name or name
         raise NotInstalled(
-            f"The environment '{key}' needs the module '{missing}', which is missing{_how_to_get(missing)}"
+            f"The environment '{key}' needs the module '{missing}', which is missing{_how_to_get(missing, install)}"
         ) from exc
     except Exception as exc:
         raise UserError(
@@ -167,15 +173,15 @@ def _module(name: str, key: str) -> ModuleType:
         ) from exc
 
 
-def _how_to_get(missing: str) -> str:
+def _how_to_get(missing: str, install: str) -> str:
     """Return the end of a sentence about a missing module: the package to install, or the module that was meant."""
     parent, _, last = missing.rpartition(".")
     folder = _folder(parent) if parent else None
     if folder is not None:
         beside = [p.stem for p in folder.iterdir() if p.suffix in ("", ".py") and p.stem[0] not in "_."]
         return nearest(last, beside) or f" from '{parent}'."
-    if missing in _PACKAGES:
-        return f": run `pip install {_PACKAGES[missing]}`."
+    if package := _PACKAGES.get(missing) or install:
+        return f": run `pip install {package}`."
     return nearest(missing, _PACKAGES) or ": install the package that has it."
 
 
@@ -257,7 +263,9 @@ def _pettingzoo(key: str) -> Callable[..., Any]:
             raise UserError(f"env_args.key='{key}': PettingZoo has no family '{family}' here: use {families}.")
         near = nearest(key, [f"pz-{family}-{n.replace('_', '-')}" for n in have])
         raise UserError(f"env_args.key='{key}' is not an environment of PettingZoo's{near or '.'}")
-    module = _module(f"{have[wanted]}.{wanted}", key)
+    with warnings.catch_warnings():  # PettingZoo 1.27 names its registry, which does not have every environment
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module = _module(f"{have[wanted]}.{wanted}", key, f"'pettingzoo[{family}]'")
     factory: Callable[..., Any] = getattr(module, "parallel_env", None) or module.env
     return factory
 

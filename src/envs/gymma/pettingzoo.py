@@ -77,7 +77,7 @@ class PettingZoo(InfoSource):
             raise UserError(f"The environment '{name}' fails in reset(seed=0): {type(exc).__name__}: {exc}") from exc
         try:
             state = self._env.state()
-        except (NotImplementedError, AttributeError):
+        except (NotImplementedError, AttributeError, TypeError):  # rock-paper-scissors has a dict of this name
             return 0
         return 0 if state is None else int(np.asarray(state).size)
 

@@ -1,4 +1,4 @@
-"""Import of JAX and JaxMARL's SMAX: quick, quiet, and with compiled programs kept between runs."""
+"""Import of JAX and one game of JaxMARL's: quick, quiet, and with compiled programs kept between runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DEVICES = ("cpu", "gpu")
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
-def load(device: str) -> tuple[Any, Any]:
-    """Return the package ``jaxmarl.environments.smax`` and the JAX device that games run on.
+def load(device: str, game: str = "smax") -> tuple[Any, Any]:
+    """Return the package ``jaxmarl.environments.<game>`` and the JAX device that games run on.
 
     Raises:
         UserError: JAX or JaxMARL is missing or broken, or there is no such device.
@@ -33,13 +33,13 @@ def load(device: str) -> tuple[Any, Any]:
         # as Any: its settings are attributes that no type checker knows
         jax: Any = importlib.import_module("jax")
     except ImportError as error:
-        raise missing("jax", error) from None
+        raise missing("jax", game, error) from None
     if device == "cpu" and not jax.config.jax_platforms:
         jax.config.update("jax_platforms", "cpu")  # a GPU that is there is not even looked at
     _keep_programs(jax)
-    smax = _smax()
+    package = _package(game)
     try:
-        return smax, jax.devices(device)[0]
+        return package, jax.devices(device)[0]
     except RuntimeError as error:
         raise UserError(
             f"env_args.device={device} is not there for JAX ({first_line(error)}): "
@@ -47,22 +47,22 @@ def load(device: str) -> tuple[Any, Any]:
         ) from None
 
 
-def missing(package: str, error: ImportError) -> UserError:
-    """Return the sentence about a package of smax that is not installed, or cannot be imported."""
+def missing(package: str, game: str, error: ImportError) -> UserError:
+    """Return the sentence about a package of a game in JAX that is not installed, or cannot be imported."""
     if not isinstance(error, ModuleNotFoundError) or (error.name or "").partition(".")[0] not in ("jax", "jaxmarl"):
-        return UserError(f"smax cannot be used: importing '{package}' fails: {first_line(error)}.")
+        return UserError(f"{game} cannot be used: importing '{package}' fails: {first_line(error)}.")
     python = "" if sys.version_info >= (3, 11) else " with Python 3.11 or newer"
     return NotInstalled(
-        f"smax needs the Python package '{package}', which is not installed: run `{extra('smax')}`{python}."
+        f"{game} needs the Python package '{package}', which is not installed: run `{extra('smax')}`{python}."
     )
 
 
-def _smax() -> Any:
-    """Import JaxMARL's SMAX without the other games, which take five times as long and print.
+def _package(game: str) -> Any:
+    """Import a game of JaxMARL's without the other ones, which take five times as long and print.
 
     For the import the two packages above it are empty ones; a later ``import jaxmarl`` gets the whole package.
     """
-    name = "jaxmarl.environments.smax"
+    name = f"jaxmarl.environments.{game}"
     if name in sys.modules:
         return sys.modules[name]
     above = [] if "jaxmarl" in sys.modules else ["jaxmarl", "jaxmarl.environments"]
@@ -77,7 +77,7 @@ def _smax() -> Any:
                 empty.__path__ = [str(folder)]
         return importlib.import_module(name)
     except ImportError as error:
-        raise missing("jaxmarl", error) from None
+        raise missing("jaxmarl", game, error) from None
     finally:
         for package in above:
             sys.modules.pop(package, None)

@@ -150,7 +150,7 @@ def jax() -> str:
     try:
         jax: Any = importlib.import_module("jax")
     except ImportError as error:
-        raise missing("jax", error) from None
+        raise missing("jax", "smax", error) from None
     devices = jax.devices()
     for device in devices:
         if float(jax.device_put(jax.numpy.arange(4.0), device).sum()) != 6.0:

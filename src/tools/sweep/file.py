@@ -32,6 +32,7 @@ SHIPPED = (
     "maze-rules",
     "reciprocity",
     "scales",
+    "seac-arenas",
     "smac",
     "smac-smax",
     "smax-2s3z",

@@ -1,0 +1,5 @@
+"""Overcooked (JaxMARL's)."""
+
+from .overcooked import Overcooked
+
+__all__ = ["Overcooked"]

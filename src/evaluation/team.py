@@ -302,6 +302,10 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     Raises:
         UserError: they are not of this shape.
     """
+    if "mac" not in values:
+        raise UserError(
+            f"The checkpoint {path} is of '{values.get('name')}', which learned tables: only networks can be loaded."
+        )
     # keys that came after the checkpoint was written have the value under which nothing changes
     values = {**yamls.load(CONFIGS / "default.yaml", "default.yaml"), **NEW_KEYS, **values}
     mac = resolve(controllers.__name__, controllers.REGISTRY, values["mac"], "mac")

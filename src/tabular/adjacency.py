@@ -7,6 +7,7 @@ not see may be anything. Agents that share no coordinate are not adjacent.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -88,7 +89,8 @@ def _pair(kinds: Views, a: int, b: int, level: int) -> tuple[np.ndarray, np.ndar
     moves = np.array(list(offsets(len(shared), level)), np.int64).reshape(-1, len(shared))
     to = at[:, None] + moves  # [S_a, moves, shared]
     inside = ((to >= 0) & (to < sizes[shared])).all(-1)
-    more = (np.indices(sizes[free]).reshape(len(free), -1).T @ strides[b][free]).reshape(-1)  # [rest], at least one
+    rest = np.array(list(itertools.product(*(range(size) for size in sizes[free]))), np.int64)  # [rest, free]
+    more = rest.reshape(-1 if len(free) else 1, len(free)) @ strides[b][free]
     numbers = (to @ strides[b][shared])[..., None] + more  # [S_a, moves, rest]
     there = np.broadcast_to(inside[..., None], numbers.shape)
     same = np.broadcast_to(there & ~moves.any(1)[:, None], numbers.shape)

@@ -88,7 +88,7 @@ def _pair(kinds: Views, a: int, b: int, level: int) -> tuple[np.ndarray, np.ndar
     at = np.arange(count)[:, None] // np.maximum(strides[a][shared], 1) % sizes[shared]  # [S_a, shared]
     moves = np.array(list(offsets(len(shared), level)), np.int64).reshape(-1, len(shared))
     to = at[:, None] + moves  # [S_a, moves, shared]
-    inside = ((to >= 0) & (to < sizes[shared])).all(-1)
+    inside = np.asarray(((to >= 0) & (to < sizes[shared])).all(-1))
     rest = np.array(list(itertools.product(*(range(size) for size in sizes[free]))), np.int64)  # [rest, free]
     more = rest.reshape(-1 if len(free) else 1, len(free)) @ strides[b][free]
     numbers = (to @ strides[b][shared])[..., None] + more  # [S_a, moves, rest]
@@ -119,5 +119,6 @@ def partners(adjacency: Adjacency, most: int | None) -> np.ndarray:
     n = len(kind)
     ahead = (np.arange(n) - np.arange(n)[:, None]) % n
     chosen = (ahead > 0) & (ahead <= (n if most is None else most))
-    chosen &= adjacency.adjacent.any((2, 3))[kind[:, None], kind]
+    related = np.asarray(adjacency.adjacent.any((2, 3)))
+    chosen &= related[kind[:, None], kind]
     return _shares(chosen)

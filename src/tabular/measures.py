@@ -28,8 +28,23 @@ def value_iteration(transitions: np.ndarray, reward: np.ndarray, gamma: float, t
         q = new
 
 
+def policy_values(transitions: np.ndarray, reward: np.ndarray, gamma: float, actions: np.ndarray) -> np.ndarray:
+    """Return the values V [..., S] of deterministic policies: the solution of V = R_pi + gamma P_pi V.
+
+    Args:
+        transitions: P [S, A, S].
+        reward: R [..., S, A].
+        gamma: discount factor below 1.
+        actions: [..., S] of the policies.
+    """
+    states = np.arange(len(transitions))
+    chosen = np.take_along_axis(np.broadcast_to(reward, (*actions.shape, reward.shape[-1])), actions[..., None], -1)
+    values: np.ndarray = np.linalg.solve(np.eye(len(states)) - gamma * transitions[states, actions], chosen)[..., 0]
+    return values
+
+
 def sampled_states(views: Views, most: int = _SAMPLE) -> np.ndarray:
-    """Return [N, G] int64: the number of each of G states, as every agent sees it; all states, or ``most`` drawn ones."""
+    """Return [N, G] int64: the numbers of G states, as every agent sees them: all states, or ``most`` drawn ones."""
     total = int(np.prod(views.sizes))
     chosen = np.arange(total)
     if total > most:
@@ -53,6 +68,8 @@ class Measures:
     | greedy_agreement | share of (agent, state) whose best action is that of the mean values |
     | q_error | root mean square distance of the values from the solution for the agents' mean reward, relative to the root mean square of the solution; where the environment can be solved |
     | own_q_error | the same from the solution for each agent's own reward |
+    | team_regret | how much the agents' greedy policies are worth less than the best one, for the agents' mean reward; mean over agents and states |
+    | own_regret | the same for each agent's own reward |
 
     Args:
         views: who sees what.
@@ -67,6 +84,7 @@ class Measures:
         self._temperature = temperature
         self._states = sampled_states(views)
         self._agents = np.arange(len(views.seen))[:, None]
+        self._model, self._gamma = model, gamma
         self.solution: np.ndarray | None = None
         self.own_solutions: np.ndarray | None = None
         if model is not None and gamma < 1:
@@ -82,9 +100,13 @@ class Measures:
             "q_mse": distance(at),
             "greedy_agreement": float((at.argmax(-1) == at.mean(0).argmax(-1)).mean()),
         }
-        if self.solution is not None and self.own_solutions is not None:
-            found["q_error"] = _relative(q - self.solution, self.solution)
-            found["own_q_error"] = _relative(q - self.own_solutions, self.own_solutions)
+        if self._model is not None and self.solution is not None and self.own_solutions is not None:
+            transitions, reward = self._model
+            best = q.argmax(-1)
+            for who, r, solution in (("", reward.mean(0), self.solution), ("own_", reward, self.own_solutions)):
+                found[f"{who}q_error"] = _relative(q - solution, solution)
+                lost = solution.max(-1) - policy_values(transitions, r, self._gamma, best)
+                found[f"{who or 'team_'}regret"] = float(lost.mean())
         return found
 
 

@@ -80,8 +80,9 @@ def parts() -> dict[type, list[str]]:
         found.setdefault(cls, []).append(name)
     found.setdefault(OffPolicyConfig, []).append("off-policy learners of your own")
     for name, targets in ALONE.items():
-        for module, _, cls in (target.partition(":") for target in targets.values() if target not in ALWAYS.values()):
-            found.setdefault(getattr(importlib.import_module(module, "oamarl"), cls), []).append(name)
+        for target in (target for target in targets.values() if target not in ALWAYS.values()):
+            module, _, dataclass = target.partition(":")
+            found.setdefault(getattr(importlib.import_module(module, "oamarl"), dataclass), []).append(name)
     return found
 
 

@@ -121,7 +121,7 @@ class FiniteEnv:
         at = self.at[rows]
         hot = np.concatenate([eye[at[..., d]] for d, eye in enumerate(self._eye)], axis=-1)
         out.obs[rows] = hot * self._mask
-        out.state[rows] = hot.reshape(len(rows), -1)
+        out.state[rows] = hot.reshape(len(rows), self.info.state_size)
 
     def _begin(self, slots: np.ndarray, draws: np.ndarray) -> None:
         """Set ``at`` of ``slots`` [k] from ``draws`` [k, draws]."""
@@ -159,7 +159,7 @@ def at_least(**given: tuple[int, int]) -> None:
 
 
 def from_each(x: np.ndarray) -> np.ndarray:
-    """Return values [k, N, ...] of all agents as each sees them, [k, N, N, ...]: its own first, then in cyclic order."""
+    """Return all agents' values [k, N, ...] as each sees them, [k, N, N, ...]: its own first, then in cyclic order."""
     n = x.shape[1]
     order = (np.arange(n)[:, None] + np.arange(n)) % n
     return x[:, order]

@@ -74,7 +74,8 @@ class Blocker(FiniteEnv):
         blocker = self.blockers[rows][:, :, None]
         inside = (column >= self._low[:, None]) & (column <= self._high[:, None])  # [k, K, N]
         # lowest first, then nearest; argmin takes the first of equals
-        rank = np.where(inside, (self.height - row) * self.width + np.abs(column - blocker), self.height * self.width * 2)
+        rank = (self.height - row) * self.width + np.abs(column - blocker)
+        rank = np.where(inside, rank, 2 * self.height * self.width)
         chosen = rank.argmin(-1)
         goal = np.take_along_axis(np.broadcast_to(column, rank.shape), chosen[..., None], -1)[..., 0]
         self.blockers[rows] += np.where(inside.any(-1), np.sign(goal - blocker[..., 0]), 0)

@@ -48,7 +48,8 @@ class Navigation(FiniteEnv):
     def model(self) -> tuple[np.ndarray, np.ndarray]:
         """Return transitions [S, A, S], nothing after a landmark is reached, and mean rewards [N, S, A].
 
-        State x * size + y is the cell in column x and row y; those of landmarks, which no agent acts in, are as others.
+        State x * size + y is the cell in column x and row y; from those of landmarks, where no agent acts, nothing
+        follows.
         """
         size = self.views.sizes[0]
         cells = np.stack(np.divmod(np.arange(size * size), size), -1)
@@ -57,6 +58,7 @@ class Navigation(FiniteEnv):
         transitions = np.zeros((size * size, len(MOVES), size * size))
         np.put_along_axis(transitions, after[..., None], np.where(goal, 0.0, 1.0)[..., None], -1)
         reward = np.where(goal, self.goal_reward, self.step_reward)
+        transitions[self.landmarks], reward[self.landmarks] = 0.0, 0.0
         return transitions, np.repeat(reward[None], self.info.n_agents, 0)
 
     def _begin(self, slots: np.ndarray, draws: np.ndarray) -> None:
@@ -69,4 +71,5 @@ class Navigation(FiniteEnv):
         self.at[rows] = moved
         goal = np.isin(moved @ np.array([size, 1]), self.landmarks)
         self.ended[rows] = goal
-        return np.where(walks, np.where(goal, self.goal_reward, self.step_reward), 0.0), goal.all(1)
+        over = np.asarray(goal.all(1))
+        return np.where(walks, np.where(goal, self.goal_reward, self.step_reward), 0.0), over

@@ -256,6 +256,10 @@ def check_names(config: Mapping[str, Any], names: tuple[str, ...], path: Path, t
     """
     values = {name: config.get(name) for name in names}
     for name, value in values.items():
+        if value is None and name == "mac" and isinstance(config.get("learner"), str):
+            raise UserError(
+                f"The checkpoint {path} is of '{config.get('name')}', which learned tables: they cannot be loaded."
+            )
         if not isinstance(value, str):
             raise UserError(f"The checkpoint {path} does not say which {name} it was trained with.")
     if "env" in names:
@@ -302,10 +306,6 @@ def _policies(values: Mapping[str, Any], info: EnvInfo, weights: Mapping[str, An
     Raises:
         UserError: they are not of this shape.
     """
-    if "mac" not in values:
-        raise UserError(
-            f"The checkpoint {path} is of '{values.get('name')}', which learned tables: only networks can be loaded."
-        )
     # keys that came after the checkpoint was written have the value under which nothing changes
     values = {**yamls.load(CONFIGS / "default.yaml", "default.yaml"), **NEW_KEYS, **values}
     mac = resolve(controllers.__name__, controllers.REGISTRY, values["mac"], "mac")

@@ -8,6 +8,7 @@ not see may be anything. Agents that share no coordinate are not adjacent.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from ..envs.tabular.base import Views
 from ..utils.errors import UserError
 
 #: numbers of adjacent states that are held at most
-_MOST = 50_000_000
+_MOST = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,15 @@ def find(views: Views, level: int) -> Adjacency:
         UserError: there are too many.
     """
     seen, kind = np.unique(views.seen, axis=0, return_inverse=True)
-    kinds = Views(views.sizes, seen, views.level)
-    pairs = {(a, b): _pair(kinds, a, b, level) for a in range(len(seen)) for b in range(len(seen))}
-    most = int(kinds.counts().max()), max(x.shape[1] for x, _, _ in pairs.values())
-    if len(pairs) * most[0] * most[1] > _MOST:
+    kinds, every = Views(views.sizes, seen, views.level), list(itertools.product(range(len(seen)), repeat=2))
+    level = min(level, sum(views.sizes))  # nothing is further apart
+    most = int(kinds.counts().max()), max(_width(kinds, a, b, level) for a, b in every)
+    if len(every) * most[0] * most[1] > _MOST:
         raise UserError(
-            f"There are too many adjacent states ({len(pairs)} pairs of kinds of agents, {most[0]:,} states, up to "
+            f"There are too many adjacent states ({len(every)} pairs of kinds of agents, {most[0]:,} states, up to "
             f"{most[1]:,} adjacent ones of each): use fewer agents or states, or a lower pr_eps."
         )
+    pairs = {(a, b): _pair(kinds, a, b, level) for a, b in every}
     shape = (len(seen), len(seen), *most)
     states, adjacent, same = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, bool)
     for (a, b), found in pairs.items():
@@ -75,6 +77,16 @@ def find(views: Views, level: int) -> Adjacency:
         for whole, part in zip((states, adjacent, same), found, strict=True):
             whole[a, b, :count, :width] = part
     return Adjacency(kind.reshape(-1), states, adjacent, same)
+
+
+def _width(kinds: Views, a: int, b: int, level: int) -> int:
+    """Return K of a pair of kinds: the offsets within the level times the values of what only kind b sees."""
+    shared = int((kinds.seen[a] & kinds.seen[b]).sum())
+    if not shared:
+        return 1
+    moves = sum(math.comb(shared, k) * 2**k * math.comb(level, k) for k in range(min(shared, level) + 1))
+    free = np.flatnonzero(~kinds.seen[a] & kinds.seen[b])
+    return moves * math.prod(kinds.sizes[d] for d in free)
 
 
 def _pair(kinds: Views, a: int, b: int, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,12 +100,13 @@ def _pair(kinds: Views, a: int, b: int, level: int) -> tuple[np.ndarray, np.ndar
     at = np.arange(count)[:, None] // np.maximum(strides[a][shared], 1) % sizes[shared]  # [S_a, shared]
     moves = np.array(list(offsets(len(shared), level)), np.int64).reshape(-1, len(shared))
     to = at[:, None] + moves  # [S_a, moves, shared]
-    inside = np.asarray(((to >= 0) & (to < sizes[shared])).all(-1))
+    inside = ((to < 0) | (to >= sizes[shared])).sum(-1) == 0
     rest = np.array(list(itertools.product(*(range(size) for size in sizes[free]))), np.int64)  # [rest, free]
     more = rest.reshape(-1 if len(free) else 1, len(free)) @ strides[b][free]
     numbers = (to @ strides[b][shared])[..., None] + more  # [S_a, moves, rest]
     there = np.broadcast_to(inside[..., None], numbers.shape)
-    same = np.broadcast_to(there & ~moves.any(1)[:, None], numbers.shape)
+    still = np.abs(moves).sum(1) == 0
+    same = np.broadcast_to(there & still[:, None], numbers.shape)
     numbers = np.where(there, numbers, 0)
     return numbers.reshape(count, -1), there.reshape(count, -1), same.reshape(count, -1)
 

@@ -48,7 +48,7 @@ class Learner:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
-        self.tables.visits[...] = np.array(state["visits"], np.float64)
+        self.tables.visits[...] = np.asarray(state["visits"]).astype(np.float64)
         self.updates, self.processed = int(state["updates"]), int(state["processed"])
 
 

@@ -100,7 +100,7 @@ class Tables:
         Raises:
             ValueError: they have another shape.
         """
-        q = np.array(state["q"], np.float64)
+        q = np.asarray(state["q"]).astype(np.float64)
         if q.shape != self.q.shape:
             raise ValueError(f"tables of shape {q.shape}, and {self.q.shape} is expected")
         self.q[...] = q

@@ -1,4 +1,4 @@
-"""The four environments with countable observations: their rules by hand, and slots that know nothing of one another."""
+"""The four environments with countable observations: their rules by hand, and slots that do not touch one another."""
 
 from __future__ import annotations
 

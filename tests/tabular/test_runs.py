@@ -33,7 +33,7 @@ def test_a_run_leaves_what_every_run_leaves(tmp_path: Path) -> None:
     names = {name for point in read_metrics(folder) for name in point["metrics"]}
     assert {"total_return_mean", "test_total_return_mean", "test_greedy_total_return_mean", "policy_mse", "q_error",
             "team_regret", "episode", "updates", "wall_clock"} <= names  # fmt: skip
-    assert main(["runs", str(tmp_path)]) == 0
+    assert main(["runs", "list", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("env", ["digital", "blocker"])

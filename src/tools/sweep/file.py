@@ -37,6 +37,8 @@ SHIPPED = (
     "smax-2s3z",
     "smax-3m",
     "smax-unit-types",
+    "tabular-consensus",
+    "tabular-convergence",
     "trust-region",
     "value-based",
 )

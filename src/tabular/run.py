@@ -56,7 +56,7 @@ def build(settings: Settings) -> tuple[Player, Tables, Learner]:
     config = settings.part(TabularConfig)
     make = partial(factory(values["env"]), **constructor_args(values["env"], values["env_args"]))
     env = make(1)
-    tables = Tables(config, env.views, env.info.n_actions)
+    tables = Tables(config, env.views, env.info.n_actions, teams=1)
     model = env.model() if hasattr(env, "model") else None
     learner = Learner(tables, Measures(env.views, config.temperature, model, config.gamma))
     return Player(config, make, tables, learner), tables, learner

@@ -31,14 +31,20 @@ class Tables:
         config: the keys.
         views: who sees what.
         n_actions: A.
+        teams: B, of teams that learn beside one another and share nothing, such as one for each of several seeds; then
+            everything here has a leading axis [B]. None: one team, without that axis.
     """
 
-    def __init__(self, config: TabularConfig, views: Views, n_actions: int) -> None:
+    def __init__(self, config: TabularConfig, views: Views, n_actions: int, teams: int | None = None) -> None:
         self.config = config
         n, states = len(views.seen), int(views.counts().max())
-        self.q = np.zeros((n, states, n_actions))
-        self.visits = np.zeros((n, states, n_actions))
+        lead = () if teams is None else (teams,)
+        self.q = np.zeros((*lead, n, states, n_actions))
+        self.visits = np.zeros_like(self.q)
         self._agents = np.arange(n)
+        #: indices of the leading axis, beside [N] and beside [N, N, K]
+        self._team = tuple(np.arange(b)[:, None] for b in lead)
+        self._team_of_pairs = tuple(np.arange(b)[:, None, None, None] for b in lead)
         self.reciprocal = config.pr_beta > 0
         if self.reciprocal:
             adjacency = find(views, views.level if config.pr_eps is None else config.pr_eps)
@@ -54,11 +60,11 @@ class Tables:
             states: [N] each agent's state.
             actions: [N] its action.
         """
-        places = (*self._kinds, states[:, None])
-        values = self.q[self._others, self._states[places], actions[:, None, None]]  # [N, N, K]
-        theirs = (self._weights[places] * values).sum(-1)
-        own = self.q[self._agents, states, actions]
-        pulled: np.ndarray = (self._partners * (theirs - own[:, None])).sum(1)
+        places = (*self._kinds, states[..., None])
+        values = self.q[(*self._team_of_pairs, self._others, self._states[places], actions[..., None, None])]
+        theirs = (self._weights[places] * values).sum(-1)  # of [N, N, K]
+        own = self.q[(*self._team, self._agents, states, actions)]
+        pulled: np.ndarray = (self._partners * (theirs - own[..., None])).sum(-1)
         return pulled
 
     def update(
@@ -75,8 +81,8 @@ class Tables:
         Returns:
             [N] temporal differences, 0 for agents that are not acting.
         """
-        c, place = self.config, (self._agents, states, actions)
-        target = rewards + c.gamma * np.where(ended, 0.0, self.q[self._agents, after].max(-1))
+        c, place = self.config, (*self._team, self._agents, states, actions)
+        target = rewards + c.gamma * np.where(ended, 0.0, self.q[(*self._team, self._agents, after)].max(-1))
         difference = np.where(acting, target - self.q[place], 0.0)
         count = self.visits[place] + 1.0
         new = self.q[place] + c.lr / count**c.lr_power * difference
@@ -106,7 +112,7 @@ class Tables:
         self.q[...] = q
 
 
-def greedy(q: np.ndarray, epsilon: float) -> np.ndarray:
+def greedy(q: np.ndarray, epsilon: np.ndarray | float) -> np.ndarray:
     """Return epsilon-greedy policies [..., A] of values [..., A]: equal shares for all of the best actions."""
     best = q == q.max(-1, keepdims=True)
     policy: np.ndarray = (1.0 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon / q.shape[-1]

@@ -200,7 +200,7 @@ def test_rewards_may_be_made_common() -> None:
     for how, share in (("sum", 1.0), ("mean", 1 / 3)):
         player, _, _ = build(settings("iql_tabular", "digital", DIGITAL, common_reward=True, reward_scalarisation=how))
         given = np.array([[1.0, 2.0, 6.0]])
-        assert player._rewards(given).tolist() == [[9 * share] * 3]
+        assert player.teams.rewards(given).tolist() == [[9 * share] * 3]
 
 
 # -- what is refused -------------------------------------------------------------------------------------------

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from oamarl.envs.base import EnvInfo
+from oamarl.envs.build import constructor_args, factory
 from oamarl.envs.tabular import Digital
 from oamarl.envs.tabular.base import Views
 from oamarl.parts import resolve
 from oamarl.settings import Settings
 from oamarl.tabular.config import TabularConfig
 from oamarl.tabular.measures import distance, policy_values, sampled_states, value_iteration
+from oamarl.tabular.player import Teams
 from oamarl.tabular.run import build
 from oamarl.tabular.tables import Tables, boltzmann, greedy, sample
 from oamarl.utils.errors import UserError
@@ -150,6 +153,24 @@ def test_the_same_seed_is_the_same_run_and_another_is_not() -> None:
     first = played("pr_tabular", "digital", 3, DIGITAL)
     assert (played("pr_tabular", "digital", 3, DIGITAL) == first).all()
     assert (played("pr_tabular", "digital", 3, DIGITAL, seed=5) != first).any()
+
+
+@pytest.mark.parametrize("env", ["digital", "navigation", "blocker", "landmarks"])
+def test_many_seeds_at_once_are_each_as_alone(env: str) -> None:
+    asked = settings("pr_tabular", env)
+    config, make = asked.part(TabularConfig), partial(factory(env), **constructor_args(env, asked.values["env_args"]))
+    slots = make(3)
+    tables = Tables(config, slots.views, slots.info.n_actions, teams=3)
+    teams, steps = Teams(config, slots, tables), np.zeros(3, np.int64)
+    for number in range(3):
+        steps += teams.episode(np.array([4, 5, 6]), np.full(3, number), steps).lengths
+    for b, seed in enumerate((4, 5, 6)):
+        player, alone, _ = build(settings("pr_tabular", env, seed=seed))
+        for _ in range(3):
+            player.run()
+        assert player.t_env == steps[b]
+        assert (alone.q[0] == tables.q[b]).all()
+        assert (alone.visits[0] == tables.visits[b]).all()
 
 
 def test_tests_do_not_disturb_training() -> None:

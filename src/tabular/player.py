@@ -142,7 +142,7 @@ class Player:
     worker_restarts = 0
 
     def __init__(self, config: TabularConfig, make: Any, tables: Tables, learner: Learner) -> None:
-        self.config, self.tables, self._learner, self._make = config, tables, learner, make
+        self.config, self.mac, self._learner, self._make = config, tables, learner, make
         self.teams = Teams(config, make(1), tables)
         self.info = self.teams.info
         self._tested: tuple[FiniteEnv, Arrays] | None = None
@@ -175,7 +175,7 @@ class Player:
         returns, lengths = np.zeros((n_episodes, self.info.n_agents)), np.zeros(n_episodes, np.int64)
         active = np.ones(n_episodes, bool)
         for step in range(self.info.episode_limit):
-            q = self.tables.q[0, self._agents, env.codes()]
+            q = self.mac.q[0, self._agents, env.codes()]
             policy = greedy(q, 0.0) if greedy_actions else self.teams.policy(q, c.evaluation_epsilon)
             actions = np.where(out.alive, sample(policy, noise[:, step]), 0)
             env.step(actions, active, out)

@@ -15,6 +15,7 @@ equations 5 and 6: this is our reading of them, and not a reproduction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,13 @@ import numpy as np
 from ..envs.tabular.base import Views
 from .adjacency import find, partners
 from .config import TabularConfig
+
+
+@dataclass(frozen=True)
+class Selector:
+    """How tables are acted with in tests; ``greedy_in_tests``: sampled tests have no random actions either."""
+
+    greedy_in_tests: bool
 
 
 class Tables:
@@ -42,6 +50,7 @@ class Tables:
         self.q = np.zeros((*lead, n, states, n_actions))
         self.visits = np.zeros_like(self.q)
         self._agents = np.arange(n)
+        self.selector = Selector(config.exploration == "epsilon_greedy" and config.evaluation_epsilon == 0)
         #: indices of the leading axis, beside [N] and beside [N, N, K]
         self._team = tuple(np.arange(b)[:, None] for b in lead)
         self._team_of_pairs = tuple(np.arange(b)[:, None, None, None] for b in lead)

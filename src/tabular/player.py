@@ -18,6 +18,10 @@ from .measures import Measures
 from .tables import Tables, boltzmann, greedy, sample
 
 
+#: environment steps between two measurements of the tables
+MEASURED = 100
+
+
 class Learner:
     """What the loop asks of a learner: here values are learned while an episode is played.
 
@@ -29,14 +33,20 @@ class Learner:
     def __init__(self, tables: Tables, measures: Measures) -> None:
         self.tables, self._measures = tables, measures
         self.updates = self.processed = 0
-        #: of the last episode: sums of |temporal difference| and the number of updates
-        self.differences, self.learned = 0.0, 0
+        #: of the last episode: the sum of |temporal difference|, the number of updates, and its steps
+        self.differences, self.learned, self.steps = 0.0, 0, 0
 
     def train(self, batch: Any, t_env: int) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
-        """Return the scalars of the episode that was played last; nothing is left to learn from it."""
+        """Return the scalars of the episode that was played last; nothing is left to learn from it.
+
+        The tables are measured once in :data:`MEASURED` steps: solving a process costs more than a short episode.
+        """
         self.updates += 1
         self.processed += self.learned
-        return {"td_error": self.differences / max(self.learned, 1), **self._measures.scalars(self.tables.q[0])}, {}
+        found = {"td_error": self.differences / max(self.learned, 1)}
+        if t_env // MEASURED != (t_env + self.steps) // MEASURED:
+            found |= self._measures.scalars(self.tables.q[0])
+        return found, {}
 
     def load_weights(self, state: Mapping[str, Any]) -> list[str]:
         """The values are loaded by the tables; visits are not taken."""
@@ -75,6 +85,7 @@ class Teams:
     def __init__(self, config: TabularConfig, env: FiniteEnv, tables: Tables) -> None:
         self.config, self.env, self.tables, self.info = config, env, tables, env.info
         self.n_teams = len(env.time)
+        env.observes = False
         self._out = Arrays.allocate(self.info, self.n_teams)
         self._team, self._agents = np.arange(self.n_teams)[:, None], np.arange(self.info.n_agents)
 
@@ -155,18 +166,24 @@ class Player:
         began = time.perf_counter()
         now = np.array([self.t_env])
         played = self.teams.episode(np.array([self.config.seed]), np.array([self.episodes]), now)
-        self._learner.differences, self._learner.learned = float(played.differences[0]), int(played.learned[0])
-        self.t_env += int(played.lengths[0])
+        learner, steps = self._learner, int(played.lengths[0])
+        learner.differences, learner.learned, learner.steps = (
+            float(played.differences[0]),
+            int(played.learned[0]),
+            steps,
+        )
+        self.t_env += steps
         self.episodes += 1
         self.agent_steps += int(played.learned[0])
         self.time_env += time.perf_counter() - began
-        return None, Episodes([played.returns[0]], [int(played.lengths[0])], [np.zeros(0)], [{}])
+        return None, Episodes([played.returns[0]], [steps], [np.zeros(0)], [{}])
 
     def test(self, n_episodes: int, greedy_actions: bool) -> Episodes:
         """Play ``n_episodes`` test episodes together, the same ones in every test; nothing is learned from them."""
         c = self.config
         if self._tested is None or len(self._tested[1].reward) != n_episodes:
             self._tested = self._make(n_episodes), Arrays.allocate(self.info, n_episodes)
+            self._tested[0].observes = False
         env, out = self._tested
         seeds = np.array([episode_seed(c.seed, "test", 0, k) for k in range(n_episodes)])
         shape = (self.info.episode_limit, self.info.n_agents)

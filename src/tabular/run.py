@@ -36,7 +36,7 @@ class TabularTraining(Training):
 
     def _update(self, batch: Any, t_begin: int, log: RunLog) -> tuple[dict[str, float], dict[str, Any]]:
         scalars, arrays = self.learner.train(batch, t_begin)
-        if not np.isfinite(list(scalars.values())).all():
+        if not np.isfinite(list(scalars.values())).all():  # td_error at once, the tables when they are measured
             raise RunError(f"Stopped at step {self.runner.t_env:,}: the tables hold numbers that are not finite.")
         return scalars, arrays
 

@@ -71,6 +71,8 @@ class FiniteEnv:
         """
         n, d = views.seen.shape
         self.views, self.limit = views, limit
+        #: whether observations and states are written; tables read the codes alone
+        self.observes = True
         self.at = np.zeros((n_slots, n, d), np.int64)
         self.time = np.zeros(n_slots, np.int64)
         self.ended = np.zeros((n_slots, n), bool)
@@ -118,6 +120,8 @@ class FiniteEnv:
         self._show(rows, out)
 
     def _show(self, rows: np.ndarray, out: Arrays) -> None:
+        if not self.observes:
+            return
         at = self.at[rows]
         hot = np.concatenate([eye[at[..., d]] for d, eye in enumerate(self._eye)], axis=-1)
         out.obs[rows] = hot * self._mask

@@ -17,7 +17,6 @@ from .config import TabularConfig
 from .measures import Measures
 from .tables import Tables, boltzmann, greedy, sample
 
-
 #: environment steps between two measurements of the tables
 MEASURED = 100
 

@@ -21,8 +21,13 @@ from typing import Any
 import numpy as np
 
 from ..envs.tabular.base import Views
+from ..utils.errors import UserError
 from .adjacency import find, partners
 from .config import TabularConfig
+
+
+#: values that tables hold at most
+_MOST = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,19 @@ class Tables:
         n_actions: A.
         teams: B, of teams that learn beside one another and share nothing, such as one for each of several seeds; then
             everything here has a leading axis [B]. None: one team, without that axis.
+
+    Raises:
+        UserError: there are too many values, or too many adjacent states.
     """
 
     def __init__(self, config: TabularConfig, views: Views, n_actions: int, teams: int | None = None) -> None:
         self.config = config
-        n, states = len(views.seen), int(views.counts().max())
+        n, states = len(views.seen), views.most()
+        if n * states * n_actions > _MOST:
+            raise UserError(
+                f"The tables of {n} agents with {states:,} states and {n_actions} actions would hold more than "
+                f"{_MOST:,} values: use fewer agents or states."
+            )
         lead = () if teams is None else (teams,)
         self.q = np.zeros((*lead, n, states, n_actions))
         self.visits = np.zeros_like(self.q)

@@ -234,6 +234,11 @@ def test_steps_beyond_one_are_refused() -> None:
         TabularConfig.check(values, info)
 
 
+def test_tables_too_large_are_refused() -> None:
+    with pytest.raises(UserError, match="12 agents with 743,008,370,688 states and 3 actions would hold more than"):
+        build(settings("iql_tabular", "landmarks", {"n_agents": 12, "cells": 12}))
+
+
 def test_an_environment_that_cannot_be_counted_is_refused() -> None:
     with pytest.raises(UserError, match="'pr_tabular' learns tables, and the observations of 'maze' cannot be counted"):
         build(settings("pr_tabular", "maze"))

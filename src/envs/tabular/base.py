@@ -6,6 +6,7 @@ action mean the same to all agents, and it may lack some of the coordinates.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,6 +37,10 @@ class Views:
         own = np.where(self.seen, np.asarray(self.sizes, np.int64), 1)
         after = np.cumprod(own[:, ::-1], axis=1)[:, ::-1]
         return seen * np.concatenate([after[:, 1:], np.ones((len(seen), 1), np.int64)], axis=1)
+
+    def most(self) -> int:
+        """Return the largest of :meth:`counts`, of any size."""
+        return max(math.prod(z for z, seen in zip(self.sizes, row, strict=True) if seen) for row in self.seen)
 
     def counts(self) -> np.ndarray:
         """Return [N] int64: how many observations each agent can have."""

@@ -25,7 +25,6 @@ from ..utils.errors import UserError
 from .adjacency import find, partners
 from .config import TabularConfig
 
-
 #: values that tables hold at most
 _MOST = 100_000_000
 

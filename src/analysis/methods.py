@@ -82,8 +82,6 @@ METHODS: dict[str, tuple[str, Style]] = {
     "pac_dcg": ("PAC-DCG", _style(_INDIGO, 6, 5)),
     "iql_tabular": ("IQL (tables)", _style(_BLACK, 0, 1)),
     "pr_tabular": ("PR (tables)", _style(_BLUE, 1)),
-    "pr_same": ("PR, same states alone", _style(_SKY, 3)),
-    "pr_fading": ("PR, fading weight", _style(_VERMILION, 2)),
     # of other programs, whose runs are drawn too
     "jaxmarl-mappo": ("MAPPO (JaxMARL)", _style(_VERMILION, 3, 1, True)),
 }

@@ -28,6 +28,29 @@ def value_iteration(transitions: np.ndarray, reward: np.ndarray, gamma: float, t
         q = new
 
 
+def drawn_solution(
+    transitions: np.ndarray, reward: np.ndarray, gamma: float, adjacent: np.ndarray, weight: float
+) -> np.ndarray:
+    """Return the values Q [S, A] at which learning and adjacent states' values balance, of agents that all agree.
+
+    The fixed point of Q = R + gamma P max Q + weight (M - 1) Q: where the mean update stands still whose step sizes
+    have the ratio beta / alpha, for weight = kappa beta / alpha. It is Q* for weight 0, and the same value for every
+    state that can be reached through adjacent ones as the weight grows.
+
+    Args:
+        transitions, reward, gamma: of :func:`value_iteration`.
+        adjacent: M [S, S], rows of shares of the adjacent states.
+        weight: of the term.
+    """
+    inverse = np.linalg.inv((1.0 + weight) * np.eye(len(reward)) - weight * adjacent)
+    q = value_iteration(transitions, reward, gamma)
+    while True:
+        new = inverse @ (reward + gamma * transitions @ q.max(-1))
+        if np.abs(new - q).max() <= 1e-10:
+            return new
+        q = new
+
+
 def policy_values(transitions: np.ndarray, reward: np.ndarray, gamma: float, actions: np.ndarray) -> np.ndarray:
     """Return the values V [..., S] of deterministic policies: the solution of V = R_pi + gamma P_pi V.
 

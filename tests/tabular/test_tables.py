@@ -15,7 +15,7 @@ from oamarl.envs.tabular.base import Views
 from oamarl.parts import resolve
 from oamarl.settings import Settings
 from oamarl.tabular.config import TabularConfig
-from oamarl.tabular.measures import distance, policy_values, sampled_states, value_iteration
+from oamarl.tabular.measures import distance, drawn_solution, policy_values, sampled_states, value_iteration
 from oamarl.tabular.player import Teams
 from oamarl.tabular.run import build
 from oamarl.tabular.tables import Tables, boltzmann, greedy, sample
@@ -118,6 +118,16 @@ def test_the_solution_of_a_chain() -> None:
         [0, 1, 2, 3, 4, 5],
         [0, 1, 2, 0, 1, 2],
     ]
+
+
+def test_adjacent_states_draw_the_solution_together() -> None:
+    """Two states without transitions, of values 0 and 1, each the other's neighbour: Q = R + w (mean - Q)."""
+    transitions, reward = np.zeros((2, 1, 2)), np.array([[0.0], [1.0]])
+    mean = np.full((2, 2), 0.5)
+    for weight in (0.0, 1.0, 1e9):
+        found = drawn_solution(transitions, reward, 0.9, mean, weight)
+        half = 0.5 * weight / (1 + weight)
+        assert found[:, 0] == pytest.approx([half, 1 - half], abs=1e-6)
 
 
 # -- reductions ------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ _METRICS = {
     "return": "return", "total_return": "team return", "ep_length": "episode length", "battle_won": "win rate",
     "won": "win rate", "entropy": "policy entropy", "grad_norm": "gradient norm", "critic_grad_norm":
     "gradient norm of the critic", "processed_samples": "processed samples", "wall_clock": "wall-clock time (s)",
-    "policy_mse": "squared distance between the agents' policies", "q_mse": "squared distance between the agents' values",
+    "policy_mse": "squared distance of policies", "q_mse": "squared distance of values",
     "q_error": "distance from the solution", "own_q_error": "distance from each agent's own solution",
     "team_regret": "regret, mean reward of the agents", "own_regret": "regret, each agent's own reward",
 }  # fmt: skip

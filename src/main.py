@@ -92,6 +92,10 @@ def train(argv: Sequence[str]) -> int:
 
     request, _ = parse(argv)
     settings = resolve(request)
+    if settings.alone:
+        from .tabular.run import run as train_tables
+
+        return int(train_tables(settings))
     from . import run  # last, since they load torch
     from .evaluation import command as evaluation_run
 

@@ -1,4 +1,4 @@
-"""The table of configuration dataclasses that every run reads, and the resolution of a request to its settings."""
+"""The tables of configuration dataclasses that runs read, and the resolution of a request to its settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ ALWAYS = {
     "logging": ".storage.log:LoggingConfig",
     "trackers": ".storage.trackers:TrackersConfig",
 }
+#: learners that need no runner, controller and network: learner -> the dataclasses that its runs read, in place of all
+#: others
+TABULAR_Q = "tabular_q"
+ALONE = {
+    TABULAR_Q: {name: ALWAYS[name] for name in ("run", "logging", "trackers")}
+    | {TABULAR_Q: ".tabular.config:TabularConfig"},
+}
 
 
 def resolve(request: Request) -> settings.Settings:
@@ -20,4 +27,4 @@ def resolve(request: Request) -> settings.Settings:
     Raises:
         UserError: whatever is wrong with the request, in one sentence.
     """
-    return settings.resolve(request, ALWAYS)
+    return settings.resolve(request, ALWAYS, ALONE)

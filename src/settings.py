@@ -106,7 +106,8 @@ class Settings:
         notices: sentences about keys that have no effect, for the user's eyes.
         parts: the dataclasses that are read, by the key that selected them (``run``, ``logging``, ``learner`` ...).
         added: those of them that the value of a key has added.
-        runner, mac, agent, learner: the selected classes.
+        alone: the name of a learner that works without the other classes; "": there are all of them.
+        runner, mac, agent, learner: the selected classes; None for a learner alone.
         critic: the class of the learner's critic; None for learners without one.
     """
 
@@ -115,6 +116,7 @@ class Settings:
     notices: tuple[str, ...]
     parts: dict[str, type] = field(repr=False)
     added: tuple[str, ...] = ()
+    alone: str = ""
     runner: Any = None
     mac: Any = None
     agent: Any = None
@@ -142,7 +144,8 @@ class Settings:
             UserError: from the classmethod ``check(values, info)`` of one of them, or that of a user-supplied class
                 raised something else.
         """
-        for cls in (self.learner, self.mac, self.runner, *(self.parts[name] for name in self.added)):
+        parts = (self.parts[name] for name in (*self.added, *([self.alone] if self.alone else [])))
+        for cls in (self.learner, self.mac, self.runner, *parts):
             check = getattr(cls, "check", None)
             if check is None:
                 continue
@@ -303,12 +306,30 @@ def _added(parts: Mapping[str, type], values: Mapping[str, Any]) -> dict[str, ty
     return found
 
 
-def resolve(request: Request, always: Mapping[str, str]) -> Settings:
+def _without_parts(values: dict[str, Any], origin: Mapping[str, Layer], who: str) -> list[str]:
+    """Remove runner, controller and network from the ``values`` of a learner that needs none; return notices.
+
+    Raises:
+        UserError: the command line names one.
+    """
+    names = [name for name in SELECTORS if name != "learner" and name in values]
+    for name in names:
+        values.pop(name)
+        if origin[name].origin == "command":
+            raise UserError(f"'{name}' is not read by {who}, which has no networks: take it off the command line.")
+    given = [name for name in names if origin[name].origin == "user"]
+    return [f"Not read by {who}: {', '.join(given)}."] if given else []
+
+
+def resolve(
+    request: Request, always: Mapping[str, str], alone: Mapping[str, Mapping[str, str]] | None = None
+) -> Settings:
     """Merge and check everything that can be checked before the environment is built.
 
     Args:
         request: the names of YAMLs and the values of the command line.
         always: the dataclasses that every run reads, part -> ``".module:Class"``.
+        alone: learners without runner, controller and network, each with the dataclasses that its runs read.
 
     Raises:
         UserError: whatever is wrong with the request, in one sentence.
@@ -322,10 +343,18 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
     for name in SELECTORS:
         if name not in values:
             raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
-    classes = select(values)
-    parts = {name: import_class(target) for name, target in always.items()}
-    parts |= {name: network_config(cls) if name in NETWORKS else cls.Config for name, cls in classes.items()}
-    parts |= own_selector(values)
+    notices, classes = layers.notices(found), {}
+    own = (alone or {}).get(values["learner"])
+    who = ", ".join(values[name] for name in (SELECTORS if own is None else ("learner",)))
+    who = f"'{values['name']}' ({who})"
+    if own is None:
+        classes = select(values)
+        parts = {name: import_class(target) for name, target in always.items()}
+        parts |= {name: network_config(cls) if name in NETWORKS else cls.Config for name, cls in classes.items()}
+        parts |= own_selector(values)
+    else:
+        notices += _without_parts(values, origin, who)
+        parts = {name: import_class(target) for name, target in own.items()}
     read = {f.name: cls for cls in parts.values() for f in dataclasses.fields(cls)}
     added = _added(parts, values)
     for cls in added.values():
@@ -339,9 +368,9 @@ def resolve(request: Request, always: Mapping[str, str]) -> Settings:
             vocabulary.refuse(name, values["env_args"].pop(inner), where, values)
     values["env_args"] = check_env_args(values["env"], values["env_args"], request.typed)
     _check_values(values, origin, parts)
-    notices = layers.notices(found)
-    notices += _unread(values, origin, read, f"'{values['name']}' ({', '.join(values[s] for s in SELECTORS)})")
+    notices += _unread(values, origin, read, who)
     notices += _without_effect(values, origin, parts)
     _check_returns(values, origin)
     source = {k: "worked out" if k in derived or k not in origin else origin[k].name for k, _ in leaves(values)}
-    return Settings(values, source, tuple(notices), parts, tuple(added), **classes)
+    name = "" if own is None else values["learner"]
+    return Settings(values, source, tuple(notices), parts, tuple(added), alone=name, **classes)

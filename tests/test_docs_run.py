@@ -60,6 +60,7 @@ PROSE = {
 INSTALLS = "asks a package index"
 EPYMARL = "needs a checkout of EPyMARL"
 HARL = "needs a checkout of HARL"
+MANY = "many runs; test_sweep_runs.py runs a few"
 #: page -> line -> why it is not run
 CANNOT = {
     "README.md": {
@@ -90,6 +91,11 @@ CANNOT = {
         "pip install -e '.[tensorboard,wandb]'": INSTALLS,
         "tensorboard --logdir results/sacred": "a server that never ends",
         "wandb sync results/sacred/oappo/black_red/1/wandb/offline-run-*": "sends to a server, with an account",
+    },
+    "reciprocity.md": {
+        "oamarl sweep experiments/tabular-consensus.yaml": MANY,
+        "oamarl sweep experiments/tabular-convergence.yaml": MANY,
+        "oamarl sweep experiments/tabular-agents.yaml": MANY,
     },
     "smax.md": {
         "pip install -e '.[smax]'": INSTALLS,

@@ -31,7 +31,7 @@ FLOORS = [
     {"selection"},
     {"settings"},
     {"training"},
-    {"evaluation"},
+    {"evaluation", "tabular"},
     {"run", "parts"},
     {"tools", "main", "__main__"},
 ]
@@ -42,7 +42,8 @@ TOGETHER = {("main", "tools"), ("tools", "main"), ("__main__", "main")}
 MOST = 15
 #: what these load when they are imported must not bring torch: workers and every start of the program wait for it
 LIGHT = ["", "main", "__main__", "selection", "settings", "parts", "tools.list", "envs.build", "envs.vector.make",
-         "envs.vector.process", "envs.vector.worker", "modules.kernels.numpy_policy", "components.seeding"]  # fmt: skip
+         "envs.vector.process", "envs.vector.worker", "modules.kernels.numpy_policy", "components.seeding",
+         "tabular.tables", "tabular.player", "tabular.measures"]  # fmt: skip
 HEAVY = {"torch", "sacred", "matplotlib", "pandas", "jax"}
 #: a part given as text
 _PART = re.compile(r"(\.[\w.]+):[A-Za-z_]\w*")

@@ -83,6 +83,8 @@ METHODS: dict[str, tuple[str, Style]] = {
     "coma": ("COMA", _style(_ROSE, 4, 1)),
     "pac": ("PAC", _style(_OLIVE, 5, 1)),
     "pac_dcg": ("PAC-DCG", _style(_INDIGO, 6, 5)),
+    "iql_tabular": ("IQL (tables)", _style(_BLACK, 0, 1)),
+    "pr_tabular": ("PR (tables)", _style(_BLUE, 1)),
     # of other programs, whose runs are drawn too
     "jaxmarl-mappo": ("MAPPO (JaxMARL)", _style(_VERMILION, 3, 1, True)),
 }

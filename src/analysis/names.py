@@ -72,6 +72,8 @@ _METRICS = {
     "return": "return", "total_return": "team return", "ep_length": "episode length", "battle_won": "win rate",
     "won": "win rate", "entropy": "policy entropy", "grad_norm": "gradient norm", "critic_grad_norm":
     "gradient norm of the critic", "processed_samples": "processed samples", "wall_clock": "wall-clock time (s)",
+    "policy_mse": "policy distance", "q_mse": "value distance", "q_error": "error of values",
+    "own_q_error": "error of own values", "team_regret": "regret", "own_regret": "regret for own reward",
 }  # fmt: skip
 #: endings -> what is said of the metric; its mean is the metric itself
 _ENDINGS = {

@@ -13,6 +13,10 @@ REGISTRY = {
     "smaclite": ".starcraft.smaclite:smaclite",
     "mamujoco": ".mamujoco:Mamujoco",
     "gfootball": ".football:Football",
+    "digital": ".tabular:Digital",
+    "navigation": ".tabular:Navigation",
+    "blocker": ".tabular:Blocker",
+    "landmarks": ".tabular:Landmarks",
 }
 
 #: environments that pass arguments on to constructors of other packages -> the function that returns notices about them

@@ -256,6 +256,10 @@ def check_names(config: Mapping[str, Any], names: tuple[str, ...], path: Path, t
     """
     values = {name: config.get(name) for name in names}
     for name, value in values.items():
+        if value is None and name == "mac" and isinstance(config.get("learner"), str):
+            raise UserError(
+                f"The checkpoint {path} is of '{config.get('name')}', which learned tables: they cannot be loaded."
+            )
         if not isinstance(value, str):
             raise UserError(f"The checkpoint {path} does not say which {name} it was trained with.")
     if "env" in names:

@@ -32,7 +32,9 @@ POINTS = 60
 COUNTERS = ("wall_clock", "processed_samples", "updates")
 #: other metrics that are kept where a run has them, beside win rates (found by their names)
 _TESTS = ("test_return_mean", "test_total_return_mean")
-ALSO = (*_TESTS, *map(greedy_name, _TESTS), "ep_length_mean", "entropy")
+#: of tables: how far agents are from one another and from the solution (`tabular.measures`)
+_TABLES = ("policy_mse", "q_mse", "q_error", "own_q_error", "team_regret", "own_regret")
+ALSO = (*_TESTS, *map(greedy_name, _TESTS), "ep_length_mean", "entropy", *_TABLES)
 
 
 def thinned(steps: np.ndarray, values: np.ndarray, last: bool = False) -> list[list[float]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..learners.off_policy import OffPolicyConfig
-from ..parts import ALWAYS
+from ..parts import ALONE, ALWAYS
 from ..selection import NAMED_BY_LEARNERS, SELECTORS
 from ..settings import OWN
 from ..utils.errors import UserError, one_of
@@ -79,6 +79,10 @@ def parts() -> dict[type, list[str]]:
     for cls, name in selected:
         found.setdefault(cls, []).append(name)
     found.setdefault(OffPolicyConfig, []).append("off-policy learners of your own")
+    for name, targets in ALONE.items():
+        for target in (target for target in targets.values() if target not in ALWAYS.values()):
+            module, _, dataclass = target.partition(":")
+            found.setdefault(getattr(importlib.import_module(module, "oamarl"), dataclass), []).append(name)
     return found
 
 

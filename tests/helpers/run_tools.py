@@ -40,6 +40,8 @@ Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
 PQN = ("pqn", "pqn_vdn")
 #: learners of deterministic policies from a replay
 DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm")
+#: methods with tables, which need an environment with countable observations
+TABULAR = ("iql_tabular", "pr_tabular")
 #: what learners that use a batch once and whole do not read
 PASSES = ("epochs", "critic_epochs", "num_minibatches", "value_clip")
 

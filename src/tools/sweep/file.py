@@ -38,6 +38,9 @@ SHIPPED = (
     "smax-2s3z",
     "smax-3m",
     "smax-unit-types",
+    "tabular-agents",
+    "tabular-consensus",
+    "tabular-convergence",
     "trust-region",
     "value-based",
 )

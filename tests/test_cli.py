@@ -122,7 +122,8 @@ def test_config_explains_a_key(capsys):
 def test_config_explains_arguments_of_environments(capsys):
     out = call(capsys, "config", "env_args.time_limit")[1]
     assert "\n  maze        int or null, default null. Steps until an episode is cut; None: 40.\n" in out
-    assert "gymma, landmarks, mamujoco, maze, " in next(line for line in out.splitlines() if line.startswith("  taken by"))
+    taken = next(line for line in out.splitlines() if line.startswith("  taken by"))
+    assert "gymma, landmarks, mamujoco, maze, " in taken
 
 
 def test_config_says_the_value_here(capsys):

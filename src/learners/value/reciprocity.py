@@ -40,12 +40,14 @@ class ReciprocityConfig:
     """Configuration of policy reciprocity."""
 
     pr_beta: float = key(
-        "Policy reciprocity: the other agents' share in the value that an agent bootstraps from; 0: none.",
+        "Policy reciprocity: the other agents' share in the value that an agent bootstraps from (of tables: the weight "
+        "of the consensus term at the first visit, spread over the partners); 0: none.",
         low=0, high=1,
     )  # fmt: skip
     pr_eps: float | None = key(
         "pr_beta: an agent takes part in the values of those from whose observations no number of its own, as networks "
-        "read them, differs by more; null: of all those whose spaces are of its size.",
+        "read them, differs by more; null: of all those whose spaces are of its size. Of tables: the L1 distance of "
+        "adjacent states' shared coordinates; null: as suits the environment.",
         low=0,
     )
     pr_agents: int | None = key("pr_beta: how many other agents take part, the next ones by number; null: all.", low=1)

@@ -11,6 +11,7 @@ REGISTRY = {
     "smaclite": ".starcraft.smaclite:smaclite",
     "mamujoco": ".mamujoco:Mamujoco",
     "gfootball": ".football:Football",
+    "vmas": ".vmas:Vmas",
 }
 
 #: environments that pass arguments on to constructors of other packages -> the function that returns notices about them

@@ -1,0 +1,215 @@
+"""B worlds of a VMAS scenario whose slots start, step and wait apart from one another.
+
+VMAS resets all worlds at once or one at a time. All at once is as quick for a hundred worlds as for one, so episodes
+start in a nursery, a second environment of the scenario, from where their rows are copied. A scenario whose worlds share
+what is drawn at a reset (a common goal, an order of agents), or whose reset goes through the worlds one by one, starts
+them in their own place with VMAS's ``reset_at``, each from its seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .draws import RowDraws, keys_of, placing
+from .rows import Holders
+from .start import may_draw, quiet
+
+#: worlds of a nursery, and where the batch has as many
+_NURSERY, _OTHER = 128, 127
+#: worlds of the probe
+_PROBE = 6
+#: a reset of all worlds at once is worth it while it calls torch at most so many times as often as that of one
+_WORTH = 4
+_PROBE_STEPS = 3
+
+
+class Shown(NamedTuple):
+    """What VMAS shows after a step or a start: observations of all agents side by side [k, sum of O], rewards [k, N],
+    whether the episode is over [k], and infos by name and agent."""
+
+    obs: np.ndarray
+    reward: np.ndarray
+    over: np.ndarray
+    infos: Any
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What is found out about a scenario by trying it.
+
+    | field | meaning |
+    |---|---|
+    | at_once | worlds start together, each from its own stream |
+    | noisy | it draws while it steps |
+    | obs_sizes | numbers that each agent sees |
+    | metrics | names of infos with one number for each world |
+    """
+
+    at_once: bool
+    noisy: bool
+    obs_sizes: tuple[int, ...]
+    metrics: tuple[str, ...]
+
+
+def probe(make: Callable[[int], Any], utils: Any) -> Nature:
+    """Try a scenario in a few worlds.
+
+    Args:
+        make: makes VMAS's environment of so many worlds.
+        utils: VMAS's ``ScenarioUtils``.
+    """
+    env, draws = make(_PROBE), RowDraws(_PROBE)
+    keys = keys_of(np.arange(_PROBE), np.zeros(_PROBE))
+    with _streams(draws, keys, utils), _others_unread() as unread:
+        obs = flat(env.reset())
+    together, calls = obs, draws.calls
+    at_once = not draws.odd and unread()
+    for other in range(1, 4 if at_once else 1):  # a row must not depend on its neighbours
+        with _streams(draws, np.where(np.arange(_PROBE) == other, keys, keys + np.uint64(other)), utils):
+            at_once = at_once and np.array_equal(flat(env.reset())[other], together[other])
+    draws.calls = 0
+    with _streams(draws, keys, utils):
+        env.reset_at(0)
+    at_once = at_once and calls <= _WORTH * draws.calls
+    draws.drawn = 0
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(_PROBE_STEPS):
+            actions = env.get_random_actions()
+            with _streams(draws, keys, utils):
+                _, _, _, _, infos = env.step(actions)
+    names = dict.fromkeys(name for info in infos for name, value in info.items() if value.numel() == _PROBE)
+    sizes = tuple(sum(x.shape[1:].numel() for x in _leaves(o)) for o in env.get_from_scenario(True, False, False, False)[0])
+    return Nature(at_once, draws.drawn > 0 or may_draw(type(env.scenario)), sizes, tuple(names))
+
+
+class Worlds:
+    """B worlds of one scenario.
+
+    Args:
+        make: makes VMAS's environment of so many worlds.
+        n_slots: B.
+        nature: what :func:`probe` found.
+        utils: VMAS's ``ScenarioUtils``.
+    """
+
+    def __init__(self, make: Callable[[int], Any], n_slots: int, nature: Nature, utils: Any) -> None:
+        self.env, self.nature, self._utils, self.n_slots = make(n_slots), nature, utils, n_slots
+        self._rows = Holders(self.env.scenario, n_slots)
+        self._draws = RowDraws(n_slots)
+        self._nursery: Any = None
+        if nature.at_once:
+            size = _NURSERY if n_slots != _NURSERY else _OTHER
+            self._nursery, self._born = make(size), RowDraws(size)
+            self._newborn = Holders(self._nursery.scenario, size)
+
+    def start(self, slots: np.ndarray, seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Start episodes in ``slots`` [k] from ``seeds`` [k]; yields slots and their observations [.., sum of O]."""
+        if self._nursery is None:
+            for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
+                with _seeded(self.env, seed), quiet():
+                    self.env.reset_at(slot, return_observations=False)
+            with self._within(seeds_of(self.n_slots, slots, seeds), np.zeros(self.n_slots)):
+                obs = flat(self.env.get_from_scenario(True, False, False, False)[0])
+            yield slots, obs[slots]
+            return
+        for first in range(0, len(slots), self._born.n_rows):
+            some, among = slots[first : first + self._born.n_rows], seeds[first : first + self._born.n_rows]
+            places = np.arange(len(some))
+            all_seeds = seeds_of(self._born.n_rows, places, among)
+            with _streams(self._born, keys_of(all_seeds, np.zeros(len(all_seeds))), self._utils):
+                obs = flat(self._nursery.reset())
+            self._rows.take(some, self._newborn, places)
+            yield some, obs[: len(some)]
+
+    def step(self, actions: list[torch.Tensor], seeds: np.ndarray, steps: np.ndarray, held: np.ndarray) -> Shown:
+        """Step all worlds but those ``held`` [B].
+
+        Args:
+            actions: of each agent, [B, D].
+            seeds, steps: [B] of each slot's episode, for what it draws.
+            held: worlds that stay as they are.
+        """
+        kept = self._rows.snapshot() if held.any() else None
+        with self._within(seeds, steps):
+            obs, rewards, over, _, infos = self.env.step(actions)
+        if kept is not None:
+            rows = np.flatnonzero(held)
+            self._rows.take(rows, kept, rows)
+        reward = torch.stack([r.reshape(self.n_slots) for r in rewards], 1)
+        return Shown(flat(obs), reward.float().cpu().numpy(), over.reshape(self.n_slots).cpu().numpy(), infos)
+
+    @contextmanager
+    def _within(self, seeds: np.ndarray, steps: np.ndarray) -> Iterator[None]:
+        """Let a scenario that draws while it steps draw from the slots' streams."""
+        with ExitStack() as stack:
+            if self.nature.noisy:
+                stack.enter_context(_streams(self._draws, keys_of(seeds, steps + 1), self._utils))
+            yield
+
+    def close(self) -> None:
+        """Release the worlds."""
+        self.env = self._nursery = None
+
+
+def seeds_of(n_rows: int, rows: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Return seeds [n_rows], those of ``rows`` [k] given."""
+    every = np.zeros(n_rows, np.int64)
+    every[rows] = seeds
+    return every
+
+
+def flat(obs: Any) -> np.ndarray:
+    """Return the observations of all agents side by side, [k, sum of O] float32; those in dicts in their order."""
+    parts = [x.reshape(len(x), -1) for one in obs for x in _leaves(one)]
+    return torch.cat(parts, 1).float().cpu().numpy()
+
+
+def mean_info(infos: Any, name: str, rows: np.ndarray) -> np.ndarray:
+    """Return an info's numbers [k] in ``rows`` [k], their mean over the agents that have it."""
+    found = [np.asarray(info[name].detach().cpu(), np.float32).reshape(-1)[rows] for info in infos if name in info]
+    return np.mean(found, axis=0) if found else np.zeros(len(rows), np.float32)
+
+
+def _leaves(value: Any) -> list[torch.Tensor]:
+    return [value] if isinstance(value, torch.Tensor) else [x for v in value.values() for x in _leaves(v)]
+
+
+@contextmanager
+def _streams(draws: RowDraws, keys: np.ndarray, utils: Any) -> Iterator[None]:
+    """Draw from the streams of ``keys``."""
+    draws.begin(keys)
+    with draws, placing(utils, draws), quiet():
+        yield
+
+
+@contextmanager
+def _others_unread() -> Iterator[Callable[[], bool]]:
+    """Give what tells whether numpy's and Python's generators were left alone: VMAS keeps states of its own."""
+    from vmas.simulator.environment import Environment
+
+    before = [_text(state) for state in Environment.vmas_random_state[1:]]
+    yield lambda: before == [_text(state) for state in Environment.vmas_random_state[1:]]
+
+
+def _text(state: Any) -> str:
+    return repr([x.tobytes() if isinstance(x, np.ndarray) else x for x in state])
+
+
+@contextmanager
+def _seeded(env: Any, seed: int) -> Iterator[None]:
+    """Let what VMAS draws depend on ``seed``: it swaps its generators' states for the global ones at every call."""
+    generator, device = torch.Generator(), torch.device(env.device)
+    generator.manual_seed(seed)
+    env.vmas_random_state[:] = [generator.get_state(), np.random.RandomState(seed % 2**32).get_state(),
+                                random.Random(seed).getstate()]  # fmt: skip
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], enabled=device.type == "cuda"):
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        yield

@@ -37,7 +37,7 @@ def keys_of(seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 class RowDraws(TorchFunctionMode):
-    """While it is active, draws of [B, ...] numbers have a stream a row; any other shape has one stream for all.
+    """While it is active, draws of [B, ...] numbers have a stream a row; any other shape has one stream, the first row's.
 
     Attributes:
         odd: a draw had another shape, or came from a function that is not known here: rows are not independent.
@@ -55,7 +55,7 @@ class RowDraws(TorchFunctionMode):
     def begin(self, keys: np.ndarray) -> None:
         """Start the streams of ``keys`` [B] uint64."""
         self._keys, self._counts = keys, np.zeros(self.n_rows, np.uint64)
-        self._common, self._common_count = np.bitwise_xor.reduce(keys, keepdims=True), np.zeros(1, np.uint64)
+        self._common, self._common_count = mix(keys[:1]), np.zeros(1, np.uint64)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer draws; everything else is torch's."""
@@ -158,8 +158,7 @@ def _randint(draws: RowDraws, func: Any, args: Any, kwargs: Any) -> Any:
 
 def _randperm(draws: RowDraws, func: Any, args: Any, kwargs: Any) -> Any:
     draws.odd = True
-    order = np.argsort(draws.bits((1, args[0])) if draws.n_rows != 1 else draws.bits((args[0],)), axis=None)
-    return _made(order, kwargs, torch.int64)
+    return _made(np.argsort(draws.bits((args[0],))), kwargs, torch.int64)
 
 
 def _other(draws: RowDraws, func: Any, args: Any, kwargs: Any) -> Any:

@@ -29,6 +29,8 @@ class Holders:
     def __init__(self, root: Any, n_rows: int) -> None:
         self.n_rows = n_rows
         self.dicts: list[dict[str, Any]] = []
+        self.objects: list[Any] = []
+        self.numbers: dict[int, int] = {}  # id of an object -> its place in the list
         seen: set[int] = set()
         waiting: list[Any] = [root]
         while waiting:
@@ -41,6 +43,8 @@ class Holders:
             elif isinstance(value, (list, tuple)):
                 waiting += value
             elif hasattr(value, "__dict__"):
+                self.numbers[id(value)] = len(self.objects)
+                self.objects.append(value)
                 self.dicts.append(value.__dict__)
                 waiting += value.__dict__.values()
 
@@ -54,6 +58,22 @@ class Holders:
         for mine, others in zip(self.dicts, source.dicts, strict=True):
             for name, value in others.items():
                 writer.put(mine, name, value)
+
+    def scalars(self) -> list[dict[str, Any]]:
+        """Return the plain numbers and the objects that attributes hold, which all worlds share."""
+        return [{n: v for n, v in d.items() if _is_shared(v, self)} for d in self.dicts]
+
+    def share(self, source: Holders, before: list[dict[str, Any]]) -> None:
+        """Set shared numbers and objects to those that have changed in ``source`` since ``before``."""
+        for mine, others, old in zip(self.dicts, source.scalars(), before, strict=True):
+            for name, value in others.items():
+                if name in mine and (name not in old or old[name] is not value and old[name] != value):
+                    number = source.numbers.get(id(value))
+                    mine[name] = value if number is None else self.objects[number]
+
+
+def _is_shared(value: Any, of: Holders) -> bool:
+    return isinstance(value, (bool, int, float)) or id(value) in of.numbers
 
 
 class Snapshot:

@@ -1,9 +1,9 @@
 """B worlds of a VMAS scenario whose slots start, step and wait apart from one another.
 
 VMAS resets all worlds at once or one at a time. All at once is as quick for a hundred worlds as for one, so episodes
-start in a nursery, a second environment of the scenario, from where their rows are copied. A scenario whose worlds share
-what is drawn at a reset (a common goal, an order of agents), or whose reset goes through the worlds one by one, starts
-them in their own place with VMAS's ``reset_at``, each from its seed.
+start in a nursery, a second environment of the scenario, from where their rows are copied. Where worlds that start
+together share what is drawn (an order of agents, say), the nursery has one world. A scenario whose reset goes through
+the worlds in Python, and is quicker one at a time, starts them in their own place by VMAS's ``reset_at``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ _PROBE = 6
 #: a reset of all worlds at once is worth it while it calls torch at most so many times as often as that of one
 _WORTH = 4
 _PROBE_STEPS = 3
+Where = Literal["together", "alone", "in place"]
 
 
 class Shown(NamedTuple):
@@ -46,13 +47,13 @@ class Nature:
 
     | field | meaning |
     |---|---|
-    | at_once | worlds start together, each from its own stream |
+    | born | where worlds start: many in a nursery, one at a time in a nursery, or in their own place |
     | noisy | it draws while it steps |
     | obs_sizes | numbers that each agent sees |
     | metrics | names of infos with one number for each world |
     """
 
-    at_once: bool
+    born: Where
     noisy: bool
     obs_sizes: tuple[int, ...]
     metrics: tuple[str, ...]
@@ -67,17 +68,7 @@ def probe(make: Callable[[int], Any], utils: Any) -> Nature:
     """
     env, draws = make(_PROBE), RowDraws(_PROBE)
     keys = keys_of(np.arange(_PROBE), np.zeros(_PROBE))
-    with _streams(draws, keys, utils), _others_unread() as unread:
-        obs = flat(env.reset())
-    together, calls = obs, draws.calls
-    at_once = not draws.odd and unread()
-    for other in range(1, 4 if at_once else 1):  # a row must not depend on its neighbours
-        with _streams(draws, np.where(np.arange(_PROBE) == other, keys, keys + np.uint64(other)), utils):
-            at_once = at_once and np.array_equal(flat(env.reset())[other], together[other])
-    draws.calls = 0
-    with _streams(draws, keys, utils):
-        env.reset_at(0)
-    at_once = at_once and calls <= _WORTH * draws.calls
+    born = _where(make, env, draws, keys, utils)
     draws.drawn = 0
     with torch.random.fork_rng(devices=[]):
         for _ in range(_PROBE_STEPS):
@@ -86,7 +77,28 @@ def probe(make: Callable[[int], Any], utils: Any) -> Nature:
                 _, _, _, _, infos = env.step(actions)
     names = dict.fromkeys(name for info in infos for name, value in info.items() if value.numel() == _PROBE)
     sizes = tuple(sum(x.shape[1:].numel() for x in _leaves(o)) for o in env.get_from_scenario(True, False, False, False)[0])
-    return Nature(at_once, draws.drawn > 0 or may_draw(type(env.scenario)), sizes, tuple(names))
+    return Nature(born, draws.drawn > 0 or may_draw(type(env.scenario)), sizes, tuple(names))
+
+
+def _where(make: Callable[[int], Any], env: Any, draws: RowDraws, keys: np.ndarray, utils: Any) -> Where:
+    """Return where worlds start."""
+    draws.calls = 0
+    with _streams(draws, keys, utils), _others_unread() as unread:
+        together = flat(env.reset())
+    calls, shared = draws.calls, draws.odd or not unread()
+    for other in range(1, 1 if shared else 4):  # a row must not depend on its neighbours
+        with _streams(draws, np.where(np.arange(_PROBE) == other, keys, keys + np.uint64(other)), utils):
+            shared = shared or not np.array_equal(flat(env.reset())[other], together[other])
+    draws.calls = 0
+    with _streams(draws, keys, utils):
+        env.reset_at(0)
+    worth = _WORTH * draws.calls
+    if not shared and calls <= worth:
+        return "together"
+    one, alone = make(1), RowDraws(1)
+    with _streams(alone, keys[:1], utils):
+        one.reset()
+    return "alone" if alone.calls <= worth else "in place"
 
 
 class Worlds:
@@ -104,29 +116,39 @@ class Worlds:
         self._rows = Holders(self.env.scenario, n_slots)
         self._draws = RowDraws(n_slots)
         self._nursery: Any = None
-        if nature.at_once:
-            size = _NURSERY if n_slots != _NURSERY else _OTHER
+        if nature.born != "in place":
+            size = 1 if nature.born == "alone" else _NURSERY if n_slots != _NURSERY else _OTHER
             self._nursery, self._born = make(size), RowDraws(size)
             self._newborn = Holders(self._nursery.scenario, size)
 
     def start(self, slots: np.ndarray, seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Start episodes in ``slots`` [k] from ``seeds`` [k]; yields slots and their observations [.., sum of O]."""
         if self._nursery is None:
-            for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
-                with _seeded(self.env, seed), quiet():
-                    self.env.reset_at(slot, return_observations=False)
-            with self._within(seeds_of(self.n_slots, slots, seeds), np.zeros(self.n_slots)):
-                obs = flat(self.env.get_from_scenario(True, False, False, False)[0])
-            yield slots, obs[slots]
+            yield slots, self._start_in_place(slots, seeds)
             return
-        for first in range(0, len(slots), self._born.n_rows):
-            some, among = slots[first : first + self._born.n_rows], seeds[first : first + self._born.n_rows]
+        size, alone = self._born.n_rows, self.nature.born == "alone"
+        for first in range(0, len(slots), size):
+            some, among = slots[first : first + size], seeds[first : first + size]
             places = np.arange(len(some))
-            all_seeds = seeds_of(self._born.n_rows, places, among)
-            with _streams(self._born, keys_of(all_seeds, np.zeros(len(all_seeds))), self._utils):
+            before = self._newborn.scalars() if alone else []
+            with ExitStack() as stack:
+                if alone:
+                    stack.enter_context(_seeded(self._nursery, int(among[0])))
+                every = placed(size, places, among)
+                stack.enter_context(_streams(self._born, keys_of(every, np.zeros(size)), self._utils))
                 obs = flat(self._nursery.reset())
             self._rows.take(some, self._newborn, places)
+            if alone:
+                self._rows.share(self._newborn, before)
             yield some, obs[: len(some)]
+
+    def _start_in_place(self, slots: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        """Start episodes one by one by VMAS's own ``reset_at``; returns their observations."""
+        for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
+            with _seeded(self.env, seed), quiet():
+                self.env.reset_at(slot, return_observations=False)
+        with self._within(placed(self.n_slots, slots, seeds), np.zeros(self.n_slots)):
+            return flat(self.env.get_from_scenario(True, False, False, False)[0])[slots]
 
     def step(self, actions: list[torch.Tensor], seeds: np.ndarray, steps: np.ndarray, held: np.ndarray) -> Shown:
         """Step all worlds but those ``held`` [B].
@@ -158,7 +180,7 @@ class Worlds:
         self.env = self._nursery = None
 
 
-def seeds_of(n_rows: int, rows: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+def placed(n_rows: int, rows: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Return seeds [n_rows], those of ``rows`` [k] given."""
     every = np.zeros(n_rows, np.int64)
     every[rows] = seeds

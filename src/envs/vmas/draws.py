@@ -8,6 +8,7 @@ numbers it has drawn. Torch's generator is neither read nor advanced by such a d
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,35 +37,37 @@ def keys_of(seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return mix(mix(seeds.astype(np.uint64) * _GAP + _GAP) + steps.astype(np.uint64) * _GAP)
 
 
-class RowDraws(TorchFunctionMode):
-    """While it is active, draws of [B, ...] numbers have a stream a row; any other shape has one stream, the first row's.
+class Calls(TorchFunctionMode):
+    """Counts the calls of torch's functions while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count, and call."""
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+class RowDraws:
+    """Draws of [B, ...] numbers have a stream a row; any other shape has one stream, of the first row's key.
 
     Attributes:
         odd: a draw had another shape, or came from a function that is not known here: rows are not independent.
-        calls: functions of torch called so far.
         drawn: draws so far.
     """
 
     def __init__(self, n_rows: int) -> None:
-        super().__init__()
         self.n_rows = n_rows
         self.odd = False
-        self.calls = self.drawn = 0
+        self.drawn = 0
         self.begin(np.zeros(n_rows, np.uint64))
 
     def begin(self, keys: np.ndarray) -> None:
         """Start the streams of ``keys`` [B] uint64."""
         self._keys, self._counts = keys, np.zeros(self.n_rows, np.uint64)
         self._common, self._common_count = mix(keys[:1]), np.zeros(1, np.uint64)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Answer draws; everything else is torch's."""
-        self.calls += 1
-        draw = _DRAWS.get(getattr(func, "__name__", ""))
-        if draw is None:
-            return func(*args, **(kwargs or {}))
-        self.drawn += 1
-        return draw(self, func, args, kwargs or {})
 
     def bits(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return random bits, uint64 of ``shape``."""
@@ -166,24 +169,58 @@ def _other(draws: RowDraws, func: Any, args: Any, kwargs: Any) -> Any:
     return func(*args, **kwargs)
 
 
-_DRAWS: dict[str, Callable[[RowDraws, Any, Any, Any], Any]] = {
-    "uniform_": _uniform_, "normal_": _normal_, "rand": _rand, "randn": _randn, "randint": _randint,
-    "rand_like": _like(RowDraws.uniform), "randn_like": _like(RowDraws.normal), "randperm": _randperm,
-    **dict.fromkeys(
-        ("multinomial", "bernoulli", "bernoulli_", "normal", "random_", "poisson", "randint_like", "exponential_"), _other
-    ),
+_OF_TORCH: dict[str, Callable[[RowDraws, Any, Any, Any], Any]] = {
+    "rand": _rand, "randn": _randn, "randint": _randint, "rand_like": _like(RowDraws.uniform),
+    "randn_like": _like(RowDraws.normal), "randperm": _randperm,
+    **dict.fromkeys(("multinomial", "bernoulli", "normal", "poisson", "randint_like"), _other),
+}  # fmt: skip
+_OF_TENSORS: dict[str, Callable[[RowDraws, Any, Any, Any], Any]] = {
+    "uniform_": _uniform_, "normal_": _normal_, **dict.fromkeys(("bernoulli_", "random_", "exponential_"), _other),
 }  # fmt: skip
 
 
 @contextmanager
-def placing(utils: Any, draws: RowDraws) -> Iterator[None]:
+def drawing(draws: RowDraws, utils: Any) -> Iterator[None]:
+    """While it lasts, torch's functions that draw take their numbers from ``draws`` where this thread calls them.
+
+    A mode of torch's, which sees every call, would cost a reset as much again as the reset itself.
+
+    Args:
+        draws: the streams.
+        utils: VMAS's class ``ScenarioUtils``.
+    """
+    thread = threading.get_ident()
+
+    def instead(func: Any, draw: Callable[[RowDraws, Any, Any, Any], Any]) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return func(*args, **kwargs)
+            draws.drawn += 1
+            return draw(draws, func, args, kwargs)
+
+        return call
+
+    before = {name: getattr(torch, name) for name in _OF_TORCH}
+    for name, draw in _OF_TORCH.items():
+        setattr(torch, name, instead(before[name], draw))
+    for name, draw in _OF_TENSORS.items():  # they are inherited, and shadowed for a while
+        setattr(torch.Tensor, name, instead(getattr(torch.Tensor, name), draw))
+    try:
+        with _placing(utils, draws):
+            yield
+    finally:
+        for name, func in before.items():
+            setattr(torch, name, func)
+        for name in _OF_TENSORS:
+            delattr(torch.Tensor, name)
+
+
+@contextmanager
+def _placing(utils: Any, draws: RowDraws) -> Iterator[None]:
     """While it lasts, VMAS's ``find_random_pos_for_entity`` draws again for the rows alone that need it.
 
     VMAS draws anew for every world until none needs it, so that the draws after it would depend on the other worlds.
 
-    Args:
-        utils: VMAS's class ``ScenarioUtils``.
-        draws: the streams.
     """
     before = vars(utils)["find_random_pos_for_entity"]
 

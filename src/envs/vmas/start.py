@@ -18,9 +18,6 @@ from ...utils.errors import UserError, extra, first_line, nearest, one_of, shown
 
 #: packages that VMAS needs and that may be missing
 _PACKAGES = ("vmas", "gym", "gym_notices", "pyglet", "six", "torch")
-#: calls that draw, and methods in which a scenario draws at a start alone
-_DRAWING = re.compile(r"\b(uniform_|normal_|rand\w*|multinomial|bernoulli|spawn_entities_randomly|find_random_pos\w*)\(")
-_AT_START = ("make_world", "reset_world_at")
 #: how a scenario reads an argument
 _ARGUMENT = re.compile(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""")
 
@@ -77,21 +74,11 @@ def find_scenario(vmas: Any, name: str) -> Any:
 
 def arguments(scenario: Any) -> tuple[str, ...]:
     """Return the names of the arguments that the class of a scenario reads."""
-    return tuple(dict.fromkeys(name for text in _sources(scenario).values() for name in _ARGUMENT.findall(text)))
-
-
-def may_draw(scenario: Any) -> bool:
-    """Return whether the class of a scenario may draw while it steps, as far as its source tells."""
-    return any(_DRAWING.search(text) for name, text in _sources(scenario).items() if name not in _AT_START)
-
-
-def _sources(scenario: Any) -> dict[str, str]:
-    """Return the source of a class's methods by name."""
-    found = {}
-    for name, method in inspect.getmembers(scenario, inspect.isfunction):
+    found: dict[str, None] = {}
+    for _, method in inspect.getmembers(scenario, inspect.isfunction):
         with contextlib.suppress(OSError, TypeError):  # one made without a file
-            found[name] = inspect.getsource(method)
-    return found
+            found.update(dict.fromkeys(_ARGUMENT.findall(inspect.getsource(method))))
+    return tuple(found)
 
 
 def check_arguments(scenario: Any, name: str, given: Mapping[str, Any]) -> None:

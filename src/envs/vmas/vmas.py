@@ -73,8 +73,7 @@ class Vmas:
     def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
         """Start episodes in ``slots`` [k] from ``seeds`` [k]."""
         self._seeds[slots], self._time[slots], self._under_way[slots] = seeds, 0, True
-        for rows, obs in self._worlds.start(slots, seeds):
-            self._show(rows, obs, out)
+        self._show(slots, self._worlds.start(slots, seeds), out)
         out.avail[slots], out.alive[slots] = self._legal, True
         for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics):
             field[slots] = 0

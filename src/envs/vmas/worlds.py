@@ -8,6 +8,7 @@ the worlds in Python, and is quicker one at a time, starts them in their own pla
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,9 +18,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from .draws import RowDraws, keys_of, placing
+from .draws import Calls, RowDraws, drawing, keys_of
 from .rows import Holders
-from .start import may_draw, quiet
+from .start import quiet
 
 #: worlds of a nursery, and where the batch has as many
 _NURSERY, _OTHER = 128, 127
@@ -48,17 +49,18 @@ class Nature:
     | field | meaning |
     |---|---|
     | born | where worlds start: many in a nursery, one at a time in a nursery, or in their own place |
-    | noisy | it draws while it steps |
+    | numpy | it draws from numpy's or Python's generators too |
     | obs_sizes | numbers that each agent sees |
     | metrics | names of infos with one number for each world |
     """
 
     born: Where
-    noisy: bool
+    numpy: bool
     obs_sizes: tuple[int, ...]
     metrics: tuple[str, ...]
 
 
+@torch.inference_mode()
 def probe(make: Callable[[int], Any], utils: Any) -> Nature:
     """Try a scenario in a few worlds.
 
@@ -68,37 +70,36 @@ def probe(make: Callable[[int], Any], utils: Any) -> Nature:
     """
     env, draws = make(_PROBE), RowDraws(_PROBE)
     keys = keys_of(np.arange(_PROBE), np.zeros(_PROBE))
-    born = _where(make, env, draws, keys, utils)
-    draws.drawn = 0
-    with torch.random.fork_rng(devices=[]):
+    with _others_unread() as started:
+        born = _where(make, env, draws, keys, utils)
+    with _others_unread() as unread:
         for _ in range(_PROBE_STEPS):
-            actions = env.get_random_actions()
+            actions = [torch.as_tensor(np.stack([space.sample() for _ in range(_PROBE)])).reshape(_PROBE, -1)
+                       for space in _seeded_spaces(env)]  # fmt: skip
             with _streams(draws, keys, utils):
                 _, _, _, _, infos = env.step(actions)
     names = dict.fromkeys(name for info in infos for name, value in info.items() if value.numel() == _PROBE)
     sizes = tuple(sum(x.shape[1:].numel() for x in _leaves(o)) for o in env.get_from_scenario(True, False, False, False)[0])
-    return Nature(born, draws.drawn > 0 or may_draw(type(env.scenario)), sizes, tuple(names))
+    return Nature(born, not (started() and unread()), sizes, tuple(names))
 
 
 def _where(make: Callable[[int], Any], env: Any, draws: RowDraws, keys: np.ndarray, utils: Any) -> Where:
     """Return where worlds start."""
-    draws.calls = 0
-    with _streams(draws, keys, utils), _others_unread() as unread:
+    with _streams(draws, keys, utils), _others_unread() as unread, Calls() as calls:
         together = flat(env.reset())
-    calls, shared = draws.calls, draws.odd or not unread()
+    shared = draws.odd or not unread()
     for other in range(1, 1 if shared else 4):  # a row must not depend on its neighbours
         with _streams(draws, np.where(np.arange(_PROBE) == other, keys, keys + np.uint64(other)), utils):
             shared = shared or not np.array_equal(flat(env.reset())[other], together[other])
-    draws.calls = 0
-    with _streams(draws, keys, utils):
+    with _streams(draws, keys, utils), Calls() as by_itself:
         env.reset_at(0)
-    worth = _WORTH * draws.calls
-    if not shared and calls <= worth:
+    worth = _WORTH * by_itself.count
+    if not shared and calls.count <= worth:
         return "together"
-    one, alone = make(1), RowDraws(1)
-    with _streams(alone, keys[:1], utils):
+    one = make(1)
+    with _streams(RowDraws(1), keys[:1], utils), Calls() as alone:
         one.reset()
-    return "alone" if alone.calls <= worth else "in place"
+    return "alone" if alone.count <= worth else "in place"
 
 
 class Worlds:
@@ -115,18 +116,20 @@ class Worlds:
         self.env, self.nature, self._utils, self.n_slots = make(n_slots), nature, utils, n_slots
         self._rows = Holders(self.env.scenario, n_slots)
         self._draws = RowDraws(n_slots)
+        # VMAS swaps the states of three global generators around each step: needless where it draws from none
+        self._step = type(self.env).step if nature.numpy else inspect.unwrap(type(self.env).step)
         self._nursery: Any = None
         if nature.born != "in place":
             size = 1 if nature.born == "alone" else _NURSERY if n_slots != _NURSERY else _OTHER
             self._nursery, self._born = make(size), RowDraws(size)
             self._newborn = Holders(self._nursery.scenario, size)
 
-    def start(self, slots: np.ndarray, seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Start episodes in ``slots`` [k] from ``seeds`` [k]; yields slots and their observations [.., sum of O]."""
+    @torch.inference_mode()
+    def start(self, slots: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        """Start episodes in ``slots`` [k] from ``seeds`` [k]; returns their observations [k, sum of O]."""
         if self._nursery is None:
-            yield slots, self._start_in_place(slots, seeds)
-            return
-        size, alone = self._born.n_rows, self.nature.born == "alone"
+            return self._start_in_place(slots, seeds)
+        size, alone, seen = self._born.n_rows, self.nature.born == "alone", []
         for first in range(0, len(slots), size):
             some, among = slots[first : first + size], seeds[first : first + size]
             places = np.arange(len(some))
@@ -140,16 +143,19 @@ class Worlds:
             self._rows.take(some, self._newborn, places)
             if alone:
                 self._rows.share(self._newborn, before)
-            yield some, obs[: len(some)]
+            seen.append(obs[: len(some)])
+        return np.concatenate(seen)
 
     def _start_in_place(self, slots: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """Start episodes one by one by VMAS's own ``reset_at``; returns their observations."""
         for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
             with _seeded(self.env, seed), quiet():
                 self.env.reset_at(slot, return_observations=False)
-        with self._within(placed(self.n_slots, slots, seeds), np.zeros(self.n_slots)):
+        keys = keys_of(placed(self.n_slots, slots, seeds), np.zeros(self.n_slots))
+        with _streams(self._draws, keys, self._utils):
             return flat(self.env.get_from_scenario(True, False, False, False)[0])[slots]
 
+    @torch.inference_mode()  # an eighth to a fifth of a step's time
     def step(self, actions: list[torch.Tensor], seeds: np.ndarray, steps: np.ndarray, held: np.ndarray) -> Shown:
         """Step all worlds but those ``held`` [B].
 
@@ -159,21 +165,13 @@ class Worlds:
             held: worlds that stay as they are.
         """
         kept = self._rows.snapshot() if held.any() else None
-        with self._within(seeds, steps):
-            obs, rewards, over, _, infos = self.env.step(actions)
+        with _streams(self._draws, keys_of(seeds, steps + 1), self._utils):
+            obs, rewards, over, _, infos = self._step(self.env, actions)
         if kept is not None:
             rows = np.flatnonzero(held)
             self._rows.take(rows, kept, rows)
         reward = torch.stack([r.reshape(self.n_slots) for r in rewards], 1)
         return Shown(flat(obs), reward.float().cpu().numpy(), over.reshape(self.n_slots).cpu().numpy(), infos)
-
-    @contextmanager
-    def _within(self, seeds: np.ndarray, steps: np.ndarray) -> Iterator[None]:
-        """Let a scenario that draws while it steps draw from the slots' streams."""
-        with ExitStack() as stack:
-            if self.nature.noisy:
-                stack.enter_context(_streams(self._draws, keys_of(seeds, steps + 1), self._utils))
-            yield
 
     def close(self) -> None:
         """Release the worlds."""
@@ -207,8 +205,16 @@ def _leaves(value: Any) -> list[torch.Tensor]:
 def _streams(draws: RowDraws, keys: np.ndarray, utils: Any) -> Iterator[None]:
     """Draw from the streams of ``keys``."""
     draws.begin(keys)
-    with draws, placing(utils, draws), quiet():
+    with drawing(draws, utils), quiet():
         yield
+
+
+def _seeded_spaces(env: Any) -> list[Any]:
+    """Return the agents' action spaces, each of which draws the same actions every time."""
+    spaces = [env.get_agent_action_space(agent) for agent in env.agents]
+    for i, space in enumerate(spaces):
+        space.seed(i)
+    return spaces
 
 
 @contextmanager

@@ -92,12 +92,9 @@ class RowDraws:
 
     def normal(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return standard normal numbers, float32 of ``shape`` (Box and Muller)."""
-        # a row's two numbers lie side by side, so that they come from its own stream
-        both = unit(self.bits((*shape[:-1], shape[-1] * 2) if shape else (2,)))
-        half = both.shape[-1] // 2
-        radius = np.sqrt(-2.0 * np.log1p(-both[..., :half].astype(np.float64)))
-        drawn = radius * np.cos(2.0 * np.pi * both[..., half:])
-        return np.asarray(drawn.reshape(shape), np.float32)
+        both = unit(self.bits((*shape, 2)))
+        radius = np.sqrt(-2.0 * np.log1p(-both[..., 0].astype(np.float64)))
+        return np.asarray(radius * np.cos(2.0 * np.pi * both[..., 1]), np.float32)
 
 
 def unit(bits: np.ndarray) -> np.ndarray:

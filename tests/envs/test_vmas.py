@@ -318,7 +318,7 @@ def test_backends_give_the_same_numbers(continuous: bool) -> None:
 def words(here: Path, *more: str) -> list[str]:
     return latest([
         "--config=mappo", "--env-config=vmas", "with", "env_args.scenario=balance", "env_args.max_steps=20",
-        "use_cuda=False", "seed=5", "batch_size_run=4", "hidden_dim=8", "log_interval=40", "checkpoint_interval=80",
+        "use_cuda=False", "seed=5", "batch_size_run=4", "hidden_dim=8", "lr_schedule=constant", "log_interval=40", "checkpoint_interval=80",
         "test_interval=160", "test_nepisode=4", f"local_results_path={here}", *more,
     ])  # fmt: skip
 

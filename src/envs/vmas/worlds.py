@@ -114,6 +114,7 @@ class Worlds:
 
     def __init__(self, make: Callable[[int], Any], n_slots: int, nature: Nature, utils: Any) -> None:
         self.env, self.nature, self._utils, self.n_slots = make(n_slots), nature, utils, n_slots
+        _touch_by_row(self.env.world)
         self._rows = Holders(self.env.scenario, n_slots)
         self._draws = RowDraws(n_slots)
         # VMAS swaps the states of three global generators around each step: needless where it draws from none
@@ -176,6 +177,34 @@ class Worlds:
     def close(self) -> None:
         """Release the worlds."""
         self.env = self._nursery = None
+
+
+def _touch_by_row(world: Any) -> None:
+    """Let no world's forces depend on the others' positions.
+
+    VMAS works out a pair's forces for all worlds where their bounding circles meet in any of them; forces begin a little
+    (``LINE_MIN_DIST``) outside of the circles, and would be there or not as other worlds have it. Pairs are taken in
+    from that distance on; beyond it every force is 0.
+    """
+    from vmas.simulator.utils import LINE_MIN_DIST
+
+    ask, can_touch = world.collides, {}
+
+    def collides(a: Any, b: Any) -> bool:
+        if not (a.collides(b) and b.collides(a)):
+            return False
+        if a is b:
+            return False
+        if (a, b) not in can_touch:
+            place, a.state.pos = a.state.pos, b.state.pos
+            can_touch[a, b] = ask(a, b)  # VMAS's answer, were both at one place
+            a.state.pos = place
+        if not can_touch[a, b]:
+            return False
+        reach = a.shape.circumscribed_radius() + b.shape.circumscribed_radius() + 2 * LINE_MIN_DIST
+        return bool((torch.linalg.vector_norm(a.state.pos - b.state.pos, dim=-1) <= reach).any())
+
+    world.collides = collides
 
 
 def placed(n_rows: int, rows: np.ndarray, seeds: np.ndarray) -> np.ndarray:

@@ -220,7 +220,7 @@ def test_ends_by_the_rules_and_by_the_clock(line: str) -> None:
     env.step(right, both, out)
     np.testing.assert_allclose(out.obs[0, 0], [0.01, 0, 0.1, 0], atol=1e-7)
     np.testing.assert_allclose(out.reward, [[0.01], [0.005]], atol=1e-7)
-    assert not (out.terminated.any() or out.truncated.any())
+    assert not (out.terminated | out.truncated).any()
     env.step(right, both, out)
     np.testing.assert_allclose(out.reward, [[0.0275], [0.01375]], atol=1e-7)
     assert out.terminated.tolist() == [True, False]
@@ -271,8 +271,8 @@ def test_draws_of_a_row_depend_on_its_key_alone() -> None:
             n = len(seeds)
             found = [
                 torch.rand(n, 3), torch.randn((n, 3)), torch.zeros(n, 2).uniform_(-2.0, 5.0),
-                torch.randint(1, 4, (n, 1)), torch.randint(low=0, high=9, size=(n,)), torch.rand_like(torch.zeros(n, 2)),
-                torch.zeros(n).normal_(3.0, 0.1), torch.empty(n, 4).uniform_(),
+                torch.randint(1, 4, (n, 1)), torch.randint(low=0, high=9, size=(n,)),
+                torch.rand_like(torch.zeros(n, 2)), torch.zeros(n).normal_(3.0, 0.1), torch.empty(n, 4).uniform_(),
             ]  # fmt: skip
         assert not draws.odd
         return [x.numpy() for x in found]
@@ -318,19 +318,19 @@ def test_backends_give_the_same_numbers(continuous: bool) -> None:
 def words(here: Path, *more: str) -> list[str]:
     return latest([
         "--config=mappo", "--env-config=vmas", "with", "env_args.scenario=balance", "env_args.max_steps=20",
-        "use_cuda=False", "seed=5", "batch_size_run=4", "hidden_dim=8", "lr_schedule=constant", "log_interval=40", "checkpoint_interval=80",
-        "test_interval=160", "test_nepisode=4", f"local_results_path={here}", *more,
+        "use_cuda=False", "seed=5", "batch_size_run=4", "hidden_dim=8", "lr_schedule=constant", "test_nepisode=4",
+        "log_interval=28", "checkpoint_interval=56", "test_interval=56", f"local_results_path={here}", *more,
     ])  # fmt: skip
 
 
 @needs_vmas
 @pytest.mark.parametrize("runner", [("runner=rollout", "rollout_length=7"), ("batch_size=8",)])
 def test_a_resumed_run_is_the_same_run(runner: tuple[str, ...], tmp_path: Path) -> None:
-    assert main(words(tmp_path / "long", "t_max=420", *runner)) == 0
-    assert main(words(tmp_path / "cut", "t_max=210", *runner)) == 0
+    assert main(words(tmp_path / "long", "t_max=448", *runner)) == 0
+    assert main(words(tmp_path / "cut", "t_max=224", *runner)) == 0
     (long,) = folders(tmp_path / "long")
     (cut,) = folders(tmp_path / "cut")
-    assert main(words(tmp_path / "cut", "t_max=420", f"checkpoint_path={cut}", *runner)) == 0
+    assert main(words(tmp_path / "cut", "t_max=448", f"checkpoint_path={cut}", *runner)) == 0
     assert_same_run(long, folders(tmp_path / "cut")[-1])
 
 

@@ -103,7 +103,7 @@ def unit(bits: np.ndarray) -> np.ndarray:
 
 
 def _shape_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
-    """Return the shape that a factory function was asked for: ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=...)``."""
+    """Return the shape that a function was asked for: ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=...)``."""
     given = kwargs.get("size", args[0] if len(args) == 1 and not isinstance(args[0], int) else args)
     return tuple(int(x) for x in given)
 
@@ -117,13 +117,18 @@ def _within(draws: RowDraws, tensor: torch.Tensor, values: np.ndarray) -> torch.
     return tensor.copy_(torch.from_numpy(np.ascontiguousarray(values)).reshape(tensor.shape))
 
 
+def _three(given: tuple[Any, ...], second: Any, third: Any) -> tuple[Any, Any, Any]:
+    """Return a tensor and two numbers, which have defaults."""
+    return given[0], given[1] if len(given) > 1 else second, given[2] if len(given) > 2 else third
+
+
 def _uniform_(draws: RowDraws, func: Any, args: Any, kwargs: Any) -> Any:
-    tensor, low, high, *_ = *args, *(kwargs.get("from", 0.0), kwargs.get("to", 1.0))[len(args) - 1 :]
+    tensor, low, high = _three(args, kwargs.get("from", 0.0), kwargs.get("to", 1.0))
     return _within(draws, tensor, draws.uniform(tuple(tensor.shape)) * np.float32(high - low) + np.float32(low))
 
 
 def _normal_(draws: RowDraws, func: Any, args: Any, kwargs: Any) -> Any:
-    tensor, mean, std, *_ = *args, *(kwargs.get("mean", 0.0), kwargs.get("std", 1.0))[len(args) - 1 :]
+    tensor, mean, std = _three(args, kwargs.get("mean", 0.0), kwargs.get("std", 1.0))
     return _within(draws, tensor, draws.normal(tuple(tensor.shape)) * np.float32(std) + np.float32(mean))
 
 

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 #: attributes that hold no state of a world
-_SKIPPED = (torch.Tensor, torch.device, torch.dtype, torch.Size, np.ndarray, enum.Enum, type, types.ModuleType,
-            types.FunctionType, types.MethodType, types.BuiltinFunctionType, str, bytes, int, float, complex)  # fmt: skip
+_SKIPPED = (
+    torch.Tensor, torch.device, torch.dtype, torch.Size, np.ndarray, enum.Enum, type, types.ModuleType,
+    types.FunctionType, types.MethodType, types.BuiltinFunctionType, str, bytes, int, float, complex,
+)  # fmt: skip
 
 
 class Holders:
@@ -67,7 +69,7 @@ class Holders:
         """Set shared numbers and objects to those that have changed in ``source`` since ``before``."""
         for mine, others, old in zip(self.dicts, source.scalars(), before, strict=True):
             for name, value in others.items():
-                if name in mine and (name not in old or old[name] is not value and old[name] != value):
+                if name in mine and (name not in old or (old[name] is not value and old[name] != value)):
                     number = source.numbers.get(id(value))
                     mine[name] = value if number is None else self.objects[number]
 

@@ -1,4 +1,4 @@
-"""Import of VMAS, its scenarios by name, and their construction. VMAS is GPL: it is imported, and nothing of it is here.
+"""Import of VMAS, its scenarios by name, and their construction. VMAS is GPL: it is only imported.
 
 Scenarios take their arguments as ``**kwargs``; which ones there are is read from their source.
 """
@@ -22,8 +22,8 @@ _PACKAGES = ("vmas", "gym", "gym_notices", "pyglet", "six", "torch")
 _ARGUMENT = re.compile(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""")
 
 
-def load() -> Any:
-    """Return the package ``vmas``.
+def load() -> tuple[Any, Any]:
+    """Return the package ``vmas`` and its module ``simulator.utils``.
 
     Raises:
         UserError: it, or a package that it needs, is missing or broken.
@@ -33,7 +33,7 @@ def load() -> Any:
         # gym may say at its import that it is no longer maintained
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return importlib.import_module("vmas")
+            return importlib.import_module("vmas"), importlib.import_module("vmas.simulator.utils")
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _PACKAGES:
@@ -68,7 +68,9 @@ def find_scenario(vmas: Any, name: str) -> Any:
             raise UserError(f"env_args.scenario='{name}' cannot be imported: {first_line(error)}.") from None
     known = names(vmas)
     if name not in known:
-        raise UserError(f"env_args.scenario='{name}' is not a scenario of VMAS: use {one_of(known)}{nearest(name, known)}")
+        raise UserError(
+            f"env_args.scenario='{name}' is not a scenario of VMAS: use {one_of(known)}{nearest(name, known)}"
+        )
     return importlib.import_module("vmas.scenarios").load(f"{name}.py").Scenario
 
 

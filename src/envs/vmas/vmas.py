@@ -51,19 +51,17 @@ class Vmas:
         """
         if max_steps < 1:
             raise UserError(f"env_args.max_steps={max_steps} is out of range: at least 1 is allowed.")
-        package = load()
+        package, utils = load()
         task = find_scenario(package, scenario)
         check_arguments(task, scenario, scenario_args)
         check_device(device)
-        from vmas.simulator.utils import ScenarioUtils
-
         from .worlds import Worlds, probe
 
         def make(n: int) -> Any:
             return build(package, task, scenario, n, continuous_actions, device, scenario_args)
 
-        nature = probe(make, ScenarioUtils)
-        self._worlds = Worlds(make, n_slots, nature, ScenarioUtils)
+        nature = probe(make, utils)
+        self._worlds = Worlds(make, n_slots, nature, utils)
         self.info = _info(self._worlds.env, scenario, nature.obs_sizes, nature.metrics, max_steps)
         self._legal = np.arange(self.info.n_actions) < np.array(self.info.action_sizes)[:, None]
         self._ends = np.cumsum(nature.obs_sizes)

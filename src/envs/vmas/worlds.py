@@ -66,26 +66,27 @@ def probe(make: Callable[[int], Any], utils: Any) -> Nature:
 
     Args:
         make: makes VMAS's environment of so many worlds.
-        utils: VMAS's ``ScenarioUtils``.
+        utils: VMAS's module of that name.
     """
     env, draws = make(_PROBE), RowDraws(_PROBE)
     keys = keys_of(np.arange(_PROBE), np.zeros(_PROBE))
-    with _others_unread() as started:
+    with _others_unread(env) as started:
         born = _where(make, env, draws, keys, utils)
-    with _others_unread() as unread:
+    with _others_unread(env) as unread:
         for _ in range(_PROBE_STEPS):
             actions = [torch.as_tensor(np.stack([space.sample() for _ in range(_PROBE)])).reshape(_PROBE, -1)
                        for space in _seeded_spaces(env)]  # fmt: skip
             with _streams(draws, keys, utils):
                 _, _, _, _, infos = env.step(actions)
     names = dict.fromkeys(name for info in infos for name, value in info.items() if value.numel() == _PROBE)
-    sizes = tuple(sum(x.shape[1:].numel() for x in _leaves(o)) for o in env.get_from_scenario(True, False, False, False)[0])
+    (seen,) = env.get_from_scenario(True, False, False, False)
+    sizes = tuple(sum(x.shape[1:].numel() for x in _leaves(obs)) for obs in seen)
     return Nature(born, not (started() and unread()), sizes, tuple(names))
 
 
 def _where(make: Callable[[int], Any], env: Any, draws: RowDraws, keys: np.ndarray, utils: Any) -> Where:
     """Return where worlds start."""
-    with _streams(draws, keys, utils), _others_unread() as unread, Calls() as calls:
+    with _streams(draws, keys, utils), _others_unread(env) as unread, Calls() as calls:
         together = flat(env.reset())
     shared = draws.odd or not unread()
     for other in range(1, 1 if shared else 4):  # a row must not depend on its neighbours
@@ -109,12 +110,12 @@ class Worlds:
         make: makes VMAS's environment of so many worlds.
         n_slots: B.
         nature: what :func:`probe` found.
-        utils: VMAS's ``ScenarioUtils``.
+        utils: VMAS's module of that name.
     """
 
     def __init__(self, make: Callable[[int], Any], n_slots: int, nature: Nature, utils: Any) -> None:
         self.env, self.nature, self._utils, self.n_slots = make(n_slots), nature, utils, n_slots
-        _touch_by_row(self.env.world)
+        _touch_by_row(self.env.world, utils)
         self._rows = Holders(self.env.scenario, n_slots)
         self._draws = RowDraws(n_slots)
         # VMAS swaps the states of three global generators around each step: needless where it draws from none
@@ -179,16 +180,15 @@ class Worlds:
         self.env = self._nursery = None
 
 
-def _touch_by_row(world: Any) -> None:
+def _touch_by_row(world: Any, utils: Any) -> None:
     """Let no world's forces depend on the others' positions.
 
-    VMAS works out a pair's forces for all worlds where their bounding circles meet in any of them; forces begin a little
-    (``LINE_MIN_DIST``) outside of the circles, and would be there or not as other worlds have it. Pairs are taken in
-    from that distance on; beyond it every force is 0.
+    VMAS works out a pair's forces for all worlds where their bounding circles meet in any of them; forces begin a
+    little (``LINE_MIN_DIST``) outside of the circles, and would be there or not as other worlds have it. Pairs are
+    taken in from that distance on; beyond it every force is 0.
     """
-    from vmas.simulator.utils import LINE_MIN_DIST
-
-    ask, can_touch = world.collides, {}
+    ask, margin = world.collides, 2 * utils.LINE_MIN_DIST
+    can_touch: dict[tuple[Any, Any], bool] = {}
 
     def collides(a: Any, b: Any) -> bool:
         if not (a.collides(b) and b.collides(a)):
@@ -201,7 +201,7 @@ def _touch_by_row(world: Any) -> None:
             a.state.pos = place
         if not can_touch[a, b]:
             return False
-        reach = a.shape.circumscribed_radius() + b.shape.circumscribed_radius() + 2 * LINE_MIN_DIST
+        reach = a.shape.circumscribed_radius() + b.shape.circumscribed_radius() + margin
         return bool((torch.linalg.vector_norm(a.state.pos - b.state.pos, dim=-1) <= reach).any())
 
     world.collides = collides
@@ -234,7 +234,7 @@ def _leaves(value: Any) -> list[torch.Tensor]:
 def _streams(draws: RowDraws, keys: np.ndarray, utils: Any) -> Iterator[None]:
     """Draw from the streams of ``keys``."""
     draws.begin(keys)
-    with drawing(draws, utils), quiet():
+    with drawing(draws, utils.ScenarioUtils), quiet():
         yield
 
 
@@ -247,12 +247,11 @@ def _seeded_spaces(env: Any) -> list[Any]:
 
 
 @contextmanager
-def _others_unread() -> Iterator[Callable[[], bool]]:
+def _others_unread(env: Any) -> Iterator[Callable[[], bool]]:
     """Give what tells whether numpy's and Python's generators were left alone: VMAS keeps states of its own."""
-    from vmas.simulator.environment import Environment
-
-    before = [_text(state) for state in Environment.vmas_random_state[1:]]
-    yield lambda: before == [_text(state) for state in Environment.vmas_random_state[1:]]
+    states = env.vmas_random_state
+    before = [_text(state) for state in states[1:]]
+    yield lambda: before == [_text(state) for state in states[1:]]
 
 
 def _text(state: Any) -> str:

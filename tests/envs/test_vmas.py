@@ -185,20 +185,31 @@ def test_the_same_seeds_give_the_same_numbers_in_every_batch_of_one_size(name: s
 
 
 @needs_vmas
-def test_steps_are_vmas_own() -> None:
+@pytest.mark.parametrize(
+    ("name", "continuous"),
+    [("simple_tag", True), ("simple_tag", False), ("simple_world_comm", False), ("diff_drive", False)],
+)
+def test_steps_are_vmas_own(name: str, continuous: bool) -> None:
     """From the same state, the same actions: the numbers of VMAS's environment, stepped by itself."""
     import vmas
 
-    env = Vmas(3, "simple_tag", True, 50)
+    env = Vmas(3, name, continuous, 50)
     played = Played(env, [1, 2, 3])
-    theirs = vmas.make_env("simple_tag", num_envs=3, continuous_actions=True, terminated_truncated=True)
+    theirs = vmas.make_env(name, num_envs=3, continuous_actions=continuous, terminated_truncated=True)
+    spaces = [theirs.get_agent_action_space(agent) for agent in theirs.agents]
+    if not continuous:
+        assert env.info.action_sizes == tuple(space.n for space in spaces)
     everyone = np.arange(3)
     with torch.inference_mode():
         Holders(theirs.scenario, 3).take(everyone, Holders(env._worlds.env.scenario, 3), everyone)
         rng = np.random.default_rng(0)
         for _ in range(5):
-            actions = rng.uniform(-1, 1, (3, env.info.n_agents, 2)).astype(np.float32)
-            obs, reward, _, _, _ = theirs.step([torch.from_numpy(actions[:, i]) for i in range(env.info.n_agents)])
+            shape = (3, env.info.n_agents)
+            actions = rng.uniform(-1, 1, (*shape, 2)).astype(np.float32)
+            if not continuous:
+                actions = (rng.random(shape) * env.info.action_sizes).astype(np.int64)
+            given = [torch.from_numpy(actions[:, i].reshape(3, -1)) for i in range(env.info.n_agents)]
+            obs, reward, _, _, _ = theirs.step(given)
             env.step(actions, np.ones(3, bool), played.out)
             assert np.array_equal(torch.cat(obs, 1).numpy(), played.out.state)
             assert np.array_equal(torch.stack(reward, 1).numpy(), played.out.reward)

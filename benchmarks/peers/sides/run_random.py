@@ -2,8 +2,8 @@
 
 ``processes`` processes step one instance each, through Gymnasium and without a wrapper (``wrapped``: with those that
 ``gymnasium.make`` puts around it): the most that any program could collect on as many cores. ``football`` in place of
-``key``: arguments of Google Research Football's ``create_environment``; ``vmas``: of VMAS's ``make_env``, whose worlds are
-stepped together by VMAS's own random actions, and all reset at the time limit.
+``key``: arguments of Google Research Football's ``create_environment``; ``vmas``: of VMAS's ``make_env``, whose worlds
+are stepped together by VMAS's own random actions, and all reset at the time limit.
 """
 
 from __future__ import annotations

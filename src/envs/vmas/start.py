@@ -123,10 +123,8 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def build(
-    vmas: Any, scenario: Any, name: str, n_slots: int, continuous: bool, device: str, given: Mapping[str, Any]
-) -> Any:
-    """Return VMAS's environment of ``n_slots`` worlds.
+def build(vmas: Any, scenario: Any, name: str, n_slots: int, device: str, given: Mapping[str, Any]) -> Any:
+    """Return VMAS's environment of ``n_slots`` worlds, with continuous actions.
 
     Raises:
         UserError: the scenario cannot be made with these arguments.
@@ -134,7 +132,7 @@ def build(
     try:
         with quiet():
             return vmas.make_env(
-                scenario(), num_envs=n_slots, device=device, continuous_actions=continuous, seed=0,
+                scenario(), num_envs=n_slots, device=device, continuous_actions=True, seed=0,
                 terminated_truncated=True, **given,
             )  # fmt: skip
     except Exception as error:  # whatever its constructor does with a value that it did not expect

@@ -12,10 +12,13 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ..base import Arrays, EnvInfo
+from .actions import bounds, tables
 from .start import build, check_arguments, check_device, find_scenario, load
 
 if TYPE_CHECKING:
     import torch
+
+    from .worlds import Nature
 
 #: the number at the end of an agent's name
 _NUMBER = re.compile(r"[ _-]*\d+$")
@@ -58,11 +61,12 @@ class Vmas:
         from .worlds import Worlds, probe
 
         def make(n: int) -> Any:
-            return build(package, task, scenario, n, continuous_actions, device, scenario_args)
+            return build(package, task, scenario, n, device, scenario_args)
 
         nature = probe(make, utils)
         self._worlds = Worlds(make, n_slots, nature, utils)
-        self.info = _info(self._worlds.env, scenario, nature.obs_sizes, nature.metrics, max_steps)
+        self._meanings = None if continuous_actions else tables(self._worlds.env)
+        self.info = _info(self._worlds.env, scenario, nature, max_steps, self._meanings)
         self._legal = np.arange(self.info.n_actions) < np.array(self.info.action_sizes)[:, None]
         self._ends = np.cumsum(nature.obs_sizes)
         self._seeds, self._time = np.zeros((2, n_slots), np.int64)
@@ -90,26 +94,19 @@ class Vmas:
         out.agent_terminated[rows] = over[:, None]
         ended = active & (out.terminated | out.truncated)
         if ended.any():
-            self._end(np.flatnonzero(ended), shown.infos, out)
-
-    def _end(self, ended: np.ndarray, infos: Any, out: Arrays) -> None:
-        """Note the numbers of episodes that end."""
-        from .worlds import mean_info
-
-        self._under_way[ended] = False
-        for j, name in enumerate(self.info.metrics):
-            out.metrics[ended, j] = mean_info(infos, name, ended)
+            self._under_way[ended] = False
+            out.metrics[ended] = self._worlds.numbers(np.flatnonzero(ended))
 
     def _actions(self, actions: np.ndarray, active: np.ndarray) -> list[torch.Tensor]:
-        """Return each agent's actions [B, D], or [B, 1] where they are discrete; those of waiting slots are 0."""
+        """Return each agent's forces and message [B, D]; those of waiting slots are 0, or of action 0."""
         import torch
 
         if not active.all():
             actions = np.where(active.reshape(-1, *[1] * (actions.ndim - 1)), actions, 0)
+        if self._meanings is not None:
+            return [torch.from_numpy(each[actions[:, i]]) for i, each in enumerate(self._meanings)]
         given = torch.from_numpy(np.ascontiguousarray(actions))
-        if self.info.continuous:
-            return [given[:, i, :size] for i, size in enumerate(self.info.action_sizes)]
-        return [given[:, i, None] for i in range(self.info.n_agents)]
+        return [given[:, i, :size] for i, size in enumerate(self.info.action_sizes)]
 
     def _show(self, rows: np.ndarray | slice, obs: np.ndarray, out: Arrays) -> None:
         """Write observations [k, sum of O]; the state is all of them."""
@@ -130,25 +127,20 @@ class Vmas:
         return rgb_picture(self._worlds.env, slot)
 
 
-def _info(env: Any, scenario: str, obs_sizes: tuple[int, ...], metrics: tuple[str, ...], max_steps: int) -> EnvInfo:
-    """Return the sizes of VMAS's environment."""
-    spaces = [env.get_agent_action_space(agent) for agent in env.agents]
-    continuous = env.continuous_actions
-    sizes = tuple(int(space.shape[0] if continuous else space.n) for space in spaces)
-    low, high = (
-        tuple(tuple(float(x) for x in getattr(space, end)) for space in spaces) if continuous else ()
-        for end in ("low", "high")
-    )
+def _info(env: Any, scenario: str, nature: Nature, max_steps: int, meanings: list[np.ndarray] | None) -> EnvInfo:
+    """Return the sizes of VMAS's environment; ``meanings`` are those of discrete actions."""
+    obs_sizes, (low, high) = nature.obs_sizes, ((), ()) if meanings is not None else bounds(env)
+    sizes = tuple(map(len, low if meanings is None else meanings))
     return EnvInfo(
         name=f"vmas {scenario}",
-        n_agents=len(spaces),
+        n_agents=len(sizes),
         obs_size=max(obs_sizes),
         state_size=sum(obs_sizes),
         n_actions=max(sizes),
         episode_limit=max_steps,
         obs_sizes=obs_sizes,
         action_sizes=sizes,
-        metrics=metrics,
+        metrics=nature.metrics,
         action_low=low,
         action_high=high,
         agent_types=tuple(_NUMBER.sub("", agent.name) or agent.name for agent in env.agents),

@@ -33,13 +33,12 @@ Where = Literal["together", "alone", "in place"]
 
 
 class Shown(NamedTuple):
-    """What VMAS shows after a step or a start: observations of all agents side by side [k, sum of O], rewards [k, N],
-    whether the episode is over [k], and infos by name and agent."""
+    """What VMAS shows after a step: observations of all agents side by side [B, sum of O], rewards [B, N], and whether
+    the episode is over [B]."""
 
     obs: np.ndarray
     reward: np.ndarray
     over: np.ndarray
-    infos: Any
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,8 @@ class Worlds:
     def __init__(self, make: Callable[[int], Any], n_slots: int, nature: Nature, utils: Any) -> None:
         self.env, self.nature, self._utils, self.n_slots = make(n_slots), nature, utils, n_slots
         _touch_by_row(self.env.world, utils)
+        # infos are asked for where episodes end, and not at every step
+        self.info, self.env.scenario.info = self.env.scenario.info, _no_info
         self._rows = Holders(self.env.scenario, n_slots)
         self._draws = RowDraws(n_slots)
         # VMAS swaps the states of three global generators around each step: needless where it draws from none
@@ -168,12 +169,23 @@ class Worlds:
         """
         kept = self._rows.snapshot() if held.any() else None
         with _streams(self._draws, keys_of(seeds, steps + 1), self._utils):
-            obs, rewards, over, _, infos = self._step(self.env, actions)
+            obs, rewards, over, _, _ = self._step(self.env, actions)
         if kept is not None:
             rows = np.flatnonzero(held)
             self._rows.take(rows, kept, rows)
         reward = torch.stack([r.reshape(self.n_slots) for r in rewards], 1)
-        return Shown(flat(obs), reward.float().cpu().numpy(), over.reshape(self.n_slots).cpu().numpy(), infos)
+        return Shown(flat(obs), reward.float().cpu().numpy(), over.reshape(self.n_slots).cpu().numpy())
+
+    @torch.inference_mode()
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of infos [k, M] in ``rows`` [k], each as its mean over the agents that have it."""
+        infos = [self.info(agent) for agent in self.env.agents]
+        found = np.zeros((len(rows), len(self.nature.metrics)), np.float32)
+        for j, name in enumerate(self.nature.metrics):
+            having = [info[name].float().reshape(-1).cpu().numpy()[rows] for info in infos if name in info]
+            if having:
+                found[:, j] = np.mean(having, axis=0)
+        return found
 
     def close(self) -> None:
         """Release the worlds."""
@@ -220,10 +232,8 @@ def flat(obs: Any) -> np.ndarray:
     return torch.cat(parts, 1).float().cpu().numpy()
 
 
-def mean_info(infos: Any, name: str, rows: np.ndarray) -> np.ndarray:
-    """Return an info's numbers [k] in ``rows`` [k], their mean over the agents that have it."""
-    found = [np.asarray(info[name].detach().cpu(), np.float32).reshape(-1)[rows] for info in infos if name in info]
-    return np.mean(found, axis=0) if found else np.zeros(len(rows), np.float32)
+def _no_info(agent: Any) -> dict[str, torch.Tensor]:
+    return {}
 
 
 def _leaves(value: Any) -> list[torch.Tensor]:

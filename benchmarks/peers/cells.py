@@ -160,7 +160,7 @@ def vmas_cells(cores: int) -> list[Cell]:
                 f"vmas-collect-{worlds}",
                 f"VMAS balance, {worlds} environments, collection without learning (MLP-64) against random stepping",
                 "steps", (ours, Side("random", "random", play)), "random", (">=", 0.85),
-                note="random: env.step(env.get_random_actions()) in one process; worlds that end wait for the others' reset",
+                note="random: env.step(env.get_random_actions()) in one process; all worlds are reset together",
             )
         )  # fmt: skip
     ours = own(

@@ -28,8 +28,6 @@ needs_vmas = pytest.mark.skipif(
 )
 #: resets of theirs go through worlds, or steps through agents, in Python
 SLOW = ("pollock", "road_traffic", "sampling")
-#: worlds share what these draw (VMAS's goals and AI players)
-SHARED = ("football", "road_traffic", "simple_adversary", "simple_push", "simple_reference", "simple_speaker_listener")
 
 #: agents that start at 0, rewarded with their places; it is over once the first is beyond x = 0.02
 LINE = """

@@ -98,7 +98,8 @@ CANNOT = {
     },
     "vmas.md": {
         "pip install -e '.[vmas]'": INSTALLS,
-        ".venv/bin/python benchmarks/compare.py 'vmas-*' --rounds 3 --seconds 5": "many minutes, and installs BenchMARL",
+        ".venv/bin/python benchmarks/compare.py 'vmas-*' --rounds 3 --seconds 5":
+            "many minutes, and installs BenchMARL",
     },
 }  # fmt: skip
 

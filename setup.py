@@ -77,6 +77,8 @@ setup(
         # the push of JaxMARL's own class is replaced, and JaxMARL needs Python 3.11
         "smax": ["jaxmarl>=0.2,<0.3; python_version >= '3.11'", "jax>=0.10; python_version >= '3.11'"],
         "mamujoco": ["gymnasium[mujoco]>=1.1,<1.4", "mujoco>=3.1"],
+        # GPL: imported when its environment is built, never shipped
+        "vmas": ["vmas>=1.5.2,<1.6"],
         # what Google Research Football needs of Python; `oamarl install football` builds its engine
         "football": ["gym==0.25.2", "six", "opencv-python", "absl-py"],
         "video": ["imageio-ffmpeg>=0.5"],
@@ -101,6 +103,7 @@ setup(
             "optuna>=4.0",
             "gymnasium[mujoco]>=1.1,<1.4",
             "mujoco>=3.1",
+            "vmas>=1.5.2,<1.6",
             "types-PyYAML",
         ],
     },

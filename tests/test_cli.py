@@ -67,7 +67,7 @@ def test_version(capsys):
         (("config", "--yml"), "'--yaml'"),
         (("train", "--config=./no/such.yaml", "--env-config=maze"), "./no/such.yaml"),
         (("--config=oapo", "--env-config=maze"), "'oappo'"),
-        (("--config=oappo", "--env-config=mase"), "'maze'"),
+        (("--config=oappo", "--env-config=mazze"), "'maze'"),
         (("--config=oappo", "--env-config=maze", "seed=1"), "with"),
         (
             ("--config=oappo", "--env-config=maze", "with", "env_args={1: 2}"),

@@ -102,6 +102,11 @@ CANNOT = {
         ".venv/bin/python benchmarks/jaxmarl_mappo.py PATH --map 3m --steps 1000000 --seed 1 "
         "--out docs/results/data/smax-3m-jaxmarl-mappo-seed1.json": "needs a checkout of JaxMARL, and an hour",
     },
+    "vmas.md": {
+        "pip install -e '.[vmas]'": INSTALLS,
+        ".venv/bin/python benchmarks/compare.py 'vmas-*' --rounds 3 --seconds 5":
+            "many minutes, and installs BenchMARL",
+    },
 }  # fmt: skip
 
 #: page -> line -> the other page on which the very same line is run; nothing below it on this page needs its run

@@ -363,7 +363,7 @@ def test_games_of_matrixgames(key: str, table: list[list[float]]) -> None:
         ({"key": "matrixgames:climbing-laststate-v0"}, "use matrixgames:climbing-nostate-v0"),
         ({"key": "matrixgames:climbing-nostate-v0", "ep_length": 3}, "env_args.ep_length is not an argument"),
         ({"key": "matrixgames:climbing-nostate-v0", "time_limit": 0}, "out of range"),
-        ({"key": "vmas-balance"}, "VMAS, which is not part of this version"),
+        ({"key": "vmas-balance"}, "use --env-config=vmas with env_args.scenario=balance"),
     ],
 )
 def test_games_that_cannot_be_played(args: dict[str, Any], part: str) -> None:
@@ -467,7 +467,7 @@ def test_its_commands_as_they_are_typed(algorithm: str, key: str, limit: int) ->
         ("--config=qmix --env-config=gymma with env_args.key=pz-mpe-simple-tag-v3 "
          "env_args.pretrained_wrapper=PretrainedTag", "pretrained opponents are not part of this version"),
         ("--config=qmix --env-config=gymma with env_args.key=vmas-balance env_args.time_limit=150",
-         "VMAS, which is not part of this version"),
+         "use --env-config=vmas with env_args.scenario=balance"),
         ("--config=vdn --env-config=gymma with env_args.time_limit=50 env_args.key=lbforaging:Foraging-8x8-2p-3f-v3 "
          "common_reward=False", "one value of the team"),
         ("--config=qmix --env-config=sc2 with env_args.map_name=3s5z", "oamarl install sc2"),

@@ -99,6 +99,7 @@ def cells(quick: bool = False, cores: int = 2) -> list[Cell]:
         *found,
         mamujoco_cell(cores),
         football_cell(cores),
+        *vmas_cells(cores),
         *harl_cells(),
         *value_cells(),
         *own_cells(),
@@ -142,6 +143,48 @@ def football_cell(cores: int) -> Cell:
         note=f"random: {cores} processes, each stepping gfootball's create_environment; raw: its observations and "
         "rewards are not made into vectors",
     )  # fmt: skip
+
+
+def vmas_cells(cores: int) -> list[Cell]:
+    """Collection on VMAS against its own random stepping, and MAPPO here and in BenchMARL; one process each."""
+    found = []
+    for worlds in (32, 1024):
+        ours = own(
+            "oamarl", "mappo", {"scenario": "balance"}, "collect", env_config="vmas", runner="rollout",
+            batch_size_run=worlds, rollout_length=100, hidden_dim=64,
+        )  # fmt: skip
+        given = {"scenario": "balance", "num_envs": worlds, "continuous_actions": False, "max_steps": 100}
+        play = {"kind": "run", "time_limit": 100, "processes": 1, "vmas": given}
+        found.append(
+            Cell(
+                f"vmas-collect-{worlds}",
+                f"VMAS balance, {worlds} environments, collection without learning (MLP-64) against random stepping",
+                "steps", (ours, Side("random", "random", play)), "random", (">=", 0.85),
+                note="random: env.step(env.get_random_actions()) in one process; all worlds are reset together",
+            )
+        )  # fmt: skip
+    ours = own(
+        "oamarl", "mappo", {"scenario": "balance", "n_agents": 3}, "run", env_config="vmas", runner="rollout",
+        batch_size_run=1024, rollout_length=100, num_minibatches=4, lr=0.0005, lr_schedule="constant", entropy_coef=0.0,
+        standardise_returns=False,
+    )  # fmt: skip
+    frames = 1024 * 100
+    spec = {
+        "kind": "run", "suite": "VmasTask", "task": "BALANCE", "task_config": {"max_steps": 100, "n_agents": 3},
+        "cells": [128, 128], "threads": cores, "algorithm": {"lmbda": 0.95, "entropy_coef": 0.0},
+        "experiment": {
+            **_EXPERIMENT, "on_policy_collected_frames_per_batch": frames, "on_policy_n_envs_per_worker": 1024,
+            "on_policy_minibatch_size": frames // 4,
+        },
+    }  # fmt: skip
+    found.append(
+        Cell(
+            "vmas-benchmarl",
+            "VMAS balance, 1,024 environments x 100 steps, MAPPO MLP-128, 4 epochs of 4 mini-batches, end to end",
+            "steps", (ours, Side("BenchMARL", "benchmarl", spec)), "BenchMARL", (">=", 2),
+        )
+    )  # fmt: skip
+    return found
 
 
 def value_cells() -> list[Cell]:
@@ -252,6 +295,6 @@ _EXPERIMENT = {
     "on_policy_minibatch_size": 1000, "max_n_frames": NEVER, "lr": 0.0005, "gamma": 0.99,
 }  # fmt: skip
 BENCHMARL: dict[str, Any] = {
-    "task": "SIMPLE_SPREAD", "task_config": {"max_cycles": 25}, "cells": [128, 128], "threads": 1,
-    "algorithm": {"lmbda": 0.95, "entropy_coef": 0.0},
+    "suite": "PettingZooTask", "task": "SIMPLE_SPREAD", "task_config": {"max_cycles": 25}, "cells": [128, 128],
+    "threads": 1, "algorithm": {"lmbda": 0.95, "entropy_coef": 0.0},
 }  # fmt: skip

@@ -31,7 +31,7 @@ PYMARLZOOPLUS = (
     "dill", "six", "tensorboard-logger", "opencv-python-headless", "pygame", "click",
 )  # fmt: skip
 #: pettingzoo 1.24 is the last with pettingzoo.mpe that torchrl's wrapper finds; torchrl refuses gymnasium 1.0
-BENCHMARL = ("benchmarl==1.5.2", "pettingzoo==1.24.3", "pygame", "gymnasium==1.1.1")
+BENCHMARL = ("benchmarl==1.5.2", "pettingzoo==1.24.3", "pygame", "gymnasium==1.1.1", "vmas==1.5.2")
 #: what HARL's training imports, and Gymnasium's tasks; MuJoCo and Gymnasium are added in this project's own versions
 HARL = ("numpy", "PyYAML", "absl-py", "cloudpickle", "setproctitle", "tensorboardX", "imageio")
 #: the rest are other games, and models of robots that no comparison here needs

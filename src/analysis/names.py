@@ -61,6 +61,8 @@ def task_name(task: str, config: Mapping[str, Any]) -> str:
         return f"{_BATTLES[env]} {task}"
     if env == "mamujoco" and args.get("scenario"):
         return f"MaMuJoCo {task.replace('-', ' ', 1)}"
+    if env == "vmas":
+        return f"VMAS {task.replace('_', ' ')}"
     for pattern, name in _KEYS:
         if found := pattern.fullmatch(task):
             return name(found)

@@ -17,6 +17,7 @@ REGISTRY = {
     "navigation": ".tabular:Navigation",
     "blocker": ".tabular:Blocker",
     "landmarks": ".tabular:Landmarks",
+    "vmas": ".vmas:Vmas",
 }
 
 #: environments that pass arguments on to constructors of other packages -> the function that returns notices about them

@@ -190,7 +190,7 @@ def test_the_extra_is_what_the_command_installs() -> None:
 
 @pytest.mark.slow
 def test_all_extras_can_be_installed_together(tmp_path: Path) -> None:
-    """Above all gym, of which football needs an old release; pip resolves them, and installs nothing."""
+    """Above all gym, of which football needs an old release and VMAS any; pip resolves them, and installs nothing."""
     if importlib.util.find_spec("pip") is None:
         pytest.skip("there is no pip")
     report = tmp_path / "report.json"
@@ -203,4 +203,4 @@ def test_all_extras_can_be_installed_together(tmp_path: Path) -> None:
     packages = [item["metadata"] for item in json.loads(report.read_text())["install"]]
     found = {package["name"].lower(): package["version"] for package in packages}
     assert found["gym"] == "0.25.2"
-    assert {"gymnasium", "jaxmarl", "mujoco", "ray", "torch"} <= set(found)
+    assert {"gymnasium", "jaxmarl", "mujoco", "ray", "torch", "vmas"} <= set(found)

@@ -1,7 +1,6 @@
 """BenchMARL's own experiment, with a clock in it: ``python run_benchmarl.py SPEC.json``, in BenchMARL's venv.
 
-``folder`` of the specification is where its files may go; ``task`` and ``parallel`` say what is played and whether
-each environment has its own process.
+``folder`` of the specification is where its files may go; ``suite`` and ``task`` say what is played.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import benchmarl.environments
 import torch
 from benchmarl.algorithms import MappoConfig
-from benchmarl.environments import PettingZooTask
 from benchmarl.experiment import Callback, Experiment, ExperimentConfig
 from benchmarl.models import MlpConfig
 from clock import Clock, Measured
@@ -48,7 +47,7 @@ def main() -> None:
     model = MlpConfig(
         num_cells=spec["cells"], layer_class=torch.nn.Linear, activation_class=torch.nn.Tanh, num_feature_dims=1
     )
-    task = getattr(PettingZooTask, spec["task"]).get_from_yaml()
+    task = getattr(getattr(benchmarl.environments, spec["suite"]), spec["task"]).get_from_yaml()
     task.config.update(spec["task_config"])
     try:
         Experiment(

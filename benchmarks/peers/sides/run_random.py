@@ -2,7 +2,8 @@
 
 ``processes`` processes step one instance each, through Gymnasium and without a wrapper (``wrapped``: with those that
 ``gymnasium.make`` puts around it): the most that any program could collect on as many cores. ``football`` in place of
-``key``: arguments of Google Research Football's ``create_environment``.
+``key``: arguments of Google Research Football's ``create_environment``; ``vmas``: of VMAS's ``make_env``, whose worlds
+are stepped together by VMAS's own random actions, and all reset at the time limit.
 """
 
 from __future__ import annotations
@@ -40,9 +41,32 @@ def football(given: dict[str, Any], number: int) -> tuple[Any, Any]:
     return create_environment(**given), np.random.default_rng(number).integers(0, 19, size=(1000, n))
 
 
+class Vmas:
+    """Worlds of VMAS, which count as that many steps."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        import vmas
+
+        self.env = vmas.make_env(**given, terminated_truncated=True, seed=0)
+        self.reset = self.env.reset
+
+    def step(self, actions: None) -> tuple[None, None, bool]:
+        """Draw actions and step; no world is ended before the time limit."""
+        self.env.step(self.env.get_random_actions())
+        return None, None, False
+
+
+def made(spec: dict[str, Any], number: int) -> tuple[Any, Any]:
+    """Return what is played and a thousand actions."""
+    if "vmas" in spec:
+        return Vmas(spec["vmas"]), [None] * 1000
+    return football(spec["football"], number) if "football" in spec else gymnasium(spec, number)
+
+
 def play(spec: dict[str, Any], number: int, results: Queue[dict[str, float]]) -> None:
     """Step one environment for the warm-up and then for ``seconds``; put what was done into ``results``."""
-    env, draws = football(spec["football"], number) if "football" in spec else gymnasium(spec, number)
+    env, draws = made(spec, number)
+    each = spec.get("vmas", {}).get("num_envs", 1)
     seconds, begun, steps, at = spec["warm_seconds"], 0.0, 0, spec["time_limit"]
     wall, cpu = time.perf_counter(), time.process_time()
     while True:
@@ -54,8 +78,8 @@ def play(spec: dict[str, Any], number: int, results: Queue[dict[str, float]]) ->
                 wall, cpu = time.perf_counter(), time.process_time()
             env.reset()
             at = 0
-        _, _, done, *_ = env.step(draws[steps % 1000])
-        steps += 1
+        _, _, done, *_ = env.step(draws[steps // each % 1000])
+        steps += each
         at = spec["time_limit"] if done else at + 1
     results.put({"steps": steps, "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
 

@@ -113,8 +113,8 @@ def target(key: str) -> Target:
         return Target(key, _pettingzoo(key))
     if key.startswith("vmas-"):
         raise UserError(
-            f"env_args.key='{key}' is EPyMARL's spelling of a scenario of VMAS, which is not part of this version: "
-            f"use an environment of Gymnasium or PettingZoo, such as {_EXAMPLES}."
+            f"env_args.key='{key}' is EPyMARL's spelling of a scenario of VMAS: use --env-config=vmas with "
+            f"env_args.scenario={key.removeprefix('vmas-')} (and env_args.max_steps for the time limit)."
         )
     module, _, name = key.rpartition(":")
     home = _module(module, key) if module else None

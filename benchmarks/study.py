@@ -203,8 +203,29 @@ def front() -> str:
     return "\n".join([*head, *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows)])
 
 
+def settings() -> str:
+    """The trials of settings on foraging: mean area over the tuning seeds by method and trial, the largest in bold."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for cell in read_sweep(ROOT / "experiments" / "alike-settings.yaml").cells:
+        (run,), _ = find([str(ROOT / "docs" / "results" / "data" / f"{cell.name}.json")], ROOT)
+        trial = cell.group.partition(f"-{cell.method}-")[2]
+        found.setdefault(cell.method, {}).setdefault(trial, []).append(area(run, METRIC))
+    lines = []
+    for method, trials in found.items():
+        means = {trial: float(np.mean(areas)) for trial, areas in trials.items()}
+        best = max(means, key=lambda trial: means[trial])
+        told = [
+            f"{'**' * (trial == best)}{trial} {value:.3f}{'**' * (trial == best)}" for trial, value in means.items()
+        ]
+        lines.append(f"| {method} | {', '.join(told)} |")
+    return "\n".join(["| method | area of each trial |", "|---|---|", *lines])
+
+
 def page(text: str) -> str:
-    """The page with every study's table as the curves have it."""
+    """The page with every study's table, and the trials of settings, as the curves have them."""
+    place = re.compile(r"(<!-- settings -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    if place.search(text):
+        text = place.sub(lambda at: f"{at[1]}\n{settings()}\n{at[2]}", text)
     for name, study in STUDIES.items():
         place = re.compile(rf"(<!-- study {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
         if place.search(text):

@@ -18,6 +18,7 @@ from ..parts import ALWAYS
 from ..selection import NAMED_BY_LEARNERS, SELECTORS
 from ..settings import OWN
 from ..utils.errors import UserError, one_of
+from ..utils.project import checkout
 from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.layers import CONFIGS, shipped
@@ -213,6 +214,8 @@ def main(argv: list[str]) -> int:
     """Write the pages, or with ``--check`` compare them; return the exit status."""
     if argv not in ([], ["--check"]):
         raise UserError(f"Unknown words {' '.join(argv)}: use --check or nothing.")
+    if checkout() is None:
+        raise UserError("The pages are written in a checkout of oamarl, and this is an installed package.")
     stale = 0
     for path, page in {Path(TARGET): text(), EPYMARL: epymarl_text()}.items():
         if not argv:

@@ -1,4 +1,4 @@
-"""What docstrings have that the reference's reader (griffe) does not know: one line about several arguments, and roles."""
+"""What docstrings have that griffe, which reads them for the reference, does not know: shared entries, and roles."""
 
 from __future__ import annotations
 

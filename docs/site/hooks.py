@@ -1,4 +1,4 @@
-"""What the site adds to docs/: navigation by docs/index.md, pages of the rest of the checkout, the reference, equations.
+"""What the site adds to docs/: navigation by docs/index.md, the rest of the checkout, the reference, equations.
 
 The pages are written to be read as they lie in the checkout. On the site README.md is the first page and docs/index.md
 the list of all; links out of docs/ lead to the reference (modules), or to a page that shows the file.
@@ -59,8 +59,8 @@ def sections() -> dict[str, list[str]]:
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Make the navigation, and show mkdocstrings the package."""
     config.nav = [{title: [page_of(file) for file in files]} for title, files in sections().items()]
-    config.nav[-1]["Reference"] = [*config.nav[-1].pop("Reference"), "pages.md", "changelog.md", "contributing.md"]
-    config.nav[-1]["Reference"].append({"Source": [{name: f"api/{name}.md"} for name in packages()]})
+    source = {"Source": [{name: f"api/{name}.md"} for name in packages()]}
+    config.nav[-1]["Reference"] += ["help.md", source, "pages.md", "changelog.md", "contributing.md"]
     folder = Path(tempfile.mkdtemp(prefix="oamarl-docs-"))
     (folder / "oamarl").symlink_to(ROOT / "src")  # the folder `src` is the package
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(folder)]
@@ -82,7 +82,7 @@ def packages() -> dict[str, list[str]]:
         parts = ("oamarl", *path.relative_to(ROOT / "src").with_suffix("").parts)
         if parts[-1] not in ("__init__", "__main__"):
             found.setdefault(".".join(parts[:-1]), []).append(".".join(parts))
-    return found
+    return dict(sorted(found.items()))
 
 
 def _package_page(package: str, modules: list[str]) -> str:

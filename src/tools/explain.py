@@ -20,7 +20,7 @@ from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.command_line import Request
 from ..utils.schema.layers import CONFIGS, collect, leaves, merge, shipped
-from .reference import allowed, parts
+from .key_readers import allowed, parts
 
 #: keys of environments: name -> the environments that take it, with its type and default; by the name of the YAML
 Arguments = dict[str, dict[str, tuple[str, Any, str]]]

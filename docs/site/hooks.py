@@ -222,7 +222,9 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Remove the folder that shows mkdocstrings the package."""
+    """Write the search's index as a script, for pages opened without a server; remove what the build needed."""
+    index = Path(config.site_dir, "search", "search_index.json")
+    index.with_suffix(".js").write_text(f"var __index = {index.read_text(encoding='utf-8')}", encoding="utf-8")
     for path in config.plugins["mkdocstrings"].config.handlers["python"]["paths"]:
         Path(path, "oamarl").unlink(missing_ok=True)
         Path(path).rmdir()

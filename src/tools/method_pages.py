@@ -65,7 +65,7 @@ def _meanings() -> dict[str, str]:
 
 def _settings(names: list[str]) -> Iterator[str]:
     main = _values(names[0])
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (f"`{key}`", f"`{yamls.inline(value)}`", _meanings().get(key, ""))
         for key, value in main.items()
         if key not in _NAMES

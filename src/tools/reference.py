@@ -147,6 +147,11 @@ def epymarl_text() -> str:
     return f"{before}{begin}\n\n{table(('key', 'status', 'here'), _epymarl())}\n\n{end}{after}"
 
 
+def generated() -> dict[Path, str]:
+    """Return every page that is generated, or has a generated part, as it should be."""
+    return {TARGET: text(), EPYMARL: epymarl_text(), **pages(TARGET.parent)}
+
+
 def main(argv: list[str]) -> int:
     """Write the pages, or with ``--check`` compare them; return the exit status."""
     if argv not in ([], ["--check"]):
@@ -154,7 +159,7 @@ def main(argv: list[str]) -> int:
     if checkout() is None:
         raise UserError("The pages are written in a checkout of oamarl, and this is an installed package.")
     stale = 0
-    for path, page in {Path(TARGET): text(), EPYMARL: epymarl_text(), **pages(TARGET.parent)}.items():
+    for path, page in generated().items():
         if not argv:
             path.write_text(page, encoding="utf-8")
             print(path)

@@ -219,6 +219,35 @@ def test_pages_that_the_source_names_are_there() -> None:
                     assert "docs/" not in ast.unparse(node).replace("docs/...", ""), f"{path}, line {node.lineno}"
 
 
+# -- containers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "containers").iterdir()))
+def test_containers_copy_what_the_build_needs(recipe: str, built: Built, tmp_path: Path) -> None:
+    """The files that a recipe copies are there, and a wheel can be built from them alone, with all its files."""
+    text = (ROOT / "containers" / recipe).read_text(encoding="utf-8")
+    if recipe.endswith(".def"):
+        section = text.partition("%files\n")[2].partition("\n\n")[0]
+        pairs = [line.split() for line in section.splitlines()]
+        names = [source for source, target in pairs if target == f"/opt/oamarl/{source}"]
+        assert len(names) == len(pairs), section
+        assert set(re.findall(r"{{ (\w+) }}", text)) == set(
+            re.findall(r"^    (\w+)=", text.partition("%post")[0], re.M)
+        )
+    else:
+        names = [name for line in re.findall(r"^COPY (.*)$", text, re.M) for name in line.split()[:-1]]
+        assert set(re.findall(r"\$(\w+)", "\n".join(re.findall(r"^RUN (?:.*\\\n)*.*", text, re.M)))) == set(
+            re.findall(r"^ARG (\w+)=", text, re.M)
+        )
+    for name in names:
+        assert (ROOT / name).exists(), f"{recipe} copies {name}, which is not there"
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, tmp_path / name)
+    with zipfile.ZipFile(_build("build_wheel", tmp_path, tmp_path / "dist")) as archive:
+        assert {n for n in archive.namelist() if "__pycache__" not in n} == built.in_wheel
+
+
 # -- each Python ---------------------------------------------------------------------------------------------------
 
 

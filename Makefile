@@ -1,6 +1,7 @@
 # make train   set up, train OAPPO on the Black and Red maze, and show what it learned
 # make check   ruff, mypy and the tests that are not marked slow
 # make football  build and install Google Research Football, once a machine
+# make docs    build the documentation site in site/ (open site/index.html)
 # make test    set up what is missing and run everything, slow tests included
 PYTHON ?= python3
 JOBS ?= 2
@@ -12,7 +13,7 @@ SEED ?= 1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help train check test reference football clean
+.PHONY: help train check test docs reference football clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -36,6 +37,11 @@ test: $(VENV)/.dev
 football: $(VENV)/.core
 	$(PY) -m oamarl install football
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.core
+	@$(PY) -c 'import material, mkdocstrings, latex2mathml' 2>/dev/null || $(PY) -m pip install -e '.[docs]'
+	$(PY) -m mkdocs build --strict
+
 reference: $(VENV)/.core
 	$(PY) -m oamarl.tools.reference
 
@@ -57,4 +63,4 @@ $(VENV)/.dev: $(VENV)/.core
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,6 +12,8 @@ from setuptools import find_namespace_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "src/__init__.py").read_text(encoding="utf-8"))[1]
 README = HERE / "README.md"
+#: the documentation site; equations are made MathML, which needs no script
+DOCS = ["mkdocs-material>=9.6", "mkdocs>=1.6,<2", "mkdocstrings[python]>=0.28", "latex2mathml>=3.77"]
 
 setup(
     name="oamarl",
@@ -49,13 +51,16 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    package_dir={"oamarl": "src"},
+    package_dir={"oamarl": "src", "oamarl.docs": "docs"},
     packages=[
         "oamarl",
+        "oamarl.docs",
         *(f"oamarl.{name}" for name in find_namespace_packages("src", exclude=["config*", "*__pycache__*"])),
     ],
     package_data={
         "oamarl": ["py.typed", "modules/kernels/*.[ch]", "config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"],
+        # the pages that messages point to
+        "oamarl.docs": ["*.md", "methods/*.md", "images/*", "images/*/*"],
     },
     install_requires=[
         "torch>=2.6",
@@ -86,7 +91,10 @@ setup(
         "wandb": ["wandb>=0.20"],
         "ray": ["ray>=2.40"],
         "optuna": ["optuna>=4.0"],
+        "docs": DOCS,
         "dev": [
+            *DOCS,
+            "twine>=6.0",
             "ruff>=0.8",
             "mypy>=1.13",
             "pytest>=8.0",

@@ -16,6 +16,7 @@ RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" torch
 WORKDIR /opt/oamarl
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY src ./src
+COPY docs ./docs
 RUN pip install --no-cache-dir .
 
 # a layer of its own: 4 GB that do not depend on this program's version much

@@ -59,6 +59,8 @@ example:
 
 def train_usage() -> str:
     """Return the help text of training."""
+    from .utils.project import page
+
     return f"""\
 usage: oamarl [train] --config=ALGORITHM --env-config=ENVIRONMENT [with KEY=VALUE ...]
 
@@ -68,7 +70,7 @@ Trains a team, and stores the run below results/sacred: its configuration, curve
   --env-config  environment: a name (`oamarl list environments`) or a YAML file of yours
   with          settings: seed=3 lr=1e-3 env_args.map_name=black_red reuse_groups='[[0, 2], [1]]'
 
-Often set (`oamarl config KEY` explains a key, docs/configuration.md all of them):
+Often set (`oamarl config KEY` explains a key, {page("configuration.md")} all of them):
 
   seed=N                seed of everything random; without one it is drawn
   t_max=N               environment steps to train for

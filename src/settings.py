@@ -16,10 +16,11 @@ from .envs.base import EnvInfo
 from .modules.options import network_config
 from .selection import CONTRACTS, NETWORKS, SELECTORS, import_class, own_selector, select, shipped_class
 from .utils.errors import UserError, first_line, nearest, one_of, raised_at, shown_value
+from .utils.project import checkout, page
 from .utils.schema import epymarl, layers, vocabulary, yamls
 from .utils.schema import keys as config
 from .utils.schema.command_line import Request
-from .utils.schema.layers import CONFIGS, Layer, collect, leaves, merge, shipped
+from .utils.schema.layers import Layer, collect, leaves, merge, shipped
 
 T = TypeVar("T")
 
@@ -178,7 +179,8 @@ def _check_names(values: Mapping[str, Any], origin: Mapping[str, Layer], known: 
             continue
         where = next((layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}.")), "")
         if name not in known:
-            raise UserError(f"Unknown key '{name}' ({where}){nearest(name, known) or '; see docs/configuration.md'}")
+            see = f"; see {page('configuration.md')}"
+            raise UserError(f"Unknown key '{name}' ({where}){nearest(name, known) or see}")
         if isinstance(value, Mapping) and value and name != "env_args":
             inner = next(iter(value))
             raise UserError(f"'{name}.{inner}' ({where}) is not a key: '{name}' holds one value, not a mapping.")
@@ -262,9 +264,7 @@ def results_folder(value: Any) -> str:
     """Return the absolute folder of results; null is ``results`` in the checkout, else in the current folder."""
     if value:
         return str(Path(str(value)).expanduser().absolute())
-    project = CONFIGS.parent.parent
-    checkout = CONFIGS.parent.name == "src" and (project / "setup.py").is_file()
-    return str((project if checkout else Path.cwd()) / "results")
+    return str((checkout() or Path.cwd()) / "results")
 
 
 def _own(values: dict[str, Any], typed: Mapping[str, str]) -> set[str]:

@@ -58,6 +58,7 @@ PROSE = {
 }
 
 INSTALLS = "asks a package index"
+ENGINE = "needs a container engine; test_package.py builds what the recipe copies"
 EPYMARL = "needs a checkout of EPyMARL"
 HARL = "needs a checkout of HARL"
 MANY = "many runs; test_sweep_runs.py runs a few"
@@ -74,6 +75,17 @@ CANNOT = {
     "football.md": {
         "oamarl install football": "builds for minutes",
         "python benchmarks/compare.py football-collect --rounds 4 --seconds 8": "needs Google Research Football",
+    },
+    "installing.md": {
+        "pip install -e .": INSTALLS,
+        "pip install -e '.[smax]'": INSTALLS,
+        "pip wheel --no-deps -w dist .": INSTALLS + "; test_package.py builds one",
+        "pip install dist/oamarl-*.whl": INSTALLS + "; test_package.py installs one",
+        "docker build -f containers/oamarl.Dockerfile -t oamarl .": ENGINE,
+        'docker run --rm --init -v "$PWD/results:/work/results" oamarl --config=oappo --env-config=maze with seed=1':
+            ENGINE,
+        "apptainer build oamarl.sif containers/oamarl.def": ENGINE,
+        "apptainer run oamarl.sif --config=oappo --env-config=maze with seed=1": ENGINE,
     },
     "mamujoco.md": {
         "pip install -e '.[mamujoco]'": INSTALLS,

@@ -31,6 +31,18 @@ def test_the_front_page_has_every_method_and_environment() -> None:
     assert {path.stem for path in (folder / "envs").glob("*.yaml")} <= names
 
 
+def test_every_method_has_a_page() -> None:
+    """A page of docs/methods names the algorithms that it is about in the line above its generated part."""
+    shipped = [path.stem for path in (ROOT / "src" / "config" / "algs").glob("*.yaml")]
+    said = [
+        name
+        for page in (ROOT / "docs" / "methods").glob("*.md")
+        for names in re.findall(r"<!-- settings and curves of ([\w ]+):", page.read_text(encoding="utf-8"))
+        for name in names.split()
+    ]
+    assert sorted(said) == sorted(shipped), "each algorithm stands on one page"
+
+
 def test_the_citation_is_of_this_version_and_has_the_four_papers() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == oamarl.__version__

@@ -15,11 +15,12 @@ from ..selection import NAMED_BY_LEARNERS, SELECTORS
 from ..settings import OWN
 from ..utils.errors import UserError, one_of
 from ..utils.layout import entry, hanging
+from ..utils.project import page
 from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.command_line import Request
 from ..utils.schema.layers import CONFIGS, collect, leaves, merge, shipped
-from .reference import allowed, parts
+from .key_readers import allowed, parts
 
 #: keys of environments: name -> the environments that take it, with its type and default; by the name of the YAML
 Arguments = dict[str, dict[str, tuple[str, Any, str]]]
@@ -165,7 +166,7 @@ def _argument(dotted: str) -> tuple[list[tuple[str, str]], list[str]] | None:
         text = f"{kind}, {text}" if kind else text
         rows.append((environment, f"{text}. {doc}" if doc and len(said) > 1 else text))
     if len(said) != 1:
-        said = ["An argument of environments; docs/environments.md."]
+        said = [f"An argument of environments; {page('environments.md')}."]
     return [("taken by", ", ".join(taken)), *rows], said
 
 
@@ -188,7 +189,7 @@ def _unknown(name: str) -> str:
     near = [k for k in known if name and k.partition(".")[2] == name]
     near += [k for k in difflib.get_close_matches(name, known, n=3, cutoff=0.6) if k not in near]
     if not near:
-        return f"There is no key '{name}'; docs/configuration.md has all of them."
+        return f"There is no key '{name}'; {page('configuration.md')} has all of them."
     return f"There is no key '{name}'; did you mean {one_of(near[:3])}?"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..utils.errors import UserError, nearest
-from ..utils.layout import entry, line_width
+from ..utils.layout import entry, hanging, line_width
+from ..utils.project import pages_note
 from ..utils.schema import plugins, yamls
 from ..utils.schema.layers import shipped, tuned
 
@@ -55,4 +56,6 @@ def main(argv: list[str]) -> int:
         for name, entries in theirs[section].items():
             print(*entry(f"  {name}", _offered(entries, ours[section]), width, column), sep="\n")
         print()
+    if note := pages_note():
+        print(*hanging(note, width), sep="\n")
     return 0

@@ -1,5 +1,5 @@
-"""``python -m oamarl.tools.reference`` writes docs/configuration.md from dataclasses and default.yaml, and the table of
-EPyMARL's keys in docs/coming-from-epymarl.md from the vocabulary.
+"""``python -m oamarl.tools.reference`` writes docs/configuration.md from dataclasses and default.yaml, the table of
+EPyMARL's keys in docs/coming-from-epymarl.md from the vocabulary, and settings and curves in docs/methods/.
 
 ``--check`` only compares, and fails if a file is not current.
 """
@@ -7,21 +7,18 @@ EPyMARL's keys in docs/coming-from-epymarl.md from the vocabulary.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..learners.off_policy import OffPolicyConfig
-from ..parts import ALONE, ALWAYS
-from ..selection import NAMED_BY_LEARNERS, SELECTORS
 from ..settings import OWN
 from ..utils.errors import UserError, one_of
+from ..utils.project import checkout
 from ..utils.schema import keys as config
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.layers import CONFIGS, shipped
-from ..utils.schema.registry import resolve
+from .key_readers import allowed, parts, table
+from .method_pages import pages
 
 TARGET = CONFIGS.parent.parent / "docs" / "configuration.md"
 #: where the table of EPyMARL's keys stands, and the lines around it
@@ -59,69 +56,6 @@ read it.
   checkout that the program runs from (whatever the current folder), and for an installed package to `./results`.
 - `seed: null` draws a random seed, which is stored with the run.
 """
-
-
-def parts() -> dict[type, list[str]]:
-    """Return every configuration dataclass -> who reads it, in a stable order.
-
-    Raises:
-        UserError: a registered class lacks ``Config``.
-    """
-    found: dict[type, list[str]] = {}
-    for target in ALWAYS.values():
-        module, _, name = target.partition(":")
-        found.setdefault(getattr(importlib.import_module(module, "oamarl"), name), []).append("every run")
-    selected = [(cls, name) for name, cls in _selectable()]
-    for cls in dict.fromkeys(cls for cls, _ in selected):
-        for f in dataclasses.fields(cls):
-            for value, more in f.metadata["adds"].items():
-                found[more] = [f"every run with {f.name}={value}"]
-    for cls, name in selected:
-        found.setdefault(cls, []).append(name)
-    found.setdefault(OffPolicyConfig, []).append("off-policy learners of your own")
-    for name, targets in ALONE.items():
-        for target in (target for target in targets.values() if target not in ALWAYS.values()):
-            module, _, dataclass = target.partition(":")
-            found.setdefault(getattr(importlib.import_module(module, "oamarl"), dataclass), []).append(name)
-    return found
-
-
-def _selectable() -> Iterator[tuple[str, type]]:
-    """Yield every name of a registry, with the configuration dataclass of its class.
-
-    Raises:
-        UserError: a registered class lacks ``Config``.
-    """
-    for selector, folder in {**SELECTORS, **NAMED_BY_LEARNERS}.items():
-        package = importlib.import_module(f"..{folder}", __package__)
-        for name in package.REGISTRY:
-            cls = resolve(package.__name__, package.REGISTRY, name, selector)
-            if not dataclasses.is_dataclass(getattr(cls, "Config", None)):
-                raise UserError(f"The {selector} '{name}' has no dataclass `Config`.")
-            yield name, cls.Config
-
-
-def allowed(hint: Any, meta: Any) -> str:
-    """Return the bounds or choices of a key in words."""
-    if meta.get("choices") is not None:
-        return one_of(f"`{c}`" for c in meta["choices"])
-    words = []
-    if meta.get("above") is not None:
-        words.append(f"> {meta['above']:g}")
-    if meta.get("low") is not None:
-        words.append(f"≥ {meta['low']:g}")
-    if meta.get("high") is not None:
-        words.append(f"≤ {meta['high']:g}")
-    return " and ".join(words)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(_cell, row))} |" for row in rows)])
 
 
 def _default(name: str, defaults: dict[str, Any]) -> str:
@@ -213,12 +147,19 @@ def epymarl_text() -> str:
     return f"{before}{begin}\n\n{table(('key', 'status', 'here'), _epymarl())}\n\n{end}{after}"
 
 
+def generated() -> dict[Path, str]:
+    """Return every page that is generated, or has a generated part, as it should be."""
+    return {TARGET: text(), EPYMARL: epymarl_text(), **pages(TARGET.parent)}
+
+
 def main(argv: list[str]) -> int:
     """Write the pages, or with ``--check`` compare them; return the exit status."""
     if argv not in ([], ["--check"]):
         raise UserError(f"Unknown words {' '.join(argv)}: use --check or nothing.")
+    if checkout() is None:
+        raise UserError("The pages are written in a checkout of oamarl, and this is an installed package.")
     stale = 0
-    for path, page in {Path(TARGET): text(), EPYMARL: epymarl_text()}.items():
+    for path, page in generated().items():
         if not argv:
             path.write_text(page, encoding="utf-8")
             print(path)

@@ -134,11 +134,6 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f"; did you mean '{close}'?" if close else ""
 
 
-def extra(name: str) -> str:
-    """Return the command that installs an optional part, in the checkout: oamarl is on no package index."""
-    return f"pip install -e '.[{name}]'"
-
-
 #: verb after several -> after one
 _OF_ONE = {"are": "is", "were": "was", "do": "does", "have": "has"}
 

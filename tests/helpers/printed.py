@@ -64,8 +64,8 @@ def bare(line: str) -> str:
     return re.sub(r"(^|\s+)#( .*|$)", "", line).strip()
 
 
-def copy_checkout(folder: Path) -> Path:
-    """Copy what git keeps (and what is new) to ``folder``, with the virtual environment of the tests as `.venv`."""
+def copy_files(folder: Path) -> Path:
+    """Copy what git keeps (and what is new) to ``folder``."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True,
         text=True, check=True,
@@ -74,6 +74,12 @@ def copy_checkout(folder: Path) -> Path:
         if (ROOT / name).is_file():  # not one that has been deleted
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy the checkout to ``folder``, with the virtual environment of the tests as `.venv`."""
+    copy_files(folder)
     # of the environment's own files everything but `activate`, which names the folder that it was made in
     own, shared = folder / ".venv", Path(sys.prefix)
     (own / "bin").mkdir(parents=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ...utils.errors import NotInstalled, UserError, extra, first_line, nearest, one_of
+from ...utils.errors import NotInstalled, UserError, first_line, nearest, one_of
+from ...utils.project import extra
 from .robots import Robot
 
 VERSIONS = ("v5", "v4")

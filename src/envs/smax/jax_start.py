@@ -11,8 +11,9 @@ import types
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import NotInstalled, UserError, extra, first_line, nearest, one_of
+from ...utils.errors import NotInstalled, UserError, first_line, nearest, one_of
 from ...utils.machine import cache_home, cpu_name
+from ...utils.project import extra
 
 DEVICES = ("cpu", "gpu")
 #: the user's own choice of a folder, which is JAX's own variable

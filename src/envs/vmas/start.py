@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...utils.errors import UserError, extra, first_line, nearest, one_of, shown_value
+from ...utils.errors import UserError, first_line, nearest, one_of, shown_value
+from ...utils.project import extra
 
 #: packages that VMAS needs and that may be missing
 _PACKAGES = ("vmas", "gym", "gym_notices", "pyglet", "six", "torch")
@@ -38,7 +39,7 @@ def load() -> tuple[Any, Any]:
         missing = (error.name or "").partition(".")[0]
         if missing not in _PACKAGES:
             raise UserError(f"vmas cannot be used: {first_line(error)}.") from None
-        raise UserError(
+        raise NotInstalled(
             f"vmas needs the Python package '{missing}', which is not installed: run `{extra('vmas')}`."
         ) from None
     except Exception as error:  # such as a library that does not fit this system

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from ...utils.project import checkout
 from ...utils.schema import plugins
 from ...utils.schema.layers import CONFIGS, shipped, tuned
 from .. import COMMANDS
@@ -232,9 +233,7 @@ def _is_path(current: str) -> bool:
 
 def _runs(current: str) -> list[str]:
     """Return runs, level by level below results/sacred, as ``current`` has begun them; else files."""
-    project = CONFIGS.parent.parent
-    checkout = CONFIGS.parent.name == "src" and (project / "setup.py").is_file()
-    below = (project if checkout else Path.cwd()) / "results" / "sacred"
+    below = (checkout() or Path.cwd()) / "results" / "sacred"
     head = current[: current.rfind("/") + 1]
     if head.startswith(("/", "~", ".")) or not (below / head).is_dir():
         return _files(current, None)

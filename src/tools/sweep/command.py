@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...utils.errors import UserError, counted
+from ...utils.project import page
 from ..arguments import Arguments, at_least
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from .search import Searches
     from .view import State
 
-USAGE = """\
+USAGE = f"""\
 usage: oamarl sweep FILE [--jobs N] [--ray [ADDRESS]] [--results DIR] [--replace] [--dry-run]
 
-Runs algorithms x environments x seeds x overrides as FILE says (docs/sweeps.md), each in a process of its own, and
+Runs algorithms x environments x seeds x overrides as FILE says ({page("sweeps.md")}), each in a process of its own, and
 stores a small curve file of each finished run. Finished runs are not repeated; interrupted ones are resumed.
 
   --jobs N         runs at a time (default: as many as the cores allow)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import UserError
+from ...utils.project import checkout, page
 from ...utils.schema import yamls
 from ...utils.schema.command_line import parse
-from ...utils.schema.layers import CONFIGS
 from .entries import LABEL, check_known, check_number, read_overrides, read_parts, read_seeds, read_settings
 from .space import Search, read_search
 
@@ -112,7 +112,7 @@ def load(path: Path, results: Path | None = None) -> Sweep:
     if "grid-search" in content:
         raise UserError(
             f"{shown} is a file of EPyMARL's search.py, which is not read here: name algorithms, environments and "
-            "seeds, and the values to try under `search:` (docs/sweeps.md)."
+            f"seeds, and the values to try under `search:` ({page('sweeps.md')})."
         )
     check_known(content, (*CELLS, *REST), shown)
     name = content.get("name", path.stem)
@@ -149,8 +149,8 @@ def _curves(value: Any, path: Path, results: Path | None) -> Path:
         raise UserError(f"{path}: curves={value!r} is not a folder.")
     if value:
         return Path(value).expanduser().absolute()
-    project = CONFIGS.parent.parent
-    if path.resolve() in [project.resolve() / "experiments" / f"{name}.yaml" for name in SHIPPED]:
+    project = checkout()
+    if project and path.resolve() in [project / "experiments" / f"{name}.yaml" for name in SHIPPED]:
         return project / "docs" / "results" / "data"
     return (Path(results_folder(None)) if results is None else results) / "curves"
 

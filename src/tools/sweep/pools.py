@@ -15,7 +15,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...utils.errors import NotInstalled, UserError, extra, first_line
+from ...utils.errors import NotInstalled, UserError, first_line
+from ...utils.project import extra
 from .attempt import Attempt, Order, Outcome
 
 #: seconds between two looks at how large a cluster is

@@ -19,7 +19,8 @@ from ...storage import curve_files
 from ...storage.records import curve
 from ...storage.run_files import read_json, write_json
 from ...storage.tested_actions import MARK, actions, greedy_name, is_plain, run_records
-from ...utils.errors import NotInstalled, UserError, extra, first_line, nearest
+from ...utils.errors import NotInstalled, UserError, first_line, nearest
+from ...utils.project import extra
 from .file import Cell, Sweep, with_seed, with_values
 from .space import Range, Search
 from .view import State

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import LONGEST_VALUE, UserError, nearest, shortened, shown_value
+from ..project import page
 from . import dialect, yamls
 
 FLAGS = ("--config", "--env-config")
@@ -17,7 +18,7 @@ _SACRED = {
     ("-b", "--beat-interval"): "use `with beat_interval=SECONDS`",
     ("-c", "--comment"): "use `with label=TEXT`",
     ("-f", "--force"): "leave it out, there is no check to override",
-    ("-m", "--mongo_db"): "set the variable MONGO_URL (docs/mongodb.md)",
+    ("-m", "--mongo_db"): f"set the variable MONGO_URL ({page('mongodb.md')})",
     ("-n", "--name"): "use `with name=NAME`",
     ("-p", "--print-config"): "use `oamarl config` with the same words",
     ("-u", "--unobserved"): "leave it out, every run has a folder",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, nearest
+from ..project import page
 from . import epymarl, plugins, vocabulary, yamls
 from .command_line import Request
 
@@ -165,8 +166,8 @@ def notices(found: list[Layer]) -> list[str]:
     if not theirs:
         return []
     lower, user = " and ".join(theirs), [x for x in found if x.origin == "user"]
-    page = "docs/coming-from-epymarl.md"
-    said = [f"An algorithm file of EPyMARL's: what it leaves out has EPyMARL's value, of {lower} ({page})."]
+    here = page("coming-from-epymarl.md")
+    said = [f"An algorithm file of EPyMARL's: what it leaves out has EPyMARL's value, of {lower} ({here})."]
     for name in dict.fromkeys(name for layer in user for name in layer.unused):
         said.append(f"'{name}' has no effect in EPyMARL's files: {epymarl.OTHER_MEANING[name]}.")
     return said

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError, shown_value
+from ..project import as_here
 from . import dialect
 
 
@@ -238,7 +239,7 @@ def description(path: Path) -> str:
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("#"):
-                return line.lstrip("# ").strip()
+                return as_here(line.lstrip("# ").strip())
             if line.strip():
                 break
     return ""
@@ -270,5 +271,5 @@ def how_to_install(path: Path) -> str:
 def _note(path: Path, kind: str) -> str:
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"# {kind}:"):
-            return line.removeprefix(f"# {kind}:").strip()
+            return as_here(line.removeprefix(f"# {kind}:").strip())
     return ""

@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "sc2v2": {"sc2v2": {"map_name": "protoss_5_vs_5"}},
     "smaclite": {"smaclite": {"map_name": "2s3z"}},
     "smax": {"smax": {"time_limit": 20}},
+    "vmas": {"vmas": {"max_steps": 20}},
 }
 
 

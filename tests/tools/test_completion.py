@@ -65,7 +65,7 @@ def test_every_command_and_algorithm_is_offered() -> None:
 
 
 def test_runs_level_by_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "CONFIGS", tmp_path / "src" / "config")
+    monkeypatch.setattr(words, "checkout", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "results" / "sacred" / "oappo" / "black_red" / "1"
     run.mkdir(parents=True)

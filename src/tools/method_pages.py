@@ -118,4 +118,4 @@ def _curves(algorithm: str, docs: Path) -> Iterator[str]:
         picture = f"images/curves/{experiment}.png"
         if (docs / picture).is_file():
             yield f"![curves of experiments/{experiment}.yaml](../{picture})\n"
-            yield f"```sh\noamarl plot experiments/{experiment}.yaml --out docs/{picture}\n```\n"
+            yield f"```sh\noamarl plot experiments/{experiment}.yaml --out {Path('docs') / picture}\n```\n"

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...utils.errors import UserError, first_line, nearest, one_of, shown_value
+from ...utils.errors import NotInstalled, UserError, first_line, nearest, one_of, shown_value
 from ...utils.project import extra
 
 #: packages that VMAS needs and that may be missing

@@ -108,7 +108,10 @@ def test_our_side_of_every_cell_is_a_configuration_that_is_accepted() -> None:
     values = [x for x in seen if x["learner"] == "q_learner"]
     robots = [x for x in seen if x["env"] == "mamujoco" and x["hidden_dim"] == 128 and x["layer_norm"]]
     assert [x["epochs"] for x in robots] == [15, 15, 5, 10]
-    assert all(x["hidden_dim"] == 128 and x["epochs"] == 4 for x in seen if x not in values and x not in robots)
+    worlds = [x for x in seen if x["env"] == "vmas"]
+    assert [(x["hidden_dim"], x["batch_size_run"]) for x in worlds] == [(64, 32), (64, 1024), (128, 1024)]
+    others = [x for x in seen if x not in (*values, *robots, *worlds)]
+    assert all(x["hidden_dim"] == 128 and x["epochs"] == 4 for x in others)
     assert [(x["mixer"], x["hidden_dim"], x["use_rnn"]) for x in values] == [
         ("qmix", 64, False), ("vdn", 64, False), ("qmix", 128, True), ("vdn", 128, True)
     ] * 2  # fmt: skip

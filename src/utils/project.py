@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
+
+from .errors import NotInstalled, UserError, first_line
 
 #: folder of the package ``oamarl``
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -49,6 +53,24 @@ def extra(name: str) -> str:
     oamarl is on no package index. pip takes an installed package's own list of extras, and asks no index for it.
     """
     return f"pip install -e '.[{name}]'" if checkout() is not None else f"pip install 'oamarl[{name}]'"
+
+
+def optional(package: str, user: str) -> Any:
+    """Return a package that an extra of its name brings.
+
+    Args:
+        package: its name.
+        user: what needs it, the beginning of a sentence.
+
+    Raises:
+        UserError: it is not installed, or cannot be imported.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError:
+        raise NotInstalled(f"{user} needs the package {package}: {extra(package)}.") from None
+    except ImportError as error:
+        raise UserError(f"{user} needs the package {package}, whose import fails: {first_line(error)}.") from None
 
 
 def as_here(text: str) -> str:

@@ -15,8 +15,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...utils.errors import NotInstalled, UserError, first_line
-from ...utils.project import extra
+from ...utils.errors import UserError
+from ...utils.project import optional
 from .attempt import Attempt, Order, Outcome
 
 #: seconds between two looks at how large a cluster is
@@ -147,13 +147,7 @@ def import_ray() -> Any:
     Raises:
         UserError: it is not installed, or cannot be imported.
     """
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise NotInstalled(f"--ray needs the package ray: {extra('ray')}.") from None
-    except ImportError as error:
-        raise UserError(f"--ray needs the package ray, whose import fails: {first_line(error)}.") from None
-    return ray
+    return optional("ray", "--ray")
 
 
 class Ray:

@@ -19,8 +19,8 @@ from ...storage import curve_files
 from ...storage.records import curve
 from ...storage.run_files import read_json, write_json
 from ...storage.tested_actions import MARK, actions, greedy_name, is_plain, run_records
-from ...utils.errors import NotInstalled, UserError, first_line, nearest
-from ...utils.project import extra
+from ...utils.errors import UserError, nearest
+from ...utils.project import optional
 from .file import Cell, Sweep, with_seed, with_values
 from .space import Range, Search
 from .view import State
@@ -57,13 +57,7 @@ def import_optuna() -> Any:
     Raises:
         UserError: it is not installed, or cannot be imported.
     """
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise NotInstalled(f"A search needs the package optuna: {extra('optuna')}.") from None
-    except ImportError as error:
-        raise UserError(f"A search needs the package optuna, whose import fails: {first_line(error)}.") from None
-    return optuna
+    return optional("optuna", "A search")
 
 
 class Study:

@@ -1,8 +1,8 @@
 # This program in one image, for the CPU or for CUDA.
 #   docker build -f containers/oamarl.Dockerfile -t oamarl .
 #   docker build -f containers/oamarl.Dockerfile --build-arg TORCH_INDEX=https://pypi.org/simple -t oamarl:cuda .
-#   docker run --rm --init -v "$PWD/results:/work/results" oamarl --config=oappo --env-config=maze with seed=1
-#   docker run --rm --init --gpus all -v "$PWD/results:/work/results" oamarl:cuda --config=mappo --env-config=maze \
+#   docker run --rm --init -v "$PWD/results:/runs/results" oamarl --config=oappo --env-config=maze with seed=1
+#   docker run --rm --init --gpus all -v "$PWD/results:/runs/results" oamarl:cuda --config=mappo --env-config=maze \
 #       with use_cuda=True
 # --build-arg EXTRAS='[smax,mamujoco]' adds environments.
 FROM python:3.12-slim-bookworm
@@ -22,6 +22,6 @@ COPY src ./src
 COPY docs ./docs
 RUN pip install --no-cache-dir ".$EXTRAS"
 
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["oamarl"]
 CMD ["--help"]

@@ -26,6 +26,6 @@ RUN test "$ACCEPT_LICENCE" = yes || { echo "Add --build-arg ACCEPT_LICENCE=yes t
     oamarl install sc2 --accept-licence --game-version "$GAME_VERSION" && \
     oamarl install sc2v2 --only maps && oamarl install sc2v2 --only package
 
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["oamarl"]
 CMD ["--help"]

@@ -82,7 +82,7 @@ CANNOT = {
         "pip wheel --no-deps -w dist .": INSTALLS + "; test_package.py builds one",
         "pip install dist/oamarl-*.whl": INSTALLS + "; test_package.py installs one",
         "docker build -f containers/oamarl.Dockerfile -t oamarl .": ENGINE,
-        'docker run --rm --init -v "$PWD/results:/work/results" oamarl --config=oappo --env-config=maze with seed=1':
+        'docker run --rm --init -v "$PWD/results:/runs/results" oamarl --config=oappo --env-config=maze with seed=1':
             ENGINE,
         "apptainer build oamarl.sif containers/oamarl.def": ENGINE,
         "apptainer run oamarl.sif --config=oappo --env-config=maze with seed=1": ENGINE,

@@ -44,7 +44,7 @@ class HAPPOConfig(ClipConfig, SequentialConfig):
 
 
 class HAPPOLearner(PolicyLearner):
-    """Sequential PPO with separate networks and one joint value function."""
+    """Sequential PPO with separate networks and one value function, or one for each agent."""
 
     Config = HAPPOConfig
     config: HAPPOConfig

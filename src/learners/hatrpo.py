@@ -39,7 +39,7 @@ class HATRPOConfig(TrustRegionConfig, SequentialConfig):
 
 
 class HATRPOLearner(PolicyLearner):
-    """Sequential trust-region updates with separate networks and one joint value function."""
+    """Sequential trust-region updates with separate networks and one value function, or one for each."""
 
     Config = HATRPOConfig
     twice = True

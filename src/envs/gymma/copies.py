@@ -16,7 +16,7 @@ class Copies:
 
     Every agent has its own observations, actions, reward and end; the state is all observations. An agent whose copy
     has terminated waits, without reward, until those of the others have. A copy that is truncated truncates them all,
-    for their values go on.
+    for the other episodes are not over by their own rules. Infos are not logged.
 
     Args:
         envs: the copies.
@@ -39,6 +39,7 @@ class Copies:
         self.info = replace(
             one, n_agents=k, state_size=k * one.state_size, obs_sizes=one.obs_sizes * k, team_reward=False,
             action_sizes=one.action_sizes * k, action_low=one.action_low * k, action_high=one.action_high * k,
+            memory=one.memory * k,
         )  # fmt: skip
 
     def _show(self, out: Arrays) -> None:

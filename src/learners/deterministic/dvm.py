@@ -1,4 +1,4 @@
-"""DVM: MADDPG whose agents are distilled into one student from time to time, and go on as copies of it.
+"""DVM: MADDPG whose agents are distilled into one student from time to time, and then learn as copies of it.
 
 Distillation and value matching (Wadhwania et al. 2019). Between distillations the agents learn by MADDPG with networks
 of their own. A distillation is `distill_updates` steps on draws of the replay:
@@ -7,8 +7,8 @@ of their own. A distillation is `distill_updates` steps on draws of the replay:
                                                    |mu_i(o_i) - mu(o_i)|^2
     critics:   minimise the mean over agents i of  ( Q_i(s, a) - Q(s, a) )^2
 
-with mu and Q the student, which goes on from the last distillation. Afterwards all policies and critics, and their slow
-copies, are the student.
+with mu and Q the student, which starts where the last distillation left it. Afterwards all policies and critics, and
+their slow copies, are the student.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...components.batch import Batch
 from ...components.experience import EnvInfo
 from ...components.updates.descent import clip_rows
 from ...components.updates.optimisers import Adam
@@ -73,7 +74,7 @@ class DVMLearner(MADDPGLearner):
                 "use maddpg_ns."
             )
 
-    def train(self, batch: Any, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
+    def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """MADDPG's, and a distillation where one is due."""
         found, arrays = super().train(batch, t_env)
         if self.updates and t_env - self._distilled_at >= self.config.distill_interval:
@@ -89,10 +90,7 @@ class DVMLearner(MADDPGLearner):
         losses = []
         for _ in range(c.distill_updates):
             drawn = self.prepared(self.draw(self._t_env).batch)
-            steps = Steps.of(
-                drawn, self.info, self.critics.n_values, c.gamma, c.q_nstep or 1, first=c.replay_steps,
-                bootstrap_truncated=c.add_value_last_step, by_agent=not self.common_reward,
-            )  # fmt: skip
+            steps = self.steps(drawn)
             losses = [self._policy_distance(drawn, steps, student[0]), self._critic_distance(steps, student[1])]
             for loss, params, optimiser in zip(losses, student, optimisers, strict=True):
                 optimiser.zero_grad()
@@ -113,7 +111,7 @@ class DVMLearner(MADDPGLearner):
             for mine in (self.critic, self.slow_critic):
                 mine.copy_(critic.repeat_interleave(self.critics.n_networks, 0))
 
-    def _policy_distance(self, batch: Any, steps: Steps, student: Tensor) -> Tensor:
+    def _policy_distance(self, batch: Batch, steps: Steps, student: Tensor) -> Tensor:
         """The mean distance of the student's policy to the agents' on their own decisions."""
         view, n = steps.now, self.info.n_agents
         with torch.no_grad():

@@ -119,10 +119,7 @@ class MADDPGLearner(OffPolicyLearner):
         Large draws are cut into two parts, whose gradients two threads work out.
         """
         c = self.config
-        steps = Steps.of(
-            batch, self.info, self.critics.n_values, c.gamma, c.q_nstep or 1, first=c.replay_steps,
-            bootstrap_truncated=c.add_value_last_step, by_agent=not self.common_reward,
-        )  # fmt: skip
+        steps = self.steps(batch)
         cuts = self._cuts(steps)
         parts = [steps] if len(cuts) == 1 else [steps.part(cut) for cut in cuts]
         share, weights = network_shares(steps.mask, self.critics.index), weight[steps.row].unsqueeze(-1)
@@ -150,6 +147,14 @@ class MADDPGLearner(OffPolicyLearner):
         figures = {"td_error_abs": absolute, "q_taken_mean": q, "target_mean": target}
         found |= {name: float(x[steps.mask].mean()) for name, x in figures.items()}
         return found, mean_by_row(absolute, steps, len(weight))
+
+    def steps(self, batch: Batch) -> Steps:
+        """The steps of a drawn batch that are learned from."""
+        c = self.config
+        return Steps.of(
+            batch, self.info, self.critics.n_values, c.gamma, c.q_nstep or 1, first=c.replay_steps,
+            bootstrap_truncated=c.add_value_last_step, by_agent=not self.common_reward,
+        )  # fmt: skip
 
     def _cuts(self, steps: Steps) -> list[slice]:
         """The parts of a draw whose gradients are worked out in parallel.

@@ -111,7 +111,7 @@ class ValueFunction:
     def _unrolled(
         self, name: str, network: Any, inputs: CriticInputs, final: CriticInputs, batch: Batch
     ) -> tuple[Unrolled, Tensor]:
-        """Values by a critic with a memory, which is kept by ``name`` where episodes go on; and the memory before."""
+        """Values by a critic with a memory, kept by ``name`` where episodes continue; and the memory before."""
         hidden = network.initial_hidden(len(batch.filled), *inputs.own.shape[2:-1])
         if batch.before is not None:
             kept = self._hidden.get(name)

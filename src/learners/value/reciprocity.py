@@ -116,7 +116,7 @@ class Reciprocity:
             obs: [B, T, N, O] after each step.
             inputs: the critics' own, [B, T+1, ...]; of their parts that are an agent's own observations come first.
             final: those of the final observations of episodes that end inside a row, [K, ...].
-            evaluate: gives the values [B, T, N] of all critics of other such inputs, and is told a name for them.
+            evaluate: gives the values [B, T, N] of all critics of other such inputs, given a name for them.
         """
         if inputs.own.shape[-1]:
             views = ((self._inputs_from(inputs, i), self._inputs_from(final, i)) for i in range(own.shape[-1]))

@@ -72,6 +72,9 @@ CANNOT = {
         "python src/main.py --config=PATH/src/config/algs/mappo.yaml --env-config=PATH/src/config/envs/gymma.yaml with "
         "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3": EPYMARL,
     },
+    "environments.md": {
+        "pip install -e '.[smax]'": INSTALLS,
+    },
     "football.md": {
         "oamarl install football": "builds for minutes",
         "python benchmarks/compare.py football-collect --rounds 4 --seconds 8": "needs Google Research Football",
@@ -255,6 +258,14 @@ def test_every_block_is_run_or_told_why_not() -> None:
             assert line not in {**CANNOT.get(other, {}), **ELSEWHERE.get(other, {})}, f"{other} does not run {line}"
     for page_name, told in [*CANNOT.items(), *ANSWERS.items(), *ELSEWHERE.items()]:
         assert not set(told) - lines[page_name], f"{page_name} no longer has these lines"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_installs_into_the_environment_that_runs_the_tests(page: Path) -> None:
+    """It would have the package of a folder that is gone after the test."""
+    left_out = {*CANNOT.get(page.name, {}), *ELSEWHERE.get(page.name, {})}
+    lines = [bare(line) for b in blocks(page) if b.language in SHELL for line in b.text.splitlines()]
+    assert not [x for x in lines if re.search(r"\b(pip|uv|conda) install\b", x) and x not in left_out]
 
 
 def test_make_has_the_targets_of_the_readme() -> None:

@@ -33,6 +33,7 @@ SHIPPED = (
     "reciprocity",
     "scales",
     "seac-arenas",
+    "seac-rware",
     "smac",
     "smac-smax",
     "smax-2s3z",

@@ -1,10 +1,11 @@
-"""The tables of docs/results.md that compare methods, from the curve files of a sweep's runs.
+"""The tables of docs/ that compare methods, from the curve files of a sweep's runs.
 
     oamarl sweep experiments/maze-black-red.yaml    # trains what is missing
     .venv/bin/python benchmarks/study.py            # prints every study's table
-    .venv/bin/python benchmarks/study.py --write    # and puts it into its place in the page
+    .venv/bin/python benchmarks/study.py --write    # and puts it into its place in its page
 
-A table stands between the lines `<!-- study NAME -->` and `<!-- end -->`. Of each method, over seeds:
+A table stands between the lines `<!-- study NAME -->` and `<!-- end -->`, the trials of settings of a sweep between
+`<!-- settings SWEEP -->` and `<!-- end -->`. Of each method, over seeds:
 
 | column | what |
 |---|---|
@@ -15,6 +16,8 @@ A table stands between the lines `<!-- study NAME -->` and `<!-- end -->`. Of ea
 | steps to 0.9 | environment steps until 0.9 of the optimum was first reached; median over seeds that did (how many) |
 | samples | rows evaluated in updates, in millions |
 | at equal samples | area against these, up to where the first run of the method or the reference ends; the difference |
+
+Where the largest possible return is not known, the end is the return itself, and the columns that need it are left out.
 """
 
 from __future__ import annotations
@@ -38,13 +41,7 @@ from oamarl.tools.sweep.file import Cell
 from oamarl.tools.sweep.file import load as read_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "results.md"
-METRIC = "return_mean"
-HEAD = (
-    "| method (seeds) | end | at the optimum | area | area to {reference} | steps to 0.9 | samples "
-    "| at equal samples |",
-    "|---|---|---|---|---|---|---|---|",
-)
+DOCS, DATA = ROOT / "docs", ROOT / "docs" / "results" / "data"
 
 
 @dataclass(frozen=True)
@@ -52,30 +49,33 @@ class Study:
     """A table: the sweep that its runs are of, the environment's label there, and what methods are compared to.
 
     ``reference``: a method, or the one of each method where they differ (``own``); ``also``: further sweeps' methods in
-    it; ``optimum``: the largest possible return, None: the maze's, computed; ``further``: comparisons below the table.
+    it; ``optimum``: the largest possible value of ``metric``, "maze": the maze's, computed; None: not known;
+    ``further``: comparisons below the table; ``page``: where it stands.
     """
 
     sweep: str
     environment: str
     reference: str
-    optimum: float | None = None
+    optimum: float | str | None = None
     own: Mapping[str, str] | None = None
     also: tuple[tuple[str, str], ...] = ()
     further: tuple[tuple[str, str], ...] = ()
+    metric: str = "return_mean"
+    page: str = "results.md"
 
 
 STUDIES = {
     "maze-black-red": Study(
-        "maze-black-red", "maze-black-red", "happo", own={"oatrpo": "hatrpo", "oatrpo_paper": "hatrpo"},
+        "maze-black-red", "maze-black-red", "happo", "maze", own={"oatrpo": "hatrpo", "oatrpo_paper": "hatrpo"},
         further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "seps"), ("oappo", "oappo_paper"),
                  ("oatrpo", "oatrpo_paper"), ("oatrpo", "oappo")),
     ),
     "maze-black-blue-red": Study(
-        "maze-black-blue-red", "maze-black-blue-red", "NR",
+        "maze-black-blue-red", "maze-black-blue-red", "NR", "maze",
         further=(("RR", "UR"), ("RR", "AR"), ("oappo", "RR"), ("oappo", "oappo_paper")),
     ),
     "maze-rules": Study(
-        "maze-rules", "maze-black-red", "oappo_paper",
+        "maze-rules", "maze-black-red", "oappo_paper", "maze",
         also=(("maze-black-red", "oappo_paper"), ("maze-black-red", "oappo")),
     ),
     "foraging-8x8-2p-2f-coop": Study("alike", "foraging-8x8-2p-2f-coop", "happo", 1.0, {"oatrpo": "hatrpo"}),
@@ -96,18 +96,19 @@ def cells(study: Study) -> dict[str, list[Cell]]:
 
 def runs(study: Study) -> dict[str, list[Run]]:
     """The curve files of a study that are there, by method."""
-    data = ROOT / "docs" / "results" / "data"
     found = {}
     for method, members in cells(study).items():
-        paths = [str(path) for cell in members if (path := data / f"{cell.name}.json").is_file()]
+        paths = [str(path) for cell in members if (path := DATA / f"{cell.name}.json").is_file()]
         if paths:
             found[method] = find(paths, ROOT)[0]
     return found
 
 
-def optimum(study: Study, one: Run) -> float:
-    """The largest possible return."""
-    return Maze(n_slots=1, **one.config["env_args"]).optimum().team_return if study.optimum is None else study.optimum
+def optimum(study: Study, one: Run) -> float | None:
+    """The largest possible value, if it is known."""
+    if isinstance(study.optimum, str):
+        return Maze(n_slots=1, **one.config["env_args"]).optimum().team_return
+    return study.optimum
 
 
 def compared(scores: Mapping[str, np.ndarray], method: str, reference: str) -> str:
@@ -125,30 +126,48 @@ def _p(p: float | None) -> str:
 
 def table(study: Study, groups: Mapping[str, Sequence[Run]]) -> str:
     """The table of a study's runs, one row for each method."""
-    best = optimum(study, next(iter(groups.values()))[0])
-    areas = {method: np.array([area(run, METRIC) for run in some]) for method, some in groups.items()}
-    every = {method: np.array([final(run, METRIC) for run in some]) / best for method, some in groups.items()}
-    lines = [HEAD[0].format(reference=study.reference), HEAD[1]]
+    best, metric = optimum(study, next(iter(groups.values()))[0]), study.metric
+    areas = {method: np.array([area(run, metric) for run in some]) for method, some in groups.items()}
+    every = {method: np.array([final(run, metric) for run in some]) / (best or 1.0) for method, some in groups.items()}
+    rows = []
     for method, some in groups.items():
         reference, ends = (study.own or {}).get(method, study.reference), every[method]
         low_high = reliable.interval([areas[method][:, None]], reliable.mean)
         bounds = "" if low_high is None else f" [{low_high[0][0]:.2f}, {low_high[1][0]:.2f}]"
         told = compared(areas, method, reference)
-        pair = {name: {"": groups[name]} for name in (method, reference) if name in groups}
-        equal = _of(equal_cost(pair, METRIC)) if method != reference else {}
-        at_equal = f"{equal[method].mean():.2f}; {compared(equal, method, reference)}" if len(equal) == 2 else "-"
-        lines.append(
-            f"| {method} ({len(some)}) | {ends.mean():.3f} ± {ends.std():.3f} | {reached(every, method, reference)} "
-            f"| {areas[method].mean():.2f}{bounds} "
-            f"| {told + (f' (to {reference})' if told and reference != study.reference else '')} "
-            f"| {_when(some, 0.9 * best)} | {np.mean([run.last('processed_samples') for run in some]) / 1e6:.1f} "
-            f"| {at_equal} |"
+        row = {"method (seeds)": f"{method} ({len(some)})", "end": f"{ends.mean():.3f} ± {ends.std():.3f}"}
+        if best is not None:
+            row["at the optimum"] = reached(every, method, reference)
+        row["area"] = f"{areas[method].mean():.2f}{bounds}"
+        row[f"area to {study.reference}"] = told + (
+            f" (to {reference})" if told and reference != study.reference else ""
         )
-    apart = [pair for pair in study.further if set(pair) <= set(groups)]
-    if apart:
-        lines += ["", "| | difference of areas | at the optimum |", "|---|---|---|"]
-    lines += [f"| {x} to {y} | {compared(areas, x, y)} | {reached(every, x, y, True)} |" for x, y in apart]
+        if best is not None:
+            row["steps to 0.9"] = _when(some, metric, 0.9 * best)
+        if all("processed_samples" in run.curves for run in some):
+            row["samples"] = f"{np.mean([run.last('processed_samples') for run in some]) / 1e6:.1f}"
+            pair = {name: {"": groups[name]} for name in (method, reference) if name in groups}
+            equal = _of(equal_cost(pair, metric)) if method != reference else {}
+            row["at equal samples"] = (
+                f"{equal[method].mean():.2f}; {compared(equal, method, reference)}" if len(equal) == 2 else "-"
+            )
+        rows.append(row)
+    lines = as_markdown(rows)
+    if apart := [pair for pair in study.further if set(pair) <= set(groups)]:
+        told = [
+            {"": f"{x} to {y}", "difference of areas": compared(areas, x, y)}
+            | ({"at the optimum": reached(every, x, y, True)} if best is not None else {})
+            for x, y in apart
+        ]
+        lines += ["", *as_markdown(told)]
     return "\n".join(lines)
+
+
+def as_markdown(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Rows by column; a column that a row lacks is "-" there."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    return [*lines, *("| " + " | ".join(row.get(name, "-") for name in names) + " |" for row in rows)]
 
 
 def reached(ends: Mapping[str, np.ndarray], method: str, reference: str, both: bool = False) -> str:
@@ -162,11 +181,11 @@ def _of(scores: Scores) -> dict[str, np.ndarray]:
     return {method: own[""] for method, own in scores.items() if "" in own}
 
 
-def _when(some: Sequence[Run], bar: float) -> str:
+def _when(some: Sequence[Run], metric: str, bar: float) -> str:
     """When runs first reached ``bar``."""
     reached = []
     for run in some:
-        steps, values, _ = run.curves[metric_of(run, METRIC) or METRIC]
+        steps, values, _ = run.curves[metric_of(run, metric) or metric]
         if (values >= bar).any():
             reached.append(int(steps[(values >= bar).argmax()]))
     return f"{int(np.median(reached)):,} ({len(reached)})" if reached else "-"
@@ -183,12 +202,11 @@ def front() -> str:
     """README.md's table: areas with 95 % bootstrap intervals, and seeds at the optimum, of methods with equal seeds."""
     study = STUDIES["maze-black-red"]
     groups = {method: some for method, some in runs(study).items() if method in FRONT}
-    best = optimum(study, groups["happo"][0])
-    shown = {}
+    best, shown = optimum(study, groups["happo"][0]) or 1.0, {}
     for method in FRONT:
-        areas = np.array([area(run, METRIC) for run in groups[method]])
+        areas = np.array([area(run, study.metric) for run in groups[method]])
         low, high = reliable.interval([areas[:, None]], reliable.mean)
-        ends = np.array([final(run, METRIC) for run in groups[method]]) / best
+        ends = np.array([final(run, study.metric) for run in groups[method]]) / best
         shown[method] = (
             f"{areas.mean():.2f} [{low[0]:.2f}, {high[0]:.2f}]",
             f"{(ends >= 0.99).sum()} of {len(ends)}",
@@ -203,35 +221,38 @@ def front() -> str:
     return "\n".join([*head, *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows)])
 
 
-def settings() -> str:
-    """The trials of settings on foraging: mean area over the tuning seeds by method and trial, the largest in bold."""
+def settings(sweep: str) -> str:
+    """The trials of a sweep of settings: mean area over its seeds by method and trial, the largest in bold."""
     found: dict[str, dict[str, list[float]]] = {}
-    for cell in read_sweep(ROOT / "experiments" / "alike-settings.yaml").cells:
-        (run,), _ = find([str(ROOT / "docs" / "results" / "data" / f"{cell.name}.json")], ROOT)
+    for cell in read_sweep(ROOT / "experiments" / f"{sweep}.yaml").cells:
+        (run,), _ = find([str(DATA / f"{cell.name}.json")], ROOT)
         trial = cell.group.partition(f"-{cell.method}-")[2]
-        found.setdefault(cell.method, {}).setdefault(trial, []).append(area(run, METRIC))
-    lines = []
+        found.setdefault(cell.method, {}).setdefault(trial, []).append(area(run, "return_mean"))
+    rows = []
     for method, trials in found.items():
         means = {trial: float(np.mean(areas)) for trial, areas in trials.items()}
         best = max(means, key=lambda trial: means[trial])
         told = [
             f"{'**' * (trial == best)}{trial} {value:.3f}{'**' * (trial == best)}" for trial, value in means.items()
         ]
-        lines.append(f"| {method} | {', '.join(told)} |")
-    return "\n".join(["| method | area of each trial |", "|---|---|", *lines])
+        rows.append({"method": method, "area of each trial": ", ".join(told)})
+    return "\n".join(as_markdown(rows))
 
 
-def page(text: str) -> str:
-    """The page with every study's table, and the trials of settings, as the curves have them."""
-    place = re.compile(r"(<!-- settings -->\n).*?(\n<!-- end -->)", re.DOTALL)
-    if place.search(text):
-        text = place.sub(lambda at: f"{at[1]}\n{settings()}\n{at[2]}", text)
-    for name, study in STUDIES.items():
-        place = re.compile(rf"(<!-- study {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        if place.search(text):
-            made = table(study, runs(study))
-            text = place.sub(lambda at, made=made: f"{at[1]}\n{made}\n{at[2]}", text)  # type: ignore[misc]
-    return text
+def shown(text: str) -> list[str]:
+    """Names of the studies whose tables stand in a page."""
+    return re.findall(r"<!-- study (\S+) -->", text)
+
+
+def written(text: str) -> str:
+    """A page with its studies' tables, and the trials of settings, as the curves have them."""
+
+    def fill(at: re.Match[str]) -> str:
+        made = table(STUDIES[at[3]], runs(STUDIES[at[3]])) if at[2] == "study" else settings(at[3])
+        return f"{at[1]}\n{made}\n{at[4]}"
+
+    place = re.compile(r"(<!-- (study|settings) (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    return place.sub(fill, text)
 
 
 def states(groups: Mapping[str, Sequence[Run]]) -> set[str]:
@@ -247,7 +268,8 @@ def states(groups: Mapping[str, Sequence[Run]]) -> set[str]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
-        PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        for page in sorted({DOCS / study.page for study in STUDIES.values()}):
+            page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         for name, study in STUDIES.items():
             if found := runs(study):

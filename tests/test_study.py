@@ -34,12 +34,15 @@ def script(name: str) -> ModuleType:
 study, fingerprints = script("study"), script("fingerprints")
 _P = reliable.difference([np.full((2, 1), 10.0)], [np.full((2, 1), 5.5)]).p or 0.0
 FAST = f"+4.50 [+4.50, +4.50], p {f'{_P:.3f}'.lstrip('0')}"
-SHOWN = [name for name in study.STUDIES if f"<!-- study {name} -->" in study.PAGE.read_text(encoding="utf-8")]
+PAGES = sorted({page for page in study.DOCS.glob("*.md") if "\n<!-- s" in page.read_text(encoding="utf-8")})
+SHOWN = [name for page in PAGES for name in study.shown(page.read_text(encoding="utf-8"))]
 
 
-def test_the_page_has_the_tables_of_the_curves() -> None:
-    text = study.PAGE.read_text(encoding="utf-8")
-    assert study.page(text) == text, "run benchmarks/study.py --write"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_have_the_tables_of_the_curves(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert study.written(text) == text, "run benchmarks/study.py --write"
+    assert {study.STUDIES[name].page for name in study.shown(text)} <= {page.name}
 
 
 @pytest.mark.parametrize("name", study.STUDIES)

@@ -44,6 +44,7 @@ SHIPPED = (
     "tabular-convergence",
     "trust-region",
     "value-based",
+    "value-settings",
 )
 
 

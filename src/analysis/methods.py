@@ -1,14 +1,14 @@
 """Methods as papers write them, and the look of each in all pictures.
 
 A method's line has the same colour, dashes and marker wherever it is drawn: those of :data:`METHODS`, or, of a method
-of your own, ones that follow from its name alone.
+of your own, ones that follow from its name (and, where two such names in a picture would share a colour, the next one).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +116,24 @@ def method_style(method: str) -> Style:
         base = METHODS[found[0]][1]
         k = DASHES.index(base.dash) + _VARIANTS[found[1]][1]
         return Style(base.colour, DASHES[k % len(DASHES)], base.marker, hollow=True)
-    return _own(int.from_bytes(hashlib.sha256(method.encode()).digest()[:4], "big"))
+    return _own(_hash(method))
+
+
+def _hash(method: str) -> int:
+    return int.from_bytes(hashlib.sha256(method.encode()).digest()[:4], "big")
+
+
+def _together(methods: Iterable[str]) -> dict[str, Style]:
+    """Return the looks of methods in one picture: methods of your own have colours that differ while there are some."""
+    found, taken = {}, set[str]()
+    for method in sorted(set(methods)):
+        style = method_style(method)
+        if method not in METHODS and _variant(method) is None:
+            turned = (_own(_hash(method) + k) for k in range(len(MUTED)))
+            style = next((one for one in turned if one.colour not in taken), style)
+            taken.add(style.colour)
+        found[method] = style
+    return found
 
 
 def _own(k: int) -> Style:
@@ -149,15 +166,14 @@ def styles(labels: Mapping[str, str]) -> dict[str, Style]:
     Args:
         labels: label of a line -> key of its method.
     """
-    counts = Counter(labels.values())
+    counts, looks = Counter(labels.values()), _together(labels.values())
     seen: Counter[str] = Counter()
     found: dict[str, Style] = {}
     # single lines first: they keep their method's look
     for label in sorted(labels, key=lambda x: (counts[labels[x]] > 1, x)):
         method = labels[label]
-        style = method_style(method)
         k = seen[method]
-        while (one := _others(style, len(counts) == 1, k)) in found.values() and k < 500:
+        while (one := _others(looks[method], len(counts) == 1, k)) in found.values() and k < 500:
             k += 1
         seen[method] = k + 1
         found[label] = one

@@ -84,7 +84,11 @@ def _kept(*folders: str) -> set[str]:
 @pytest.mark.slow
 def test_the_wheel_has_the_whole_source_and_every_page(built: Built) -> None:
     source = {f"oamarl/{name.removeprefix('src/')}" for name in _kept("src") if (ROOT / name).is_file()}
-    pages = {f"oamarl/{name}" for name in _kept("docs") if re.fullmatch(r"docs/(methods/)?[\w-]+\.md", name)}
+    pages = {
+        f"oamarl/{name}"
+        for name in _kept("docs")
+        if re.fullmatch(r"docs/(methods/|tutorials/)?[\w-]+\.(md|ipynb)", name)
+    }
     pages |= {f"oamarl/{name}" for name in _kept("docs/images") if (ROOT / name).is_file()}
     assert source | pages == {name for name in built.in_wheel if ".dist-info/" not in name}
     kinds = {Path(name).suffix or Path(name).name for name in source}

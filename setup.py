@@ -53,16 +53,19 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    package_dir={"oamarl": "src", "oamarl.docs": "docs"},
+    package_dir={"oamarl": "src", "oamarl.docs": "docs", "oamarl.zoo": "zoo"},
     packages=[
         "oamarl",
         "oamarl.docs",
+        "oamarl.zoo",
         *(f"oamarl.{name}" for name in find_namespace_packages("src", exclude=["config*", "*__pycache__*"])),
     ],
     package_data={
         "oamarl": ["py.typed", "modules/kernels/*.[ch]", "config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"],
         # the pages that messages point to
         "oamarl.docs": ["*.md", "methods/*.md", "tutorials/*.ipynb", "images/*", "images/*/*"],
+        # trained teams
+        "oamarl.zoo": ["*/*"],
     },
     install_requires=[
         "torch>=2.6",

@@ -100,7 +100,7 @@ def plain(text: str) -> str:
     """Return printed text without colours, progress and paths of the machine."""
     text = _ESCAPE.sub("", text).replace("\r\n", "\n")
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    text = "\n".join(line for line in lines if line.strip() and "━" not in line) + "\n"
+    text = "".join(f"{line}\n" for line in lines if line.strip() and not set(line) & {"━", "┄"})
     text = re.sub(rf"{re.escape(tempfile.gettempdir())}/oamarl-\w+/?", "", text)
     return re.sub(rf"{re.escape(str(FOLDER.parents[1]))}/?", "", text)
 
@@ -116,6 +116,10 @@ def stored(notebook: nbformat.NotebookNode) -> None:
             continue
         cell.execution_count = None
         cell.metadata = {"tags": cell.metadata.tags} if "tags" in cell.metadata else {}
+        for one, other in zip(cell.outputs[-2::-1], cell.outputs[:0:-1], strict=True):  # printed in pieces
+            if one.output_type == other.output_type == "stream":
+                one.text, other.text = one.text + other.text, ""
+        cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = None

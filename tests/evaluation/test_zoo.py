@@ -126,19 +126,23 @@ def test_mistakes_are_answered_in_a_sentence(words: list[str], said: str, capsys
 def test_a_finished_run_becomes_a_team(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [f"local_results_path={tmp_path}", "seed=1", "t_max=640", "test_nepisode=0", "hidden_dim=8"]
+    options = [f"local_results_path={tmp_path}", "seed=1", "t_max=320", "test_nepisode=0", "hidden_dim=8"]
     assert main(["--config=ippo", "--env-config=matrix", "with", *options]) == 0
     (run,) = (p.parent for p in tmp_path.glob("sacred/ippo/*/1/config.json"))
     place = tmp_path / "teams"
-    assert main(["zoo", "add", str(run), "--to", str(place), "--episodes", "20"]) == 0
+    words = ["zoo", "add", str(run), "--to", str(place), "--episodes", "20"]
+    assert main(words) == 2, "it was started by a test"
+    assert "give it by --command" in capsys.readouterr().err
+    command = "oamarl --config=ippo --env-config=matrix with seed=1"
+    assert main([*words, "--command", command]) == 0
     (team,) = zoo.entries(place)
-    assert team.facts["command"] == "oamarl --config=ippo --env-config=matrix with seed=1 t_max=640 hidden_dim=8"
+    assert team.facts["command"] == command
     assert team.facts["score"]["greedy"]["episodes"] == 20
     assert len(team.facts["score"]["sampled"]["first"]) == zoo.FIRST
     for sampled in (False, True):
         assert replay(team, 20, sampled)[1] == "equal"
     capsys.readouterr()
-    assert main(["zoo", "add", str(run), "--to", str(place)]) == 2
+    assert main([*words, "--command", command]) == 2
     assert "There is a team" in capsys.readouterr().err
     shutil.rmtree(run / checkpoints.FOLDER)
     assert main(["zoo", "add", str(run), "--to", str(place), "--name", "other"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
@@ -19,6 +20,7 @@ from ..arguments import Arguments, at_least
 
 USAGE = """\
 usage: oamarl zoo add RUN [--name NAME] [--checkpoint latest|best|FILE] [--episodes N] [--seed S] [--to DIR]
+                      [--command TEXT]
 
 Makes a team of the zoo from a finished run: its policies without optimisers and critics, its curve, the command that
 trains such a team, versions, and its score by an evaluation with greedy and with sampled actions.
@@ -27,7 +29,8 @@ trains such a team, versions, and its score by an evaluation with greedy and wit
   --checkpoint    the run's latest checkpoint (default), its best by test return, or a file
   --episodes N    episodes of each evaluation (100)
   --seed S        seed of the evaluations (0)
-  --to DIR        folder of teams (default: the zoo)"""
+  --to DIR        folder of teams (default: the zoo)
+  --command TEXT  the command line that trains such a team (default: the run's own, without its folder)"""
 
 
 def main(argv: list[str]) -> int:
@@ -45,9 +48,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--episodes", type=at_least(zoo.FIRST), default=100)
     parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--to", type=Path)
+    parser.add_argument("--command")
     options = parser.parse_args(argv)
     with Stop().listening():
-        team = add(options.run, options.checkpoint, options.to, options.name, options.episodes, options.seed)
+        team = add(options)
     size = sum(path.stat().st_size for path in team.folder.iterdir()) / 1e6
     score = team.facts["score"]
     print(f"{team.folder}: {size:.2f} MB, mean return {score['greedy']['mean']:.4g} with greedy actions, "
@@ -55,27 +59,29 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def add(run: str, which: str, place: Path | None, name: str | None, episodes: int, seed: int) -> zoo.Entry:
-    """Make a team of the zoo; arguments as for the command.
+def add(options: argparse.Namespace) -> zoo.Entry:
+    """Make a team of the zoo, as the command line says.
 
     Raises:
-        UserError: the run has no policies or no curve, names classes of its own, or the name is taken.
+        UserError: the run has no policies, no curve or no command, names classes of its own, or the name is taken.
     """
     from ...analysis.find_run import find_run
     from ...evaluation.team import Team, check_names, find_checkpoint
     from ...settings import learned, results_folder
     from ...storage import checkpoints, curve_files
 
-    source = find_run(run, Path(results_folder(None)))
-    path = find_checkpoint(source, which)
+    source = find_run(options.run, Path(results_folder(None)))
+    path = find_checkpoint(source, options.checkpoint)
     saved = checkpoints.load(path)
     team = Team(saved, path)  # refuses what is no checkpoint of policies, and classes that do not come with oamarl
     check_names(team.config, ("env",), path, trust=False)
     config, facts = learned(team.config), read_json(source / INFO_FILE)
-    target = (place or zoo.folder()) / (name or default_name(config))
+    target = (options.to or zoo.folder()) / (options.name or default_name(config))
     if target.exists():
         raise UserError(f"There is a team {target} already: give another --name.")
-    command = plain_command(str(facts.get("command_line") or ""))
+    command = options.command or plain_command(str(facts.get("command_line") or ""))
+    if "--config" not in command:
+        raise UserError(f"The run {source} does not say which command trained it: give it by --command TEXT.")
     curve = curve_files.content(source, command, config)
     kept = {
         "config": config, "info": saved["info"], "mac": saved["mac"], "runner": {"t_env": team.step},
@@ -85,7 +91,7 @@ def add(run: str, which: str, place: Path | None, name: str | None, episodes: in
         checkpoint = checkpoints.save(target, team.step, kept)
         score, versions = {}, {}
         for how in ("greedy", "sampled"):
-            words = [str(checkpoint), "--episodes", str(episodes), "--seed", str(seed), "--sample"]
+            words = [str(checkpoint), "--episodes", str(options.episodes), "--seed", str(options.seed), "--sample"]
             found = evaluate.played(evaluate.parser().parse_args(words[: 5 + (how == "sampled")]), checkpoint)
             score[how], versions = summary(found), found["versions"]
         content = {

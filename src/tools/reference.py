@@ -47,8 +47,8 @@ read it.
   a key that takes text takes what was typed (`label=007`); in quotes a value is text (`"'007'"` in a shell).
 - A key has one value: given twice, on the command line or in a file, it is an error.
 - A key that does not exist is an error that names the nearest existing key. A key that exists but that the chosen
-  algorithm does not read is an error on the command line, a notice where a YAML of yours sets it, and ignored in the
-  shipped YAMLs.
+  algorithm does not read is an error on the command line. Where a YAML of yours sets it there is a notice, and in the
+  shipped YAMLs it is ignored.
 - A value of the wrong type or out of range is an error. `env_args` are checked against the environment's constructor.
 - `runner`, `mac`, `agent`, `action_selector`, `learner` and `env` take a registered name, or `package.module:Class` of
   your own.

@@ -35,7 +35,6 @@ def _checked(system):
 get_ipython().system = _checked(get_ipython().system)
 del _checked
 """
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def parameters(source: str, values: Mapping[str, Any]) -> str:
@@ -96,11 +95,30 @@ def small(picture: str) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
+def screen(text: str) -> list[str]:
+    """Return the lines that a terminal shows in the end: progress is drawn over itself."""
+    lines, row, column = [""], 0, 0
+    for piece in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)", text):
+        if piece == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif up := re.fullmatch(r"\x1b\[(\d*)A", piece):
+            row = max(0, row - int(up[1] or 1))
+        elif piece == "\x1b[2K":
+            lines[row] = ""
+        elif piece == "\r":
+            column = 0
+        elif not piece.startswith("\x1b"):
+            line = lines[row].ljust(column)
+            lines[row] = line[:column] + piece + line[column + len(piece) :]
+            column += len(piece)
+    return lines
+
+
 def plain(text: str) -> str:
     """Return printed text without colours, progress and paths of the machine."""
-    text = _ESCAPE.sub("", text).replace("\r\n", "\n")
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    text = "".join(f"{line}\n" for line in lines if line.strip() and not set(line) & {"━", "┄"})
+    lines = [line.rstrip() for line in screen(text)]
+    text = "".join(f"{line}\n" for line in lines if line and not set(line) & {"━", "┄"})
     text = re.sub(rf"{re.escape(tempfile.gettempdir())}/oamarl-\w+/?", "", text)
     return re.sub(rf"{re.escape(str(FOLDER.parents[1]))}/?", "", text)
 

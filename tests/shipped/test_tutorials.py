@@ -21,7 +21,7 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
 #: what is set in the first cell of every notebook, and of one
 SHORT = {"T_MAX": 600}
-ALSO = {"first-comparison": {"SEEDS": "1"}}
+ALSO = {"first-comparison": {"SEEDS": "1-1"}}
 
 
 def cells(path: Path) -> list[dict[str, Any]]:

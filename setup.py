@@ -12,6 +12,8 @@ from setuptools import find_namespace_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "src/__init__.py").read_text(encoding="utf-8"))[1]
 README = HERE / "README.md"
+#: runs the tutorials
+NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
 #: the documentation site; equations are made MathML, which needs no script
 DOCS = ["mkdocs-material>=9.6", "mkdocs>=1.6,<2", "mkdocstrings[python]>=0.28", "latex2mathml>=3.77"]
 
@@ -51,16 +53,19 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    package_dir={"oamarl": "src", "oamarl.docs": "docs"},
+    package_dir={"oamarl": "src", "oamarl.docs": "docs", "oamarl.zoo": "zoo"},
     packages=[
         "oamarl",
         "oamarl.docs",
+        "oamarl.zoo",
         *(f"oamarl.{name}" for name in find_namespace_packages("src", exclude=["config*", "*__pycache__*"])),
     ],
     package_data={
         "oamarl": ["py.typed", "modules/kernels/*.[ch]", "config/*.yaml", "config/*/*.yaml", "config/*/*/*.yaml"],
         # the pages that messages point to
-        "oamarl.docs": ["*.md", "methods/*.md", "images/*", "images/*/*"],
+        "oamarl.docs": ["*.md", "methods/*.md", "tutorials/*.ipynb", "images/*", "images/*/*"],
+        # trained teams
+        "oamarl.zoo": ["*/*"],
     },
     install_requires=[
         "torch>=2.6",
@@ -92,8 +97,10 @@ setup(
         "ray": ["ray>=2.40"],
         "optuna": ["optuna>=4.0"],
         "docs": DOCS,
+        "notebooks": ["notebook>=7", *NOTEBOOKS],
         "dev": [
             *DOCS,
+            *NOTEBOOKS,
             "twine>=6.0",
             "ruff>=0.8",
             "mypy>=1.13",

@@ -20,6 +20,7 @@ WORKDIR /opt/oamarl
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY docs ./docs
+COPY zoo ./zoo
 RUN pip install --no-cache-dir ".$EXTRAS"
 
 WORKDIR /runs

@@ -17,6 +17,7 @@ WORKDIR /opt/oamarl
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY docs ./docs
+COPY zoo ./zoo
 RUN pip install --no-cache-dir .
 
 # a layer of its own: 4 GB that do not depend on this program's version much

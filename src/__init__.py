@@ -17,7 +17,10 @@ moved.install()
 
 
 def load(run: str | Path, **options: Any) -> Team:
-    """Return the trained team of a run: ``oamarl.load(run).act(obs, avail)``; see :mod:`oamarl.evaluation.team`."""
+    """Return the trained team of a run, or of the zoo (``zoo:NAME``): ``oamarl.load(run).act(obs, avail)``.
+
+    See :mod:`oamarl.evaluation.team`.
+    """
     from .evaluation.team import load  # brings torch, which environment workers and the command line must not wait for
 
     return load(run, **options)

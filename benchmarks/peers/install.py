@@ -138,7 +138,7 @@ def copy_tree(
 def repair(folder: Path) -> None:
     """Make EPyMARL run on today's packages: the two repairs that are in files (the third is setuptools < 81).
 
-    1. ``envs/__init__.py`` imports smaclite, which is not on PyPI, whatever is played: without it, it goes on.
+    1. ``envs/__init__.py`` imports smaclite, which is not on PyPI, whatever is played: the import may fail now.
     2. ``requirements.txt`` pins PyYAML 5.3.1, which cannot be built any more: any version does.
 
     Raises:

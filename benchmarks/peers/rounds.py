@@ -26,10 +26,10 @@ class SideError(Exception):
 
 
 def specification(side: Side, folder: Path | None, out: Path, timing: Mapping[str, float]) -> dict[str, Any]:
-    """Return what the program of a side is told.
+    """Return what the program of a side gets as its specification.
 
     Args:
-        folder: where it stands; None: it is told where its results may go instead, beside ``out``.
+        folder: where it stands; None: its results go beside ``out``.
         out: file of the measurement.
         timing: ``seconds``, ``warm_seconds``, ``warm_iterations``, ``min_iterations``.
     """

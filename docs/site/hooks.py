@@ -6,8 +6,10 @@ the list of all; links out of docs/ lead to the reference (modules), or to a pag
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
+import json
 import os
 import posixpath
 import re
@@ -69,7 +71,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def page_of(file: str) -> str:
     """Return the page of the site that shows a file of the checkout."""
-    return NAMES.get(file, file.removeprefix("docs/") if file.startswith("docs/") else f"files/{file}.md")
+    if file in NAMES:
+        return NAMES[file]
+    return re.sub(r"\.ipynb$", ".md", file.removeprefix("docs/")) if file.startswith("docs/") else f"files/{file}.md"
 
 
 # -- the reference -------------------------------------------------------------------------------------------------
@@ -113,11 +117,18 @@ def _commands_page() -> str:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add README and other pages of the checkout, the reference, and every file that a page links to."""
+    """Add README and other pages of the checkout, notebooks, the reference, and every file that a page links to."""
+    notebooks = {}
+    for path in sorted((ROOT / "docs").glob("*/*.ipynb")):
+        page, pictures = _notebook_page(path)
+        notebooks[path.relative_to(ROOT).as_posix()] = page
+        for name, picture in pictures.items():
+            files.append(File.generated(config, f"{path.parent.name}/{name}", content=picture))
     pages = {name: (ROOT / file).read_text(encoding="utf-8") for file, name in NAMES.items()}
     pages |= {f"api/{package}.md": _package_page(package, modules) for package, modules in packages().items()}
     pages["help.md"] = _commands_page()
-    for file, text in [*((f, pages[n]) for f, n in NAMES.items()), *_written(files)]:
+    pages |= {page_of(file): text for file, text in notebooks.items()}
+    for file, text in [*((f, pages[n]) for f, n in NAMES.items()), *_written(files), *notebooks.items()]:
         for target in targets(text):
             shown = posixpath.normpath(posixpath.join(posixpath.dirname(file), target))
             if shown not in NAMES and _outside(shown):
@@ -165,6 +176,30 @@ def _file_page(shown: str) -> str:
     return text
 
 
+def _notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return the page that shows a notebook with its stored outputs, and its pictures by file name."""
+    pages, pictures = [], {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            pages.append(re.sub(r"\$\$(.*?)\$\$", r"```math\n\1\n```", source, flags=re.S))
+            continue
+        pages.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{path.stem}-{len(pictures)}.png"
+                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                pages.append(f"![What the cell draws]({name})")
+            elif "text/markdown" in data:
+                pages.append("".join(data["text/markdown"]))
+            else:
+                pages.append("```text\n" + "".join(output.get("text") or data["text/plain"]).rstrip() + "\n```")
+    link = f'<a href="{path.name}" download>This page as a notebook</a>'
+    pages.insert(1, link)
+    return "\n\n".join(pages) + "\n", pictures
+
+
 # -- links and equations -----------------------------------------------------------------------------------------------
 
 
@@ -187,7 +222,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def rewritten(link: re.Match[str]) -> str:
         target = link[2]
-        if not target or "://" in target or target.startswith("mailto:"):
+        drawn = here.startswith("tutorials/") and target.endswith(".png")  # a notebook's picture lies beside its page
+        if not target or "://" in target or target.startswith("mailto:") or drawn:
             return link[0]
         shown = posixpath.normpath(posixpath.join(posixpath.dirname(file), target))
         anchor = link[3] or ""

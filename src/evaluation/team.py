@@ -28,6 +28,7 @@ from ..utils.schema import yamls
 from ..utils.schema.keys import read
 from ..utils.schema.layers import CONFIGS
 from ..utils.schema.registry import resolve
+from . import zoo
 
 #: Folders of a run in which a checkpoint may be named by its file name alone.
 _FOLDERS = (checkpoints.FOLDER, checkpoints.MODELS, checkpoints.BEST)
@@ -41,7 +42,7 @@ def load(
     """Return the trained team of a run.
 
     Args:
-        run: a run's folder, a folder of checkpoints or a checkpoint file.
+        run: a run's folder, a folder of checkpoints, a checkpoint file, or ``zoo:NAME`` for a team of the zoo.
         checkpoint: which of the run's: ``latest``, ``best`` (by test return) or a file.
         greedy: the default of ``act``: greedy (argmax) actions, or sampled ones.
         seed: of the sampled actions.
@@ -61,6 +62,8 @@ def find_checkpoint(run: str | Path, which: str | Path = "latest") -> Path:
     Raises:
         UserError: there is none.
     """
+    if str(run).startswith(zoo.PREFIX):
+        return checkpoints.find(zoo.find(str(run)).checkpoint)
     run = Path(run)
     if which == "latest":
         return checkpoints.find(run)

@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "install": ("install.command", "games that pip alone cannot install: sc2, sc2v2, smaclite, football"),
     "completion": ("completion.command", "a script that completes command lines: bash, zsh, fish"),
+    "zoo": ("zoo.command", "trained teams: list, get, evaluate, add"),
     "runs": ("runs.command", "stored runs: list, show, compare, delete, export to MongoDB and back"),
 }
 
@@ -35,8 +36,8 @@ COMMANDS = {
 def load(name: str) -> Callable[[list[str]], int]:
     """Return what runs a command, given its words."""
     module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
-    # `runs` has subcommands with usages of their own
-    return module.main if name == "runs" else lambda argv: with_help(module, argv)
+    # these have subcommands with usages of their own
+    return module.main if name in ("runs", "zoo") else lambda argv: with_help(module, argv)
 
 
 def with_help(module: ModuleType, argv: list[str]) -> int:

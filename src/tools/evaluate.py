@@ -25,7 +25,8 @@ usage: oamarl evaluate RUN [--episodes N] [--seed S] [--greedy | --sample] [--ch
                        [--env-args KEY=VALUE ...] [--video FILE.gif|FILE.mp4] [--render] [--video-episodes N]
                        [--json FILE|-] [--slots B] [--backend auto|serial|process|native] [--workers N] [--trust]
 
-RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a checkpoint, or `latest`.
+RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a checkpoint, `latest`, or a team of the zoo
+(zoo:NAME, see `oamarl zoo list`).
 
   --episodes N        exact number of episodes (100)
   --seed S            seed of the episodes and of sampled actions (0): the same seed gives the same numbers
@@ -72,9 +73,12 @@ def checkpoint_of(word: str, which: str) -> Path:
     """
     from ..analysis.find_run import find_run
     from ..evaluation.team import find_checkpoint
+    from ..evaluation.zoo import PREFIX
     from ..settings import results_folder
 
     path = Path(word)
+    if word.startswith(PREFIX):
+        return find_checkpoint(word, which)
     if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
         return find_checkpoint(path, which)
     return find_checkpoint(find_run(word, Path(results_folder(None))), which)
@@ -180,15 +184,36 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
         UserError: a run that cannot be evaluated, or not with these options.
         Terminated: a signal arrived.
     """
+    from ..evaluation.play import write_report
+    from ..utils.video import check_file
+
+    if options.json not in (None, "-"):
+        check_file(Path(options.json).expanduser(), "file")
+    found = played(options, path)
+    if options.json == "-":
+        print(json.dumps(found, indent=1))
+        return
+    show(found)
+    if options.json is not None:
+        write_report(Path(options.json).expanduser(), found)
+        print(f"JSON: {options.json}")
+
+
+def played(options: argparse.Namespace, path: Path) -> dict[str, Any]:
+    """Play with the team of the checkpoint ``path`` as the command line says; return the report.
+
+    Raises:
+        UserError: a run that cannot be evaluated, or not with these options.
+        Terminated: a signal arrived.
+    """
     import torch
     from rich.console import Console
     from rich.progress import Progress
 
     from ..envs.build import make_info, notices
-    from ..evaluation.play import evaluate, report, write_report
+    from ..evaluation.play import evaluate, report
     from ..evaluation.team import Team, check_names, config_of
     from ..storage import checkpoints
-    from ..utils.video import check_file
     from ..utils.warn_once import OPPOSED, begin_run
 
     torch.set_num_threads(1)
@@ -199,8 +224,6 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     team = Team(saved, path, info=make_info(config["env"], env_args), trust=options.trust)
     run_folder = path.parent.parent if path.parent.parent.joinpath("config.json").is_file() else Path.cwd()
     plan = plan_of(options, team, run_folder, env_args)
-    if options.json not in (None, "-"):
-        check_file(Path(options.json).expanduser(), "file")
     begin_run(known=() if plan.common_reward else (OPPOSED,))
     err = Console(stderr=True)
     for sentence in notices(config["env"], env_args):
@@ -208,11 +231,4 @@ def play_and_show(options: argparse.Namespace, path: Path) -> None:
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         bar = progress.add_task("episodes", total=plan.episodes)
         episodes = evaluate(team, plan, lambda: progress.advance(bar))
-    found = report(team, plan, episodes)
-    if options.json == "-":
-        print(json.dumps(found, indent=1))
-        return
-    show(found)
-    if options.json is not None:
-        write_report(Path(options.json).expanduser(), found)
-        print(f"JSON: {options.json}")
+    return report(team, plan, episodes)

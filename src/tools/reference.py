@@ -1,5 +1,6 @@
 """``python -m oamarl.tools.reference`` writes docs/configuration.md from dataclasses and default.yaml, the table of
-EPyMARL's keys in docs/coming-from-epymarl.md from the vocabulary, and settings and curves in docs/methods/.
+EPyMARL's keys in docs/coming-from-epymarl.md from the vocabulary, the teams of docs/zoo.md, and settings and curves in
+docs/methods/.
 
 ``--check`` only compares, and fails if a file is not current.
 """
@@ -19,6 +20,7 @@ from ..utils.schema import vocabulary, yamls
 from ..utils.schema.layers import CONFIGS, shipped
 from .key_readers import allowed, parts, table
 from .method_pages import pages
+from .zoo import list as zoo
 
 TARGET = CONFIGS.parent.parent / "docs" / "configuration.md"
 #: where the table of EPyMARL's keys stands, and the lines around it
@@ -45,8 +47,8 @@ read it.
   a key that takes text takes what was typed (`label=007`); in quotes a value is text (`"'007'"` in a shell).
 - A key has one value: given twice, on the command line or in a file, it is an error.
 - A key that does not exist is an error that names the nearest existing key. A key that exists but that the chosen
-  algorithm does not read is an error on the command line, a notice where a YAML of yours sets it, and ignored in the
-  shipped YAMLs.
+  algorithm does not read is an error on the command line. Where a YAML of yours sets it there is a notice, and in the
+  shipped YAMLs it is ignored.
 - A value of the wrong type or out of range is an error. `env_args` are checked against the environment's constructor.
 - `runner`, `mac`, `agent`, `action_selector`, `learner` and `env` take a registered name, or `package.module:Class` of
   your own.
@@ -133,23 +135,37 @@ def _refused(only: vocabulary.Only) -> str:
     return f"except {values(only)}{like}: {only.instead}{of}"
 
 
+def with_table(path: Path, content: str) -> str:
+    """Return a page with the table between its lines BEGIN and END as it should be.
+
+    Raises:
+        UserError: the page is not there, or lacks these lines.
+    """
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"{path} has no lines '{BEGIN}' and '{END}' for the table of keys.")
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
+
+
 def epymarl_text() -> str:
     """Return docs/coming-from-epymarl.md with the table of keys as it should be.
 
     Raises:
         UserError: the page is not there, or lacks the lines that the table stands between.
     """
-    page = EPYMARL.read_text(encoding="utf-8") if EPYMARL.is_file() else ""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{EPYMARL} has no lines '{BEGIN}' and '{END}' for the table of keys.")
-    return f"{before}{begin}\n\n{table(('key', 'status', 'here'), _epymarl())}\n\n{end}{after}"
+    return with_table(EPYMARL, table(("key", "status", "here"), _epymarl()))
+
+
+def _zoo() -> str:
+    return table(zoo.HEADS, [(f"`{name}`", *rest) for name, *rest in zoo.rows()])
 
 
 def generated() -> dict[Path, str]:
     """Return every page that is generated, or has a generated part, as it should be."""
-    return {TARGET: text(), EPYMARL: epymarl_text(), **pages(TARGET.parent)}
+    teams = TARGET.with_name("zoo.md")
+    return {TARGET: text(), EPYMARL: epymarl_text(), teams: with_table(teams, _zoo()), **pages(TARGET.parent)}
 
 
 def main(argv: list[str]) -> int:

@@ -84,9 +84,14 @@ def _kept(*folders: str) -> set[str]:
 @pytest.mark.slow
 def test_the_wheel_has_the_whole_source_and_every_page(built: Built) -> None:
     source = {f"oamarl/{name.removeprefix('src/')}" for name in _kept("src") if (ROOT / name).is_file()}
-    pages = {f"oamarl/{name}" for name in _kept("docs") if re.fullmatch(r"docs/(methods/)?[\w-]+\.md", name)}
+    pages = {
+        f"oamarl/{name}"
+        for name in _kept("docs")
+        if re.fullmatch(r"docs/(methods/|tutorials/)?[\w-]+\.(md|ipynb)", name)
+    }
     pages |= {f"oamarl/{name}" for name in _kept("docs/images") if (ROOT / name).is_file()}
-    assert source | pages == {name for name in built.in_wheel if ".dist-info/" not in name}
+    teams = {f"oamarl/{name}" for name in _kept("zoo") if (ROOT / name).is_file()}
+    assert source | pages | teams == {name for name in built.in_wheel if ".dist-info/" not in name}
     kinds = {Path(name).suffix or Path(name).name for name in source}
     assert {".py", ".yaml", ".c", ".h", ".typed"} <= kinds | {Path(name).suffix for name in source}
 
@@ -173,6 +178,7 @@ def test_a_user_of_the_wheel_trains_looks_and_loads(installed: Installed) -> Non
     shown = installed.call("oamarl", "config", "--config=oappo", "--env-config=maze", "with", "t_max=640")
     assert re.search(r"^t_max +640 +command line$", shown, re.MULTILINE)
     assert installed.call("python", "-c", USE).startswith("Team ")
+    assert "equal" in installed.call("oamarl", "zoo", "evaluate", "maze-black-red-oappo", "--episodes", "2")
 
 
 @pytest.mark.slow

@@ -43,10 +43,11 @@ def site(hooks: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_navigation_is_the_list_of_pages(hooks: ModuleType) -> None:
     sections = hooks.sections()
-    assert list(sections) == ["Start", "Train", "Environments", "Compare", "Add", "Understand", "Methods", "Reference"]
+    titles = "Start Learn Train Environments Compare Add Understand Methods Reference"
+    assert list(sections) == titles.split()
     listed = [file for files in sections.values() for file in files]
     assert len(listed) == len(set(listed)), "a page stands in docs/index.md twice"
-    pages = {f"docs/{p.relative_to(ROOT / 'docs').as_posix()}" for p in (ROOT / "docs").rglob("*.md")}
+    pages = {p.relative_to(ROOT).as_posix() for kind in ("md", "ipynb") for p in (ROOT / "docs").rglob(f"*.{kind}")}
     missing = pages - set(listed) - {"docs/index.md"}
     assert not missing, f"not in docs/index.md, and so not in the site's navigation: {sorted(missing)}"
     for file in listed:
@@ -56,6 +57,7 @@ def test_the_navigation_is_the_list_of_pages(hooks: ModuleType) -> None:
 def test_links_out_of_the_pages_lead_to_the_reference_or_to_the_file(hooks: ModuleType) -> None:
     assert hooks.page_of("README.md") == "index.md"
     assert hooks.page_of("docs/smax.md") == "smax.md"
+    assert hooks.page_of("docs/tutorials/paper.ipynb") == "tutorials/paper.md"
     assert hooks.page_of("examples/kl-ppo") == "files/examples/kl-ppo.md"
     assert hooks._module("src/learners/happo.py") == "oamarl.learners.happo"
     assert hooks._module("src/config/algs/happo.yaml") == ""
@@ -87,5 +89,11 @@ def test_the_site_is_complete_and_fetches_nothing(site: Path) -> None:
     reference = "".join(page.read_text(encoding="utf-8") for page in (site / "api").glob("*.html"))
     shown = set(re.findall(r'id="oamarl\.([\w.]+)"', reference))
     assert {name for name in modules if "__" not in name} <= shown
+    paper = (site / "tutorials" / "paper.html").read_text(encoding="utf-8")
+    for picture in re.findall(r'src="(paper-\d+.png)"', paper):
+        assert (site / "tutorials" / picture).is_file()
+    assert "paper-0.png" in paper
+    assert "interquartile mean" in paper
+    assert (site / "tutorials" / "paper.ipynb").is_file(), "the notebook can be had from its page"
     assert not list(site.rglob("*.py")), "the hooks are not part of the site"
     assert "--env-config" in (site / "help.html").read_text(encoding="utf-8")

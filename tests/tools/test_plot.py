@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from oamarl.analysis.runs import Run, find
 from oamarl.main import main
 from oamarl.settings import learned
 from oamarl.tools.plot import scores
+from oamarl.tools.plot.command import _score_name
 from oamarl.utils.errors import UserError
 
 from many_runs import damage, make_curve_file, make_epymarl_run, make_run
@@ -60,6 +62,14 @@ def test_areas_at_equal_cost_end_with_the_first_run(tmp_path: Path) -> None:
     )
     found = scores.equal_cost({"oappo": {"maze": short}, "happo": {"maze": long}}, "return_mean")
     assert {label: own["maze"].tolist() for label, own in found.items()} == {"oappo": [3.0], "happo": [3.0]}
+
+
+@pytest.mark.parametrize(
+    ("score", "said"), [("final", "last 10 %"), ("best", "best 10 %"), ("area", "mean over training")]
+)
+def test_a_score_is_called_what_it_is(score: str, said: str) -> None:
+    options, selection = SimpleNamespace(metric="return_mean", score=score), SimpleNamespace(actions="")
+    assert _score_name(options, selection).endswith(f"return, {said}")  # type: ignore[arg-type]
 
 
 def test_differences_by_hand() -> None:

@@ -16,11 +16,12 @@ from .. import COMMANDS
 
 _TOOLS = Path(__file__).resolve().parents[1]
 RUNS = ("list", "show", "compare", "delete", "export")
+ZOO = ("list", "get", "evaluate", "add")
 #: commands whose words are runs, and those that take the command line of a run
 OF_RUNS = ("evaluate", "showcase", "plot", "report", "runs")
 LIKE_TRAIN = ("train", "config", "bench", "check-env")
 #: fixed words that a command takes
-TAKES = {"list": ("algorithms", "environments"), "completion": ("bash", "zsh", "fish"), "runs": RUNS}
+TAKES = {"list": ("algorithms", "environments"), "completion": ("bash", "zsh", "fish"), "runs": RUNS, "zoo": ZOO}
 #: keys whose values are runs, and those that name a registered class -> its package
 RUN_KEYS = ("checkpoint_path", "init_from")
 REGISTRIES = {"runner": "runners", "mac": "controllers", "agent": "modules", "learner": "learners", "env": "envs"}
@@ -89,7 +90,11 @@ def _words(command: str, before: list[str], current: str) -> list[str]:
         return [*names(), *plain]
     if command == "sweep":
         return _files(current, (".yaml", ".yml"))
-    if command in OF_RUNS:
+    if command == "zoo" and before[1] in ("get", "evaluate"):
+        from ...evaluation.zoo import names as teams
+
+        return [*teams(), *plain]
+    if command in OF_RUNS or command == "zoo":
         return _runs(current)
     return [*plain, *(_train_flags() if command in LIKE_TRAIN else ())]
 
@@ -104,8 +109,8 @@ def _train_flags() -> list[str]:
 @cache
 def _usage(command: str, sub: str) -> str:
     """Return the text of the module with a command's usage, unread by Python: importing it may take long."""
-    if command == "runs":
-        path = _TOOLS / "runs" / f"{sub if sub in RUNS else 'list'}.py"
+    if command in ("runs", "zoo"):
+        path = _TOOLS / command / f"{sub if sub in TAKES[command] else 'list'}.py"
     elif command in COMMANDS:
         path = _TOOLS.joinpath(*COMMANDS[command][0].split(".")).with_suffix(".py")
     else:

@@ -199,8 +199,8 @@ def _scored(options: Any, selection: Selection) -> tuple[Any, str]:
 
 
 def _score_name(options: Any, selection: Selection) -> str:
-    part = "last" if options.score == "final" else "best"
-    return f"{metric_name(options.metric, selection.actions)}, {part} 10 %"
+    part = {"final": "last 10 %", "best": "best 10 %", "area": "mean over training"}[options.score]
+    return f"{metric_name(options.metric, selection.actions)}, {part}"
 
 
 def _profile(options: Any, selection: Selection, view: View) -> Iterable[Picture]:

@@ -1,0 +1,1 @@
+"""``oamarl zoo``: trained teams that come with the program."""

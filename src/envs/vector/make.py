@@ -85,7 +85,7 @@ def make_vec(
         sound(batched.info, env)
         return NativeVec(batched, n_slots)
     info = make_info(env, env_args)
-    limits = {"step_timeout": step_timeout, "reset_timeout": reset_timeout}
+    limits: dict[str, Any] = {"step_timeout": step_timeout, "reset_timeout": reset_timeout}
     restart = on_worker_death == "restart"
     if backend == "ray":
         from .remote.vec import RayVec

@@ -303,9 +303,9 @@ class ProcessVec(VecEnv):
             how = f"ended unexpectedly ({exited if over else 'closed its pipe'}) {self._doing(slot, kind)}"
             if reply == _HANGS:
                 how = f"gave no answer within {within} seconds {self._doing(slot, kind)}, and was killed"
-            begin = self._share.slot
+            first, last = self._share.slot + w.first, self._share.slot + w.last - 1
             text = (
-                f"E{w.name[1:]} (process {w.process.pid}) {how}; it held slots {begin + w.first} to {begin + w.last - 1}, "
+                f"E{w.name[1:]} (process {w.process.pid}) {how}; it held slots {first} to {last}, "
                 f"episode seeds {self.seeds[w.first : w.last].tolist()}."
             )
         for title, body in (("its Python stack", stack), (f"last output of {w.name}", "\n".join(w.output.last))):

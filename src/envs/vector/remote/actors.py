@@ -28,6 +28,8 @@ CLOSE_SECONDS = 8.0
 _SLICE = 1.0
 #: seconds of waiting for a processor core after which the cluster is looked at, and after which the user is told
 _LOOK_AFTER, _SAY_AFTER = 2.0, 15.0
+#: lines of Ray's errors that say nothing to a user
+_DETAILS = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
 
 
 @dataclass
@@ -259,10 +261,7 @@ class Actors:
             raise EnvError(f"An environment worker failed on its node: {str(error).rstrip()}") from None
         except errors.RayError as error:
             lines = [line.strip() for line in str(error).splitlines()]
-            said = [
-                x for x in lines if x and not x.startswith(("class_name", "actor_id", "pid", "name", "namespace", "ip"))
-            ]
-            return Lost(" ".join(said)[:300])
+            return Lost(" ".join(line for line in lines if line and not line.startswith(_DETAILS))[:300])
 
     def ready(self, refs: list[Any]) -> list[Any]:
         """Return those of ``refs`` whose answers have come, after waiting for a moment for the first one."""

@@ -121,12 +121,15 @@ class Host:
         return self._vec
 
     def _build(self, task: Task, _: Any) -> dict[str, Any]:
-        share = replace(task.share, warn=self._warned.setdefault)
+        share = replace(task.share, warn=self._warn)
         self._vec = ProcessVec(
             task.env, task.env_args, task.info, task.n_slots, 1, step_timeout=task.step_timeout,
             reset_timeout=task.reset_timeout, restart=task.restart, pin=False, share=share,
         )  # fmt: skip
         return {}
+
+    def _warn(self, kind: str, text: str) -> None:
+        self._warned.setdefault(kind, text)
 
     def _reset(self, given: tuple[np.ndarray, np.ndarray], _: Any) -> dict[str, Any]:
         self.vec.reset(*given)

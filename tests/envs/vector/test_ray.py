@@ -128,9 +128,9 @@ def test_step_by_step_and_by_policies_without_a_numpy_form() -> None:
 # -- losses --------------------------------------------------------------------------------------------------------
 
 
-def held(folder: Path, runner: Any, slot: int) -> Path:
-    """Make slot ``slot`` stay in its first episode of three steps or more that a run begins; its file once it does."""
-    number = next(k for k in range(1, 99) if episode_seed(3, "train", slot, k) % 7 >= 3)
+def held(folder: Path, slot: int) -> Path:
+    """Make slot ``slot`` stay in an episode of two steps or more, its second or a later one; its file once it does."""
+    number = next(k for k in range(1, 4) if episode_seed(3, "train", slot, k) % 7 >= 1)
     file = folder / str(episode_seed(3, "train", slot, number))
     file.touch()
     return Path(f"{file}.here")
@@ -160,7 +160,7 @@ def test_a_node_killed_in_the_middle_of_a_batch_changes_no_number(
         expected = collected(serial, 4)
     with runner_of("faulty_envs:Held", args, backend="ray", workers=2, on_worker_death="restart", **SEGMENTS) as runner:
         on_second = runner.vec._actors.connection.places.index(cluster.second.node_id)
-        here = held(tmp_path, runner, runner.vec._nodes[on_second].first)
+        here = held(tmp_path, runner.vec._nodes[on_second].first)
         killer = when_there(here, lambda: cluster.remove_node(cluster.second, allow_graceful=False))
         assert_same(collected(runner, 4), expected)
         killer.join()
@@ -173,25 +173,22 @@ def test_a_node_killed_in_the_middle_of_a_batch_changes_no_number(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("what", ["restart", "fail"])
 @pytest.mark.usefixtures("cluster")
-def test_a_lost_worker_ends_the_run_or_its_episodes_are_played_anew(tmp_path: Path) -> None:
+def test_a_lost_worker_ends_the_run_or_its_episodes_are_played_anew(what: str, tmp_path: Path) -> None:
     args = {"folder": str(tmp_path)}
     with runner_of("faulty_envs:Held", args, backend="serial", **EPISODES) as serial:
         expected = collected(serial)
-    for what in ("restart", "fail"):
-        with runner_of("faulty_envs:Held", args, backend="ray", workers=2, on_worker_death=what, **EPISODES) as runner:
-            actors_, node = runner.vec._actors, runner.vec._nodes[1]
-            killer = when_there(held(tmp_path, runner, node.first), lambda: actors_.kill(node))
-            if what == "restart":
-                assert_same(collected(runner), expected)
-                assert runner.worker_restarts == 1
-            else:
-                with pytest.raises(
-                    EnvError, match=r"Environment worker 1 on node .* was lost while it played \(slots 2"
-                ):
-                    runner.run()
-                    runner.run()
-            killer.join()
+    with runner_of("faulty_envs:Held", args, backend="ray", workers=2, on_worker_death=what, **EPISODES) as runner:
+        there, node = runner.vec._actors, runner.vec._nodes[1]
+        killer = when_there(held(tmp_path, node.first), lambda: there.kill(node))
+        if what == "restart":
+            assert_same(collected(runner), expected)
+            assert runner.worker_restarts == 1
+        else:
+            with pytest.raises(EnvError, match=r"Environment worker 1 on node .* was lost while it played \(slots 2"):
+                collected(runner)
+        killer.join()
 
 
 @pytest.mark.slow

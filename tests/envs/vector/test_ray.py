@@ -61,13 +61,13 @@ def runner_of(env: str, env_args: dict[str, Any], **values: Any) -> Iterator[Any
         runner.close()
 
 
-def collected(runner: Any, batches: int = 2) -> list[Any]:
+def collected(runner: Any, batches: int = 2, tests: int = 7) -> list[Any]:
     """What training and testing get of a runner."""
     found: list[Any] = []
     for _ in range(batches):
         batch, episodes = runner.run()
         found += [{name: x.clone() for name, x in batch.named().items()}, vars(episodes)]
-    return [*found, vars(runner.test(7, greedy=False)), runner.t_env]
+    return [*found, vars(runner.test(tests, greedy=False)) if tests else {}, runner.t_env]
 
 
 EPISODES = {"runner": "parallel", "batch_size": 10}
@@ -119,10 +119,14 @@ def test_step_by_step_and_by_policies_without_a_numpy_form() -> None:
         made, seconds = ray.random_throughput(0.05, 1)
         assert made >= 1
         assert seconds >= 0.05
+        ray.reset(five, five)
+        ray._actors.kill(ray._nodes[1])
+        lost = r"Environment worker 1 on node .* was lost while it stepped \(slots 2 to 4\)"
+        for _ in range(2):  # the second time it is said at once
+            with pytest.raises(EnvError, match=lost):
+                ray.step(np.zeros((5, 2), np.int64), np.ones(5, bool))
     finally:
         ray.close()
-    with pytest.raises(EnvError, match="closed"):
-        ray.step(np.zeros((5, 2), np.int64), np.ones(5, bool))
 
 
 # -- losses --------------------------------------------------------------------------------------------------------
@@ -157,12 +161,12 @@ def test_a_node_killed_in_the_middle_of_a_batch_changes_no_number(
     """Segments: its slots are brought back to where their episodes were, and play the batch again elsewhere."""
     args = {"folder": str(tmp_path)}
     with runner_of("faulty_envs:Held", args, backend="serial", **SEGMENTS) as serial:
-        expected = collected(serial, 4)
+        expected = collected(serial, 4, 0)
     with runner_of("faulty_envs:Held", args, backend="ray", workers=2, on_worker_death="restart", **SEGMENTS) as runner:
         on_second = runner.vec._actors.connection.places.index(cluster.second.node_id)
         here = held(tmp_path, runner.vec._nodes[on_second].first)
         killer = when_there(here, lambda: cluster.remove_node(cluster.second, allow_graceful=False))
-        assert_same(collected(runner, 4), expected)
+        assert_same(collected(runner, 4, 0), expected)
         killer.join()
         assert runner.worker_restarts >= 1
     said = capsys.readouterr().err
@@ -173,21 +177,17 @@ def test_a_node_killed_in_the_middle_of_a_batch_changes_no_number(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["restart", "fail"])
 @pytest.mark.usefixtures("cluster")
-def test_a_lost_worker_ends_the_run_or_its_episodes_are_played_anew(what: str, tmp_path: Path) -> None:
+def test_episodes_of_a_lost_worker_are_played_anew(tmp_path: Path) -> None:
+    """With the same starts and the same noise: no number changes."""
     args = {"folder": str(tmp_path)}
     with runner_of("faulty_envs:Held", args, backend="serial", **EPISODES) as serial:
         expected = collected(serial)
-    with runner_of("faulty_envs:Held", args, backend="ray", workers=2, on_worker_death=what, **EPISODES) as runner:
+    with runner_of("faulty_envs:Held", args, backend="ray", workers=2, on_worker_death="restart", **EPISODES) as runner:
         there, node = runner.vec._actors, runner.vec._nodes[1]
         killer = when_there(held(tmp_path, node.first), lambda: there.kill(node))
-        if what == "restart":
-            assert_same(collected(runner), expected)
-            assert runner.worker_restarts == 1
-        else:
-            with pytest.raises(EnvError, match=r"Environment worker 1 on node .* was lost while it played \(slots 2"):
-                collected(runner)
+        assert_same(collected(runner), expected)
+        assert runner.worker_restarts == 1
         killer.join()
 
 

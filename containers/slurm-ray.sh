@@ -12,6 +12,8 @@ port=${RAY_PORT:-6379}
 learner=${LEARNER_CORES:-8}
 workers=$((SLURM_NNODES * SLURM_CPUS_PER_TASK - learner))
 export RAY_USAGE_STATS_ENABLED=0
+# other users of the network must not run code in this cluster: a token in the home folder, which the nodes share
+ray get-auth-token --generate > /dev/null 2>&1 && export RAY_AUTH_MODE=token
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address | cut -d ' ' -f 1)
 export RAY_ADDRESS=$address:$port

@@ -66,7 +66,7 @@ def connect(address: str | None, user: str, **options: Any) -> Any:
     with _own_sigterm():
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(f"The Ray cluster {address or ''} cannot be reached: {said}") from None
     with contextlib.suppress(Exception):

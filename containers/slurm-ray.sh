@@ -29,14 +29,14 @@ nodes_are 1
 if [ "$SLURM_NNODES" -gt 1 ]; then
     others=$((SLURM_NNODES - 1))
     srun --overlap --nodes=$others --ntasks=$others -x "$head" \
-        ray start --address="$RAY_ADDRESS" --num-cpus="$SLURM_CPUS_PER_TASK" --block &
+        bash -c "until ray start --address=$RAY_ADDRESS --num-cpus=$SLURM_CPUS_PER_TASK --block; do sleep 5; done" &
 fi
 nodes_are "$SLURM_NNODES"
 
 # in this script's own shell, which runs on the first node: it hears the signal before the time limit
+trap '[ -n "$run" ] && kill -USR1 "$run"' USR1
 oamarl "$@" backend=ray workers="$workers" checkpoint_path=latest stop_seconds=200 &
 run=$!
-trap 'kill -USR1 $run' USR1
 wait $run; status=$? # the trap ends this wait
 [ $status -gt 128 ] && { wait $run; status=$?; }
 exit $status

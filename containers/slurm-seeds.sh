@@ -9,9 +9,10 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 case " $* " in *" with "*) ;; *) set -- "$@" with ;; esac
+trap '[ -n "$run" ] && kill -USR1 "$run"' USR1
 oamarl "$@" seed="$SLURM_ARRAY_TASK_ID" workers="$SLURM_CPUS_PER_TASK" checkpoint_path=latest stop_seconds=200 &
-trap 'kill -USR1 $!' USR1
-wait $!; status=$? # the trap ends this wait
-[ $status -gt 128 ] && { wait $!; status=$?; }
+run=$!
+wait $run; status=$? # the trap ends this wait
+[ $status -gt 128 ] && { wait $run; status=$?; }
 case $status in 124|138) scontrol requeue "$SLURM_JOB_ID" ;; esac
 exit $status

@@ -69,11 +69,11 @@ def connect(address: str | None, user: str, **options: Any) -> Any:
         except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
             said = " ".join(str(error).split())[:200]
             raise UserError(f"The Ray cluster {address or ''} cannot be reached: {said}") from None
-    with contextlib.suppress(Exception):
-        # its daemons' last words (a page of their state) would come to the terminal when a node is lost
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher
+    with contextlib.suppress(ImportError):
+        # its daemons' last words, a page of their state, would come to the terminal when a node is lost
+        from ray._private import worker
 
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+        worker.print_to_stdstream = lambda *_, **__: None
     return ray
 
 

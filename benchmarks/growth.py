@@ -155,6 +155,8 @@ def table(found: dict[str, Any]) -> str:
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """Draw a row of panels for each figure that is measured, a column for each axis, on logarithmic scales."""
+    from matplotlib.ticker import NullFormatter
+
     from oamarl.tools.plot.style import DPI, look, new_figure
 
     marks = ("o-", "s--", "^:")
@@ -168,6 +170,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
                     sizes, values = [p["size"] for p in points], [p[key] * factor for p in points]
                     panel.plot(sizes, values, mark, label=line, markersize=3.5)
                 panel.set(xscale="log", yscale="log")
+                every = [p[key] * factor for points in its.values() for p in points]
+                panel.set_ylim(10 ** math.floor(math.log10(min(every))), 10 ** math.ceil(math.log10(max(every))))
+                for side in (panel.xaxis, panel.yaxis):
+                    side.set_minor_formatter(NullFormatter())
                 if column == 0:
                     panel.set_ylabel(label)
                 if row == 0:

@@ -50,8 +50,9 @@ NON_LEARNING_KEYS = frozenset(
         "checkpoint_path", "checkpoint_interval", "test_nepisode", "test_interval", "test_greedy", "log_interval",
         "save_model", "save_model_interval", "save_best", "label", "local_results_path", "beat_interval", "backend",
         "workers", "step_timeout", "reset_timeout", "on_worker_death", "worker_affinity", "max_seconds", "stop_seconds",
-        "evaluate", "render", "save_replay", "use_tensorboard", "use_wandb", "wandb_team", "wandb_project",
-        "wandb_mode", "wandb_save_model", "load_step", "runner_log_interval", "learner_log_interval", "verbose",
+        "ray_address", "evaluate", "render", "save_replay", "use_tensorboard", "use_wandb", "wandb_team",
+        "wandb_project", "wandb_mode", "wandb_save_model", "load_step", "runner_log_interval", "learner_log_interval",
+        "verbose",
     }
 )  # fmt: skip
 #: The same among env_args: environment -> arguments that choose how it is stepped, not what happens.

@@ -59,6 +59,8 @@ PROSE = {
 
 INSTALLS = "asks a package index"
 ENGINE = "needs a container engine; test_package.py builds what the recipe copies"
+CLUSTER = "needs other machines; tests/envs/vector/test_ray.py has a cluster on this one"
+SLURM = "needs SLURM"
 EPYMARL = "needs a checkout of EPyMARL"
 HARL = "needs a checkout of HARL"
 MANY = "many runs; test_sweep_runs.py runs a few"
@@ -67,6 +69,27 @@ CANNOT = {
     "README.md": {
         "make train": "installs packages and trains for minutes; the target is looked at below",
         "make test": "runs this test",
+    },
+    "clusters.md": {
+        "pip install -e '.[ray]'": INSTALLS,
+        "python src/main.py --config=mappo --env-config=sc2 with backend=ray ray_address=10.0.0.1:6379 "
+        "batch_size_run=64": CLUSTER,
+        "ray start --head --port=6379 --num-cpus=0": CLUSTER,
+        "ray start --address=10.0.0.1:6379": CLUSTER,
+        "ray stop": "ends the clusters of all programs on this machine",
+        'sbatch --array=1-10 --chdir="$PWD" containers/slurm-seeds.sh --config=oappo --env-config=sc2 with lr=5e-4':
+            SLURM,
+        'sbatch --nodes=4 --chdir="$PWD" containers/slurm-ray.sh --config=mappo --env-config=sc2 with '
+        "batch_size_run=120": SLURM,
+        "docker build -f containers/oamarl.Dockerfile --build-arg EXTRAS='[ray]' -t oamarl:ray .": ENGINE,
+        "docker run --rm --init --network host --shm-size 4g --entrypoint ray oamarl:ray start --head --port=6379 "
+        "--num-cpus=0 --block": ENGINE,
+        "docker run --rm --init --network host --shm-size 4g --entrypoint ray oamarl:ray start "
+        "--address=10.0.0.1:6379 --block": ENGINE,
+        'docker run --rm --init --network host --shm-size 4g -v "$PWD/results:/runs/results" oamarl:ray '
+        "--config=mappo --env-config=maze with backend=ray ray_address=10.0.0.1:6379": ENGINE,
+        "apptainer build --build-arg EXTRAS='[ray]' oamarl-ray.sif containers/oamarl.def": ENGINE,
+        "srun apptainer exec oamarl-ray.sif ray start --address=10.0.0.1:6379 --block": ENGINE,
     },
     "coming-from-epymarl.md": {
         "python src/main.py --config=PATH/src/config/algs/mappo.yaml --env-config=PATH/src/config/envs/gymma.yaml with "

@@ -42,9 +42,10 @@ TOGETHER = {("main", "tools"), ("tools", "main"), ("__main__", "main")}
 MOST = 15
 #: what these load when they are imported must not bring torch: workers and every start of the program wait for it
 LIGHT = ["", "main", "__main__", "selection", "settings", "parts", "tools.list", "envs.build", "envs.vector.make",
-         "envs.vector.process", "envs.vector.worker", "modules.kernels.numpy_policy", "components.seeding",
-         "tabular.tables", "tabular.player", "tabular.measures"]  # fmt: skip
-HEAVY = {"torch", "sacred", "matplotlib", "pandas", "jax"}
+         "envs.vector.process", "envs.vector.worker", "envs.vector.remote.vec", "envs.vector.remote.host",
+         "modules.kernels.numpy_policy", "components.seeding", "tabular.tables", "tabular.player",
+         "tabular.measures"]  # fmt: skip
+HEAVY = {"torch", "sacred", "matplotlib", "pandas", "jax", "ray"}
 #: a part given as text
 _PART = re.compile(r"(\.[\w.]+):[A-Za-z_]\w*")
 

@@ -180,6 +180,21 @@ class InfoMetrics:
         """Numbers of a slot that can be recorded, W."""
         return int(self.values.shape[1])
 
+    def recorded(self) -> dict[str, np.ndarray] | None:
+        """Return the arrays, the names without the bytes that no slot uses, for :meth:`receive`; None without any."""
+        used = np.flatnonzero(self._names.any(0))
+        return {"values": self.values, "names": self._names[:, : used[-1] + 1]} if len(used) else None
+
+    def receive(self, first: int, recorded: Mapping[str, np.ndarray] | None) -> None:
+        """Take over the numbers of slots ``first``, ``first + 1``, ..., which another process recorded."""
+        if recorded is None:
+            return
+        names = recorded["names"]
+        own = slice(first, first + len(names))
+        self.values[own] = recorded["values"]
+        self._names[own] = 0
+        self._names[own, : names.shape[1]] = names
+
     def begin(self, slots: np.ndarray) -> None:
         """Forget the numbers of ``slots`` [k]; their names stay."""
         self.values[slots] = ABSENT

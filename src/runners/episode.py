@@ -96,7 +96,7 @@ class EpisodeRunner:
                 f"batch_size={size} must be a multiple of batch_size_run={slots}: each slot plays as many episodes."
             )
         cls.check_room(steps_layout(info, size or slots, info.episode_limit), info, f"batch_size={size or slots}")
-        check_memory(info, slots)
+        check_memory(info, slots, values["backend"])
 
     @staticmethod
     def check_room(layout: Layout, info: EnvInfo, batch: str) -> None:

@@ -22,7 +22,7 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..envs.vector.episode_store import Job, cursor_layout
 from ..envs.vector.make import check_memory
-from ..envs.vector.playing import within_bounds
+from ..envs.vector.playing import bring_back
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .episode import EpisodeConfig, EpisodeRunner
@@ -63,7 +63,7 @@ class RolloutRunner(EpisodeRunner):
         slots, steps = values["batch_size_run"], values["rollout_length"]
         room = {**steps_layout(info, slots, steps), **cursor_layout(info, slots, 1, played=True)}
         cls.check_room(room, info, f"batch_size_run={slots} and rollout_length={steps}")
-        check_memory(info, 2 * slots)  # tests are played in environments of their own
+        check_memory(info, 2 * slots, values["backend"])  # tests are played in environments of their own
 
     # -- training ----------------------------------------------------------------------------------------------
 
@@ -146,17 +146,13 @@ class RolloutRunner(EpisodeRunner):
             a sentence about that, if it was so.
         """
         super().load_state_dict(state)
-        slots, cursor, out = state["slots"], self.store.cursor, self.vec.arrays
+        slots, cursor = state["slots"], self.store.cursor
         for name in _KEPT:
             cursor[name][...] = torch.as_tensor(slots[name]).numpy()  # a checkpoint's arrays are tensors
         actions, under_way = torch.as_tensor(slots["played"]).numpy(), ~cursor["fresh"]
-        bounded = within_bounds(self.info)
         cursor["played"][:, : actions.shape[1]] = actions
-        self._reset_to(np.flatnonzero(under_way))
-        for t in range(actions.shape[1]):
-            # an episode that ends too early is not the one that was played before
-            going = under_way & (t < cursor["step"]) & ~(out.terminated | out.truncated | self.vec.lost)
-            self.vec.step(bounded(actions[:, t]), going)
+        going = np.flatnonzero(under_way)
+        bring_back(self.vec, going, self._episode_seeds(going), actions, cursor["step"])
         astray = [b for b in np.flatnonzero(under_way).tolist() if self._seen(b) != slots["seen"][b]]
         cursor["fresh"][astray] = True
         return (
@@ -168,11 +164,11 @@ class RolloutRunner(EpisodeRunner):
             else []
         )
 
-    def _reset_to(self, slots: np.ndarray) -> None:
-        """Bring ``slots`` [k] to the beginning of their present episodes."""
+    def _episode_seeds(self, slots: np.ndarray) -> np.ndarray:
+        """Return the seeds [k] of the present episodes of ``slots`` [k]."""
         numbers = self.store.cursor["number"][slots].tolist()
         seeds = [episode_seed(self.seed, "train", b, k) for b, k in zip(slots.tolist(), numbers, strict=True)]
-        self.vec.reset(slots, np.array(seeds, np.int64))
+        return np.array(seeds, np.int64)
 
     def close(self) -> None:
         """Release environments and workers."""

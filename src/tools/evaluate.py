@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: oamarl evaluate RUN [--episodes N] [--seed S] [--greedy | --sample] [--checkpoint latest|best|FILE]
                        [--env-args KEY=VALUE ...] [--video FILE.gif|FILE.mp4] [--render] [--video-episodes N]
-                       [--json FILE|-] [--slots B] [--backend auto|serial|process|native] [--workers N] [--trust]
+                       [--json FILE|-] [--slots B] [--backend auto|serial|process|native|ray] [--workers N] [--trust]
 
 RUN is a run's folder, its path below results/sacred (oappo/black_red/1), a checkpoint, `latest`, or a team of the zoo
 (zoo:NAME, see `oamarl zoo list`).
@@ -117,6 +117,8 @@ def plan_of(options: argparse.Namespace, team: Team, folder: Path, env_args: dic
     usual = config.get("batch_size_run")
     # games in worker processes, as in the run, end with the program however it ends
     backend = {"backend": options.backend} if options.backend else {}
+    if config.get("backend") == "ray" and not backend:
+        backend = {"backend": "auto"}  # the run's cluster may be gone, and no number depends on it
     return Plan(
         env=config["env"], env_args=env_args, episodes=options.episodes, seed=options.seed,
         greedy=not options.sample, slots=options.slots or (usual if isinstance(usual, int) else 1),

@@ -90,7 +90,8 @@ def _more(interval: int, factor: float) -> int:
 def _workers(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -> _Found:
     """Environments on fewer cores than there are."""
     time, slots, have = share["environment"], values["batch_size_run"], max(use.workers, 1)
-    if use.native or time <= _ENVIRONMENT or have >= use.cores or not use.idle:
+    on_this = values["backend"] != "ray" and not use.native
+    if not on_this or time <= _ENVIRONMENT or have >= use.cores or not use.idle:
         return None
     said = f"Environments take {_percent(time)} of the time and run on {have} of {use.cores} cores"
     if slots <= have:
@@ -106,7 +107,7 @@ def _workers(share: Mapping[str, float], values: Mapping[str, Any], use: Use) ->
 
 def _crowd(share: Mapping[str, float], values: Mapping[str, Any], use: Use) -> _Found:
     """More workers than cores."""
-    if use.workers <= use.cores or share["environment"] <= _INFERENCE:
+    if values["backend"] == "ray" or use.workers <= use.cores or share["environment"] <= _INFERENCE:
         return None
     return share["environment"] * 0.2, (
         f"{use.workers} environment workers share {use.cores} cores and wait for one another: set workers={use.cores}."
@@ -214,7 +215,7 @@ _INTERVALS = (
 )  # fmt: skip
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, float], Mapping[str, Any], Use], _Found]], ...] = (
     (("batch_size_run", "backend", "runner"), _workers),
-    (("workers",), _crowd),
+    (("workers", "backend"), _crowd),
     (("batch_size_run", "runner"), _slots),
     (("torch_threads",), _threads),
     (("use_cuda",), _gpu),

@@ -63,10 +63,24 @@ def will_exit(status: int) -> None:
     _Program.status = status
 
 
-def say(text: str) -> None:
-    """Show the user whole lines; during a run they also go to its log, above the live line."""
+def _show(text: str) -> None:
     with contextlib.suppress(Exception):  # a closed stream has no reader
         sys.stderr.write(f"{text}\n")
+
+
+#: what takes the lines of :func:`say`
+_take: Callable[[str], None] = _show
+
+
+def say(text: str) -> None:
+    """Show the user whole lines; during a run they also go to its log, above the live line."""
+    _take(text)
+
+
+def say_to(take: Callable[[str], None]) -> None:
+    """Give what is said to ``take`` from now on: in a process whose output no user sees, on another machine."""
+    global _take
+    _take = take
 
 
 def within(seconds: float, act: Callable[[], Any], what: str) -> bool:

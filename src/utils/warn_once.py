@@ -58,10 +58,10 @@ class WarningBuffer:
 
         return warn
 
-    def read(self) -> None:
-        """Issue the warnings that have come, of each kind the first row's."""
+    def read(self, warn: Warn = warn_once) -> None:
+        """Issue the warnings that have come by ``warn``, of each kind the first row's."""
         if not self._memory[:, :, 0].any():
             return
         for k, kind in enumerate(KINDS):
             for row in np.flatnonzero(self._memory[:, k, 0])[:1].tolist():
-                warn_once(kind, self._memory[row, k].tobytes().rstrip(b"\0").decode(errors="ignore"))
+                warn(kind, self._memory[row, k].tobytes().rstrip(b"\0").decode(errors="ignore"))

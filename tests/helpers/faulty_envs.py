@@ -302,3 +302,19 @@ class Back(Toy):
         out.agent_terminated[1] = ended and not (back and self.what == "flag")
         out.alive[1] = not ended or (back and self.what == "alive")
         out.avail[1] = [True, bool(out.alive[1])]
+
+
+class Held(MixedLength):
+    """``MixedLength`` that stays for good in step 2 of the episodes of which ``folder`` holds a file (its seed's): it
+    takes the file away, so that the next worker does not stay."""
+
+    def __init__(self, folder: str, limit: int = 7) -> None:
+        super().__init__(limit)
+        self.folder = Path(folder)
+
+    def step(self, actions: np.ndarray, out: Arrays) -> None:
+        super().step(actions, out)
+        file = self.folder / str(self.seed)
+        if self.time == 2 and in_worker() and file.exists():
+            file.rename(f"{file}.here")
+            endless()

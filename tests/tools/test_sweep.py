@@ -22,10 +22,11 @@ from oamarl.tools.sweep import command as command
 from oamarl.tools.sweep.attempt import Attempt, Order, Outcome
 from oamarl.tools.sweep.drive import Cells, Drive, How, refuse_other
 from oamarl.tools.sweep.file import SHIPPED, Cell, _curves, load
-from oamarl.tools.sweep.pools import Local, reach
+from oamarl.tools.sweep.pools import Local
 from oamarl.tools.sweep.ready import refuse_missing
 from oamarl.tools.sweep.view import State, View, summary
 from oamarl.utils.errors import UserError
+from oamarl.utils.ray_cluster import reach
 from oamarl.utils.schema.command_line import parse
 
 TWO = "algorithms: [ippo, oappo]\nenvironments: [maze]\n"

@@ -78,6 +78,8 @@ def test_each_waste_is_told_in_one_sentence(seconds: Any, values: Any, use: Use,
     [
         (split(), {}, Use(2, workers=2)),
         (split(environment=90.0), {}, Use(2, workers=2)),  # all cores step already
+        (split(environment=90.0), {"backend": "ray"}, Use(4, workers=2)),  # the cores are other machines'
+        (split(environment=50.0), {"backend": "ray"}, Use(2, workers=8)),
         (split(environment=90.0), {"backend": "serial"}, Use(1)),  # one core is all there is
         (split(environment=90.0), {"backend": "serial"}, Use(2, busy=1.0)),  # others have the second one
         (split(environment=90.0), {}, Use(8, native=True)),  # batched by itself

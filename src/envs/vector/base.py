@@ -5,15 +5,17 @@
 | serial | this process, one environment instance a slot |
 | process | spawned workers, each stepping several consecutive slots, over shared memory |
 | native | the environment itself, all slots in one call |
+| ray | workers as of `process`, on the nodes of a Ray cluster; numbers travel in messages |
 
-Only `process` can survive an environment that crashes or hangs: elsewhere it lives in this process.
+Only `process` and `ray` can survive an environment that crashes or hangs: elsewhere it lives in this process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ from ...components.experience import action_shape
 from ...modules.acting import Actor
 from ...utils.schema.keys import key
 from ..base import Arrays, BatchedEnv, EnvInfo
+from ..build import EnvError
 from ..closing import close_all, only_here
 from ..info_metrics import InfoMetrics
 from .episode_store import EpisodeStore, Job
@@ -31,7 +34,7 @@ from .playing import Player
 from .slots import SlotChecks, Slots
 from .throughput import random_throughput
 
-BACKENDS = ("auto", "serial", "process", "native")
+BACKENDS = ("auto", "serial", "process", "native", "ray")
 ON_DEATH = ("fail", "restart")
 AFFINITIES = ("auto", "none")
 
@@ -41,10 +44,13 @@ class VecConfig:
     """The keys of :func:`make_vec`, for runners to inherit."""
 
     backend: str = key(
-        "Backend used to step environments: serial, process (workers), native (batched by itself), or auto.",
+        "Backend used to step environments: serial, process (workers), native (batched by itself), ray (workers on the "
+        "machines of a Ray cluster), or auto.",
         choices=BACKENDS,
     )
-    workers: int | None = key("Worker processes of backend=process; null: one for each processor core.", low=1)
+    workers: int | None = key(
+        "Worker processes of backend=process and ray; null: one for each processor core (of the cluster).", low=1
+    )
     step_timeout: float | None = key(
         "Seconds that one step of one environment may take in a worker; null: no limit.", above=0
     )
@@ -59,13 +65,17 @@ class VecConfig:
         "auto: as many workers as usable cores stay on one core each; none: the system moves them about.",
         choices=AFFINITIES,
     )
+    ray_address: str | None = key(
+        "Ray cluster of backend=ray, host:port or auto (the one that this machine belongs to); null: the one that "
+        "RAY_ADDRESS names, else one of the run's own on this machine."
+    )
 
     def options(self) -> dict[str, Any]:
         """Return the keys as keyword arguments of :func:`make_vec`."""
         return {
             "backend": self.backend, "workers": self.workers, "step_timeout": self.step_timeout,
             "reset_timeout": self.reset_timeout, "on_worker_death": self.on_worker_death,
-            "worker_affinity": self.worker_affinity,
+            "worker_affinity": self.worker_affinity, "ray_address": self.ray_address,
         }  # fmt: skip
 
 
@@ -106,6 +116,26 @@ class VecEnv(ABC):
         self.lost = np.zeros(self.n_slots, bool)
         self.worker_restarts = 0
         self._player: Player | None = None
+        #: why no command can be given any more
+        self._broken: str | None = None
+
+    @contextlib.contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """The context of a command to workers, all of whose answers are awaited in it."""
+        if self._broken is not None:
+            raise EnvError(self._broken)
+        # an interruption before the last answer leaves workers at work, and answers that later commands would take for
+        # theirs
+        self._broken = "A step of the environment workers was interrupted: build the environments again."
+        yield
+        self._broken = None
+
+    def _lose(self, slots: np.ndarray) -> None:
+        """Mark the episodes of ``slots`` [B] (bool) as lost with their worker."""
+        self.lost |= slots
+        for array in self.arrays.named().values():
+            array[slots] = 0
+        self.arrays.avail[slots] = self.arrays.alive[slots] = True
 
     def reset(self, slots: np.ndarray, seeds: np.ndarray) -> None:
         """Start an episode in each of ``slots`` [k] int64 from ``seeds`` [k] int64; other rows stay as they are.

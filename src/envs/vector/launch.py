@@ -77,6 +77,7 @@ class Worker:
     number: int
     first: int
     last: int
+    name: str
     process: subprocess.Popen[bytes]
     commands: int
     replies: int
@@ -87,8 +88,8 @@ class Worker:
     away: bool = False
 
 
-def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Worker:
-    """Start a worker that waits for its job.
+def start(number: int, first: int, last: int, memory: int, guard: Guard, name: str) -> Worker:
+    """Start a worker that waits for its job; ``name`` stands before each line that it prints.
 
     Raises:
         OSError: the system has no more processes, memory or file descriptors.
@@ -116,9 +117,9 @@ def start(number: int, first: int, last: int, memory: int, guard: Guard) -> Work
     guard.watch(process.pid)
     answers = select.poll()
     answers.register(reply_read, select.POLLIN)
-    output = Output(output_read, f"environment worker {number}")
+    output = Output(output_read, name)
     here = [command_write, reply_read, stack]
-    return Worker(number, first, last, process, command_write, reply_read, stack, output, answers, here)
+    return Worker(number, first, last, name, process, command_write, reply_read, stack, output, answers, here)
 
 
 def signal_name(number: int) -> str:
@@ -180,7 +181,7 @@ def end(workers: list[Worker], guard: Guard, memory: int) -> None:
     for w in workers:
         if not w.away and not await_end(w, deadline):
             report(
-                f"Environment worker {w.number} (process {w.process.pid}) did not close its environments and end "
+                f"E{w.name[1:]} (process {w.process.pid}) did not close its environments and end "
                 f"within {CLOSE_SECONDS:g} seconds, and was killed."
             )
         put_away(w, guard)

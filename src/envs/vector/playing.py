@@ -54,6 +54,26 @@ def within_bounds(info: EnvInfo) -> Callable[[np.ndarray], np.ndarray]:
     return lambda actions: np.clip(actions, low, high)
 
 
+def bring_back(stepper: Stepper, slots: np.ndarray, seeds: np.ndarray, actions: np.ndarray, steps: np.ndarray) -> None:
+    """Play episodes again up to a step: of a run that is resumed, or of slots whose worker was lost.
+
+    Args:
+        stepper: the slots.
+        slots: [k] int64, those of them.
+        seeds: [k] int64, of their episodes.
+        actions: [S, T, N] (or [S, T, N, D]), of all slots' episodes.
+        steps: [S] int64, how many of them were made.
+    """
+    bounded, out = within_bounds(stepper.info), stepper.arrays
+    under_way = np.zeros(len(steps), bool)
+    under_way[slots] = True
+    stepper.reset(slots, seeds)
+    for t in range(int(steps[slots].max(initial=0))):
+        # an episode that ends too early is not the one that was played before
+        going = under_way & (t < steps) & ~(out.terminated | out.truncated | stepper.lost)
+        stepper.step(bounded(actions[:, t]), going)
+
+
 class ActionNoise:
     """Noise [S, N, W] for the present step of each slot's episode: a function of the episode and the step.
 

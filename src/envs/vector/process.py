@@ -25,7 +25,7 @@ from ...components.experience import shown_layout
 from ...modules.acting import Actor
 from ...utils.errors import UserError
 from ...utils.waiting import say as report
-from ...utils.warn_once import WarningBuffer
+from ...utils.warn_once import Warn, WarningBuffer, warn_once
 from ..base import Arrays, EnvInfo
 from ..build import BUILDING, RESETTING, STEPPING, EnvError
 from ..info_metrics import InfoMetrics, info_metrics_layout
@@ -47,12 +47,31 @@ _BUILD, _RESET, _STEP, _PLAY, _MEASURE = b"B", b"R", b"S", b"P", b"M"  # command
 _HANGS = b"?"  # in place of an answer
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of a run that a vectorised environment steps: all of it, or the slots of one node of a cluster.
+
+    | field | meaning |
+    |---|---|
+    | slot, worker | numbers of its first slot and its first worker in the whole run |
+    | where | of its workers, for messages: `` on node 10.0.0.7`` |
+    | again | it takes the place of one that was lost |
+    | warn | issues the warnings of its environments |
+    """
+
+    slot: int = 0
+    worker: int = 0
+    where: str = ""
+    again: bool = False
+    warn: Warn = warn_once
+
+
 @dataclass
 class _Fault:
     """The failure of a worker, for the user."""
 
     text: str
-    slot: int  # that it was busy with; -1: none
+    slot: int  # of this process's, that it was busy with; -1: none
     user: bool = False  # a mistake of the user's
     final: bool = False  # starting again would not mend it
 
@@ -72,6 +91,7 @@ class ProcessVec(VecEnv):
         reset_timeout: float | None = None,
         restart: bool = False,
         pin: bool = True,
+        share: Share | None = None,
     ) -> None:
         """Start ``workers`` processes for ``n_slots`` slots and wait until all have built theirs.
 
@@ -79,12 +99,13 @@ class ProcessVec(VecEnv):
             step_timeout, reset_timeout: seconds that one environment may take; None waits for ever.
             restart: start a worker that fails again, rather than raise.
             pin: keep each worker on a processor core of its own, where there are as many workers as cores.
+            share: the slots' place in the run; None: they are all of it.
 
         Raises:
             UserError, EnvError: a worker could not build its environments.
             OSError: the system has no more processes, memory or file descriptors.
         """
-        self._memory = Memory()
+        self._memory, self._share = Memory(), share or Share()
         layouts = shown_layout(info, n_slots), orders_layout(info, n_slots), info_metrics_layout(n_slots)
         shown, orders, metrics = (self._memory.add(layout) for layout in layouts)
         arrays = Arrays.of(shown.arrays(self._memory.descriptor))
@@ -95,7 +116,10 @@ class ProcessVec(VecEnv):
         self.workers = workers
         self._busy = self._orders["busy"]
         self._busy[:] = -1, 0, BUILDING
-        self._job = {"env": env, "env_args": dict(env_args), "arrays": shown, "orders": orders, "info_metrics": metrics}
+        self._job = {
+            "env": env, "env_args": dict(env_args), "arrays": shown, "orders": orders, "info_metrics": metrics,
+            "begin": self._share.slot,
+        }  # fmt: skip
         reset = ("reset_timeout", reset_timeout)
         self._limits = {BUILDING: reset, RESETTING: reset, STEPPING: ("step_timeout", step_timeout)}
         self._rooms: list[tuple[dict[str, np.ndarray], Group]] = []
@@ -106,20 +130,23 @@ class ProcessVec(VecEnv):
         self._cores = cores if len(cores) == workers > 1 else []
         self._deaths = np.zeros(n_slots, np.int64)  # of its worker, by each slot, since it finished an episode
         self._workers: list[Worker] = []
-        self._broken: str | None = None
         self._guard = launch.Guard()
         self._finalizer = weakref.finalize(self, launch.end, self._workers, self._guard, self._memory.descriptor)
         edges = np.linspace(0, n_slots, workers + 1).astype(int).tolist()
         try:
             for number, (first, last) in enumerate(pairwise(edges)):
-                self._workers.append(launch.start(number, first, last, self._memory.descriptor, self._guard))
+                self._workers.append(self._launch(number, first, last))
             for w in self._workers:
-                self._brief(w)
+                self._brief(w, self._share.again)
             for _, fault in self._answers(self._workers):
                 self._fail(fault)
         except BaseException:
             self.close()
             raise
+
+    def _launch(self, number: int, first: int, last: int) -> Worker:
+        name = f"environment worker {self._share.worker + number}{self._share.where}"
+        return launch.start(number, first, last, self._memory.descriptor, self._guard, name)
 
     def _brief(self, w: Worker, again: bool = False) -> None:
         if self._cores:
@@ -151,15 +178,11 @@ class ProcessVec(VecEnv):
 
     @contextlib.contextmanager
     def _under_way(self) -> Iterator[None]:
-        if self._broken is not None:
-            raise EnvError(self._broken)
-        # an interruption before the last reply leaves replies in the pipes, which later commands would take for theirs
-        self._broken = "A step of the environment workers was interrupted: build the environments again."
         try:
-            yield
+            with super()._under_way():
+                yield
         finally:
-            self._warnings.read()
-        self._broken = None
+            self._warnings.read(self._share.warn)
 
     def room(self, layout: Layout) -> dict[str, np.ndarray]:
         group = self._memory.add(layout)
@@ -172,7 +195,7 @@ class ProcessVec(VecEnv):
     def play(self, store: EpisodeStore, job: Job, actor: Actor) -> None:
         if actor.arrays is None or actor.recipe is None:
             return super().play(store, job, actor)
-        self._share(actor.arrays)
+        self._publish(actor.arrays)
         request = {
             "store": [self._group(x) for x in (store.cursor, store.endings, store.steps)],
             "recipe": actor.recipe, "policies": self._group(self._policies),
@@ -205,7 +228,7 @@ class ProcessVec(VecEnv):
             self._deaths[store.cursor["done"] > finished] = 0
         return None
 
-    def _share(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def _publish(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Copy the policies' arrays into memory that the workers share."""
         layout = {name: (x.shape, str(x.dtype)) for name, x in arrays.items()}
         if {name: (x.shape, str(x.dtype)) for name, x in self._policies.items()} != layout:
@@ -239,7 +262,7 @@ class ProcessVec(VecEnv):
     def _late_answers(self, late: list[Worker]) -> Iterator[tuple[Worker, _Fault]]:
         """As :meth:`_answers`, under the time limits: a worker's clock starts anew with each call that it makes."""
         piece = min(_SLICE, *(limit / 4 for _, limit in self._limits.values() if limit is not None), _SLICE)
-        clocks = {w.number: (self._busy[w.number, :2].tolist(), 0.0) for w in late}
+        clocks = {w.number: (self._doing_now(w)[:2], 0.0) for w in late}
         while late:
             begun = time.monotonic()
             ready = _readable([w.replies for w in late], piece)
@@ -252,7 +275,7 @@ class ProcessVec(VecEnv):
                 elif launch.ended(w):  # with its pipe held open by a child of its own
                     reply = b""
                 else:
-                    *now, kind = self._busy[w.number].tolist()
+                    *now, kind = self._doing_now(w)
                     waited = waited + spent if now == call else 0.0
                     clocks[w.number] = now, waited
                     limit = self._limit(now[0], kind)[1]
@@ -265,14 +288,13 @@ class ProcessVec(VecEnv):
 
     def _fault(self, w: Worker, reply: bytes) -> _Fault:
         """Put a worker that did not answer "K" away and describe its failure."""
-        slot, _, kind = self._busy[w.number].tolist()
+        slot, _, kind = self._doing_now(w)
         error = _read_error(w) if reply == b"E" else None
         over = reply != _HANGS and launch.await_end(w, time.monotonic() + launch.CLOSE_SECONDS)
         stack = "" if error else launch.stack_of(w, ask=not over)
         status = launch.put_away(w, self._guard)
         if error is not None and error["user"]:
             return _Fault(error["text"], slot, user=True, final=True)
-        who = f"environment worker {w.number}"
         if error is not None:
             text = error["text"]
         else:
@@ -281,11 +303,12 @@ class ProcessVec(VecEnv):
             how = f"ended unexpectedly ({exited if over else 'closed its pipe'}) {self._doing(slot, kind)}"
             if reply == _HANGS:
                 how = f"gave no answer within {within} seconds {self._doing(slot, kind)}, and was killed"
+            first, last = self._share.slot + w.first, self._share.slot + w.last - 1
             text = (
-                f"{who.capitalize()} (process {w.process.pid}) {how}; it held slots {w.first} to {w.last - 1}, "
+                f"E{w.name[1:]} (process {w.process.pid}) {how}; it held slots {first} to {last}, "
                 f"episode seeds {self.seeds[w.first : w.last].tolist()}."
             )
-        for title, body in (("its Python stack", stack), (f"last output of {who}", "\n".join(w.output.last))):
+        for title, body in (("its Python stack", stack), (f"last output of {w.name}", "\n".join(w.output.last))):
             text += f"\n--- {title} ---\n{body.rstrip()}" if body.strip() else ""
         return _Fault(text, slot, final=error is not None and error["final"])
 
@@ -297,13 +320,19 @@ class ProcessVec(VecEnv):
             return f"{limit:g}", limit
         return f"{name}={limit}" if limit is None else f"{name}={limit:g}", limit
 
+    def _doing_now(self, w: Worker) -> list[int]:
+        """Return the slot (of this process's, -1: none) that a worker is busy with, the call's number and its kind."""
+        slot, call, kind = self._busy[w.number].tolist()
+        return [slot - self._share.slot if slot >= 0 else slot, call, kind]
+
     def _doing(self, slot: int, kind: int) -> str:
+        named = self._share.slot + slot
         if kind == BUILDING:
-            return "while it started" if slot < 0 else f"while it built the environment of slot {slot}"
+            return "while it started" if slot < 0 else f"while it built the environment of slot {named}"
         if slot < 0:
             return "between two steps"
         doing = "the reset" if kind == RESETTING else f"step {self.steps[slot]}"
-        return f"in {doing} of slot {slot}, episode seed {self.seeds[slot]}"
+        return f"in {doing} of slot {named}, episode seed {self.seeds[slot]}"
 
     def _fail(self, fault: _Fault) -> NoReturn:
         self._finalizer()
@@ -328,11 +357,7 @@ class ProcessVec(VecEnv):
             over &= ~concerned | (np.arange(self.n_slots) < slot)
         else:
             over &= ~concerned
-        lost = own & (self.seeds >= 0) & ~over
-        self.lost |= lost
-        for array in out.named().values():
-            array[lost] = 0
-        out.avail[lost] = out.alive[lost] = True
+        self._lose(own & (self.seeds >= 0) & ~over)
 
     def _start_again(self, w: Worker, fault: _Fault) -> Worker:
         """Put a new worker in the place of ``w``, which was put away, and return it.
@@ -346,15 +371,17 @@ class ProcessVec(VecEnv):
             self._deaths[slot] += 1
             if self._deaths[slot] > MOST_RESTARTS:
                 times = f"{self._deaths[slot]} times without finishing an episode in between"
-                self._fail(_Fault(f"Slot {slot} ended its worker {times}; the last time: {again.text}", slot))
+                named = self._share.slot + slot
+                self._fail(_Fault(f"Slot {named} ended its worker {times}; the last time: {again.text}", slot))
             self.worker_restarts += 1
-            report(f"{again.text}\nEnvironment worker {w.number} is started again; the episodes in it are lost.")
+            name = f"E{w.name[1:]}"
+            report(f"{again.text}\n{name} is started again; the episodes in it are lost.")
             self._busy[w.number] = -1, 0, BUILDING
             try:
-                w = launch.start(w.number, w.first, w.last, self._memory.descriptor, self._guard)
+                w = self._launch(w.number, w.first, w.last)
             except OSError as exc:
                 why = exc.strerror or exc
-                self._fail(_Fault(f"Environment worker {w.number} cannot be started again: {why}.", slot))
+                self._fail(_Fault(f"{name} cannot be started again: {why}.", slot))
             self._workers[w.number] = w
             self._brief(w, again=True)
             again = next((f for _, f in self._answers([w])), None)

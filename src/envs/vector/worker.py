@@ -83,13 +83,14 @@ class _Work:
     def __init__(self, job: dict[str, Any], memory: int) -> None:
         self.memory, self.number = memory, job["number"]
         self.first, self.last = job["first"], job["last"]
+        first = self.first + job["begin"]  # in the whole run
         self.groups: dict[int, dict[str, np.ndarray]] = {}
         self.orders = self.group(job["orders"])
         shown, mine = Arrays.of(self.group(job["arrays"])), slice(self.first, self.last)
         metrics = InfoMetrics(**self.group(job["info_metrics"]))
         self.slots = Slots(
             job["env"], job["env_args"], shown.part(self.first, self.last), self.orders["seeds"][mine],
-            self.orders["steps"][mine], metrics.part(self.first, self.last), self.first,
+            self.orders["steps"][mine], metrics.part(self.first, self.last), first,
             self.orders["busy"][self.number], WarningBuffer(self.orders["warnings"]).writer(self.number),
         )  # fmt: skip
         self.player: Player | None = None
@@ -116,7 +117,7 @@ class _Work:
             if self.player is None or self._store != message["store"]:
                 self._store = message["store"]
                 store = EpisodeStore(*(self.group(g) if g is not None else {} for g in self._store))
-                self.player = Player(self.slots, store.part(self.first, self.last), self.first)
+                self.player = Player(self.slots, store.part(self.first, self.last), self.slots.first)
             shared = message["policies"]
             self.player.play(message["job"], message["recipe"]({} if shared is None else self.group(shared)))
         else:

@@ -179,10 +179,12 @@ def mongodb() -> str:
 
 
 def ray() -> str:
-    """Import Ray; a cluster is not started."""
-    from ..sweep.pools import import_ray
+    """Import Ray, and ask for the cluster that RAY_ADDRESS names; none is started."""
+    from ...utils.ray_cluster import import_ray, reach
 
-    return version(import_ray())
+    module, address = import_ray("--ray"), os.environ.get("RAY_ADDRESS")
+    reach(address)
+    return f"{version(module)}; {address} answers" if address and ":" in address else version(module)
 
 
 def optuna() -> str:

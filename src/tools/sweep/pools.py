@@ -7,22 +7,17 @@ Both kinds of pool have the same methods: ``start``, ``poll``, ``room``, ``inter
 from __future__ import annotations
 
 import contextlib
-import logging
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Protocol
 
+from ...utils import ray_cluster
 from ...utils.errors import UserError
-from ...utils.project import optional
 from .attempt import Attempt, Order, Outcome
 
 #: seconds between two looks at how large a cluster is
 CAPACITY_EVERY = 2.0
-#: seconds in which a cluster must answer
-CONNECT_WITHIN = 10.0
 
 
 class Pool(Protocol):
@@ -97,19 +92,13 @@ class Local:
 
 def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
     """Return the function of a Ray task: an inner function, since Ray sends it by value."""
+    load = ray_cluster.loader()
 
     def task(order: dict[str, Any], main: str) -> dict[str, Any]:
         import dataclasses
-        import importlib.util
-        import os
         import time
 
-        # a cluster that shares this machine's files runs this very code, any other what is installed there
-        spec = importlib.util.spec_from_file_location("oamarl_entry", main) if os.path.isfile(main) else None
-        if spec is not None and spec.loader is not None:
-            entry = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(entry)
-            entry.as_package()
+        load(main)
         from oamarl.tools.sweep.attempt import TICK, Attempt, Order
 
         attempt = Attempt(Order(**order))
@@ -125,31 +114,6 @@ def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
     return task
 
 
-def reach(address: str | None) -> None:
-    """Check that a server listens at a cluster's address: Ray itself would try for minutes.
-
-    Raises:
-        UserError: no server listens there.
-    """
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon:
-        return  # none, or `auto`
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_WITHIN):
-            pass
-    except (OSError, ValueError, OverflowError) as error:
-        raise UserError(f"The Ray cluster {address} cannot be reached: {error}.") from None
-
-
-def import_ray() -> Any:
-    """Return the package ``ray``.
-
-    Raises:
-        UserError: it is not installed, or cannot be imported.
-    """
-    return optional("ray", "--ray")
-
-
 class Ray:
     """Tasks on a Ray cluster, one per run. Ray decides where and when; the sweep does the retries.
 
@@ -163,16 +127,10 @@ class Ray:
     """
 
     def __init__(self, address: str | None, cpus: float, gpus: float, jobs: int | None = None) -> None:
-        ray = import_ray()
-        self.ray, self.jobs = ray, jobs
+        self.ray = ray = ray_cluster.connect(address, "--ray")
+        self.jobs = jobs
         self.tasks: dict[Any, str] = {}
         self.stopping: set[Any] = set()
-        reach(address)
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise UserError(f"The Ray cluster {address or ''} cannot be reached: {said}") from None
         self.remote = ray.remote(_task()).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         self.needs = {"CPU": cpus, "GPU": gpus}
         self._capacity, self._until = 0, 0.0
@@ -192,8 +150,7 @@ class Ray:
         return self._capacity - len(self.tasks)
 
     def start(self, order: Order) -> None:
-        main = str(Path(__file__).resolve().parents[2] / "main.py")
-        self.tasks[self.remote.remote(asdict(order), main)] = order.name
+        self.tasks[self.remote.remote(asdict(order), ray_cluster.MAIN)] = order.name
 
     def poll(self) -> list[tuple[str, Outcome]]:
         if not self.tasks:

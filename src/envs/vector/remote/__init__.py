@@ -1,0 +1,1 @@
+"""Slots on other machines: the `ray` backend."""

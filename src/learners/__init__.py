@@ -12,6 +12,8 @@ REGISTRY = {
     "pqn_learner": ".pqn:PQNLearner",
     "maddpg_learner": ".deterministic.maddpg:MADDPGLearner",
     "dvm_learner": ".deterministic.dvm:DVMLearner",
+    "maptf_ppo_learner": ".transfer.ppo:MAPTFPPOLearner",
+    "maptf_maddpg_learner": ".transfer.maddpg:MAPTFMADDPGLearner",
     "coma_learner": ".actor_critic.coma:COMALearner",
     "pac_learner": ".actor_critic.pac:PACLearner",
     "seac_learner": ".seac:SEACLearner",

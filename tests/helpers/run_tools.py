@@ -24,7 +24,7 @@ from oamarl.utils.schema.command_line import Request
 CPU = torch.device("cpu")
 
 #: all YAMLs in src/config/algs, by what their learners do
-PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps")
+PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps", "maptf_mappo")
 CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
 A2C = ("ia2c", "ia2c_shared", "maa2c", "maa2c_ns", "seac", "snac")
@@ -39,7 +39,7 @@ Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
 #: the same without a replay
 PQN = ("pqn", "pqn_vdn")
 #: learners of deterministic policies from a replay
-DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm")
+DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm", "maptf_maddpg")
 #: methods with tables, which need an environment with countable observations
 TABULAR = ("iql_tabular", "pr_tabular")
 #: what learners that use a batch once and whole do not read
@@ -58,6 +58,7 @@ REPLAY: dict[str, Any] = {"batch_size": 4, "buffer_size": 20, "updates_per_step"
 OWN: dict[str, dict[str, Any]] = {
     "seps": {"seps_steps": 1, "seps_epochs": 1, "seps_hidden_dim": 4, "seps_latent_dim": 2, "seps_batch_size": 16},
     "dvm": {"distill_interval": 20, "distill_updates": 2},
+    "maptf_mappo": {"option_updates": 2, "option_batch_size": 16},
 }  # fmt: skip
 
 

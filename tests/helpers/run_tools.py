@@ -24,7 +24,7 @@ from oamarl.utils.schema.command_line import Request
 CPU = torch.device("cpu")
 
 #: all YAMLs in src/config/algs, by what their learners do
-PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps", "maptf_mappo")
+PPO = ("ippo", "ippo_ns", "mappo", "mappo_ns", "seps")
 CLIPPED = (*PPO, "happo", "oappo")
 OFF_AGENT = ("oappo", "oatrpo")
 A2C = ("ia2c", "ia2c_shared", "maa2c", "maa2c_ns", "seac", "snac")
@@ -39,7 +39,9 @@ Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
 #: the same without a replay
 PQN = ("pqn", "pqn_vdn")
 #: learners of deterministic policies from a replay
-DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm", "maptf_maddpg")
+DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm")
+#: agents of one space that follow one another's feed-forward policies, on PPO and on MADDPG
+TRANSFER = ("maptf_mappo", "maptf_maddpg")
 #: methods with tables, which need an environment with countable observations
 TABULAR = ("iql_tabular", "pr_tabular")
 #: what learners that use a batch once and whole do not read
@@ -78,7 +80,7 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
     }
     if config in Q_LEARNING:
         given = {**REPLAY, **{k: v for k, v in given.items() if k not in PASSES}}
-    if config in DETERMINISTIC:
+    if config in (*DETERMINISTIC, "maptf_maddpg"):
         given = {
             **REPLAY,
             "runner": "parallel",

@@ -30,6 +30,7 @@ from run_tools import (
     PQN,
     Q_LEARNING,
     TABULAR,
+    TRANSFER,
     Trained,
     assert_same,
     settings,
@@ -93,7 +94,7 @@ def check_sound(run: Trained, names: set[str], updates: int) -> None:
 
 def test_all_shipped_algorithms_are_tested() -> None:
     # `_paper`: the same learner, as its paper reads
-    assert sorted(ALGORITHMS + Q_LEARNING + PQN + DETERMINISTIC + TABULAR) == sorted(
+    assert sorted(ALGORITHMS + Q_LEARNING + PQN + DETERMINISTIC + TABULAR + TRANSFER) == sorted(
         name for name in shipped("algs") if not name.endswith("_paper")
     )
 

@@ -9,6 +9,7 @@ REGISTRY = {
     "oatrpo_learner": ".oatrpo:OATRPOLearner",
     "q_learner": ".q_learner:QLearner",
     "qtran_learner": ".qtran:QtranLearner",
+    "roma_learner": ".roles.roma:ROMALearner",
     "pqn_learner": ".pqn:PQNLearner",
     "maddpg_learner": ".deterministic.maddpg:MADDPGLearner",
     "dvm_learner": ".deterministic.dvm:DVMLearner",

@@ -42,6 +42,8 @@ PQN = ("pqn", "pqn_vdn")
 DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm")
 #: agents of one space that follow one another's feed-forward policies, on PPO and on MADDPG
 TRANSFER = ("maptf_mappo", "maptf_maddpg")
+#: QMIX with networks of roles
+ROLES = ("roma",)
 #: methods with tables, which need an environment with countable observations
 TABULAR = ("iql_tabular", "pr_tabular")
 #: what learners that use a batch once and whole do not read
@@ -78,7 +80,7 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
         "env_args": dict(env_args or {}),
         **overrides,
     }
-    if config in Q_LEARNING:
+    if config in (*Q_LEARNING, *ROLES):
         given = {**REPLAY, **{k: v for k, v in given.items() if k not in PASSES}}
     if config in (*DETERMINISTIC, "maptf_maddpg"):
         given = {

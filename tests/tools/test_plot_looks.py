@@ -160,6 +160,9 @@ def test_a_hashed_look_is_the_same_in_every_process() -> None:
 
 def test_many_own_methods_and_settings_stay_distinguishable() -> None:
     assert len(set(styles({f"own_{k}": f"own_{k}" for k in range(200)}).values())) == 200
+    schemes = ("NR", "UR", "RR", "AR")
+    assert method_style("AR").colour == method_style("RR").colour, "by their hashes alone"
+    assert len({style.colour for style in styles({name: name for name in schemes}).values()}) == len(schemes)
     settings = styles({f"OAPPO, lr={k}": "oappo" for k in range(40)})
     assert len(set(settings.values())) == 40
     assert settings["OAPPO, lr=0"] == method_style("oappo")

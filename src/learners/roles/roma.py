@@ -85,11 +85,11 @@ class ROMALearner(QLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """QMIX's; a hundred times a run also the roles of some steps, ``roles``: means and deviations [S, N, D]."""
-        found, arrays = super().train(batch, t_env)
+        found, _ = super().train(batch, t_env)
         if self._shown and t_env - self._kept_at >= self.config.t_max / _PICTURES:
             self._kept_at = t_env
-            arrays = {**arrays, "roles": {name: x.cpu().numpy() for name, x in self._shown.items()}}
-        return found, arrays
+            return found, {"roles": {name: x.cpu().numpy() for name, x in self._shown.items()}}
+        return found, {}
 
     def update(self, batch: Batch, weight: Tensor) -> tuple[dict[str, float], Tensor]:
         """QMIX's update with drawn roles and the losses on them."""

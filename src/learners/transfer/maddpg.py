@@ -87,7 +87,7 @@ class MAPTFMADDPGLearner(MADDPGLearner):
         """MADDPG's, and one of the options on the same steps."""
         found, priority = super().update(batch, weight)
         steps = self.config.replay_steps or batch.actions.shape[1]
-        seen = Transitions.of(batch, batch.reward, steps, self.common_reward)
+        seen = Transitions.of(batch, batch.reward, steps)
         other = (seen.held != torch.arange(self.info.n_agents, device=seen.held.device)) & seen.valid
         found["option_other_frac"] = float(other.sum() / seen.valid.sum().clamp(min=1))
         found["transfer_weight"] = self.options.weight(self._t_env)

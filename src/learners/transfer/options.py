@@ -92,19 +92,16 @@ class Transitions:
     agree: Tensor
 
     @classmethod
-    def of(cls, batch: Batch, reward: Tensor, steps: int, common_reward: bool) -> Transitions:
+    def of(cls, batch: Batch, reward: Tensor, steps: int) -> Transitions:
         """The first ``steps`` steps of each row of a batch drawn from a replay, with the options in its extra fields.
 
         Args:
             batch: standardised, rows that are cut where an episode ends.
             reward: [B, T, N] on the scale that is learned from.
             steps: of each row.
-            common_reward: agents that leave are rewarded further.
         """
         at = batch.filled[:, :steps].nonzero(as_tuple=True)
-        ended = batch.terminated.unsqueeze(-1).expand_as(batch.alive)
-        if not common_reward:
-            ended = ended | batch.agent_terminated
+        ended = batch.terminated.unsqueeze(-1) | batch.agent_terminated
         held, agree = batch.extra[HELD], batch.extra[AGREE]
         return cls(
             batch.obs[at], batch.obs[at[0], at[1] + 1], reward[at], ended[at], batch.valid[at], held[at], agree[at]
@@ -165,7 +162,7 @@ class Options:
         """The options [B, T, N] that agents follow in a batch, which go on from row to row of the batch before.
 
         An option is chosen where an episode begins and where the one before ends: the best one or, with probability
-        epsilon, any.
+        epsilon, any. An agent that takes no decision keeps its own.
 
         Args:
             batch: standardised.
@@ -185,7 +182,7 @@ class Options:
         found = []
         for t in range(steps):
             ends = uniform[1, :, t] < beta[:, t].gather(-1, now.unsqueeze(-1)).squeeze(-1)
-            now = torch.where(begins[:, t : t + 1] | ends, chosen[:, t], now)
+            now = torch.where(begins[:, t : t + 1] | (ends & batch.alive[:, t]), chosen[:, t], now)
             found.append(now)
         self._last = now
         return torch.stack(found, dim=1)

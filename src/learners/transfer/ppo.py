@@ -73,7 +73,6 @@ class MAPTFPPOLearner(PPOLearner):
         device: torch.device, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(config, net, mac, info, common_reward=common_reward, device=device, seed=seed)
-        self.common_reward = common_reward
         self.options = Options(
             config, info, gamma=config.gamma, clip=config.grad_norm_clip, eps=config.optim_eps, device=device, seed=seed
         )
@@ -170,7 +169,7 @@ class MAPTFPPOLearner(PPOLearner):
         stats, reward = self.value.reward_stats, drawn.reward
         if stats is not None:
             reward = scaled_rewards(self.config, stats, reward)
-        return Transitions.of(drawn, reward, 1, self.common_reward)
+        return Transitions.of(drawn, reward, 1)
 
     # -- state -------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from oamarl.learners.roles.losses import divergence, entropy, identifiability, log_densities, specialisation
+from oamarl.main import main
 from oamarl.modules.agents.roles import RoleConfig, RoleNetwork
 from oamarl.modules.stack import Inputs
 from oamarl.utils.errors import UserError
 
 from learner_tools import double, make_batch, make_info, make_learner, through_a_file, with_garbage
-from run_tools import assert_same, train, untimed
+from run_tools import assert_same, assert_same_run, train, untimed
 
 SMALL: dict[str, Any] = {
     "batch_size": 4, "buffer_size": 20, "standardise_rewards": False, "updates_per_step": None, "grad_norm_clip": 1e9,
@@ -263,3 +264,17 @@ def test_the_two_step_game_is_learned(tmp_path: Path) -> None:
         test_nepisode=1, log_interval=3000,
     )  # fmt: skip
     assert run.result["test_greedy_return_mean"] == 8.0
+
+
+def test_a_resumed_run_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
+    words = [
+        "--config=roma", "with", "env=toy_envs:EarlyEnd", "env_args.limit=7", "seed=7", "use_cuda=False",
+        "backend=serial", "batch_size_run=4", "hidden_dim=8", "log_interval=60", "test_interval=1000",
+        "test_nepisode=2", "checkpoint_interval=40", "buffer_size=30", "batch_size=8",
+    ]  # fmt: skip
+    assert main([*words, "t_max=200", f"local_results_path={tmp_path / 'whole'}"]) == 0
+    assert main([*words, "t_max=100", f"local_results_path={tmp_path / 'parts'}"]) == 0
+    (whole,), (first,) = (list((tmp_path / x).glob("sacred/*/*/1")) for x in ("whole", "parts"))
+    second = f"local_results_path={tmp_path / 'parts'}"
+    assert main([*words, "t_max=200", second, f"checkpoint_path={first}"]) == 0
+    assert_same_run(whole, first.parent / "2")

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from oamarl.learners.transfer.options import AGREE, HELD
+from oamarl.main import main
 from oamarl.utils.errors import UserError
 
 from learner_tools import make_batch, make_info, make_learner, through_a_file, with_garbage
-from run_tools import TRANSFER, assert_same, train, untimed
+from run_tools import TRANSFER, assert_same, assert_same_run, train, untimed
 
 REPLAY: dict[str, Any] = {
     "batch_size": 8, "buffer_size": 40, "standardise_rewards": False, "warmup_steps": 0, "replay_steps": 1,
@@ -204,3 +205,25 @@ def test_agents_learn_to_take_different_actions(tmp_path: Path) -> None:
         seed=1, transfer_steps=1000,
     )  # fmt: skip
     assert run.last("return_mean") > 0.9
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "more"),
+    [
+        ("maptf_mappo", ("runner=rollout", "option_batch_size=16", "option_updates=2", "lr_schedule=constant")),
+        ("maptf_maddpg", ("buffer_size=60", "batch_size=16", "updates_per_step=0.05", "warmup_steps=40")),
+    ],
+)
+def test_a_resumed_run_goes_on_with_the_same_numbers(algorithm: str, more: tuple[str, ...], tmp_path: Path) -> None:
+    """Segments, in which episodes and options go on; the options' replay and MADDPG's are in files of their own."""
+    words = [
+        f"--config={algorithm}", "with", "env=toy_envs:EarlyEnd", "env_args.limit=7", "seed=7", "use_cuda=False",
+        "backend=serial", "batch_size_run=4", "rollout_length=5", "hidden_dim=8", "log_interval=60",
+        "test_interval=1000", "test_nepisode=2", "checkpoint_interval=40", *more,
+    ]  # fmt: skip
+    assert main([*words, "t_max=240", f"local_results_path={tmp_path / 'whole'}"]) == 0
+    assert main([*words, "t_max=120", f"local_results_path={tmp_path / 'parts'}"]) == 0
+    (whole,), (first,) = (list((tmp_path / x).glob("sacred/*/*/1")) for x in ("whole", "parts"))
+    second = f"local_results_path={tmp_path / 'parts'}"
+    assert main([*words, "t_max=240", second, f"checkpoint_path={first}"]) == 0
+    assert_same_run(whole, first.parent / "2")

@@ -72,7 +72,7 @@ def test_targets_by_loops() -> None:
         found = options.targets(phi, then, w, m, beta, seen.ended)
     for s in range(7):
         for i in range(3):
-            best = max(range(3), key=lambda o: float(m[s, i, o] @ w[i]))
+            best = int((m[s, i] @ w[i]).argmax())
             for o in range(3):
                 b = beta[s, i, o]
                 follows = (1 - b) * slow[s, i, o] + b * slow[s, i, best]

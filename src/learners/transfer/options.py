@@ -282,7 +282,7 @@ class Options:
         return {
             "features": self.features.params.detach().clone(), "successors": self.successors.params.detach().clone(),
             "slow": self.slow.clone(), "optimisers": [o.state_dict() for o in self.optimisers],
-            "last": self._last, "generator": self.generator.get_state(), "updates": self.updates,
+            "last": None if self._last is None else self._last.tolist(), "generator": self.generator.get_state(), "updates": self.updates,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -292,7 +292,8 @@ class Options:
         self.slow.copy_(state["slow"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        self._last = None if state["last"] is None else state["last"].to(self.slow.device)
+        last = state["last"]
+        self._last = None if last is None else torch.tensor(last, device=self.slow.device)
         self.generator.set_state(state["generator"])
         self.updates = state["updates"]
 

@@ -269,7 +269,7 @@ def test_the_two_step_game_is_learned(tmp_path: Path) -> None:
 def test_a_resumed_run_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     words = [
         "--config=roma", "with", "env=toy_envs:EarlyEnd", "env_args.limit=7", "seed=7", "use_cuda=False",
-        "backend=serial", "batch_size_run=4", "hidden_dim=8", "log_interval=60", "test_interval=1000",
+        "backend=serial", "batch_size_run=4", "hidden_dim=8", "log_interval=1", "test_interval=20",
         "test_nepisode=2", "checkpoint_interval=40", "buffer_size=30", "batch_size=8",
     ]  # fmt: skip
     assert main([*words, "t_max=200", f"local_results_path={tmp_path / 'whole'}"]) == 0

@@ -218,8 +218,8 @@ def test_a_resumed_run_goes_on_with_the_same_numbers(algorithm: str, more: tuple
     """Segments, in which episodes and options go on; the options' replay and MADDPG's are in files of their own."""
     words = [
         f"--config={algorithm}", "with", "env=toy_envs:EarlyEnd", "env_args.limit=7", "seed=7", "use_cuda=False",
-        "backend=serial", "batch_size_run=4", "rollout_length=5", "hidden_dim=8", "log_interval=60",
-        "test_interval=1000", "test_nepisode=2", "checkpoint_interval=40", *more,
+        "backend=serial", "batch_size_run=4", "rollout_length=5", "hidden_dim=8", "log_interval=1",
+        "test_interval=20", "test_nepisode=2", "checkpoint_interval=40", *more,
     ]  # fmt: skip
     assert main([*words, "t_max=240", f"local_results_path={tmp_path / 'whole'}"]) == 0
     assert main([*words, "t_max=120", f"local_results_path={tmp_path / 'parts'}"]) == 0

@@ -282,7 +282,8 @@ class Options:
         return {
             "features": self.features.params.detach().clone(), "successors": self.successors.params.detach().clone(),
             "slow": self.slow.clone(), "optimisers": [o.state_dict() for o in self.optimisers],
-            "last": None if self._last is None else self._last.tolist(), "generator": self.generator.get_state(), "updates": self.updates,
+            "last": None if self._last is None else self._last.tolist(), "generator": self.generator.get_state(),
+            "updates": self.updates,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

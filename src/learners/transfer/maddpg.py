@@ -7,7 +7,7 @@ minimises
                                    |mu_o(s_i) - mu_i(s_i)|^2               of continuous actions
 
 by the policies as they are, mu_o held fixed. Options are chosen for each batch as it comes and kept with it in the
-replay; they are learned from the steps that MADDPG draws. An option agrees with a discrete action if its policy would
+replay; they are learned from steps that MADDPG draws. An option agrees with a discrete action if its policy would
 have chosen it; with a continuous one if it is followed, alone. The authors' program feeds this loss as a number, which
 no gradient passes, and mixes the followed policy into the acting one instead; this is the paper's loss. With
 `transfer_coef` 0 policies and critics are MADDPG's, bit for bit.
@@ -84,10 +84,10 @@ class MAPTFMADDPGLearner(MADDPGLearner):
         return agree | ((likeliest == batch.actions.unsqueeze(-1)) & batch.filled[..., None, None])
 
     def update(self, batch: Batch, weight: Tensor) -> tuple[dict[str, float], Tensor]:
-        """MADDPG's, and one of the options on the same steps."""
+        """MADDPG's, and one of the options on the first of the same steps."""
         found, priority = super().update(batch, weight)
         steps = self.config.replay_steps or batch.actions.shape[1]
-        seen = Transitions.of(batch, batch.reward, steps)
+        seen = Transitions.of(batch, batch.reward, steps).first(self.config.option_batch_size)
         other = (seen.held != torch.arange(self.info.n_agents, device=seen.held.device)) & seen.valid
         found["option_other_frac"] = float(other.sum() / seen.valid.sum().clamp(min=1))
         found["transfer_weight"] = self.options.weight(self._t_env)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -66,6 +66,11 @@ class OptionConfig:
     option_recon_coef: float = key("Weight of observations' reconstruction from their features.", low=0)
     option_features: int = key("Number of features of an observation.", low=1, high=65536)
     option_hidden_dim: int = key("Width of the layers of successor features.", low=1, high=65536)
+    option_batch_size: int = key(
+        "Steps that an update of the options learns from: on PPO drawn from their own replay, on MADDPG the first of "
+        "those that it draws.",
+        low=1,
+    )
     option_target_interval: int = key("Updates of the options between copies of their slow networks.", low=1)
 
 
@@ -90,6 +95,10 @@ class Transitions:
     valid: Tensor
     held: Tensor
     agree: Tensor
+
+    def first(self, n: int) -> Transitions:
+        """Return the first ``n`` of them."""
+        return Transitions(*(getattr(self, f.name)[:n] for f in fields(self)))
 
     @classmethod
     def of(cls, batch: Batch, reward: Tensor, steps: int) -> Transitions:

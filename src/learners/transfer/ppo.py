@@ -40,7 +40,6 @@ class MAPTFPPOConfig(OptionConfig, ClipConfig):
     """Configuration of MAPTF on PPO."""
 
     option_buffer_size: int = key("Episodes (or segments) that options are learned from; the oldest go first.", low=1)
-    option_batch_size: int = key("Steps drawn for one update of the options.", low=1)
     option_updates: int = key("Updates of the options after each batch.", low=1)
 
 

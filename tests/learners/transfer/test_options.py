@@ -18,7 +18,7 @@ from learner_tools import make_batch, make_info, make_learner, through_a_file
 CONFIG = OptionConfig(
     transfer_coef=2.0, transfer_steps=100, option_epsilon_finish=0.1, option_epsilon_anneal=10, option_xi=0.01,
     option_lr=0.01, option_feature_lr=0.01, option_recon_coef=0.5, option_features=4, option_hidden_dim=8,
-    option_target_interval=2,
+    option_batch_size=8, option_target_interval=2,
 )  # fmt: skip
 
 
@@ -176,3 +176,11 @@ def test_options_that_earn_more_are_found() -> None:
     q, _ = options.values(torch.nn.functional.one_hot(torch.tensor([[1, 1, 1]]), 5).float())
     assert (q[0].argmax(-1) == 1).all()
     assert (q[0, :, 1] > 2.0).all(), "reward 1 again and again at gamma 0.9"
+
+
+def test_the_first_of_some_transitions() -> None:
+    seen = transitions()
+    part = seen.first(3)
+    assert [len(x) for x in (part.obs, part.following, part.reward, part.ended, part.valid, part.held)] == [3] * 6
+    assert torch.equal(part.agree, seen.agree[:3])
+    assert len(seen.first(100).obs) == 7

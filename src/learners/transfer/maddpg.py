@@ -29,7 +29,8 @@ from ...modules.agents.rnn import NetworkConfig
 from ..deterministic.config import MADDPGConfig
 from ..deterministic.maddpg import MADDPGLearner
 from ..deterministic.steps import Steps
-from .options import AGREE, HELD, OptionConfig, Options, Transitions, check
+from .options import OptionConfig, Options, check
+from .transitions import AGREE, HELD, Transitions
 
 
 @dataclass(frozen=True)

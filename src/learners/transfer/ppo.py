@@ -32,7 +32,8 @@ from ..off_policy import check_room
 from ..on_policy import ClipConfig, Iteration
 from ..ppo import PPOLearner
 from ..value.targets import scaled_rewards
-from .options import AGREE, HELD, OptionConfig, Options, Transitions, check
+from .options import OptionConfig, Options, check
+from .transitions import AGREE, HELD, Transitions
 
 
 @dataclass(frozen=True)

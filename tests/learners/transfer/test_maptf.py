@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.learners.transfer.options import AGREE, HELD
+from oamarl.learners.transfer.transitions import AGREE, HELD
 from oamarl.main import main
 from oamarl.utils.errors import UserError
 

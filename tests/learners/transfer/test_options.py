@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from oamarl.components.generators import generator
-from oamarl.learners.transfer.options import OptionConfig, Options, Transitions
+from oamarl.learners.transfer.options import OptionConfig, Options
+from oamarl.learners.transfer.transitions import Transitions
 
 from learner_tools import make_batch, make_info, make_learner, through_a_file
 

@@ -23,7 +23,7 @@ from oamarl import settings as settings_module
 from oamarl.main import main
 from oamarl.utils.schema import layers
 
-from run_tools import ALGORITHMS, DETERMINISTIC, PQN, Q_LEARNING
+from run_tools import ALGORITHMS, DETERMINISTIC, PQN, Q_LEARNING, ROLES, TRANSFER
 
 CONFIG = layers.CONFIGS
 
@@ -120,7 +120,7 @@ ARGUMENTS = {
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     """A shipped method and game, tiny, with one to five keys set to something: often a value that they may have."""
-    config = draw(st.sampled_from(ALGORITHMS + Q_LEARNING + PQN + DETERMINISTIC))
+    config = draw(st.sampled_from(ALGORITHMS + Q_LEARNING + PQN + DETERMINISTIC + TRANSFER + ROLES))
     env = draw(st.sampled_from(["matrix", "maze", "gymma"]))
     chosen = dict(BASE) | ({"env_args.time_limit": "6"} if env == "maze" else {})
     if env == "gymma":

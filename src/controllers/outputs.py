@@ -81,6 +81,15 @@ def all_outputs_and_features(mac: Any, batch: Batch | Rows, params: Tensor | Non
     return outputs, features
 
 
+def all_features(mac: Any, batch: Batch | Rows, params: Tensor | None = None) -> Tensor:
+    """Return what the networks' heads read at all steps and after the last one, [B, T+1, N, F], alone.
+
+    Raises:
+        UserError: the module does not tell it.
+    """
+    return _everywhere(mac, batch, params, lambda *row: (mac.network.features(*row),))[0]
+
+
 def _everywhere(
     mac: Any, batch: Batch | Rows, params: Tensor | None, evaluate: Callable[..., tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:

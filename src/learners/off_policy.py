@@ -283,13 +283,14 @@ class OffPolicyLearner:
         self.owed, self.updates, self.processed = state["owed"], state["updates"], state["processed"]
 
 
-def check_room(buffer_size: int, limit: int, info: EnvInfo) -> None:
+def check_room(buffer_size: int, limit: int, info: EnvInfo, name: str = "buffer_size") -> None:
     """Refuse a replay that this machine has no memory for, if all its episodes are as long as they can be.
 
     Args:
         buffer_size: episodes.
         limit: most steps of one.
         info: the environment's sizes.
+        name: the key that ``buffer_size`` is of.
 
     Raises:
         UserError: it is larger than the free memory.
@@ -299,6 +300,6 @@ def check_room(buffer_size: int, limit: int, info: EnvInfo) -> None:
     if free is not None and size > free:
         raise UserError(
             f"The replay may need {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free: "
-            f"buffer_size={buffer_size} episodes of up to {limit} steps in '{info.name}' take {each / 1e6:,.2f} MB "
-            f"each; lower buffer_size to {max(int(free / each), 1):,} or less, or the environment's time limit."
+            f"{name}={buffer_size} episodes of up to {limit} steps in '{info.name}' take {each / 1e6:,.2f} MB "
+            f"each; lower {name} to {max(int(free / each), 1):,} or less, or the environment's time limit."
         )

@@ -23,6 +23,7 @@ from ..components.updates.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
+from ..modules.heads import Policy
 from .losses import ClipStats, clip_stats, clipped_scalars, merged
 from .on_policy import ClipConfig, PolicyLearner
 
@@ -58,7 +59,9 @@ class PPOLearner(PolicyLearner):
             flat = (x.flatten() for x in (log_ratio, entropy, valid, agent.expand_as(valid), weight))
             stats.add(*flat)
             objective = clipped_surrogate(log_ratio.exp(), samples.advantage[at], c.eps_clip)
-            return -torch.where(valid, (objective + it.entropy_coef * entropy) * weight, 0.0).sum()
+            value = -torch.where(valid, (objective + it.entropy_coef * entropy) * weight, 0.0).sum()
+            further = self.further_loss(policy, at, weight)
+            return value if further is None else value + further
 
         with self.critic_update(it) as critic:
             for part in self.epochs(it):
@@ -67,6 +70,16 @@ class PPOLearner(PolicyLearner):
         total = merged(stats)
         self.processed += total.count
         return scalars | clipped_scalars(total, it.norms), {}
+
+    def further_loss(self, policy: Policy, at: Any, weight: Tensor) -> Tensor | None:
+        """What is minimised beside the method's own loss; None: nothing.
+
+        Args:
+            policy: the agents' policies at some steps, as :meth:`BasicMAC.policies` gives them.
+            at: the index of these steps into samples' tensors.
+            weight: what each step counts, also those that no decision was taken at.
+        """
+        return None
 
     def _shares(self, samples: Samples) -> Tensor:
         """[N]: 1 / the valid steps of all agents that share agent i's network (an agent dead throughout adds none)."""

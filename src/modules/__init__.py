@@ -3,4 +3,5 @@
 #: `agent:` key -> "module:class", the module relative to this package.
 REGISTRY = {
     "rnn": ".agents.rnn:Network",
+    "roma": ".agents.roles:RoleNetwork",
 }

@@ -40,6 +40,10 @@ Q_LEARNING = ("iql", "iql_ns", *JOINT, "seql")
 PQN = ("pqn", "pqn_vdn")
 #: learners of deterministic policies from a replay
 DETERMINISTIC = ("maddpg", "maddpg_ns", "matd3", "ddpg", "td3", "dvm")
+#: agents of one space that follow one another's feed-forward policies, on PPO and on MADDPG
+TRANSFER = ("maptf_mappo", "maptf_maddpg")
+#: QMIX with networks of roles
+ROLES = ("roma",)
 #: methods with tables, which need an environment with countable observations
 TABULAR = ("iql_tabular", "pr_tabular")
 #: what learners that use a batch once and whole do not read
@@ -58,6 +62,7 @@ REPLAY: dict[str, Any] = {"batch_size": 4, "buffer_size": 20, "updates_per_step"
 OWN: dict[str, dict[str, Any]] = {
     "seps": {"seps_steps": 1, "seps_epochs": 1, "seps_hidden_dim": 4, "seps_latent_dim": 2, "seps_batch_size": 16},
     "dvm": {"distill_interval": 20, "distill_updates": 2},
+    "maptf_mappo": {"option_updates": 2, "option_batch_size": 16},
 }  # fmt: skip
 
 
@@ -75,9 +80,9 @@ def settings(config: str, env: str, env_args: Mapping[str, Any] | None = None, *
         "env_args": dict(env_args or {}),
         **overrides,
     }
-    if config in Q_LEARNING:
+    if config in (*Q_LEARNING, *ROLES):
         given = {**REPLAY, **{k: v for k, v in given.items() if k not in PASSES}}
-    if config in DETERMINISTIC:
+    if config in (*DETERMINISTIC, "maptf_maddpg"):
         given = {
             **REPLAY,
             "runner": "parallel",

@@ -29,7 +29,9 @@ from run_tools import (
     PPO,
     PQN,
     Q_LEARNING,
+    ROLES,
     TABULAR,
+    TRANSFER,
     Trained,
     assert_same,
     settings,
@@ -93,7 +95,7 @@ def check_sound(run: Trained, names: set[str], updates: int) -> None:
 
 def test_all_shipped_algorithms_are_tested() -> None:
     # `_paper`: the same learner, as its paper reads
-    assert sorted(ALGORITHMS + Q_LEARNING + PQN + DETERMINISTIC + TABULAR) == sorted(
+    assert sorted(ALGORITHMS + Q_LEARNING + PQN + DETERMINISTIC + TABULAR + TRANSFER + ROLES) == sorted(
         name for name in shipped("algs") if not name.endswith("_paper")
     )
 

@@ -261,7 +261,13 @@ class MADDPGLearner(OffPolicyLearner):
         else:
             others = actions.detach() if c.other_actions == "policies" else self.taken(steps.actions, avail)
             value = (self.critics.of_agents(critic, seen, actions, others) * share).sum()
-        return c.reg * (outputs.masked_fill(~avail, 0.0).square().mean(-1) * share).sum() - value
+        return self.regularisation(batch, steps, outputs, share) - value
+
+    def regularisation(self, batch: Batch, steps: Steps, outputs: Tensor, share: Tensor) -> Tensor:
+        """What policies that put out ``outputs`` [S, N, A] minimise beside the negative values: `reg` times the squares
+        of the outputs; other arguments as of :meth:`policy_loss`."""
+        squares = outputs.masked_fill(~steps.now.avail, 0.0).square().mean(-1)
+        return self.config.reg * (squares * share).sum()
 
     def policy_noise(self, steps: Steps) -> Tensor | None:
         """Gumbel noise [S, N, A] of the samples that discrete policies are improved by."""

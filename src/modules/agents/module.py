@@ -153,6 +153,17 @@ class ModuleStack(nn.Module):
         outputs = self.single(params, x, packing)
         return outputs, self.features(params, x, packing) if self._tells_features() else x
 
+    @property
+    def module(self) -> nn.Module:
+        """One copy of the module, whose own parameters are not used."""
+        found: nn.Module = self._pristine[0].module
+        return found
+
+    def by_method(self, method: str, params: Tensor, x: Tensor) -> Tensor:
+        """Return what another method of the module, called as ``forward`` is for one step, gives for rows ``x`` [L, .]
+        with the parameters [P] of one network."""
+        return self._call(self.layers(params), x, x.new_zeros(len(x), self.memory), None, method)[0]
+
     def _tells_features(self) -> bool:
         return callable(getattr(self._pristine[0].module, "features", None))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .data import Selection
 
 USAGE = """\
-usage: oamarl plot [PATH ...] [--kind curves|profile|improvement|aggregate|reuse] [--metric NAME]
+usage: oamarl plot [PATH ...] [--kind curves|profile|improvement|aggregate|reuse|roles] [--metric NAME]
                    [--x steps|samples|updates|time] [--iqm] [--smooth SHARE] [--pool] [--by KEY,...] [--best]
                    [--filter CONDITION ...] [--score final|best|area] [--normalise auto|none|minmax|LOW:HIGH]
                    [--target X] [--title TEXT] [--labels OLD=NEW,...] [--xlim A:B] [--ylim A:B] [--log x|y]
@@ -39,6 +39,7 @@ or a sweep file; without one, all of results/sacred.
                improvement: probability that a run of one algorithm scores higher than one of another
                aggregate: interquartile mean, median, mean and optimality gap
                reuse: whose experience was learned from, and why: distances, bias, variance, over training
+               roles: where ROMA's roles lie, over training
   --metric     metric to draw (return_mean; test_return_mean: sampled actions, test_greedy_return_mean: greedy ones;
                test_greedy_battle_won_mean, entropy ...)
   --x          against environment steps, processed samples, updates or wall-clock time
@@ -59,7 +60,7 @@ or a sweep file; without one, all of results/sacred.
   --out        files to write, by their suffixes (KIND.png); may be given several times
   --marl-eval  write the runs as marl-eval reads them; pictures too only with --out"""
 
-KINDS = ("curves", "profile", "improvement", "aggregate", "reuse")
+KINDS = ("curves", "profile", "improvement", "aggregate", "reuse", "roles")
 FORMATS = ("png", "svg", "pdf", "csv")
 #: a header and rows
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
@@ -108,7 +109,7 @@ def main(argv: list[str]) -> int:
     told: list[str] = []
     if options.best:
         selection.groups, told = plot_data.best_configurations(selection.groups, options.metric, options.score)
-    elif options.kind != "reuse":
+    elif options.kind not in ("reuse", "roles"):
         selection.notices += plot_data.mixed(selection.groups)
     if options.marl_eval is not None:
         from . import marl_eval
@@ -129,7 +130,7 @@ def main(argv: list[str]) -> int:
             print(line)
         for path in options.out or [Path(f"{options.kind}.png")]:
             for name, figure, table in pictures:
-                if options.kind != "reuse":
+                if options.kind not in ("reuse", "roles"):
                     table = with_actions(table, options.metric, selection.actions)
                 target = path if not name else path.with_stem(f"{path.stem}-{_word(name)}")
                 print(f"Wrote {_write_csv(table, target) if target.suffix == '.csv' else save(figure(), target)}")
@@ -263,6 +264,29 @@ def _reuse(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
         yield name, functools.partial(reuse_figure, shown, view.title), (head, rows)
 
 
+def _roles(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
+    import functools
+
+    from .roles import read_roles, roles_figure
+
+    named = names(selection, options.labels)
+    found = [read_roles(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
+    there = [x for x in found if x is not None]
+    if not there:
+        raise UserError("None of these runs has a file roles.arrays: folders of runs of roma are expected.")
+    head = ("label", "task", "run", "step", "sample", "agent", "first", "second")
+    for x in there:
+        rows = [
+            (x.label, x.task, x.run, int(t), s, i, float(places[s, i, 0]), float(places[s, i, 1]))
+            for t, places in zip(x.steps, x.places, strict=True)
+            for s in range(places.shape[0]) for i in range(places.shape[1])
+        ]  # fmt: skip
+        name = f"{x.label}-{x.task}" if len(there) > 1 else ""
+        shown = dataclasses.replace(x, label=named.label(x.label), task=named.task(x.task))
+        yield name, functools.partial(roles_figure, shown, view.title), (head, rows)
+
+
 _DRAW: dict[str, Callable[[Any, Selection, View], Iterable[Picture]]] = {
-    "curves": _curves, "profile": _profile, "improvement": _improvement, "aggregate": _aggregate, "reuse": _reuse
+    "curves": _curves, "profile": _profile, "improvement": _improvement, "aggregate": _aggregate, "reuse": _reuse,
+    "roles": _roles,
 }  # fmt: skip

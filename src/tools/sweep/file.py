@@ -31,6 +31,7 @@ SHIPPED = (
     "maze-black-red",
     "maze-rules",
     "reciprocity",
+    "reciprocity-figure8",
     "scales",
     "seac-arenas",
     "seac-rware",

@@ -1,6 +1,6 @@
 """SEAC's own program on today's LBF and RWARE, kept as a curve file beside those of this project.
 
-    .venv/bin/python benchmarks/seac_program.py PATH --key lbforaging:Foraging-8x8-2p-3f-v3 --steps 1000000 --seed 1 --out FILE.json
+    .venv/bin/python benchmarks/seac_program.py PATH --key lbforaging:Foraging-8x8-2p-3f-v3 --seed 1 --out FILE.json
 
 PATH is a checkout of the SEAC paper's code, or a bare git directory of it. Its training program (seac/train.py) runs
 unchanged with its own settings; task, steps, seed and how often it logs alone are set. It was written for gym 0.18 and

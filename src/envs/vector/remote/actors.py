@@ -26,7 +26,7 @@ USER = "backend=ray"
 CLOSE_SECONDS = 8.0
 #: seconds between two looks at what has come, and at the cluster
 _SLICE = 1.0
-#: seconds of waiting for a processor core after which the cluster is looked at, and after which the user is told
+#: seconds of waiting for a processor core after which the cluster is looked at, and after which a message says so
 _LOOK_AFTER, _SAY_AFTER = 2.0, 15.0
 #: lines of Ray's errors that say nothing to a user
 _DETAILS = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
@@ -64,7 +64,7 @@ class _Connection:
 
     ray: Any
     address: str
-    own: bool  # made here; otherwise whoever made it ends it
+    own: bool  # made here; otherwise its maker ends it
     users: int = 0
     places: list[str] = field(default_factory=list)  # nodes whose cores are taken, one entry for each actor
 

@@ -30,6 +30,7 @@ from .training.payload_check import unfit
 from .training.preparing import prepare
 from .training.resume import load_weights, resumption
 from .training.run_config import RunConfig
+from .training.seeds import seeds_of
 from .utils.errors import UserError
 from .utils.machine import keep_freed_memory
 from .utils.signals import Stop
@@ -41,7 +42,7 @@ def run(settings: Settings) -> int:
     Raises:
         UserError: a mistake of the request, found before the run or in it.
     """
-    if at_once.seeds_of(settings):
+    if seeds_of(settings):
         return at_once.run(settings, Run)
     with in_one_sentence(settings.values):
         one = Run(settings)

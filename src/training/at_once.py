@@ -38,9 +38,8 @@ from ..utils.turns import Request, Turns
 from ..utils.waiting import say, will_exit
 from .faults import in_one_sentence
 from .run_config import RunConfig
+from .seeds import seeds_of
 
-#: seeds in one process
-MOST = 1000
 #: stands for a seed in `label`
 SEED = "{seed}"
 
@@ -61,41 +60,6 @@ class OneRun(Protocol):
     def facts(self) -> dict[str, Any]: ...
 
     def close(self) -> None: ...
-
-
-def seeds_of(settings: Settings) -> list[int]:
-    """Return the seeds that ``settings`` train at once; [] where it is one alone.
-
-    Raises:
-        UserError: `seeds_at_once` is not possible, or contradicts another key.
-    """
-    asked, first = settings.values.get("seeds_at_once"), settings.values["seed"]
-    if asked is None:
-        return []
-    if isinstance(asked, int):
-        if not 1 <= asked <= MOST:
-            raise UserError(f"seeds_at_once={asked} is not allowed: a number from 1 to {MOST:,}, or a list of seeds.")
-        asked = list(range(first, first + asked)) if asked > 1 else []
-    elif settings.source.get("seed") not in ("worked out", "default.yaml"):
-        raise UserError(f"seeds_at_once={asked} names the seeds, and seed={first} another one: leave seed out.")
-    elif not 1 <= len(asked) <= MOST:
-        raise UserError(f"seeds_at_once={asked} is not allowed: from 1 to {MOST:,} seeds.")
-    twice = sorted({seed for seed in asked if asked.count(seed) > 1})
-    if twice:
-        raise UserError(f"seeds_at_once={asked} names seed {twice[0]} twice.")
-    if asked and max(asked) >= 2**31:
-        raise UserError(f"seeds_at_once={asked} goes to seed {max(asked)}: seeds are below {2**31}.")
-    return asked
-
-
-def refuse(settings: Settings, what: str) -> None:
-    """Refuse `seeds_at_once` where one run alone is possible.
-
-    Raises:
-        UserError: it is set.
-    """
-    if settings.values.get("seeds_at_once") is not None:
-        raise UserError(f"seeds_at_once trains several seeds, and {what}: leave it out.")
 
 
 def run(settings: Settings, one: Callable[[Settings, Seat], OneRun]) -> int:

@@ -107,9 +107,8 @@ class Run:
         """Build the parts. What fails in a user-supplied part is kept for :meth:`train`, where there is a log."""
         try:
             with affordable():
-                runner, mac, learner = build(
-                    self.settings, self.device, self.prepared, self.info, None if self.seat is None else self.seat.make_vec
-                )  # fmt: skip
+                make = None if self.seat is None else self.seat.make_vec
+                runner, mac, learner = build(self.settings, self.device, self.prepared, self.info, make)
         except PartError as failure:
             self._failure = failure
             return

@@ -20,10 +20,9 @@ from oamarl.training.at_once import words_of
 
 from child_signals import usual_signals
 from conftest import PATIENCE, ROOT, SRC
-from run_tools import assert_same, untimed
+from run_tools import assert_same, latest, untimed
 
-#: a maze that random walks solve now and then: seeds differ in the lengths of their episodes, and in the number of their
-#: updates
+#: a maze that random walks solve now and then: seeds differ in their episodes' lengths and in their number of updates
 MAZE = (
     "--env-config=maze", "with", 'env_args.map=["######","#S..G#","#.RB.#","######"]', "env_args.time_limit=12",
     "use_cuda=False", "hidden_dim=16", "batch_size_run=2", "t_max=130", "log_interval=40", "test_interval=60",
@@ -43,8 +42,12 @@ FAMILIES = [
 ]
 
 
+def words(algorithm: str, results: Path, *more: str) -> list[str]:
+    return latest([f"--config={algorithm}", *MAZE, f"local_results_path={results}", *more])
+
+
 def call(algorithm: str, results: Path, *more: str) -> int:
-    return main([f"--config={algorithm}", *MAZE, f"local_results_path={results}", *more])
+    return main(words(algorithm, results, *more))
 
 
 def by_seed(results: Path) -> dict[int, Path]:
@@ -96,12 +99,12 @@ def test_a_seed_may_end_before_another(tmp_path: Path) -> None:
 
 def test_killed_seeds_go_on_together_and_alone(tmp_path: Path) -> None:
     """SIGKILL, then two ways on: all seeds together, and one of them as a single run."""
-    long = ("seed=6",)
+    long = ("t_max=1000", "seed=6", "checkpoint_interval=60")
     assert call("mappo", tmp_path / "whole", *long, "seeds_at_once=2") == 0
-    words = [f"--config={'mappo'}", *MAZE, f"local_results_path={tmp_path / 'cut'}", *long, "seeds_at_once=2"]
+    program = [sys.executable, str(SRC / "main.py")]
     process = subprocess.Popen(
-        [sys.executable, str(SRC / "main.py"), *words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=usual_signals,
+        [*program, *words("mappo", tmp_path / "cut", *long, "seeds_at_once=2")], cwd=ROOT, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=usual_signals,
     )  # fmt: skip
     try:
         end = time.monotonic() + PATIENCE
@@ -126,7 +129,7 @@ def test_killed_seeds_go_on_together_and_alone(tmp_path: Path) -> None:
 
 def test_single_runs_go_on_together(tmp_path: Path) -> None:
     for seed in (1, 2):
-        assert call("happo", tmp_path, f"seed={seed}", "t_max=130") == 0
+        assert call("happo", tmp_path, f"seed={seed}", "t_max=80") == 0
     places = ",".join(str(folder) for folder in by_seed(tmp_path).values())
     assert call("happo", tmp_path, "seed=1", "seeds_at_once=2", f"checkpoint_path='{places}'") == 0
     assert call("happo", tmp_path / "alone", "seed=2") == 0
@@ -140,9 +143,9 @@ def test_labels_hold_the_seed(tmp_path: Path) -> None:
 
 
 def test_words_of_a_single_run() -> None:
-    words = ["python", "main.py", "--config=a", "with", "lr=1", "seeds_at_once=3", "seed=4", "label=x{seed}"]
+    given = ["python", "main.py", "--config=a", "with", "lr=1", "seeds_at_once=3", "seed=4", "label=x{seed}"]
     values = {"seed": 6, "label": "x6", "checkpoint_path": ""}
-    assert words_of(words, values) == ["python", "main.py", "--config=a", "with", "seed=6", "lr=1", "label=x6"]
+    assert words_of(given, values) == ["python", "main.py", "--config=a", "with", "seed=6", "lr=1", "label=x6"]
     assert words_of(["oamarl", "--config=a"], values) == ["oamarl", "--config=a", "with", "seed=6"]
 
 

@@ -28,8 +28,8 @@ class Job:
     | t_env | environment steps of the run before this job, for the actor |
     | queue | in place of a plan, numbers of episodes for the next free slot each (see below) |
     | seconds | in place of a plan, measure throughput for so long: nothing of the episodes is recorded |
-    | runs | the seeds of several runs, each with as many consecutive slots, which it counts from 0; None: one run, ``seed`` |
-    | slots | the slots of each of ``runs`` |
+    | runs | the seeds of several runs, whose slots follow one another; None: one run, ``seed`` |
+    | slots | the slots of each of ``runs``, which it counts from 0 |
     | playing | which of ``runs`` play, where there is no plan; None: all |
 
     Episodes of a ``queue`` have the starts and noise of slot 0, so that no number depends on the slots; a lost one is

@@ -76,7 +76,15 @@ class SharedVec:
         kinds: dict[Any, list[Play]] = {}
         for one in requests:
             job = one.job
-            kind = (job.purpose, job.greedy, job.rewards, job.keep, job.plan is None, job.steps, *one.view.rooms(one.store))
+            kind = (
+                job.purpose,
+                job.greedy,
+                job.rewards,
+                job.keep,
+                job.plan is None,
+                job.steps,
+                *one.view.rooms(one.store),
+            )
             kinds.setdefault(kind, []).append(one)
         for alike in kinds.values():
             began = time.perf_counter()

@@ -27,7 +27,17 @@ from ..components.updates.descent import MiniBatch, Part, descend_together, epoc
 from ..components.updates.parallel import in_background
 from ..controllers.basic_mac import BasicMAC
 from .contract import Learner
-from .losses import ClipStats, clip_stats, clipped_scalars, merged
+from .happo import HAPPOLearner
+from .losses import (
+    ClipStats,
+    Rows,
+    SequentialFactor,
+    clip_stats,
+    clipped_scalars,
+    clipped_sum,
+    log_ratios,
+    merged,
+)
 from .on_policy import Iteration
 from .ppo import PPOLearner, Steps, ppo_loss
 from .value.state_values import ValueLearner
@@ -77,12 +87,20 @@ class Together:
         self.entropy_coef: list[float] | float = coefs[0] if len(set(coefs)) == 1 else coefs
 
     def descend(
-        self, params: Sequence[Tensor], parts: list[Part], loss: Any, stats: list[ClipStats], rows: int
+        self,
+        params: Sequence[Tensor],
+        parts: list[Part],
+        loss: Any,
+        stats: list[ClipStats],
+        rows: int,
+        optimisers: Sequence[int] | None = None,
     ) -> None:
-        """Step the policies of the runs that ``parts`` are of: ``params`` and optimiser 0 of each."""
+        """Step the policies ``params`` of the runs that ``parts`` are of, by one of each one's optimisers (the first)."""
         one = self.learners[0]
+        chosen = [0] * len(self.learners) if optimisers is None else optimisers
         _, norms = descend_together(
-            [self.learners[part.run].optimisers[0] for part in parts], [params[part.run] for part in parts],
+            [self.learners[part.run].optimisers[chosen[part.run]] for part in parts],
+            [params[part.run] for part in parts],
             [Part(k, part.entries) for k, part in enumerate(parts)], partial(loss, [part.run for part in parts]), stats,
             rows=rows, recurrent=one.mac.recurrent, clip=one.config.grad_norm_clip,
         )  # fmt: skip
@@ -175,6 +193,80 @@ def train_ppo(asked: Asked) -> list[Any]:
     return found
 
 
+def in_order_of(alone: Tensor, x: Tensor) -> Tensor:
+    """x [L, V] laid out in memory as ``alone`` [L, V] is: a sum of all is taken in that order."""
+    return x if alone.is_contiguous() else x.t().contiguous()
+
+
+def train_happo(asked: Asked) -> list[Any]:
+    """:meth:`~.happo.HAPPOLearner.train` of several runs: at each place of their orders every run has an agent."""
+    them = Together(asked)
+    learners, its, stats = them.learners, them.its, them.stats()
+    factors = [
+        SequentialFactor(learner.mac, it.samples, learner.config.factor_clip)
+        for learner, it in zip(learners, its, strict=True)
+    ]
+    with in_background(partial(fit_critics, them)) as critics:
+        for agents in zip(*(learner.order() for learner in learners), strict=True):
+            targets = [factor.times_advantage([i]) for factor, i in zip(factors, agents, strict=True)]
+            _update_agents(them, agents, targets, stats)
+            for factor, i in zip(factors, agents, strict=True):
+                factor.include(i, i)
+        scalars = [learner.end_iteration(it, c) for learner, it, c in zip(learners, its, critics(), strict=True)]
+    found = []
+    for k, (learner, it, factor) in enumerate(zip(learners, its, factors, strict=True)):
+        total = them.own_stats(stats, k)
+        learner.processed += total.count
+        found.append((scalars[k] | clipped_scalars(total, it.norms) | factor.scalars(), {}))
+    return found
+
+
+def _update_agents(them: Together, agents: Sequence[int], targets: Sequence[Tensor], stats: list[ClipStats]) -> None:
+    """All epochs of one agent of each run, ``agents`` [K], on its own steps; ``targets``: factor times advantage."""
+    learners, its, n = them.learners, them.its, them.learners[0].info.n_agents
+    kept: dict[int, tuple[list[Rows], Rows, float | Tensor]] = {}  # of whole batches, the same in each epoch
+
+    def rows_of(runs: Sequence[int], parts: list[Part]) -> tuple[list[Rows], Rows, float | Tensor]:
+        each = []
+        for part in parts:
+            k, entries = runs[part.run], part.entries.entries
+            source = torch.full_like(entries, agents[k])
+            weight = 1.0 / (its[k].counts / part.entries.of)[source]
+            each.append(Rows.gather(its[k].samples, targets[k], entries, source, weight))
+        return each, together_rows(each, [runs[part.run] * n for part in parts]), them.coefficients(
+            [runs[part.run] for part in parts], [rows.weight for rows in each]
+        )  # fmt: skip
+
+    def loss(runs: Sequence[int], params: list[Tensor], parts: list[Part], stats: ClipStats) -> Tensor:
+        whole = all(part.entries.of == 1 for part in parts)
+        found = kept.get(id(stats)) if whole else None
+        if found is None:
+            found = rows_of(runs, parts)
+            if whole:
+                kept[id(stats)] = found
+        each, rows, coefficient = found
+        own = [
+            log_ratios(learners[runs[part.run]].mac, params[part.run], r) for part, r in zip(parts, each, strict=True)
+        ]
+        log_ratio, entropy = (torch.cat(x) for x in zip(*own, strict=True))
+        return clipped_sum(log_ratio, entropy, rows, learners[0].config.eps_clip, coefficient, stats)
+
+    params = [learner.agent_params[i] for learner, i in zip(learners, agents, strict=True)]
+    epochs = [partial(learner.epoch, it) for learner, it in zip(learners, its, strict=True)]
+    for parts in mini_batches(epochs, learners[0].n_epochs):
+        them.descend(params, parts, loss, stats, rows=1, optimisers=agents)
+
+
+def together_rows(each: Sequence[Rows], first: Sequence[int]) -> Rows:
+    """The rows of several runs one after another, as far as losses read them; sources are counted from ``first`` on."""
+    sources = torch.cat([rows.source + k for rows, k in zip(each, first, strict=True)])
+    joined = {
+        name: torch.cat([getattr(rows, name) for rows in each]) for name in ("log_prob", "valid", "target", "weight")
+    }
+    one = each[0]
+    return Rows(one.inputs[:0], one.avail[:0], one.actions[:0], source=sources, **joined)
+
+
 def fit_critics(them: Together) -> list[dict[str, float]]:
     """:meth:`ValueLearner.update` of several runs; returns the scalars of each."""
     its, values = them.its, [learner.value for learner in them.learners]
@@ -195,7 +287,8 @@ def fit_critics(them: Together) -> list[dict[str, float]]:
         predicted, old, goal = (torch.cat(x) for x in zip(*pieces, strict=True))
         each = values[0].loss(predicted, old, goal).split([len(x[0]) for x in pieces])
         scales = [p.entries.of / rows[runs[p.run]].goal.numel() for p in parts]
-        return torch.stack([one.sum() * scale for one, scale in zip(each, scales, strict=True)])
+        terms = zip(each, pieces, scales, strict=True)
+        return torch.stack([in_order_of(piece[0], one).sum() * scale for one, piece, scale in terms])
 
     epochs = [
         partial(epoch, n, config.num_minibatches, v.generator, v.network.params.device)
@@ -215,4 +308,4 @@ def fit_critics(them: Together) -> list[dict[str, float]]:
     return [v.end_update(it.batch, it.targets, mine, lengths) for v, it, mine, lengths in ended]
 
 
-_FAMILIES: dict[type, Callable[[Asked], list[Any]]] = {PPOLearner: train_ppo}
+_FAMILIES: dict[type, Callable[[Asked], list[Any]]] = {PPOLearner: train_ppo, HAPPOLearner: train_happo}

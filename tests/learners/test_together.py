@@ -21,6 +21,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("mappo", {"sharing": "separate", "standardise_obs": True, "value_clip": 0.2, "learner_threads": 2}),
     ("ippo", {"use_rnn": True, "critic_use_rnn": True, "num_minibatches": 2}),
     ("ippo", {"runner": "rollout", "rollout_length": 9, "standardise_returns": True, "common_reward": False}),
+    ("happo", {"num_minibatches": 2, "entropy_schedule": "linear", "factor_clip": 2.0}),
+    ("happo", {"use_rnn": True, "critic_sharing": "separate"}),
     ("mappo", {"batch_size_run": 96, "epochs": 1, "learner_threads": 2}),  # large enough to be cut into shards
 ]
 

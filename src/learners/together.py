@@ -95,7 +95,7 @@ class Together:
         rows: int,
         optimisers: Sequence[int] | None = None,
     ) -> None:
-        """Step the policies ``params`` of the runs that ``parts`` are of, by one of each one's optimisers (the first)."""
+        """Step the policies ``params`` of the runs that ``parts`` are of, by one optimiser of each (the first)."""
         one = self.learners[0]
         chosen = [0] * len(self.learners) if optimisers is None else optimisers
         _, norms = descend_together(
@@ -193,11 +193,6 @@ def train_ppo(asked: Asked) -> list[Any]:
     return found
 
 
-def in_order_of(alone: Tensor, x: Tensor) -> Tensor:
-    """x [L, V] laid out in memory as ``alone`` [L, V] is: a sum of all is taken in that order."""
-    return x if alone.is_contiguous() else x.t().contiguous()
-
-
 def train_happo(asked: Asked) -> list[Any]:
     """:meth:`~.happo.HAPPOLearner.train` of several runs: at each place of their orders every run has an agent."""
     them = Together(asked)
@@ -284,11 +279,13 @@ def fit_critics(them: Together) -> list[dict[str, float]]:
             values[runs[p.run]].predicted(rows[runs[p.run]], sequences[runs[p.run]], params[p.run], p.entries)
             for p in parts
         ]
-        predicted, old, goal = (torch.cat(x) for x in zip(*pieces, strict=True))
-        each = values[0].loss(predicted, old, goal).split([len(x[0]) for x in pieces])
+        if all(predicted.is_contiguous() for predicted, *_ in pieces):
+            predicted, old, goal = (torch.cat(x) for x in zip(*pieces, strict=True))
+            each = values[0].loss(predicted, old, goal).split([len(x[0]) for x in pieces])
+        else:  # sums over them are taken in the order of memory: joined, they would be laid out in another one
+            each = tuple(values[0].loss(*piece) for piece in pieces)
         scales = [p.entries.of / rows[runs[p.run]].goal.numel() for p in parts]
-        terms = zip(each, pieces, scales, strict=True)
-        return torch.stack([in_order_of(piece[0], one).sum() * scale for one, piece, scale in terms])
+        return torch.stack([one.sum() * scale for one, scale in zip(each, scales, strict=True)])
 
     epochs = [
         partial(epoch, n, config.num_minibatches, v.generator, v.network.params.device)

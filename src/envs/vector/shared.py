@@ -145,7 +145,7 @@ class SharedSlots(VecEnv):
         self._parts: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = []
 
     @property
-    def worker_restarts(self) -> int:  # type: ignore[override]
+    def worker_restarts(self) -> int:
         """Workers started again so far, whichever run's slots they held."""
         return self.shared.vec.worker_restarts
 

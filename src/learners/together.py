@@ -185,7 +185,7 @@ def train_ppo(asked: Asked) -> list[Any]:
         for parts in mini_batches(epochs, learners[0].n_epochs):
             them.descend(params, parts, loss, stats, rows=n)
         scalars = [learner.end_iteration(it, c) for learner, it, c in zip(learners, them.its, critics(), strict=True)]
-    found = []
+    found: list[Any] = []
     for k, learner in enumerate(learners):
         total = them.own_stats(stats, k)
         learner.processed += total.count
@@ -208,7 +208,7 @@ def train_happo(asked: Asked) -> list[Any]:
             for factor, i in zip(factors, agents, strict=True):
                 factor.include(i, i)
         scalars = [learner.end_iteration(it, c) for learner, it, c in zip(learners, its, critics(), strict=True)]
-    found = []
+    found: list[Any] = []
     for k, (learner, it, factor) in enumerate(zip(learners, its, factors, strict=True)):
         total = them.own_stats(stats, k)
         learner.processed += total.count
@@ -254,12 +254,12 @@ def _update_agents(them: Together, agents: Sequence[int], targets: Sequence[Tens
 
 def together_rows(each: Sequence[Rows], first: Sequence[int]) -> Rows:
     """The rows of several runs one after another, as far as losses read them; sources are counted from ``first`` on."""
-    sources = torch.cat([rows.source + k for rows, k in zip(each, first, strict=True)])
-    joined = {
-        name: torch.cat([getattr(rows, name) for rows in each]) for name in ("log_prob", "valid", "target", "weight")
-    }
+    log_prob, valid, target, weight = (
+        torch.cat([getattr(rows, name) for rows in each]) for name in ("log_prob", "valid", "target", "weight")
+    )
+    source = torch.cat([rows.source + k for rows, k in zip(each, first, strict=True)])
     one = each[0]
-    return Rows(one.inputs[:0], one.avail[:0], one.actions[:0], source=sources, **joined)
+    return Rows(one.inputs[:0], one.avail[:0], one.actions[:0], log_prob, valid, target, weight, source)
 
 
 def fit_critics(them: Together) -> list[dict[str, float]]:

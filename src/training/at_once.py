@@ -4,7 +4,7 @@ Every seed is an ordinary run, with its folder, curve and checkpoints. Their pro
 (:mod:`oamarl.utils.turns`) and meet where work is shared:
 
 play, test     all seeds' slots are stepped, and all their policies evaluated, together (:mod:`~.envs.vector.shared`)
-learn          updates are computed together, where the learner's family can (:mod:`oamarl.learners.together`)
+learn          updates are computed together, where the learner's family can (:mod:`oamarl.learners.together.families`)
 
 A seed that has ended leaves; the others go on without it.
 """
@@ -24,8 +24,8 @@ from ..components.updates.parallel import default_threads, use_threads
 from ..envs.vector.base import VecEnv, usable_cpus
 from ..envs.vector.make import make_vec
 from ..envs.vector.shared import Play, SharedSlots, SharedVec
-from ..learners import together
 from ..learners.contract import Learner
+from ..learners.together import families as together
 from ..settings import Settings
 from ..storage import provenance, sacred_run
 from ..storage.log import RunLog

@@ -9,7 +9,8 @@ import torch
 
 from oamarl.components.updates.optimisers import Adam, step_together
 from oamarl.components.updates.parallel import use_threads
-from oamarl.learners import together
+from oamarl.learners.together import common
+from oamarl.learners.together import families as together
 from oamarl.training.building import build
 
 from run_tools import CPU, assert_same, settings
@@ -57,7 +58,7 @@ def test_one_run_may_have_fewer_minibatches() -> None:
     from oamarl.components.updates.descent import MiniBatch
 
     parts = [MiniBatch(torch.arange(2))] * 3
-    found = list(together.mini_batches([lambda: iter(parts), lambda: iter(parts[:2])], 2))
+    found = list(common.mini_batches([lambda: iter(parts), lambda: iter(parts[:2])], 2))
     assert [[part.run for part in several] for several in found] == [[0, 1], [0, 1], [0]] * 2
 
 

@@ -18,6 +18,8 @@ def seeds_of(settings: Settings) -> list[int]:
     asked, first = settings.values.get("seeds_at_once"), settings.values["seed"]
     if asked is None:
         return []
+    if settings.values.get("use_wandb"):
+        raise UserError("use_wandb=True follows one run a process: leave seeds_at_once out, or use_wandb=False.")
     if isinstance(asked, int):
         if not 1 <= asked <= MOST:
             raise UserError(f"seeds_at_once={asked} is not allowed: a number from 1 to {MOST:,}, or a list of seeds.")

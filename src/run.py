@@ -22,6 +22,7 @@ from .storage import checkpoints, sacred_run
 from .storage.log import RunLog
 from .storage.tested_actions import MARK
 from .storage.trackers import TrackersConfig
+from .training import at_once
 from .training.building import PartError, affordable, build, kernel, sizes
 from .training.faults import in_one_sentence
 from .training.loop import Training
@@ -29,6 +30,7 @@ from .training.payload_check import unfit
 from .training.preparing import prepare
 from .training.resume import load_weights, resumption
 from .training.run_config import RunConfig
+from .training.seeds import seeds_of
 from .utils.errors import UserError
 from .utils.machine import keep_freed_memory
 from .utils.signals import Stop
@@ -40,6 +42,8 @@ def run(settings: Settings) -> int:
     Raises:
         UserError: a mistake of the request, found before the run or in it.
     """
+    if seeds_of(settings):
+        return at_once.run(settings, Run)
     with in_one_sentence(settings.values):
         one = Run(settings)
     try:
@@ -58,6 +62,10 @@ def run(settings: Settings) -> int:
 class Run:
     """A run from its settings to its end.
 
+    Args:
+        settings: of the run.
+        seat: its place among several runs that train together; None: it trains alone.
+
     Attributes:
         notices: sentences to show when it begins.
         stop: asks it to end early.
@@ -66,12 +74,12 @@ class Run:
         UserError: a mistake of the request.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.notices = settings, list(settings.notices)
+    def __init__(self, settings: Settings, seat: at_once.Seat | None = None) -> None:
+        self.settings, self.notices, self.seat = settings, list(settings.notices), seat
         self.training: Training | None = None
         self._failure: PartError | None = None
         config = settings.part(RunConfig)
-        self.stop = Stop(config.stop_seconds, config.max_seconds)
+        self.stop = Stop(config.stop_seconds, config.max_seconds) if seat is None else seat.stop
         self.device = set_up(config)
         if config.use_cuda and self.device.type == "cpu" and settings.source["use_cuda"] != "default.yaml":
             self.notices.append("use_cuda=True, but torch finds no GPU here: the run uses the CPU.")
@@ -99,11 +107,12 @@ class Run:
         """Build the parts. What fails in a user-supplied part is kept for :meth:`train`, where there is a log."""
         try:
             with affordable():
-                runner, mac, learner = build(self.settings, self.device, self.prepared, self.info)
+                make = None if self.seat is None else self.seat.make_vec
+                runner, mac, learner = build(self.settings, self.device, self.prepared, self.info, make)
         except PartError as failure:
             self._failure = failure
             return
-        self.training = Training(self.config, self.settings.values, runner, mac, learner, self.stop)
+        self.training = Training(self.config, self.settings.values, runner, mac, learner, self.stop, self.seat)
         self.training.files.newest = self.path
         said = learner.notices() if hasattr(learner, "notices") else []
         if not isinstance(said, list) or not all(isinstance(x, str) for x in said):

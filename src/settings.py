@@ -52,7 +52,7 @@ NON_LEARNING_KEYS = frozenset(
         "workers", "step_timeout", "reset_timeout", "on_worker_death", "worker_affinity", "max_seconds", "stop_seconds",
         "ray_address", "evaluate", "render", "save_replay", "use_tensorboard", "use_wandb", "wandb_team",
         "wandb_project", "wandb_mode", "wandb_save_model", "load_step", "runner_log_interval", "learner_log_interval",
-        "verbose",
+        "verbose", "seeds_at_once",
     }
 )  # fmt: skip
 #: The same among env_args: environment -> arguments that choose how it is stepped, not what happens.

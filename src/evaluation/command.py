@@ -20,6 +20,7 @@ from ..storage import checkpoints, sacred_run, snapshots
 from ..storage.log import RunLog
 from ..storage.tested_actions import GREEDILY, MARK, SAMPLED
 from ..storage.trackers import TrackersConfig
+from ..training.seeds import refuse
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .play import Plan, evaluate, logged_metrics, report, write_report
@@ -79,6 +80,7 @@ def run(settings: Settings) -> int:
     Raises:
         UserError: there is no such checkpoint, or it does not fit the configuration.
     """
+    refuse(settings, "an evaluation is of one run")
     values, notices = settings.values, list(settings.notices)
     torch.set_num_threads(values["torch_threads"])
     chosen = snapshots.at_step(values["checkpoint_path"], values["load_step"], notices.append)

@@ -260,7 +260,14 @@ def clipped_loss(
     Args:
         pull: [L] weight of KL(mu_j || pi_i) at each row, estimated by r - 1 - log r, whose mean under mu_j it is.
     """
-    log_ratio, entropy = log_ratios(mac, params, rows)
+    return clipped_sum(*log_ratios(mac, params, rows), rows, eps_clip, entropy_coef, stats, pull)
+
+
+def clipped_sum(
+    log_ratio: Tensor, entropy: Tensor, rows: Rows, eps_clip: float, entropy_coef: float | Tensor, stats: ClipStats,
+    pull: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """:func:`clipped_loss` of a policy's log-ratios and entropies [L] on the rows; ``entropy_coef``: one, or [L]."""
     ratio = (log_ratio if rows.log_rho is None else log_ratio - rows.log_rho).exp()
     stats.add(log_ratio, entropy, rows.valid, rows.source, rows.weight, ratio.detach())
     objective = clipped_surrogate(ratio, rows.target, eps_clip) + entropy_coef * entropy

@@ -12,7 +12,7 @@ Schulman et al. 2017; de Witt et al. 2020; Yu et al. 2022; HATRPO paper, eq. 4-5
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,35 @@ from ..modules.agents.rnn import NetworkConfig
 from ..modules.heads import Policy
 from .losses import ClipStats, clip_stats, clipped_scalars, merged
 from .on_policy import ClipConfig, PolicyLearner
+
+
+class Steps(NamedTuple):
+    """Decisions that PPO's objective is of, [m, N] or [L] each: acting log-probabilities, advantages, the loss mask,
+    whose they are, and the weight of each."""
+
+    log_prob: Tensor
+    advantage: Tensor
+    valid: Tensor
+    agent: Tensor
+    weight: Tensor
+
+
+def ppo_loss(
+    log_prob: Tensor, entropy: Tensor, steps: Steps, eps_clip: float, entropy_coef: float | Tensor, stats: ClipStats
+) -> Tensor:  # fmt: skip
+    """- sum of the weights times ( min( r A, clip(r, 1-eps, 1+eps) A ) + c H ); ``stats`` take in its figures.
+
+    Args:
+        log_prob, entropy: [m, N] or [L] of the policies: of the actions that were taken; and H.
+        steps: the decisions.
+        eps_clip: epsilon.
+        entropy_coef: c, one number or one for each decision.
+    """
+    valid = steps.valid
+    log_ratio = torch.where(valid, log_prob - steps.log_prob, 0.0)
+    stats.add(*(x.flatten() for x in (log_ratio, entropy, valid, steps.agent, steps.weight)))
+    objective = clipped_surrogate(log_ratio.exp(), steps.advantage, eps_clip)
+    return -torch.where(valid, (objective + entropy_coef * entropy) * steps.weight, 0.0).sum()
 
 
 class PPOLearner(PolicyLearner):
@@ -49,17 +78,15 @@ class PPOLearner(PolicyLearner):
         """
         c, n = self.config, self.info.n_agents
         it = self.begin_iteration(batch, t_env)
-        samples, share, stats = it.samples, self._shares(it.samples), clip_stats(c.eps_clip, n, self.device)
+        samples, share, stats = it.samples, self.shares(it.samples), clip_stats(c.eps_clip, n, self.device)
 
         def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Tensor:
             policy, at, agent = self.mac.policies(samples, part.entries, params)
-            valid, weight = samples.valid[at], (share * part.of)[agent].expand_as(samples.valid[at])
-            log_ratio = torch.where(valid, policy.log_prob(samples.actions[at]) - samples.log_prob[at], 0.0)
-            entropy = policy.entropy()
-            flat = (x.flatten() for x in (log_ratio, entropy, valid, agent.expand_as(valid), weight))
-            stats.add(*flat)
-            objective = clipped_surrogate(log_ratio.exp(), samples.advantage[at], c.eps_clip)
-            value = -torch.where(valid, (objective + it.entropy_coef * entropy) * weight, 0.0).sum()
+            valid = samples.valid[at]
+            weight, agent = (share * part.of)[agent].expand_as(valid), agent.expand_as(valid)
+            steps = Steps(samples.log_prob[at], samples.advantage[at], valid, agent, weight)
+            log_prob, entropy = policy.log_prob(samples.actions[at]), policy.entropy()
+            value = ppo_loss(log_prob, entropy, steps, c.eps_clip, it.entropy_coef, stats)
             further = self.further_loss(policy, at, weight)
             return value if further is None else value + further
 
@@ -81,7 +108,7 @@ class PPOLearner(PolicyLearner):
         """
         return None
 
-    def _shares(self, samples: Samples) -> Tensor:
+    def shares(self, samples: Samples) -> Tensor:
         """[N]: 1 / the valid steps of all agents that share agent i's network (an agent dead throughout adds none)."""
         counts = samples.valid.sum(0).float()
         index = torch.tensor(self.mac.index, device=counts.device)

@@ -70,7 +70,7 @@ class NetworkActor:
     """
 
     def __init__(self, network: Network, selector: Selector, n_actions: int) -> None:
-        self.network, self.selector = network, selector
+        self.network, self.selector, self.n_actions = network, selector, n_actions
         self.noise: Noise | None = selector.noise
         self.width, self.fields = selector.width(n_actions), selector.fields
         self.extras: Mapping[str, np.ndarray] = {}

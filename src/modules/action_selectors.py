@@ -115,6 +115,8 @@ class SelectorBase:
     #: of continuous actions: networks put out the actions alone, without deviations
     deterministic: ClassVar[bool] = False
     noise: ClassVar[Noise] = "gumbel"
+    #: whether the choice depends on the context's ``t_env``; False only where a class itself says so
+    reads_steps: ClassVar[bool] = True
 
     def width(self, n_actions: int) -> int:
         """One number for each action."""
@@ -127,6 +129,8 @@ class SelectorBase:
 
 class Multinomial(SelectorBase):
     """Actions drawn from the policy, by the Gumbel-max rule."""
+
+    reads_steps: ClassVar[bool] = False
 
     def select(
         self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Context
@@ -222,6 +226,7 @@ class Gaussian(SelectorBase):
     Config = StdConfig
     continuous: ClassVar[bool] = True
     noise: ClassVar[Noise] = "normal"
+    reads_steps: ClassVar[bool] = False
 
     def __init__(self, config: StdConfig) -> None:
         self.config = config

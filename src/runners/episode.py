@@ -7,7 +7,7 @@ others, so that batches have no bias towards short episodes. `episode` is `paral
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +52,7 @@ class EpisodeRunner:
         mac: the controller that acts.
         device: where the controller's networks are.
         seed: the run's seed.
+        make: builds the vectorised environment; arguments as of :func:`~oamarl.envs.vector.make.make_vec`.
     """
 
     Config = EpisodeConfig
@@ -66,12 +67,13 @@ class EpisodeRunner:
         mac: BasicMAC,
         device: torch.device,
         seed: int,
+        make: Callable[..., VecEnv] = make_vec,
     ) -> None:
         self.config, self.mac, self.device, self.seed = config, mac, device, seed
-        self.task = env, env_args
+        self.task, self.make = (env, env_args), make
         self.n_slots = config.batch_size_run
         self.per_slot = (config.batch_size or self.n_slots) // self.n_slots
-        self.vec: VecEnv = make_vec(env, env_args, self.n_slots, **config.options())
+        self.vec: VecEnv = make(env, env_args, self.n_slots, **config.options())
         self.info = self.vec.info
         self.t_env = self.episodes = self.agent_steps = 0
         #: episodes of each slot that were lost with a worker: their numbers are not used again
@@ -158,7 +160,7 @@ class EpisodeRunner:
             cursor[name][:] = 0
         began = time.perf_counter()
         self.vec.play(self.store, job, self.mac.actor())
-        took = time.perf_counter() - began
+        took = self.vec.played or time.perf_counter() - began
         acting = took * float(cursor["acting"].sum()) / max(float(cursor["playing"].sum()), 1e-9)
         self.time_act += acting
         self.time_env += took - acting

@@ -8,7 +8,7 @@ episode that is under way at a segment's end continues in the next one, with the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from ..components.experience import no_action, steps_layout
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
+from ..envs.vector.base import VecEnv
 from ..envs.vector.episode_store import Job, cursor_layout
-from ..envs.vector.make import check_memory
+from ..envs.vector.make import check_memory, make_vec
 from ..envs.vector.playing import bring_back
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
@@ -47,9 +48,9 @@ class RolloutRunner(EpisodeRunner):
 
     def __init__(
         self, config: RolloutConfig, env: str, env_args: Mapping[str, Any], mac: BasicMAC, device: torch.device,
-        seed: int,
+        seed: int, make: Callable[..., VecEnv] = make_vec,
     ) -> None:  # fmt: skip
-        super().__init__(config, env, env_args, mac, device, seed)
+        super().__init__(config, env, env_args, mac, device, seed, make)
         self._tester: EpisodeRunner | None = None
 
     @classmethod
@@ -111,7 +112,7 @@ class RolloutRunner(EpisodeRunner):
     def test(self, n_episodes: int, greedy: bool) -> Episodes:
         """Play exactly ``n_episodes`` test episodes, in environments of their own: training's are under way."""
         if self._tester is None:
-            self._tester = EpisodeRunner(self.config, *self.task, self.mac, self.device, self.seed)
+            self._tester = EpisodeRunner(self.config, *self.task, self.mac, self.device, self.seed, self.make)
         self._tester.t_env = self.t_env
         return self._tester.test(n_episodes, greedy)
 

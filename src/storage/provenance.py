@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,23 @@ def commit() -> str | None:
         return None
 
 
+#: in a thread that has one of several runs of this process: the command line of this run alone
+own_words: ContextVar[tuple[str, ...] | None] = ContextVar("own_words", default=None)
+
+
 def _words() -> list[str]:
+    own = own_words.get()
+    if own is not None:
+        return list(own)
     arguments = sys.orig_argv[1:]
     if arguments and os.path.basename(arguments[0]) == "oamarl":  # the installed command
         return ["oamarl", *arguments[1:]]
     return [os.path.basename(sys.executable) or "python", *arguments]
+
+
+def words() -> list[str]:
+    """Return the words of the command line of this run."""
+    return _words()
 
 
 def command_line() -> str:

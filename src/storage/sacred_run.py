@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..utils.console import Screen
 from ..utils.errors import RunError, UserError, too_few_files
 from ..utils.schema.keys import read
 from ..utils.signals import Stop, Terminated
@@ -112,6 +113,7 @@ def execute(
     stop: Stop | None = None,
     trackers: TrackersConfig | None = None,
     close: Callable[[], None] = lambda: None,
+    screen: Screen | None = None,
 ) -> Result:
     """Run ``body`` as one sacred run and return how it ended.
 
@@ -127,6 +129,7 @@ def execute(
         stop: polled by ``body``, which ends in good order after a signal; None: a signal ends it wherever it is.
         trackers: where scalars go beside the files; None: nowhere.
         close: closes the environments; called once the run's files say how it ended, before anything is waited for.
+        screen: where the run shows things; None: the process's own output.
 
     Raises:
         UserError: the folder cannot be written, the configuration cannot be stored or MONGO_URL is no address
@@ -149,7 +152,7 @@ def execute(
     def main(_run: Any) -> dict[str, Any]:
         result.folder = files.folder
         tracked = Trackers(trackers, stored, files.folder, handler.say)
-        with _open_log(_run, files, tracked, handler, result, config.verbose) as log:
+        with _open_log(_run, files, tracked, handler, result, config.verbose, screen) as log:
             if where is not None:
                 mirrors.append(Mirror(where, files.folder, config.beat_interval, log.info, log.warning))
             result.value = _observed(log, body, facts, notices, result)
@@ -190,10 +193,11 @@ def _experiment(
 
 @contextlib.contextmanager
 def _open_log(
-    run: Any, files: RunFiles, tracked: Trackers, handler: _Warnings, result: Result, verbose: bool
-) -> Iterator[RunLog]:
+    run: Any, files: RunFiles, tracked: Trackers, handler: _Warnings, result: Result, verbose: bool,
+    screen: Screen | None,
+) -> Iterator[RunLog]:  # fmt: skip
     """The run's log; when it is closed, the run's files and ``result`` have the folder where the run was at its end."""
-    log = handler.log = RunLog(files.folder, tracked, verbose=verbose)
+    log = handler.log = RunLog(files.folder, tracked, screen=screen, verbose=verbose)
     try:
         yield log
     finally:

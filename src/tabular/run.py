@@ -23,6 +23,7 @@ from ..training.loop import Training
 from ..training.payload_check import unfit
 from ..training.resume import load_weights, resumption
 from ..training.run_config import RunConfig
+from ..training.seeds import refuse
 from ..utils.errors import RunError
 from ..utils.signals import Stop
 from .config import TabularConfig, check_finite
@@ -68,6 +69,7 @@ def run(settings: Settings) -> int:
     Raises:
         UserError: a mistake of the request.
     """
+    refuse(settings, "tables are trained one seed a process")
     notices, config = list(settings.notices), settings.part(RunConfig)
     stop = Stop(config.stop_seconds, config.max_seconds)
     path, saved = resumption(settings, config, notices)

@@ -15,8 +15,10 @@ from ..components.generators import generator
 from ..controllers.contract import Controller, Prepared, preparation_of
 from ..envs.base import EnvInfo
 from ..envs.build import make_info
+from ..envs.vector.base import VecEnv
 from ..learners.contract import Learner
 from ..runners.contract import Runner
+from ..runners.episode import EpisodeRunner
 from ..runners.random_play import random_play
 from ..selection import check_part, shipped_class
 from ..settings import Settings
@@ -45,8 +47,9 @@ def sizes(settings: Settings) -> EnvInfo:
 
 
 def build(
-    settings: Settings, device: torch.device, prepared: Prepared | None = None, info: EnvInfo | None = None
-) -> tuple[Runner, Controller, Learner]:
+    settings: Settings, device: torch.device, prepared: Prepared | None = None, info: EnvInfo | None = None,
+    make: Callable[..., VecEnv] | None = None,
+) -> tuple[Runner, Controller, Learner]:  # fmt: skip
     """Return runner, controller and learner of a run.
 
     Args:
@@ -54,6 +57,7 @@ def build(
         device: of the networks.
         prepared: what was found out before; None: it is found out now, where anything has to be.
         info: the environment's sizes, from :func:`sizes`; None: looked up now.
+        make: builds the vectorised environment of the shipped runners; None: they build their own.
 
     Raises:
         UserError: the parts contradict one another or the environment, or one does not keep its contract.
@@ -80,8 +84,10 @@ def build(
         settings.part(settings.learner.Config), critic, mac, info,
         common_reward=values["common_reward"], device=device, seed=seed,
     ))  # fmt: skip
+    # a runner of the user's own need not know of shared environments
+    shared = {"make": make} if make is not None and issubclass(settings.runner, EpisodeRunner) else {}
     runner: Runner = _built(settings, ("runner", "mac"), lambda: settings.runner(
-        settings.part(settings.runner.Config), values["env"], values["env_args"], mac, device, seed
+        settings.part(settings.runner.Config), values["env"], values["env_args"], mac, device, seed, **shared
     ))  # fmt: skip
     if prepared is not None:
         runner.t_env += prepared.t_env

@@ -39,7 +39,7 @@ from .payload_check import sound
 from .resume import carry_best, carry_curve
 from .run_config import RunConfig
 from .saving import CheckpointFiles
-from .update import NotFinite, checked_update
+from .update import NotFinite, Seat, checked_update
 
 
 class Training:
@@ -50,13 +50,14 @@ class Training:
         values: the whole configuration, for checkpoints.
         runner, mac, learner: the parts.
         stop: asks it to end early; None: nothing does.
+        seat: its place among several runs that train together; None: it trains alone.
     """
 
     def __init__(
         self, config: RunConfig, values: Mapping[str, Any], runner: Runner, mac: Controller, learner: Learner,
-        stop: Stop | None = None,
+        stop: Stop | None = None, seat: Seat | None = None,
     ) -> None:  # fmt: skip
-        self.config, self.values = config, values
+        self.config, self.values, self.seat = config, values, seat
         self.runner, self.mac, self.learner, self.stop = runner, mac, learner, stop or Stop()
         #: what a point is made of, and the environment steps between points that have it
         self.log_intervals = {
@@ -130,9 +131,9 @@ class Training:
             self._pause(log)
             t_begin = runner.t_env
             batch, played = runner.run()
-            clock = time.perf_counter()
+            clock = self._clock()
             scalars, arrays = self._update(batch, t_begin, log)
-            seconds["learning"] += time.perf_counter() - clock
+            seconds["learning"] += self._clock() - clock
             clock = time.perf_counter()
             curve.remember(played, scalars, arrays)
             curve.elapsed = clock - began
@@ -199,11 +200,15 @@ class Training:
             RunError: numbers that are not finite; the batch is in the run's folder.
         """
         try:
-            return checked_update(self.config, self.runner, self.mac, self.learner, batch, t_begin)
+            return checked_update(self.config, self.runner, self.mac, self.learner, batch, t_begin, self.seat)
         except NotFinite as fault:
             kept = fault.dump(log.folder / f"dump-{self.runner.t_env}.npz", batch)
             text = f"Stopped at step {self.runner.t_env:,}: {fault}. {kept} {self.files.state()}"
         raise RunError(text)
+
+    def _clock(self) -> float:
+        """Seconds of this run alone, whose differences count: without those in which it waited for other runs."""
+        return time.perf_counter() - (0.0 if self.seat is None else self.seat.waited)
 
     # -- logging -----------------------------------------------------------------------------------------------
 
@@ -250,10 +255,10 @@ class Training:
 
     def _test(self, log: RunLog, closing: dict[str, Any] | None = None) -> dict[str, float]:
         """Play test episodes; ``closing`` is the state to keep if this, the last test, was the best."""
-        clock = time.perf_counter()
+        clock = self._clock()
         metrics, by = play(self.runner, self.config), measure(self.config.test_greedy, self.config.common_reward)
+        self.curve.seconds["testing"] += self._clock() - clock
         now = time.perf_counter()
-        self.curve.seconds["testing"] += now - clock
         self.curve.add(metrics)
         self._flush(log)
         reached = metrics[by]

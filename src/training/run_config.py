@@ -12,6 +12,11 @@ class RunConfig:
     """Configuration of the training loop."""
 
     seed: int = key("Seed of everything random in the run; null draws one.", low=0)
+    seeds_at_once: int | list[int] | None = key(
+        "Seeds that are trained together in this process, each with the numbers and the folder of a run of its own: so "
+        "many from `seed` on, or a list; null: `seed` alone.",
+        low=0,
+    )
     t_max: int = key("Environment steps to train for.", low=1)
     max_seconds: float | None = key(
         "Seconds after which the run saves a checkpoint and ends, at the next update (null: no limit).", above=0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,20 @@ from ..learners.contract import Learner
 from ..runners.contract import Runner
 from ..utils.errors import UserError
 from .run_config import RunConfig
+
+
+class Seat(Protocol):
+    """The place of a run among several that train together in this process.
+
+    | attribute | meaning |
+    |---|---|
+    | waited | seconds that it has waited for the others so far, or shared with them |
+    """
+
+    waited: float
+
+    def learn(self, learner: Learner, batch: Batch, t_env: int) -> Any:
+        """Return what ``learner.train(batch, t_env)`` returns."""
 
 
 class NotFinite(Exception):
@@ -42,12 +56,14 @@ class NotFinite(Exception):
 
 
 def checked_update(
-    config: RunConfig, runner: Runner, mac: Controller, learner: Learner, batch: Batch, t_begin: int
-) -> tuple[dict[str, float], dict[str, Any]]:
+    config: RunConfig, runner: Runner, mac: Controller, learner: Learner, batch: Batch, t_begin: int,
+    seat: Seat | None = None,
+) -> tuple[dict[str, float], dict[str, Any]]:  # fmt: skip
     """Train on ``batch``, and take it into the statistics of observations.
 
     Args:
         t_begin: the step at which the batch began. Schedules go by it: the first update has their first value.
+        seat: the run's place among several that train together; None: it trains alone.
 
     Returns:
         scalars to log, and arrays.
@@ -66,7 +82,8 @@ def checked_update(
         added = "; with a common reward that is all agents' rewards together" if both else ""
         raise NotFinite(f"{who} gave a number that is not finite: {fault} ({where}{added})", {})
     use_threads(config.learner_threads or max(config.torch_threads, default_threads(usable_cpus())))
-    scalars, arrays = plain_result(learner, learner.train(batch, t_begin))
+    found = learner.train(batch, t_begin) if seat is None else seat.learn(learner, batch, t_begin)
+    scalars, arrays = plain_result(learner, found)
     # here, so that no learner can forget it, and only now: during the update the policies see what they acted on
     mac.observe(batch)
     torch.set_num_threads(config.torch_threads)

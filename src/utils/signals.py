@@ -276,3 +276,20 @@ class Stop:
             self._over.set()
             if self._unread is not None:
                 self._unread.join(_LISTENER_SECONDS)
+
+
+class Follower(Stop):
+    """The stop of one of several runs in a process, whose signals and time limit are the ``leader``'s.
+
+    Args:
+        leader: listens to signals for all of them.
+    """
+
+    def __init__(self, leader: Stop) -> None:
+        super().__init__(max_seconds=leader.max_seconds)
+        self.began, self.received = leader.began, leader.received
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle nothing: the leader does."""
+        yield

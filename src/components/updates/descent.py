@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..batch import minibatches
+from .optimisers import Adam, step_together
 from .parallel import SHARDS, differentiate, shards
 
 
@@ -113,6 +114,65 @@ def descend(
     norms = [clip_rows(x.grad, clip) for x in leaves]
     optimiser.step()
     return value, norms[0] if single else torch.stack(norms).max()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one of several runs contributes to a common step: its number among them, and entries of its batch."""
+
+    run: int
+    entries: MiniBatch
+
+
+#: Parameters of each run (leaves), what each contributes, and a tally -> the loss of each of the parts, or their sum.
+CommonLoss = Callable[[list[Tensor], list[Part], Any], Tensor]
+
+
+def descend_together(
+    optimisers: Sequence[Adam],
+    params: Sequence[Tensor],
+    parts: Sequence[Part],
+    loss: CommonLoss,
+    tallies: Sequence[Any] = NO_TALLIES,
+    *,
+    rows: int,
+    recurrent: bool,
+    clip: float,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Take the step of :func:`descend` in several runs, whose losses are computed as one.
+
+    Args:
+        optimisers, params: of each run that takes a step, in the order of ``parts``; a parameter is one leaf.
+        parts: the mini-batches; they are cut into shards as each run's own would be.
+        loss: of all runs: a sum over runs and entries.
+        tallies: what losses add figures to, one for each shard.
+        rows, recurrent, clip: as of :func:`descend`.
+
+    Returns:
+        for each of ``parts`` its loss (none where losses are one sum), and the largest norm of a network's gradient
+        before it was clipped.
+    """
+    cut: list[list[Part]] = [[] for _ in range(SHARDS)]
+    for part in parts:
+        for j, piece in enumerate(shards(len(part.entries), rows, recurrent, params[0].device)):
+            cut[j].append(Part(part.run, part.entries[piece]))
+
+    def shard(own: list[Part], tally: Any, found: list[Tensor]) -> Iterable[Tensor]:
+        value = loss(found, own, tally)
+        if value.dim():
+            values[id(own)] = value.detach()
+        return [value.sum() if value.dim() else value]
+
+    values: dict[int, Tensor] = {}
+    work = [partial(shard, *x) for x in zip(cut, tallies, strict=True) if x[0]]
+    differentiate(params, work)
+    norms = [clip_rows(x.grad, clip) for x in params]
+    step_together(optimisers)
+    found: dict[int, Tensor] = {}
+    for own in cut:  # in the order of the shards, as the sum of one run is taken
+        for part, value in zip(own, values.get(id(own), ()), strict=False):
+            found[part.run] = found[part.run] + value if part.run in found else value
+    return [found[part.run] for part in parts] if found else [], norms
 
 
 @torch.no_grad()

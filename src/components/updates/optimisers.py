@@ -8,7 +8,7 @@ torch wraps for it; where a version of torch wraps none, they take what is there
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,3 +42,47 @@ class RAdam(_Uncompiled, torch.optim.RAdam):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; returns what ``closure``, which may compute the gradients, returned."""
         return _radam(self, closure)
+
+
+@torch.no_grad()
+def step_together(optimisers: Sequence[Adam]) -> None:
+    """Step several optimisers of one kind, each by its own gradients, step count and learning rate.
+
+    The numbers are those of ``step`` of each; a few operations on lists take the place of a dozen on each tensor.
+    """
+    if not all(_plain(optimiser) for optimiser in optimisers):
+        for optimiser in optimisers:
+            optimiser.step()
+        return
+    params, rates, firsts, seconds, counts = [], [], [], [], []
+    group = optimisers[0].param_groups[0]
+    for optimiser in optimisers:
+        own = optimiser.param_groups[0]
+        for x in own["params"]:
+            state = optimiser.state[x]
+            params.append(x)
+            rates.append(float(own["lr"]))
+            firsts.append(state["exp_avg"])
+            seconds.append(state["exp_avg_sq"])
+            state["step"] += 1
+            counts.append(state["step"].item())
+    (beta1, beta2), gradients = group["betas"], [x.grad for x in params]
+    torch._foreach_lerp_(firsts, gradients, 1 - beta1)
+    torch._foreach_mul_(seconds, beta2)
+    torch._foreach_addcmul_(seconds, gradients, gradients, 1 - beta2)
+    divisors = torch._foreach_sqrt(seconds)
+    torch._foreach_div_(divisors, [(1 - beta2**n) ** 0.5 for n in counts])
+    torch._foreach_add_(divisors, group["eps"])
+    steps = [-(rate / (1 - beta1**n)) for rate, n in zip(rates, counts, strict=True)]
+    torch._foreach_addcdiv_(params, firsts, divisors, steps)
+
+
+def _plain(optimiser: Adam) -> bool:
+    """Whether an optimiser has taken a step, on the CPU, by Adam's rule alone."""
+    (group, *more) = optimiser.param_groups
+    return (
+        type(optimiser) is Adam
+        and not more
+        and not (group["amsgrad"] or group["weight_decay"] or group["maximize"])
+        and all(x.device.type == "cpu" and optimiser.state.get(x) for x in group["params"])
+    )

@@ -99,6 +99,8 @@ class VecEnv(ABC):
 
     workers = 0
     native = False
+    #: seconds that the last :meth:`play` took where it waited for other runs too; 0: it did not wait
+    played = 0.0
 
     def __init__(
         self,

@@ -28,6 +28,9 @@ class Job:
     | t_env | environment steps of the run before this job, for the actor |
     | queue | in place of a plan, numbers of episodes for the next free slot each (see below) |
     | seconds | in place of a plan, measure throughput for so long: nothing of the episodes is recorded |
+    | runs | the seeds of several runs, whose slots follow one another; None: one run, ``seed`` |
+    | slots | the slots of each of ``runs``, which it counts from 0 |
+    | playing | which of ``runs`` play, where there is no plan; None: all |
 
     Episodes of a ``queue`` have the starts and noise of slot 0, so that no number depends on the slots; a lost one is
     played again. It is played in the main process, whose slots share it.
@@ -43,6 +46,19 @@ class Job:
     t_env: int = 0
     queue: tuple[int, ...] | None = None
     seconds: float | None = None
+    runs: tuple[int, ...] | None = None
+    slots: int = 0
+    playing: tuple[bool, ...] | None = None
+
+    def origin(self, slot: int) -> tuple[int, int]:
+        """Return the seed of the run that plays in ``slot``, and the slot's number in that run."""
+        return (self.seed, slot) if self.runs is None else (self.runs[slot // self.slots], slot % self.slots)
+
+    def plays(self, first: int, count: int) -> np.ndarray:
+        """Return which of ``count`` slots from ``first`` on make steps where there is no plan, [count] bool."""
+        if self.playing is None:
+            return np.ones(count, bool)
+        return np.array(self.playing).repeat(self.slots)[first : first + count]
 
     @property
     def context(self) -> Context:

@@ -18,6 +18,7 @@ from ...components.experience import EnvInfo, fields_of, no_action
 from ...components.seeding import action_noise, episode_seed
 from ...modules.acting import Actor
 from ...modules.action_selectors import DRAW, Noise
+from ...modules.grouped import GroupedActor
 from ..base import Arrays
 from ..info_metrics import InfoMetrics
 from .episode_store import EpisodeStore, Job, learner_rewards
@@ -90,13 +91,13 @@ class ActionNoise:
         self._noise = np.zeros((slots, _BLOCK, *each), np.float32)
         self._streams: list[np.random.Generator | None] = [None] * slots
         self._number, self._block = np.full(slots, -1), np.full(slots, -1)
-        self._of: tuple[int, str] | None = None
+        self._of: tuple[int, tuple[int, ...] | None, str] | None = None
         self._drawn = b""
 
     def __call__(self, job: Job, number: np.ndarray, step: np.ndarray) -> np.ndarray:
         """Return the noise of steps ``step`` [S] of the episodes ``number`` [S]."""
-        if self._of != (job.seed, job.purpose):
-            self._of = job.seed, job.purpose
+        if self._of != (job.seed, job.runs, job.purpose):
+            self._of = job.seed, job.runs, job.purpose
             self._number[:], self._drawn = -1, b""
         block = step >> _BITS
         if block.tobytes() + number.tobytes() != self._drawn:
@@ -108,8 +109,8 @@ class ActionNoise:
     def _draw(self, job: Job, b: int, number: int, block: int) -> None:
         stream = self._streams[b]
         if stream is None or number != self._number[b] or block <= self._block[b]:
-            slot = self.first + b if job.queue is None else 0
-            stream = action_noise(job.seed, job.purpose, slot, max(number, 0))
+            seed, slot = job.origin(self.first + b) if job.queue is None else (job.seed, 0)
+            stream = action_noise(seed, job.purpose, slot, max(number, 0))
             self._number[b], self._block[b] = number, -1
         for _ in range(block - int(self._block[b])):
             drawn = self._drawing(stream, self._noise.shape[1:])
@@ -132,7 +133,7 @@ class Player:
         self.shown = self.out.named()
         self.noise: ActionNoise | None = None
         self.made = 0
-        self.active = np.zeros(len(stepper.seeds), bool)
+        self.active = self.playing = np.zeros(len(stepper.seeds), bool)
         self._none, self._within_bounds = no_action(stepper.info), within_bounds(stepper.info)
         table = fields_of(stepper.info)
         self._before = [f.name for f in table if f.known == "before"]
@@ -147,6 +148,8 @@ class Player:
             done: called at the end of every episode.
         """
         began, cursor = time.perf_counter(), self.store.cursor
+        if isinstance(actor, GroupedActor):
+            actor = actor.placed(self.first, len(self.active))
         self.job, self.actor, self._seen, self._done, acting = job, actor, seen, done, 0.0
         self._prepare()
         context, noise = job.context, self._noise()
@@ -167,11 +170,11 @@ class Player:
                     continue
                 acting += time.perf_counter() - now
                 self._step(actions, log_prob)
-                if self.by_steps:  # all slots are at the same column
-                    self.active = cursor["column"] < job.steps
+                if self.by_steps:  # all slots that play are at the same column
+                    self.active = self.playing & (cursor["column"] < job.steps)
         if self.by_steps and job.keep:
             for name in self._final:
-                self.store.steps[name][cursor["row"], job.steps] = self.shown[name]
+                self.store.steps[name][cursor["row"][self.playing], job.steps] = self.shown[name][self.playing]
         cursor["acting"][0] += acting
         cursor["playing"][0] += time.perf_counter() - began
 
@@ -183,13 +186,14 @@ class Player:
         self.todo = [deque(numbers[k:]) for numbers, k in zip(job.plan or (), done, strict=False)]
         self.queue = deque(job.queue or ())
         self.made = 0
+        self.playing = job.plays(self.first, len(done))
         if job.queue is not None:
             self.active = np.arange(len(done)) < len(self.queue)
         else:
-            self.active = np.ones(len(done), bool) if job.plan is None else np.array([bool(p) for p in self.todo])
+            self.active = self.playing if job.plan is None else np.array([bool(p) for p in self.todo])
         self._begin(np.flatnonzero(cursor["fresh"] & self.active))
         if self.by_steps:
-            self.active = cursor["column"] < job.steps
+            self.active = self.playing & (cursor["column"] < job.steps)
         self._update_alignment()
 
     def _noise(self) -> ActionNoise | None:
@@ -234,7 +238,10 @@ class Player:
             for name in self._after:
                 steps[name][place] = self.shown[name][taken]
         cursor["returns"] += reward if self.everywhere and not any_lost else np.where(real[:, None], reward, 0)
-        cursor["last"][...] = actions
+        if self.everywhere:
+            cursor["last"][...] = actions
+        else:
+            cursor["last"][active] = actions[active]
         if cursor["played"].shape[1]:
             where = np.flatnonzero(real)
             cursor["played"][where, cursor["step"][where]] = actions[where]
@@ -335,8 +342,8 @@ class Player:
 
     def _seeds(self, slots: np.ndarray) -> np.ndarray:
         """Return the seeds [k] of the episodes that begin in ``slots`` [k]."""
-        job, numbers = self.job, self.store.cursor["number"][slots]
-        numbered = zip(slots.tolist(), numbers.tolist(), strict=True)
-        first = self.first
-        given = [episode_seed(job.seed, job.purpose, first + b if job.queue is None else 0, k) for b, k in numbered]
+        job, given = self.job, []
+        for b, k in zip(slots.tolist(), self.store.cursor["number"][slots].tolist(), strict=True):
+            seed, slot = job.origin(self.first + b) if job.queue is None else (job.seed, 0)
+            given.append(episode_seed(seed, job.purpose, slot, k))
         return np.array(given, np.int64)

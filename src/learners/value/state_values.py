@@ -180,37 +180,52 @@ class ValueLearner(ValueFunction):
             weight: [S, (N,) V] what each value's loss at each of the S real steps counts in the sum that is
                 minimised; None: the mean of all.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = (self.config.critic_lr or self.config.lr) * lr_scale
-        where = batch.filled.nonzero(as_tuple=True)
-        returns, sequences = targets.returns[where], targets.sequences
-        goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
-        rows = ValueRows(targets.inputs[where], targets.raw[where], goal, weight)
+        rows = self.begin_update(batch, targets, lr_scale, weight)
+        sequences, goal = targets.sequences, rows.goal
         n = len(goal) if sequences is None else len(sequences)
         losses, norms = [], []
         for _ in range(self.epochs.epochs):
             for part in epoch(n, self.epochs.num_minibatches, self.generator, goal.device):
                 loss, norm = descend(
-                    self.optimiser, self.network.params, part, partial(self._losses, rows, sequences),
+                    self.optimiser, self.network.params, part, partial(self.losses, rows, sequences),
                     rows=goal[0].numel(), recurrent=self.recurrent, clip=self.config.grad_norm_clip,
                 )  # fmt: skip
                 losses.append(loss)
                 norms.append(norm)
+        return self.end_update(batch, targets, losses, norms, weight)
+
+    def begin_update(
+        self, batch: Batch, targets: Targets, lr_scale: float, weight: Tensor | None = None
+    ) -> ValueRows:  # fmt: skip
+        """Set the learning rate, and return the real steps that the critic is fitted on."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = (self.config.critic_lr or self.config.lr) * lr_scale
+        where = batch.filled.nonzero(as_tuple=True)
+        returns = targets.returns[where]
+        goal = returns if self.return_stats is None else self.return_stats.normalise(returns)
+        return ValueRows(targets.inputs[where], targets.raw[where], goal, weight)
+
+    def end_update(
+        self, batch: Batch, targets: Targets, losses: Sequence[Tensor], norms: Sequence[Tensor],
+        weight: Tensor | None = None,
+    ) -> dict[str, float]:  # fmt: skip
+        """Move the slow copy after the steps with ``losses`` and gradients' ``norms``; returns the update's scalars."""
         self._update_target()
-        values = targets.values[where]
+        where = batch.filled.nonzero(as_tuple=True)
+        values, returns = targets.values[where], targets.returns[where]
         if weight is not None:  # what is not learned from says nothing about the critic
             values, returns = values[weight > 0], returns[weight > 0]
         mask = torch.ones_like(returns, dtype=torch.bool)
         return {
-            "critic_loss": float(torch.stack(losses).mean()),
-            "critic_grad_norm": float(torch.stack(norms).mean()),
+            "critic_loss": float(torch.stack(list(losses)).mean()),
+            "critic_grad_norm": float(torch.stack(list(norms)).mean()),
             "explained_variance": explained_variance(values, returns, mask),
             "td_error_abs": float((returns - values).abs().mean()),
             "target_mean": float(returns.mean()),
             "value_mean": float(values.mean()),
         }
 
-    def _losses(
+    def losses(
         self, rows: ValueRows, sequences: Sequences | None, params: Tensor, part: MiniBatch, tally: None
     ) -> Iterator[Tensor]:
         """The loss of the critics ``params`` on the entries of ``part``: steps, or sequences of recurrent critics.
@@ -219,9 +234,7 @@ class ValueLearner(ValueFunction):
         """
         scale = part.of / (rows.goal.numel() if rows.weight is None else 1)
         if sequences is None:
-            # no copy where everything is used; on a GPU, reading two numbers would cost more than the copy
-            whole = part.of == 1 and not part.entries.is_cuda
-            chosen = rows[int(part.entries[0]) : int(part.entries[-1]) + 1] if whole else rows[part.entries]
+            chosen = _chosen(rows, part)
             size = max(1, MAX_ROWS // rows.goal[0].numel()) if self.across else len(chosen.goal)
             pieces = (chosen[k : k + size] for k in range(0, len(chosen.goal), size))
             found: Iterator[tuple[ValueRows, Tensor]] = (
@@ -234,6 +247,24 @@ class ValueLearner(ValueFunction):
         for piece, predicted in found:
             loss = self.loss(predicted, piece.old, piece.goal)
             yield (loss if piece.weight is None else loss * piece.weight).sum() * scale
+
+    def predicted(
+        self, rows: ValueRows, sequences: Sequences | None, params: Tensor, part: MiniBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Values by the critics ``params`` on the entries of ``part``, those before the update, and the goals, [L, V].
+
+        Of critics that are not ``across``; arguments as of :meth:`losses`.
+        """
+        if sequences is None:
+            chosen = _chosen(rows, part)
+            return self._values(self.network, chosen.inputs, params), chosen.old, chosen.goal
+        at, packing, hidden = sequences.pack(part.entries)
+        chosen = rows[at]
+        return (
+            packed_values(self.network, self._params(params), chosen.inputs, packing, hidden),
+            chosen.old,
+            chosen.goal,
+        )
 
     def _update_target(self) -> None:
         self.updates += 1
@@ -283,3 +314,10 @@ class ValueLearner(ValueFunction):
         if self.recurrent:
             device = self.network.params.device
             self._hidden = {name: h.to(device) for name, h in state["hidden"].items()}
+
+
+def _chosen(rows: ValueRows, part: MiniBatch) -> ValueRows:
+    """The rows that are the entries of ``part``."""
+    # no copy where everything is used; on a GPU, reading two numbers would cost more than the copy
+    whole = part.of == 1 and not part.entries.is_cuda
+    return rows[int(part.entries[0]) : int(part.entries[-1]) + 1] if whole else rows[part.entries]

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Order:
     | env | environment variables to set |
     | anew | do not resume from a checkpoint |
     | metrics | names of metrics to keep in the curve, beside the usual ones |
+    | others | further seeds of the same configuration, which are trained in the same process |
     """
 
     name: str
@@ -73,6 +74,17 @@ class Order:
     env: dict[str, str] = field(default_factory=dict)
     anew: bool = False
     metrics: tuple[str, ...] = ()
+    others: tuple[Order, ...] = ()
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Order:
+        """Return the order that ``dataclasses.asdict`` made ``content`` of."""
+        return cls(**{**content, "others": tuple(cls.of(x) for x in content["others"])})
+
+    @property
+    def all(self) -> tuple[Order, ...]:
+        """All runs of the process: this one and the others."""
+        return (self, *self.others)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class Outcome:
     | code | exit status of the process; None: there was none |
     | resumed | it was resumed from a checkpoint |
     | seconds | how long it took |
+    | others | of further seeds in the same process: name and outcome of each |
     """
 
     status: str
@@ -96,6 +109,12 @@ class Outcome:
     resumed: bool = False
     seconds: float = 0.0
     host: str = ""
+    others: tuple[tuple[str, Outcome], ...] = ()
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Outcome:
+        """Return the outcome that ``dataclasses.asdict`` made ``content`` of."""
+        return cls(**{**content, "others": tuple((name, cls.of(x)) for name, x in content["others"])})
 
 
 def own_runs(order: Order) -> list[Path]:
@@ -144,7 +163,10 @@ class Attempt:
     def __init__(self, order: Order) -> None:
         self.order, self.began = order, time.monotonic()
         self.process: subprocess.Popen[bytes] | None = None
-        self.resumed, self.asked, self._offset = False, False, 0
+        self.asked, self._offset = False, 0
+        #: outcomes so far, and the folders that runs are resumed from ("": begun anew), by name
+        self.ended: dict[str, Outcome] = {}
+        self.saved: dict[str, str] = {}
 
     def poll(self) -> Outcome | None:
         """Return the outcome once there is one; start the process when its time has come."""
@@ -169,36 +191,48 @@ class Attempt:
                 self.process.send_signal(number)
 
     def _begin(self) -> Outcome | None:
-        """Take the result of a finished earlier attempt, wait for one that is still running, or start the process."""
-        runs = [] if self.order.anew else own_runs(self.order)
-        states = {folder: status(folder) for folder in runs}
-        for folder in runs:
-            if states[folder] == "COMPLETED":
-                return self._done(folder)
-        if self.asked:
-            return self._outcome("interrupted")
-        if "RUNNING" in states.values():
-            return None  # left behind by a sweep that was killed: it ends, or saves and ends
-        try:
-            self._start(runs)
-        except OSError as error:
-            return self._outcome("failed", f"The run cannot be started: {error.strerror or error}.")
-        return None
+        """Take the results of finished earlier attempts, wait for those still running, or start the process."""
+        for order in self.order.all:
+            runs = [] if order.anew or order.name in self.ended else own_runs(order)
+            states = {folder: status(folder) for folder in runs}
+            done = next((folder for folder in runs if states[folder] == "COMPLETED"), None)
+            if done is not None:
+                self.ended[order.name] = self._done(order, done)
+            elif "RUNNING" in states.values() and not self.asked:
+                return None  # left behind by a sweep that was killed: it ends, or saves and ends
+        left = [order for order in self.order.all if order.name not in self.ended]
+        if left and not self.asked:
+            try:
+                self._start(left)
+            except OSError as error:
+                reason = f"The run cannot be started: {error.strerror or error}."
+                self.ended |= {order.name: self._outcome(order, "failed", reason) for order in left}
+        elif self.asked:
+            self.ended |= {order.name: self._outcome(order, "interrupted") for order in left}
+        return None if self.process is not None else self._together()
 
-    def _start(self, runs: list[Path]) -> None:
-        order = self.order
-        saved = next((r for r in runs if any(r.glob("checkpoints/checkpoint_*.pt"))), None)
-        self.resumed = saved is not None
+    def _start(self, orders: list[Order]) -> None:
+        order, self.saved = orders[0], {}
+        for each in orders:
+            runs = [] if each.anew else own_runs(each)
+            found = next((r for r in runs if any(r.glob("checkpoints/checkpoint_*.pt"))), None)
+            self.saved[each.name] = "" if found is None else str(found)
         own = {"local_results_path": order.results, "label": order.label}
-        if saved is not None:
-            own["checkpoint_path"] = str(saved)
+        given = list(order.words)
+        if len(orders) > 1:
+            seeds = [each.config["seed"] for each in orders]
+            own["label"] = order.label.removesuffix(str(seeds[0])) + "{seed}"
+            given = [yamls.word("seeds_at_once", seeds) if x.startswith("seed=") else x for x in given]
+        if any(self.saved.values()):
+            own["checkpoint_path"] = ",".join(self.saved.values())
         settings = [*order.extra, *(yamls.word(name, value) for name, value in own.items())]
         program = Path(__file__).resolve().parents[2] / "main.py"
-        words = [sys.executable, str(program), *order.words, *settings]
+        words = [sys.executable, str(program), *given, *settings]
         log = Path(order.log)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
             self._offset = out.tell()
+            self._share(log, orders[1:])
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *words],
                 # a session of its own: Ctrl-C on the terminal is the sweep's, which asks its runs to end
@@ -206,28 +240,46 @@ class Attempt:
                 cwd=order.cwd if os.path.isdir(order.cwd) else None, env={**os.environ, **order.env},
             )  # fmt: skip
 
-    def _ended(self, code: int) -> Outcome:
-        runs = own_runs(self.order)
-        newest = runs[0] if runs else None
-        if code == 0 and newest is not None and status(newest) == "COMPLETED":
-            return self._done(newest, code)
-        if self.asked:
-            return self._outcome("interrupted", code=code)
-        return self._outcome("failed", self._reason(code), code)
+    @staticmethod
+    def _share(log: Path, others: list[Order]) -> None:
+        """Let the runs that are in one process with another have its log, where they have none of their own."""
+        for order in others:
+            with contextlib.suppress(OSError):
+                os.link(log, order.log)
 
-    def _done(self, folder: Path, code: int | None = None) -> Outcome:
-        order = self.order
+    def _ended(self, code: int) -> Outcome:
+        for order in self.order.all:
+            if order.name in self.ended:
+                continue
+            runs = own_runs(order)
+            newest = runs[0] if runs else None
+            several = len(self.order.all) > 1  # the exit status is that of the worst of them
+            if (code == 0 or several) and newest is not None and status(newest) == "COMPLETED":
+                self.ended[order.name] = self._done(order, newest, code)
+            elif self.asked:
+                self.ended[order.name] = self._outcome(order, "interrupted", code=code)
+            else:
+                self.ended[order.name] = self._outcome(order, "failed", self._reason(code), code)
+        return self._together()
+
+    def _together(self) -> Outcome:
+        """The outcome of all runs of the process."""
+        others = tuple((order.name, self.ended[order.name]) for order in self.order.others)
+        return replace(self.ended[self.order.name], others=others)
+
+    def _done(self, order: Order, folder: Path, code: int | None = None) -> Outcome:
         try:
             curve = curve_files.content(folder, order.command, order.config, order.metrics)
         except UserError as error:
-            return self._outcome("failed", str(error), 2)
-        return self._outcome("done", curve=curve, code=code)
+            return self._outcome(order, "failed", str(error), 2)
+        return self._outcome(order, "done", curve=curve, code=code)
 
     def _outcome(
-        self, how: str, reason: str = "", code: int | None = None, curve: dict[str, Any] | None = None
+        self, order: Order, how: str, reason: str = "", code: int | None = None, curve: dict[str, Any] | None = None
     ) -> Outcome:
         seconds = time.monotonic() - self.began
-        return Outcome(how, reason, curve, code, self.resumed, seconds, socket.gethostname())
+        resumed = bool(self.saved.get(order.name))
+        return Outcome(how, reason, curve, code, resumed, seconds, socket.gethostname())
 
     def _reason(self, code: int) -> str:
         """Return why the process ended: its last words, or the signal that ended it."""

@@ -84,6 +84,8 @@ def main(argv: list[str]) -> int:
 
     results = Path(results_folder(asked.results))
     sweep = load(asked.file, results)
+    if "," in str(results) and any(cell.at_once > 1 for cell in sweep.cells):
+        raise UserError(f"seeds_at_once needs a results folder without a comma in its name: {results}.")
     jobs, workers = shares(sweep, asked)
     how = make_how(sweep, results, workers, asked)
     if sweep.search is None:
@@ -110,8 +112,16 @@ def shares(sweep: Sweep, asked: Asked) -> tuple[int, int]:
         return asked.jobs or 1, max(1, int(cpus(sweep)))
     trials = sweep.search.trials if sweep.search is not None else 1
     need = max(1, round(sweep.cpus_per_run)) if sweep.cpus_per_run else threads
-    jobs = asked.jobs or max(1, min(len(sweep.cells) * trials, cores // need))
+    jobs = asked.jobs or max(1, min(processes(sweep) * trials, cores // need))
     return jobs, max(1, cores // jobs // threads)
+
+
+def processes(sweep: Sweep) -> int:
+    """Return in how many processes the runs are: each of as many seeds of a configuration as the file says."""
+    sizes: dict[str, list[int]] = {}
+    for cell in sweep.cells:
+        sizes.setdefault(cell.group, []).append(cell.at_once)
+    return sum(-(-len(each) // each[0]) for each in sizes.values())
 
 
 def cpus(sweep: Sweep) -> float:

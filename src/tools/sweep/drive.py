@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,9 @@ class Plan(Protocol):
     def next(self) -> Cell | None:
         """Return the next run to start; None: none now."""
 
+    def like(self, cell: Cell) -> Cell | None:
+        """Return the next seed of the configuration of ``cell``, to be started with it; None: none."""
+
     def ended(self, state: State) -> None:
         """Take note of a run that is done, failed or pruned."""
 
@@ -49,6 +52,12 @@ class Cells:
 
     def next(self) -> Cell | None:
         return self.waiting.pop(0) if self.waiting else None
+
+    def like(self, cell: Cell) -> Cell | None:
+        found = next((other for other in self.waiting if other.group == cell.group), None)
+        if found is not None:
+            self.waiting.remove(found)
+        return found
 
     def ended(self, state: State) -> None:
         pass
@@ -125,6 +134,8 @@ class Drive:
         self.how, self.plan, self.pool, self.view, self.facts = how, plan, pool, view, facts
         self.states: dict[str, State] = {}
         self.again: list[State] = []
+        #: run -> those in the same process
+        self.beside: dict[str, list[str]] = {}
         self.interrupts = Interrupts()
         self._look, self._stopped, self._killed = 0.0, False, False
 
@@ -167,6 +178,10 @@ class Drive:
             self._start()
         for name, outcome in self.pool.poll():
             self._ended(self.states[name], outcome)
+            # where the outcome names no others, all runs of the process were lost or stopped with it
+            beside = dict.fromkeys(self.beside.pop(name, ()), outcome) | dict(outcome.others)
+            for other, its in beside.items():
+                self._ended(self.states[other], its)
         running = [s for s in self.states.values() if s.status == "running"]
         if time.monotonic() >= self._look:
             self._look = time.monotonic() + LOOK_EVERY
@@ -188,9 +203,31 @@ class Drive:
             if state.status == "done":
                 self.plan.ended(state)
                 continue
-            state.status, state.began, state.folder = "running", time.monotonic(), None
-            self.pool.start(self.how.order(state.cell, state.anew))
+            states = [state, *self._companions(state)]
+            for one in states:
+                one.status, one.began, one.folder = "running", time.monotonic(), None
+            order, *others = (self.how.order(one.cell, one.anew) for one in states)
+            self.beside[order.name] = [other.name for other in others]
+            self.pool.start(replace(order, others=tuple(others)))
         return moved
+
+    def _companions(self, state: State) -> list[State]:
+        """Return the runs that are started in one process with ``state``: further seeds that are not done."""
+        found: list[State] = []
+        while len(found) + 1 < state.cell.at_once:
+            other = next((s for s in self.again if s.cell.group == state.cell.group), None)
+            if other is not None:
+                self.again.remove(other)
+            else:
+                cell = self.plan.like(state.cell)
+                if cell is None:
+                    break
+                other = self.add(cell)
+            if other.status == "done":
+                self.plan.ended(other)
+            else:
+                found.append(other)
+        return found
 
     def _watch(self, state: State) -> None:
         order = self.how.order(state.cell)

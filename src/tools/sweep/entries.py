@@ -15,7 +15,7 @@ from ...utils.schema import yamls
 from ...utils.schema.layers import leaves
 
 #: keys of a run that a sweep sets itself
-OWN = ("seed", "label", "local_results_path", "checkpoint_path", "evaluate", "render")
+OWN = ("seed", "seeds_at_once", "label", "local_results_path", "checkpoint_path", "evaluate", "render")
 
 #: runs of a sweep
 MOST_CELLS = 10_000
@@ -74,7 +74,9 @@ def read_settings(value: Any, where: str, shown: str) -> dict[str, Any]:
     found = flat(value, where, shown)
     for own in OWN:
         if own in found:
-            instead = "list it under `seeds`" if own == "seed" else "take it out"
+            instead = {"seed": "list it under `seeds`", "seeds_at_once": "write it beside `seeds`"}.get(
+                own, "take it out"
+            )
             raise UserError(f"{shown}: '{own}' in `{where}` is set by the sweep itself: {instead}.")
     return found
 

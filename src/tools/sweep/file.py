@@ -17,7 +17,7 @@ from .entries import LABEL, check_known, check_number, read_overrides, read_part
 from .space import Search, read_search
 
 #: what makes cells: also allowed in each entry of `runs`
-CELLS = ("algorithms", "environments", "seeds", "with", "overrides")
+CELLS = ("algorithms", "environments", "seeds", "with", "overrides", "seeds_at_once")
 #: the rest of a file
 REST = ("name", "runs", "curves", "retries", "cpus_per_run", "gpus_per_run", "search")
 #: experiments that come with the checkout, their curves too; no other file writes there, not even a copy of one
@@ -64,6 +64,7 @@ class Cell:
     | threads | that torch takes at most |
     | shares | it takes `workers`, and the file leaves that to the sweep |
     | method | what the file calls its algorithm |
+    | at_once | seeds that are trained in one process |
     """
 
     name: str
@@ -77,6 +78,7 @@ class Cell:
     threads: int
     shares: bool
     method: str = ""
+    at_once: int = 1
 
     @property
     def command(self) -> str:
@@ -126,6 +128,8 @@ def load(path: Path, results: Path | None = None) -> Sweep:
     for block in _blocks(content, shown):
         cells += _cells(block, shown)
     _refuse_twice(cells, shown)
+    if search is not None and any(cell.at_once > 1 for cell in cells):
+        raise UserError(f"{shown}: a search stops each run by itself: leave `seeds_at_once` out.")
     return Sweep(
         name=name, path=path, cells=tuple(cells), curves=_curves(content.get("curves"), path, results),
         retries=int(_number(content, "retries", 2, shown, whole=True)),
@@ -177,13 +181,14 @@ def _cells(block: Mapping[str, Any], shown: str) -> Iterator[Cell]:
     algorithms, environments = (read_parts(block.get(what), what, shown) for what in ("algorithms", "environments"))
     common, seeds = read_settings(block.get("with"), "with", shown), read_seeds(block.get("seeds"), shown)
     overrides = read_overrides(block.get("overrides"), shown)
+    at_once = _number(block, "seeds_at_once", 1, shown, whole=True)
     check_number(len(environments) * len(algorithms) * len(overrides) * len(seeds), "runs", shown)
     for env, alg, over in itertools.product(environments, algorithms, overrides):
         # more specific settings take precedence
         values = {**common, **env.values, **alg.values, **over.values}
         group = "-".join(part.label for part in (env, alg, over) if part.label)
         cell = resolved(group, seeds[0], (f"--config={alg.config}", f"--env-config={env.config}"), values, shown)
-        cell = replace(cell, method=alg.label)
+        cell = replace(cell, method=alg.label, at_once=max(1, at_once))
         yield from (with_seed(cell, seed) for seed in seeds)
 
 

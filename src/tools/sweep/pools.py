@@ -101,7 +101,7 @@ def _task() -> Callable[[dict[str, Any], str], dict[str, Any]]:
         load(main)
         from oamarl.tools.sweep.attempt import TICK, Attempt, Order
 
-        attempt = Attempt(Order(**order))
+        attempt = Attempt(Order.of(order))
         outcome = None
         while outcome is None:
             try:
@@ -161,7 +161,7 @@ class Ray:
     def _outcome(self, ref: Any) -> Outcome:
         errors = self.ray.exceptions
         try:
-            return Outcome(**self.ray.get(ref))
+            return Outcome.of(self.ray.get(ref))
         except errors.TaskCancelledError:
             return Outcome("interrupted")
         except errors.RayTaskError as error:

@@ -279,6 +279,10 @@ class Searches:
     def next(self) -> Cell | None:
         return next((cell for study in self.studies if (cell := study.next()) is not None), None)
 
+    def like(self, cell: Cell) -> Cell | None:
+        """None: each run of a search may be stopped by itself, and has a process of its own."""
+        return None
+
     def _of(self, cell: Cell) -> tuple[Study, Trial] | None:
         found = ((study, study.trial_of(cell)) for study in self.studies)
         return next(((study, trial) for study, trial in found if trial is not None), None)

@@ -5,6 +5,7 @@
 | serial | this process, one environment instance a slot |
 | process | spawned workers, each stepping several consecutive slots, over shared memory |
 | native | the environment itself, all slots in one call |
+| device | the environment itself, on the networks' device (:mod:`oamarl.envs.on_device`); whole episodes as native |
 
 Only `process` can survive an environment that crashes or hangs: elsewhere it lives in this process.
 """
@@ -31,7 +32,7 @@ from .playing import Player
 from .slots import SlotChecks, Slots
 from .throughput import random_throughput
 
-BACKENDS = ("auto", "serial", "process", "native")
+BACKENDS = ("auto", "serial", "process", "native", "device")
 ON_DEATH = ("fail", "restart")
 AFFINITIES = ("auto", "none")
 
@@ -41,7 +42,8 @@ class VecConfig:
     """The keys of :func:`make_vec`, for runners to inherit."""
 
     backend: str = key(
-        "Backend used to step environments: serial, process (workers), native (batched by itself), or auto.",
+        "Backend used to step environments: serial, process (workers), native (batched by itself), device (native, and "
+        "all of a rollout stays on the networks' device; runner=rollout), or auto.",
         choices=BACKENDS,
     )
     workers: int | None = key("Worker processes of backend=process; null: one for each processor core.", low=1)

@@ -1,4 +1,4 @@
-"""Environments whose slots live on a torch device (`backend: device`): tensors in, tensors out, and no copy to the host.
+"""Environments whose slots live on a torch device (`backend: device`): tensors in, tensors out, no copy to the host.
 
 A native environment (:class:`~.base.BatchedEnv`) has this form where its class has a method
 ``on_device(device) -> DeviceEnv``, which hands its slots over: it is not stepped itself from then on.

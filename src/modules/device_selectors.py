@@ -44,9 +44,7 @@ class _EpsilonGreedy:
         self._known: tuple[Any, ...] = ()
         self._table = torch.zeros(0)
 
-    def __call__(
-        self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
         epsilon, width = self._selector.epsilon(context), avail.shape[-1]
         actions = best = torch.where(avail, outputs, -math.inf).argmax(-1)
         if noise is not None and epsilon > 0:
@@ -71,9 +69,7 @@ class _Gaussian:
             numbers = math.log(c.std_y_coef) + F.logsigmoid(numbers / c.std_x_coef)
         return numbers.clamp(*LOG_STD)
 
-    def __call__(
-        self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
         mean, log_std = outputs.chunk(2, -1)
         log_std = self._log_std(log_std)
         z = torch.zeros_like(mean) if noise is None else noise
@@ -89,9 +85,7 @@ class _NoisyLogits:
     def __init__(self, selector: NoisyLogits) -> None:
         self._config = selector.config
 
-    def __call__(
-        self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
         warm = not context.test and context.t_env < self._config.warmup_steps
         return multinomial(torch.zeros_like(outputs) if warm else outputs, avail, noise, context)
 
@@ -103,9 +97,7 @@ class _NoisyActions:
         self._config = selector.config
         self._centre, self._half = (torch.from_numpy(x).to(device) for x in (selector.centre, selector.half))
 
-    def __call__(
-        self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
         c, unit = self._config, outputs.tanh()
         if noise is not None and not context.test:
             u, v = noise.chunk(2, -1)

@@ -126,10 +126,11 @@ class EpisodeRunner:
         """
         size, there = nbytes(layout), memory() if room is None else room
         if there is not None and size > there:
+            has = f"{'the machine' if room is None else 'the GPU'} has {there / 1e9:,.0f} GB"
             raise UserError(
                 f"The configuration asks for more memory than there is: info.episode_limit={info.episode_limit} of the "
                 f"environment '{info.name}' with {info.n_agents} agents that see {info.obs_size} numbers and {batch} "
-                f"needs {size / 1e9:,.0f} GB, and {'the machine' if room is None else 'the GPU'} has {there / 1e9:,.0f} GB."
+                f"needs {size / 1e9:,.0f} GB, and {has}."
             )
 
     # -- what training and testing share -----------------------------------------------------------------------

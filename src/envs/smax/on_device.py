@@ -1,8 +1,8 @@
 """SMAX on a device: one compiled call steps the battles of a tile and begins the next ones where battles ended.
 
 Arrays of JAX are handed to torch and back by DLPack, without a copy. On a CPU a tile has 32 slots, as in
-:mod:`.game`, and a call begins as many battles as ended; on a GPU one tile has all slots, and a call begins one in every
-slot and takes those that are needed, for asking which they are would stop the device.
+:mod:`.game`, and a call begins as many battles as ended; on a GPU one tile has all slots, and a call begins one in
+every slot and takes those that are needed, for asking which they are would stop the device.
 """
 
 from __future__ import annotations

@@ -109,9 +109,7 @@ class Smax:
             self._time[rows] += 1
             self._show(rows, shown, out)
             over, won = shown.over, shown.won
-            reward = (
-                won * 2.0 - over if self.reward_scale is None else shown.reward * np.float32(self.reward_scale)
-            )
+            reward = won * 2.0 - over if self.reward_scale is None else shown.reward * np.float32(self.reward_scale)
             out.reward[rows] = reward[:, None]
             out.terminated[rows] = over
             out.truncated[rows] = (self._time[rows] >= self.info.episode_limit) & ~over

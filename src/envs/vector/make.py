@@ -48,8 +48,9 @@ def make_vec(
         env: name in the registry, or ``package.module:Class``.
         env_args: arguments of the environment.
         n_slots: B.
-        backend: ``serial``, ``process``, ``native``, ``device`` (here as native: episodes played whole are), or ``auto``: native where the environment is, else process
-            where more than one worker makes sense, else serial.
+        backend: ``serial``, ``process``, ``native``, ``device`` (here the same as native, which plays whole episodes),
+            or ``auto``: native where the environment is, else process where more than one worker makes sense, else
+            serial.
         workers: processes of the `process` backend; None: one a usable core; never more than slots.
         step_timeout, reset_timeout: seconds that one environment may take in a worker; None: no limit.
         on_worker_death: ``fail`` raises when a worker dies, hangs or raises; ``restart`` starts it again and marks its

@@ -46,14 +46,6 @@ class RolloutRunner(EpisodeRunner):
     Config = RolloutConfig
     config: RolloutConfig
 
-    def __new__(cls, config: RolloutConfig, *args: Any) -> RolloutRunner:
-        """Make the runner that keeps everything on the networks' device where `backend: device` asks for it."""
-        if config.backend == "device":
-            from .on_device import DeviceRolloutRunner
-
-            return super().__new__(DeviceRolloutRunner)
-        return super().__new__(cls)
-
     def __init__(
         self, config: RolloutConfig, env: str, env_args: Mapping[str, Any], mac: BasicMAC, device: torch.device,
         seed: int,

@@ -217,7 +217,7 @@ class Maze:
         """Return these mazes on a torch device (`backend: device`)."""
         from .on_device import MazeOnDevice
 
-        return MazeOnDevice(self, device)
+        return MazeOnDevice(self.info, self.tables(), len(self._time), device)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..base import EnvInfo
 from ..on_device import DeviceStep
 from .maps import ACTIONS
-
-if TYPE_CHECKING:
-    from .maze import Maze
 
 
 class MazeOnDevice:
     """B mazes; see :class:`~oamarl.envs.on_device.DeviceEnv`.
 
     Args:
-        maze: of B slots.
+        info: sizes.
+        tables: what a step looks up; see :meth:`oamarl.envs.maze.maze.Maze.tables`.
+        n_slots: B.
         device: where they live.
     """
 
-    def __init__(self, maze: Maze, device: torch.device) -> None:
-        self.info, self.device = maze.info, device
-        self._tables = {name: torch.as_tensor(x).to(device) for name, x in maze.tables().items()}
-        n_slots = len(maze.positions())
+    def __init__(self, info: EnvInfo, tables: Mapping[str, np.ndarray], n_slots: int, device: torch.device) -> None:
+        self.info, self.device = info, device
+        self._tables = {name: torch.as_tensor(x).to(device) for name, x in tables.items()}
         self._begin = self._tables["begin"].expand(n_slots, -1)
         self._map = self._tables["map"].expand(n_slots, -1)
         self._all_alive = torch.ones(n_slots, self.info.n_agents, dtype=torch.bool, device=device)

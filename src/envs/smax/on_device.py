@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import torch
 from torch import Tensor
 
+from ..base import EnvInfo
 from ..on_device import DeviceStep, same_device
 from .game import AT_ONCE, Battle, Game, step_all
-
-if TYPE_CHECKING:
-    from .smax import Smax
 
 
 class _Tile(NamedTuple):
@@ -38,18 +36,21 @@ class SmaxOnDevice:
     """B battles; see :class:`~oamarl.envs.on_device.DeviceEnv`.
 
     Args:
-        smax: of B slots.
-        given: its own argument ``device``.
+        info: sizes.
+        game: of B slots.
+        reward_scale: what SMAX's rewards are multiplied by; None: rewards are of the battle's end alone.
+        given: the game's own argument ``device``.
         device: torch's device, where networks are too.
 
     Raises:
         UserError: the two are different.
     """
 
-    def __init__(self, smax: Smax, game: Game, given: str, device: torch.device) -> None:
+    def __init__(
+        self, info: EnvInfo, game: Game, reward_scale: float | None, given: str, device: torch.device
+    ) -> None:  # fmt: skip
         same_device(given, device)
-        self.info, self.device, self._game = smax.info, device, game
-        self._scale = smax.reward_scale
+        self.info, self.device, self._game, self._scale = info, device, game, reward_scale
         self._where = game.device
         self._tiles: list[_Tile] = []
         self._seen: list[_Seen] = []

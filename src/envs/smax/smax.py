@@ -77,7 +77,7 @@ class Smax:
         options = Options(see_enemy_actions, walls_cause_death, enemy_shoots, attack_mode)
         self._game = game = Game(n_slots, battle, options, smax, where)
         #: SMAX's rewards are multiplied by it; None: they are of the battle's end alone
-        self.reward_scale = None if reward_sparse else _SCALE
+        self._scale = None if reward_sparse else _SCALE
         self._device = device
         self._time = np.zeros(n_slots, np.int64)
         n = game.n_allies
@@ -109,7 +109,7 @@ class Smax:
             self._time[rows] += 1
             self._show(rows, shown, out)
             over, won = shown.over, shown.won
-            reward = won * 2.0 - over if self.reward_scale is None else shown.reward * np.float32(self.reward_scale)
+            reward = won * 2.0 - over if self._scale is None else shown.reward * np.float32(self._scale)
             out.reward[rows] = reward[:, None]
             out.terminated[rows] = over
             out.truncated[rows] = (self._time[rows] >= self.info.episode_limit) & ~over
@@ -129,7 +129,7 @@ class Smax:
         """
         from .on_device import SmaxOnDevice
 
-        return SmaxOnDevice(self, self._game, self._device, device)
+        return SmaxOnDevice(self.info, self._game, self._scale, self._device, device)
 
     def close(self) -> None:
         """Release the battles."""

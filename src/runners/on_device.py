@@ -177,6 +177,7 @@ class DeviceRolloutRunner(RolloutRunner):
         """Return the batch and its ended episodes, and count; here the device is read, once a batch."""
         store, notes = self.store, self._notes
         column, row = (store["terminated"] | store["truncated"]).t().nonzero(as_tuple=True)
+        self.noise.check()
         self._check()
         finals = {f"final_{name}": kept[row, column] for name, kept in self._finals.items()}
         batch = Batch.of(
@@ -279,6 +280,7 @@ class DeviceRolloutRunner(RolloutRunner):
             (self.last, last.masked_fill(deep, self._none)), (self.hidden, hidden.masked_fill(begin.unsqueeze(2), 0.0)),
         ):  # fmt: skip
             mine.copy_(given)
+        self.noise.forget()
 
     def _replayed(self, step: Tensor, played: Tensor) -> Iterator[Tensor]:
         """Play all slots' episodes again so that they end at the same time; yields which of them ended too early.

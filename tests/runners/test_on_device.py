@@ -14,10 +14,14 @@ import torch
 
 from oamarl.components.batch import Batch
 from oamarl.components.seeding import action_noise, episode_seed
+from oamarl.components.streams import draws
+from oamarl.components.streams.draws import draw
 from oamarl.components.streams.hashing import episode_seeds, stream_states
+from oamarl.components.streams.words import Streams
 from oamarl.envs.on_device import same_device
 from oamarl.main import main
-from oamarl.modules.action_selectors import Multinomial
+from oamarl.modules.action_selectors import DRAW, Multinomial
+from oamarl.runners.device_noise import StreamNoise
 from oamarl.runners.on_device import DeviceRolloutRunner
 from oamarl.storage import checkpoints
 from oamarl.training.building import build
@@ -172,6 +176,46 @@ def test_tests_are_those_of_native() -> None:
         with parts("maze", SHORT, backend=backend) as (runner, _, _):
             found.append([vars(runner.test(n, greedy=False)) for n in (3, 7)])
     assert_same(*found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "steps"), [("uniform", 9, 5), ("gumbel", 24, 60), ("normal", 8, 80), ("normal", 33, 20)]
+)
+def test_draws_worked_out_as_tensors_are_numpys(kind: Any, count: int, steps: int) -> None:
+    slots = torch.arange(60)
+    streams = Streams.seeded(*stream_states(5, "train", slots, 3 * slots))
+    expected = np.stack([DRAW[kind](action_noise(5, "train", b, 3 * b), (steps, count)) for b in range(60)])
+    for t in range(steps):
+        numbers, streams, short = draw(streams, count, kind)
+        assert not short.any()
+        np.testing.assert_allclose(numbers.numpy(), expected[:, t], rtol=1e-6, atol=2e-6)
+
+
+def test_too_few_words_are_noticed() -> None:
+    value, length = torch.arange(6.0).repeat(2, 1), torch.tensor([[1, 2, 1, 1, 1, 1], [1, 1, 1, 1, 1, 2]])
+    found = torch.tensor([[True, False, True, True, True, True], [True] * 6])
+    numbers, read, short = draws._parsed(value, length, found, 5)
+    assert short.tolist() == [True, False], "a word is skipped, and five are left of six"
+    assert numbers[1].tolist() == [0, 1, 2, 3, 4]
+    assert read[1] == 5
+    numbers, read, short = draws._parsed(value, length, found, 4)
+    assert (numbers[0].tolist(), read.tolist(), short.tolist()) == ([0, 3, 4, 5], [6, 4], [False, False])
+
+
+@pytest.mark.parametrize("config", ["mappo", "pqn_vdn"])
+def test_noise_drawn_on_the_device_gives_the_same_batches_and_resumes(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: numpy's streams as tensors."""
+    monkeypatch.setattr("oamarl.runners.on_device.device_noise", StreamNoise)
+    more = {"epochs": ..., "critic_epochs": ...} if config == "pqn_vdn" else {}
+    compare("maze", SHORT, config, 3, **more)
+    with parts("maze", SHORT, config, **more) as (runner, _, _):
+        runner.run()
+        state, following = runner.state_dict(), clone(runner.run()[0])
+    with parts("maze", SHORT, config, **more) as (again, _, _):
+        again.load_state_dict(state)
+        assert_same_batch(following, again.run()[0])
 
 
 # -- state -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,6 +41,12 @@ class Far(torch.Tensor):
         """As torch's of a tensor on a device: a copy to the host."""
         return self.cpu().tolist()
 
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(_moved(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_moved(index), value)
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return Watch.current[-1].run(func, args, kwargs or {})
@@ -49,7 +55,7 @@ class Far(torch.Tensor):
 class Watch(TorchDispatchMode):
     """Carries operations out; ``seen`` counts what would make a device wait."""
 
-    current: list[Watch] = []
+    current: ClassVar[list[Watch]] = []
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,6 +99,13 @@ class Watch(TorchDispatchMode):
                 self.seen["to the device" if target == FAR else "to the host"] += 1
         elif far and any(x.dim() for x in host):
             raise AssertionError(f"{name} gets tensors of the device and of the host")
+
+
+def _moved(index: Any) -> Any:
+    """Lists as indices become tensors of the device, a copy each; torch would leave their numbers out on ``meta``."""
+    if isinstance(index, tuple):
+        return tuple(map(_moved, index))
+    return torch.tensor(index).to(FAR) if isinstance(index, list) else index
 
 
 def _near(x: Any) -> Any:

@@ -67,7 +67,8 @@ def wheels(folder: Path | None) -> Iterator[None]:
 
 def build(method: str, map_name: str, recurrent: bool, slots: int, length: int, backend: str, device: Any) -> Any:
     """Return runner and learner of a cell."""
-    from oamarl.parts import resolve
+    from oamarl.parts import ALWAYS
+    from oamarl.settings import resolve
     from oamarl.training.building import build as built
     from oamarl.utils.schema.command_line import Request
 
@@ -77,7 +78,8 @@ def build(method: str, map_name: str, recurrent: bool, slots: int, length: int, 
         "t_max": 10**9, "hidden_dim": HIDDEN, "epochs": EPOCHS, "num_minibatches": MINIBATCHES, "use_rnn": recurrent,
         "use_cuda": device.type != "cpu", "seed": 1, "test_nepisode": 0,
     }  # fmt: skip
-    runner, mac, learner = built(resolve(Request(method, "smax", given)), device)
+    read = {name: part for name, part in ALWAYS.items() if name != "evaluation"}  # which needs sacred
+    runner, mac, learner = built(resolve(Request(method, "smax", given), read), device)
     return runner, mac, learner
 
 

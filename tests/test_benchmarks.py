@@ -473,3 +473,45 @@ def test_scripts_fight_as_they_say() -> None:
     assert fires == [1.0] * 4
     assert min(together[1], together[3]) > 0.9 > max(together[0], together[2])
     assert won[1] == max(won)
+
+
+# -- everything on one device ----------------------------------------------------------------------------------------
+
+#: a machine that has torch, JAX and JaxMARL, and nothing of this project installed
+BARE = """
+import importlib.util, runpy, sys
+for name in ("sacred", "gymnasium", "gym", "pymongo", "pandas", "matplotlib", "vmas", "mujoco", "pettingzoo"):
+    sys.modules[name] = None
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "oamarl" else find(name, *more)
+program, out = sys.argv[1:]
+sys.argv = [program, "--cpu", "--cells", "0", "--out", out]
+runpy.run_path(program, run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("jax") and importlib.util.find_spec("jaxmarl")), reason="needs the extra smax"
+)
+def test_the_gpu_s_measurement_starts_on_a_bare_machine(tmp_path: Path) -> None:
+    out, program = tmp_path / "gpu.json", BENCHMARKS / "gpu.py"
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, str(program), str(out)], capture_output=True, text=True, timeout=PATIENCE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert set(found["numbers"]) == {"MLP", "GRU"}
+    for numbers in found["numbers"].values():
+        assert numbers["of the first step"] == 1.0
+        assert numbers["log_prob, first step"] < 1e-4
+        assert numbers["update, largest relative difference of a figure"] < 1e-3
+
+
+def test_the_gpu_s_measurement_without_a_gpu_is_one_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu.py")], capture_output=True, text=True, timeout=PATIENCE,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.strip() == "torch finds no GPU here: use --cpu for small sizes on the processor cores."

@@ -120,6 +120,8 @@ CANNOT = {
         "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
     },
     "performance.md": {
+        "python benchmarks/gpu.py --jaxmarl PATH --wheels FOLDER --out gpu.json": "needs a GPU",
+        "python benchmarks/gpu.py --cpu": "minutes of measuring; test_benchmarks.py runs its beginning",
         ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 2 --seconds 5 "
         "'lbf-*' 'rware-*' 'spread-*'": EPYMARL + ", and many minutes",
         ".venv/bin/python benchmarks/compare.py --epymarl PATH --rounds 3 --seconds 6 "

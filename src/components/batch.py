@@ -311,7 +311,7 @@ class Samples:
         """[E] steps of each sequence, those after its agents' last decisions included."""
         assert self.sequences is not None
         start = self.sequences.start
-        return torch.cat([start[1:], start.new_tensor([self.n_steps])]) - start
+        return torch.cat([start[1:], start.new_full((1,), self.n_steps)]) - start
 
     def counts(self) -> Tensor:
         """[N]: valid steps of each agent in the whole batch, at least 1 (a source without any has only zero rows)."""

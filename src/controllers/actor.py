@@ -13,7 +13,8 @@ from ..components.distributions import gumbel
 from ..components.experience import action_shape, no_action
 from ..envs.base import EnvInfo
 from ..modules.acting import Actor
-from ..modules.action_selectors import Context
+from ..modules.action_selectors import Context, Selector
+from ..modules.device_selectors import device_selector
 from ..modules.kernels.numpy_policy import Form, Inference
 
 
@@ -92,14 +93,15 @@ def no_actions(info: EnvInfo, n_slots: int) -> Tensor:
 
 
 @torch.no_grad()
-def inference(mac: Policies) -> Inference:
-    """Return the policies of a controller whose network is :class:`~oamarl.modules.agents.rnn.Network` itself.
+def policy_arrays(mac: Policies) -> tuple[Form, dict[str, Tensor]]:
+    """Return the policies of a controller whose network is :class:`~oamarl.modules.agents.rnn.Network` itself, as
+    :class:`~oamarl.modules.kernels.numpy_policy.Inference` takes them, where they are.
 
     What does not change from step to step is worked out here: agents' ids only ever add the same rows to the first
     layer, and the last action one of few.
     """
     info, config, net = mac.info, mac.config, mac.network
-    w = {name: x.detach().cpu() for name, x in net.layers(mac.agent_params()).items()}  # [K, ...]
+    w = {name: x.detach() for name, x in net.layers(mac.agent_params()).items()}  # [K, ...]
     shared = mac.n_networks == 1
     parts = [info.obs_size, info.n_actions * config.obs_last_action, info.n_agents * config.obs_agent_id]
     first, last, ids = w.pop("fc1.w").split(parts, dim=1)
@@ -123,7 +125,13 @@ def inference(mac: Policies) -> Inference:
         arrays["mean"], arrays["std"] = mac.normaliser.scale()
     features = None if mac.feature_normaliser is None else mac.feature_normaliser.obs_sizes
     form = Form(shared, net.recurrent, "relu" if net.activation is torch.relu else "tanh", features)
-    return Inference(form, {name: x.contiguous().cpu().numpy() for name, x in arrays.items()})
+    return form, {name: x.contiguous() for name, x in arrays.items()}
+
+
+def inference(mac: Policies) -> Inference:
+    """Return :func:`policy_arrays` in numpy, for acting on the CPU."""
+    form, arrays = policy_arrays(mac)
+    return Inference(form, {name: x.cpu().numpy() for name, x in arrays.items()})
 
 
 class TorchNetwork:
@@ -142,18 +150,44 @@ class TorchNetwork:
     @torch.no_grad()
     def __call__(self, obs: np.ndarray, last: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the outputs [B, N, P] and the next hidden state [B, N, H]; see :class:`Inference`."""
+        given = (torch.from_numpy(x).to(self.mac.device) for x in (obs, last, hidden))
+        out, state = self.evaluate(*given)
+        return out.cpu().numpy(), state.cpu().numpy()
+
+    def evaluate(self, obs: Tensor, last: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of tensors, where the networks are."""
         mac, shape = self.mac, obs.shape[:2]
-        seen = torch.from_numpy(obs).to(mac.device)
-        before = torch.from_numpy(last).to(mac.device)
-        x = mac.with_extras(mac.seen(seen), before)
-        state = torch.from_numpy(hidden).to(mac.device)
+        x, state = mac.with_extras(mac.seen(obs), last), hidden
         if self.shared:
             x, state = x.flatten(0, 1), state.flatten(0, 1)
         else:
             x, state = x.transpose(0, 1), state.transpose(0, 1)
         out, state = mac.network.step(self.w, x, state)
         if self.shared:
-            out, state = out.unflatten(0, shape), state.unflatten(0, shape)
-        else:
-            out, state = out.transpose(0, 1), state.transpose(0, 1)
-        return out.cpu().numpy(), state.cpu().numpy()
+            return out.unflatten(0, shape), state.unflatten(0, shape)
+        return out.transpose(0, 1), state.transpose(0, 1)
+
+
+class DeviceActor:
+    """The policies at one moment as functions of tensors, for slots that live where the networks are.
+
+    Args:
+        mac: the controller.
+        network: (obs, last actions, hidden) -> outputs, the next hidden state; tensors.
+        selector: how actions are chosen.
+
+    Raises:
+        UserError: the selector is written in numpy.
+    """
+
+    def __init__(self, mac: Policies, network: Any, selector: Selector) -> None:
+        self.network, self.noise, self.width = network, selector.noise, selector.width(mac.info.n_actions)
+        self._select = device_selector(selector, mac.config.action_selector, mac.device)
+
+    def __call__(
+        self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, noise: Tensor | None, context: Context
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose actions for all agents of B slots; arguments and results as of
+        :class:`~oamarl.modules.acting.Actor`, as tensors."""
+        outputs, following = self.network(obs, last_actions, hidden)
+        return *self._select(outputs, avail, noise, context), following

@@ -22,10 +22,11 @@ from ..modules.action_selectors import EpsilonConfig, NoisyConfig, Selector, mak
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.build import policy_networks
 from ..modules.heads import HeadConfig, Policy
+from ..modules.kernels.torch_policy import TorchInference
 from ..modules.stack import Inputs
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .actor import TorchNetwork, act, inference
+from .actor import DeviceActor, TorchNetwork, act, inference, policy_arrays
 from .contract import Preparation
 from .outputs import Rows, all_outputs, all_outputs_and_features, rows_of
 from .seps import SELECTIVE, SelectiveConfig, SelectiveSharing
@@ -179,6 +180,16 @@ class BasicMAC:
         """Return the policies as they are now, prepared for many steps: what runners act with."""
         network = inference(self) if type(self.network) is Network else TorchNetwork(self)
         return NetworkActor(network, self.selector, self.info.n_actions)
+
+    def device_actor(self) -> DeviceActor:
+        """Return the policies as they are now as functions of tensors, where the networks are (`backend: device`).
+
+        Raises:
+            UserError: the action selector is written in numpy.
+        """
+        plain = type(self.network) is Network
+        network = TorchInference(*policy_arrays(self)) if plain else TorchNetwork(self).evaluate
+        return DeviceActor(self, network, self.selector)
 
     def act(
         self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, uniform: Tensor | None,

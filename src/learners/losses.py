@@ -47,14 +47,17 @@ class Rows:
         cls, samples: Samples, target: Tensor, entry: Tensor, source: Tensor, weight: Tensor,
         log_rho: Tensor | None = None,
     ) -> Rows:  # fmt: skip
-        """Take the entries ``entry`` of the agents ``source``; feed-forward rows that are not valid are left out.
+        """Take the entries ``entry`` of the agents ``source``.
+
+        On the CPU feed-forward rows that are not valid are left out; a GPU would have to wait to be told how many there
+        are, and computes them in vain.
 
         Args:
             target: [S, N] factor times advantage.
             entry, source, weight: [m].
             log_rho: [S, N], see the class.
         """
-        if samples.sequences is None:
+        if samples.sequences is None and entry.device.type == "cpu":
             keep = samples.valid[entry, source].nonzero().squeeze(1)
             entry, source, weight = entry[keep], source[keep], weight[keep]
         rows = samples.rows(entry, source)

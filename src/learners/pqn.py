@@ -150,10 +150,9 @@ class PQNLearner:
             taken, at = self.taken(it.samples, part.entries, params[0])
             total, target, mask = self.team(taken, it.state[at], params[1:]), it.target[at], it.mask[at]
             delta = torch.where(mask, total - target, 0.0)
-            real = delta[mask]
-            for name, x in (("loss", real**2), ("td_error_abs", real.abs()), ("q_taken_mean", total[mask])):
-                tally.add(name, x)
-            tally.add("target_mean", target[mask])
+            figures = {"loss": delta**2, "td_error_abs": delta.abs(), "q_taken_mean": total, "target_mean": target}
+            for name, x in figures.items():
+                tally.add(name, x, mask)
             return delta.square().sum() * part.of / count
 
         norms = []

@@ -191,7 +191,7 @@ class EpsilonGreedy(SelectorBase):
             drawn = np.where(avail, noise[..., :-1], _BELOW).argmax(-1)
             actions = np.where(noise[..., -1] < epsilon, drawn, best)
         if self._known != (epsilon, width):
-            self._known, self._log_prob = (epsilon, width), self._log_probabilities(epsilon, width)
+            self._known, self._log_prob = (epsilon, width), self.log_probabilities(epsilon, width)
         log_prob = self._log_prob[(actions == best).view(np.int8), np.add.reduce(avail, axis=-1, dtype=np.int64)]
         if isfinite(np.add.reduce(outputs, axis=None)):
             return actions, log_prob
@@ -199,7 +199,7 @@ class EpsilonGreedy(SelectorBase):
         return actions, np.where(broken, np.float32(np.nan), log_prob)
 
     @staticmethod
-    def _log_probabilities(epsilon: float, n_actions: int) -> np.ndarray:
+    def log_probabilities(epsilon: float, n_actions: int) -> np.ndarray:
         """Log-probabilities of other actions than the best and of the best, by the number of legal ones: [2, A+1]."""
         legal = np.maximum(np.arange(n_actions + 1), 1)
         probability = epsilon / legal + (1.0 - epsilon) * np.array([[False], [True]])

@@ -4,5 +4,5 @@
 REGISTRY = {
     "episode": ".episode:EpisodeRunner",
     "parallel": ".episode:EpisodeRunner",
-    "rollout": ".rollout:RolloutRunner",
+    "rollout": ".segments:SegmentRunner",
 }

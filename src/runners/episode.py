@@ -73,8 +73,7 @@ class EpisodeRunner:
         self.task, self.make = (env, env_args), make
         self.n_slots = config.batch_size_run
         self.per_slot = (config.batch_size or self.n_slots) // self.n_slots
-        self.vec: VecEnv = make(env, env_args, self.n_slots, **config.options())
-        self.info = self.vec.info
+        self.info = self._open(env, env_args)
         self.t_env = self.episodes = self.agent_steps = 0
         #: episodes of each slot that were lost with a worker: their numbers are not used again
         self.skipped = np.zeros(self.n_slots, np.int64)
@@ -85,12 +84,26 @@ class EpisodeRunner:
         self._slot_steps = self._waited = 0
         own = not config.common_reward or self.info.team_reward
         self._rewards: Any = "own" if own else config.reward_scalarisation
+        self._allocate()
+
+    def _open(self, env: str, env_args: Mapping[str, Any]) -> EnvInfo:
+        """Build the environments; returns their sizes."""
+        self.vec: VecEnv = self.make(env, env_args, self.n_slots, **self.config.options())
+        return self.vec.info
+
+    def _allocate(self) -> None:
+        """Lay out what is recorded."""
         self.store = self._new_store()
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
         """Refuse a batch that the slots cannot share evenly, and `episode` with several slots."""
         slots, size = values["batch_size_run"], values["batch_size"]
+        if values["backend"] == "device":
+            raise UserError(
+                f"backend=device plays segments, with runner=rollout: runner={values['runner']} plays whole episodes, "
+                "use backend=native."
+            )
         if values["runner"] == "episode" and slots != 1:
             raise UserError(f"runner=episode steps one environment: batch_size_run={slots} needs runner=parallel.")
         if size is not None and size % slots:
@@ -101,23 +114,25 @@ class EpisodeRunner:
         check_memory(info, slots, values["backend"])
 
     @staticmethod
-    def check_room(layout: Layout, info: EnvInfo, batch: str) -> None:
+    def check_room(layout: Layout, info: EnvInfo, batch: str, room: int | None = None) -> None:
         """Refuse arrays that this machine has no memory for.
 
         Args:
             layout: theirs.
             info: of the environment, for the message.
             batch: what else makes them large, for the message.
+            room: bytes of the memory that they go to; None: this machine's.
 
         Raises:
             UserError: they are too large.
         """
-        size, there = nbytes(layout), memory()
+        size, there = nbytes(layout), memory() if room is None else room
         if there is not None and size > there:
+            has = f"{'the machine' if room is None else 'the GPU'} has {there / 1e9:,.0f} GB"
             raise UserError(
                 f"The configuration asks for more memory than there is: info.episode_limit={info.episode_limit} of the "
                 f"environment '{info.name}' with {info.n_agents} agents that see {info.obs_size} numbers and {batch} "
-                f"needs {size / 1e9:,.0f} GB, and the machine has {there / 1e9:,.0f} GB."
+                f"needs {size / 1e9:,.0f} GB, and {has}."
             )
 
     # -- what training and testing share -----------------------------------------------------------------------
@@ -200,8 +215,11 @@ class EpisodeRunner:
 
     def use(self) -> Use:
         """Return how collecting uses the machine, for :func:`~oamarl.utils.hints.hints`."""
+        return self._use(self.vec.workers, self.vec.native)
+
+    def _use(self, workers: int, native: bool) -> Use:
         return Use(
-            cores=usable_cpus(), busy=in_use(), workers=self.vec.workers, native=self.vec.native,
+            cores=usable_cpus(), busy=in_use(), workers=workers, native=native,
             gpu=torch.cuda.is_available(), device=self.device.type,
             compiled=library("network") is not None, waiting=self._waited / max(self._slot_steps, 1),
         )  # fmt: skip
@@ -257,13 +275,18 @@ class EpisodeRunner:
         """Restore the counters; returns notices (none)."""
         self.t_env, self.episodes, self.agent_steps = (int(state[k]) for k in ("t_env", "episodes", "agent_steps"))
         self.skipped = torch.as_tensor(state["skipped"]).numpy().copy()
-        self._earlier_restarts = int(state["worker_restarts"]) - self.vec.worker_restarts
+        self._earlier_restarts = int(state["worker_restarts"]) - self._restarts
         return []
 
     @property
     def worker_restarts(self) -> int:
         """Environment workers that were started again so far, those before a resume included."""
-        return self._earlier_restarts + self.vec.worker_restarts
+        return self._earlier_restarts + self._restarts
+
+    @property
+    def _restarts(self) -> int:
+        """Those of this process."""
+        return self.vec.worker_restarts
 
     def close(self) -> None:
         """Release environments and workers."""

@@ -8,7 +8,7 @@ episode that is under way at a segment's end continues in the next one, with the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from ..components.batch import Batch
-from ..components.experience import no_action, steps_layout
+from ..components.experience import fields_of, no_action, steps_layout
 from ..components.seeding import episode_seed
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
+from ..envs.on_device import check_device_form
 from ..envs.vector.base import VecEnv
 from ..envs.vector.episode_store import Job, cursor_layout
 from ..envs.vector.make import check_memory, make_vec
@@ -30,7 +31,7 @@ from .episode import EpisodeConfig, EpisodeRunner
 from .episodes import Episodes
 
 #: What a checkpoint holds of every slot as it is.
-_KEPT = ("number", "step", "returns", "last", "hidden", "fresh")
+KEPT = ("number", "step", "returns", "last", "hidden", "fresh")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,14 @@ class RolloutRunner(EpisodeRunner):
             )
         slots, steps = values["batch_size_run"], values["rollout_length"]
         room = {**steps_layout(info, slots, steps), **cursor_layout(info, slots, 1, played=True)}
-        cls.check_room(room, info, f"batch_size_run={slots} and rollout_length={steps}")
+        size = f"batch_size_run={slots} and rollout_length={steps}"
+        if values["backend"] == "device":
+            check_device_form(values["env"])
+            # the observations after every step are kept too
+            final = {f"final_{f.name}": room[f.name] for f in fields_of(info) if f.final}
+            cls.check_room({**room, **final}, info, size, device_memory() if values["use_cuda"] else None)
+            return
+        cls.check_room(room, info, size)
         check_memory(info, 2 * slots, values["backend"])  # tests are played in environments of their own
 
     # -- training ----------------------------------------------------------------------------------------------
@@ -92,8 +100,12 @@ class RolloutRunner(EpisodeRunner):
 
     def origin(self, batch: Batch, row: int, step: int) -> tuple[int, int]:
         """Return slot and episode seed of a step of the batch that was collected last."""
-        number = int(self.store.cursor["number"][row]) - int(batch.begins[row, step + 1 :].sum())
+        number = self._number_of(row) - int(batch.begins[row, step + 1 :].sum())
         return row, episode_seed(self.seed, "train", row, number)
+
+    def _number_of(self, row: int) -> int:
+        """Return the number of a slot's present episode."""
+        return int(self.store.cursor["number"][row])
 
     @property
     def _batch_shape(self) -> tuple[int, int]:
@@ -111,10 +123,16 @@ class RolloutRunner(EpisodeRunner):
 
     def test(self, n_episodes: int, greedy: bool) -> Episodes:
         """Play exactly ``n_episodes`` test episodes, in environments of their own: training's are under way."""
-        if self._tester is None:
-            self._tester = EpisodeRunner(self.config, *self.task, self.mac, self.device, self.seed, self.make)
+        enough = self._tester is not None and self._tester.n_slots >= min(n_episodes, self.n_slots)
+        if self._tester is None or not enough:
+            self._close_tester()
+            self._tester = self._new_tester(n_episodes)
         self._tester.t_env = self.t_env
         return self._tester.test(n_episodes, greedy)
+
+    def _new_tester(self, n_episodes: int) -> EpisodeRunner:
+        """Build the runner of tests of ``n_episodes``."""
+        return EpisodeRunner(self.config, *self.task, self.mac, self.device, self.seed, self.make)
 
     # -- state -------------------------------------------------------------------------------------------------
 
@@ -126,17 +144,18 @@ class RolloutRunner(EpisodeRunner):
     def _seen(self, b: int) -> str:
         """Return a digest of slot b's observations, state, legal actions and alive agents."""
         out = self.vec.arrays
-        shown = (out.obs[b], out.state[b], out.avail[b], out.alive[b])
-        return hashlib.blake2b(b"".join(x.tobytes() for x in shown), digest_size=16).hexdigest()
+        return digest((out.obs[b], out.state[b], out.avail[b], out.alive[b]))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters and each slot's episode: its number and its actions since its reset."""
+        return super().state_dict() | {"slots": self._slots_state()}
+
+    def _slots_state(self) -> dict[str, Any]:
         cursor = self.store.cursor
-        slots = {name: cursor[name].copy() for name in _KEPT} | {
+        return {name: cursor[name].copy() for name in KEPT} | {
             "played": cursor["played"][:, : int(cursor["step"].max())].copy(),
             "seen": [self._seen(b) for b in range(self.n_slots)],
         }
-        return super().state_dict() | {"slots": slots}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Restore the state: every slot's episode is replayed up to where it was.
@@ -147,15 +166,7 @@ class RolloutRunner(EpisodeRunner):
             a sentence about that, if it was so.
         """
         super().load_state_dict(state)
-        slots, cursor = state["slots"], self.store.cursor
-        for name in _KEPT:
-            cursor[name][...] = torch.as_tensor(slots[name]).numpy()  # a checkpoint's arrays are tensors
-        actions, under_way = torch.as_tensor(slots["played"]).numpy(), ~cursor["fresh"]
-        cursor["played"][:, : actions.shape[1]] = actions
-        going = np.flatnonzero(under_way)
-        bring_back(self.vec, going, self._episode_seeds(going), actions, cursor["step"])
-        astray = [b for b in np.flatnonzero(under_way).tolist() if self._seen(b) != slots["seen"][b]]
-        cursor["fresh"][astray] = True
+        astray = self._load_slots(state["slots"])
         return (
             [
                 f"{len(astray)} of {self.n_slots} environments could not be brought back to where they were (the same "
@@ -164,6 +175,19 @@ class RolloutRunner(EpisodeRunner):
             if astray
             else []
         )
+
+    def _load_slots(self, slots: Mapping[str, Any]) -> list[int]:
+        """Bring every slot's episode to where it was; returns the slots where that failed."""
+        cursor = self.store.cursor
+        for name in KEPT:
+            cursor[name][...] = torch.as_tensor(slots[name]).numpy()  # a checkpoint's arrays are tensors
+        actions, under_way = torch.as_tensor(slots["played"]).numpy(), ~cursor["fresh"]
+        cursor["played"][:, : actions.shape[1]] = actions
+        going = np.flatnonzero(under_way)
+        bring_back(self.vec, going, self._episode_seeds(going), actions, cursor["step"])
+        astray = [b for b in np.flatnonzero(under_way).tolist() if self._seen(b) != slots["seen"][b]]
+        cursor["fresh"][astray] = True
+        return astray
 
     def _episode_seeds(self, slots: np.ndarray) -> np.ndarray:
         """Return the seeds [k] of the present episodes of ``slots`` [k]."""
@@ -174,5 +198,18 @@ class RolloutRunner(EpisodeRunner):
     def close(self) -> None:
         """Release environments and workers."""
         super().close()
+        self._close_tester()
+
+    def _close_tester(self) -> None:
         if self._tester is not None:
             self._tester.close()
+
+
+def digest(arrays: Iterable[np.ndarray]) -> str:
+    """Return a digest of what a slot shows."""
+    return hashlib.blake2b(b"".join(x.tobytes() for x in arrays), digest_size=16).hexdigest()
+
+
+def device_memory() -> int | None:
+    """Return the bytes of the GPU that torch uses; None where it uses none."""
+    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None

@@ -42,12 +42,18 @@ class Tally:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int | Tensor] = {}
 
-    def add(self, name: str, values: Tensor) -> None:
-        """Take in the figures ``values`` (any shape) under ``name``."""
+    def add(self, name: str, values: Tensor, among: Tensor | None = None) -> None:
+        """Take in the figures ``values`` (any shape) under ``name``; ``among`` (bool, as wide): those that count."""
+        count: int | Tensor = values.numel()
+        if among is not None and values.device.type == "cpu":
+            values = values[among]
+            count = values.numel()
+        elif among is not None:  # how many there are stays on the device
+            values, count = torch.where(among, values, 0.0), among.sum()
         self.sums[name] = self.sums.get(name, 0.0) + values.detach().sum()
-        self.counts[name] = self.counts.get(name, 0) + values.numel()
+        self.counts[name] = self.counts.get(name, 0) + count
 
 
 def new_tallies() -> list[Tally]:
@@ -59,7 +65,8 @@ def means(tallies: Sequence[Tally]) -> dict[str, float]:
     """Return the mean of each figure that was added to ``tallies`` (0 of none)."""
     names = dict.fromkeys(name for tally in tallies for name in tally.sums)
     return {
-        name: float(sum(t.sums.get(name, 0.0) for t in tallies)) / max(sum(t.counts.get(name, 0) for t in tallies), 1)
+        name: float(sum(t.sums.get(name, 0.0) for t in tallies))
+        / max(int(sum(t.counts.get(name, 0) for t in tallies)), 1)
         for name in names
     }
 

@@ -44,16 +44,17 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, iteration
     x = torch.zeros_like(b)
     r, p = b.clone(), b.clone()
     rr = r @ r
-    enough = tol * rr
+    enough, on_host = tol * rr, b.device.type == "cpu"
     for _ in range(iterations):
-        if rr <= enough:
+        going = rr > enough
+        if on_host and not going:  # a GPU would have to wait to be asked: it makes steps of length 0 from there on
             break
         ap = product(p)
-        alpha = rr / (p @ ap)
+        alpha = torch.where(going, rr / (p @ ap), 0.0)
         x += alpha * p
         r -= alpha * ap
         rr_new = r @ r
-        p = r + (rr_new / rr) * p
+        p = torch.where(going, r + (rr_new / rr) * p, p)
         rr = rr_new
     return x
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,11 @@ from .maps import (
     shortest_route,
     view_table,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from .on_device import MazeOnDevice
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,20 @@ class Maze:
         out.terminated[rows] = done
         out.truncated[rows] = (time >= self.time_limit) & ~done
         out.metrics[rows, 0] = arrived.mean(1)
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """Return what a step looks up, by place = agent * P + cell: next, reward, arrived, obs, avail, whereabouts; and
+        begin [N] places and the map [P]."""
+        return {
+            "next": self._next, "reward": self._reward, "arrived": self._arrived, "obs": self._obs,
+            "avail": self._avail, "whereabouts": self._whereabouts, "begin": self._begin, "map": self._map,
+        }  # fmt: skip
+
+    def on_device(self, device: torch.device) -> MazeOnDevice:
+        """Return these mazes on a torch device (`backend: device`)."""
+        from .on_device import MazeOnDevice
+
+        return MazeOnDevice(self.info, self.tables(), len(self._time), device)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -21,7 +21,7 @@ from .maps import UNITS, Map
 from .push import push
 
 #: battles that one call starts
-_AT_ONCE = 8
+AT_ONCE = 8
 #: battles that one call steps on a CPU; a call for one takes two thirds of the time of this many
 _TILE = 32
 #: no time limit of JaxMARL's: steps are counted by the environment
@@ -77,6 +77,9 @@ class Game:
         width: of the map, which is a square.
         radii: [6] of unit types.
         health: [6] full health of unit types.
+        device: JAX's, on which battles run.
+        tile, n_tiles: slots that one call steps, and calls that step all.
+        begin_all: function of seeds [k]: battles of them.
     """
 
     def __init__(self, n_slots: int, battle: Map, options: Options, smax: Any, device: Any) -> None:
@@ -88,9 +91,9 @@ class Game:
             options: JaxMARL's.
             smax, device: what :func:`~oamarl.envs.smax.jax_start.load` returns.
         """
-        self._device = device
+        self.device = device
         self.n_slots, self.n_allies, self.n_enemies = n_slots, len(battle.allies), len(battle.enemies)
-        with jax.default_device(self._device):
+        with jax.default_device(self.device):
             self._rules = rules = _rules(smax, battle, options)
             self._enemies = _enemies(smax, rules, options)
             self._mind = smax.heuristic_enemy.get_heuristic_policy_initial_state()
@@ -103,9 +106,10 @@ class Game:
         self.tile = _TILE if device.platform == "cpu" else n_slots
         self.n_tiles = -(-n_slots // self.tile)
         self._tiles: dict[int, Battle] = {}
-        self._start = jax.jit(jax.vmap(self._begin))
+        self.begin_all = jax.vmap(self._begin)
+        self._start = jax.jit(self.begin_all)
         self._put = jax.jit(_put, donate_argnums=0)
-        self._advance = jax.jit(partial(_step_all, self._fight), donate_argnums=0)
+        self._advance = jax.jit(partial(step_all, self.fight), donate_argnums=0)
 
     # -- one slot: functions for vmap -------------------------------------------------------------------------
 
@@ -119,7 +123,7 @@ class Game:
         battle = Battle(key, units, minds, theirs)
         return battle, self._show(units, ours, jnp.float32(0.0))
 
-    def _fight(self, battle: Battle, actions: Any) -> tuple[Battle, Shown]:
+    def fight(self, battle: Battle, actions: Any) -> tuple[Battle, Shown]:
         """Step one battle with the allies' ``actions`` [N]; the keys are those of JaxMARL's `step_env`."""
         key, step_key = jax.random.split(battle.key)
         step_key, enemy_key = jax.random.split(step_key)
@@ -155,15 +159,15 @@ class Game:
         """Start battles in ``slots`` [k] from ``seeds`` [k]; yields their :class:`Shown`, some slots at a time."""
         for tile in np.unique(slots // self.tile).tolist():
             mine = np.flatnonzero(slots // self.tile == tile)
-            for some in (mine[i : i + _AT_ONCE] for i in range(0, len(mine), _AT_ONCE)):
+            for some in (mine[i : i + AT_ONCE] for i in range(0, len(mine), AT_ONCE)):
                 yield slots[some], self._some(tile, slots[some] - tile * self.tile, seeds[some])
 
     def _some(self, tile: int, slots: np.ndarray, seeds: np.ndarray) -> Shown:
         k = len(slots)
         # places beyond the last slot are dropped
-        where, what = np.full(_AT_ONCE, self.tile, np.int32), np.zeros(_AT_ONCE, np.uint32)
+        where, what = np.full(AT_ONCE, self.tile, np.int32), np.zeros(AT_ONCE, np.uint32)
         where[:k], what[:k] = slots, seeds
-        with jax.default_device(self._device):
+        with jax.default_device(self.device):
             battles, shown = self._start(what)
             old = self._tiles.get(tile)
             if old is None:
@@ -181,7 +185,7 @@ class Game:
         among = np.zeros(len(asked), bool)
         among[: self.n_slots] = active
         begun = []
-        with jax.default_device(self._device):
+        with jax.default_device(self.device):
             for tile in range(self.n_tiles):
                 rows = slice(tile * self.tile, (tile + 1) * self.tile)
                 if among[rows].any():
@@ -231,7 +235,7 @@ def _put(battles: Any, some: Any, where: Any) -> Any:
     return jax.tree.map(lambda all_, new: all_.at[where].set(new.astype(all_.dtype), mode="drop"), battles, some)
 
 
-def _step_all(fight: Any, battles: Battle, actions: Any, active: Any) -> tuple[Battle, Shown]:
+def step_all(fight: Any, battles: Battle, actions: Any, active: Any) -> tuple[Battle, Shown]:
     """Step every slot, and keep the result where a slot is active."""
     after, shown = jax.vmap(fight)(battles, actions)
 

@@ -17,7 +17,10 @@ from .jax_start import load
 from .maps import find_map
 
 if TYPE_CHECKING:
+    import torch
+
     from .game import Shown
+    from .on_device import SmaxOnDevice
 
 #: SMAX gives 1 for all damage and 1 for the victory; SMAC 20 for both together
 _SCALE = 10.0
@@ -73,7 +76,9 @@ class Smax:
 
         options = Options(see_enemy_actions, walls_cause_death, enemy_shoots, attack_mode)
         self._game = game = Game(n_slots, battle, options, smax, where)
-        self._sparse = reward_sparse
+        #: SMAX's rewards are multiplied by it; None: they are of the battle's end alone
+        self._scale = None if reward_sparse else _SCALE
+        self._device = device
         self._time = np.zeros(n_slots, np.int64)
         n = game.n_allies
         self.info = EnvInfo(
@@ -104,7 +109,7 @@ class Smax:
             self._time[rows] += 1
             self._show(rows, shown, out)
             over, won = shown.over, shown.won
-            reward = won * 2.0 - over if self._sparse else shown.reward * np.float32(_SCALE)
+            reward = won * 2.0 - over if self._scale is None else shown.reward * np.float32(self._scale)
             out.reward[rows] = reward[:, None]
             out.terminated[rows] = over
             out.truncated[rows] = (self._time[rows] >= self.info.episode_limit) & ~over
@@ -115,6 +120,16 @@ class Smax:
     def _show(rows: np.ndarray | slice, shown: Shown, out: Arrays) -> None:
         out.obs[rows], out.state[rows] = shown.obs, shown.state
         out.avail[rows], out.alive[rows] = shown.avail, shown.alive
+
+    def on_device(self, device: torch.device) -> SmaxOnDevice:
+        """Return these battles on a torch device (`backend: device`).
+
+        Raises:
+            UserError: the argument ``device`` names another one.
+        """
+        from .on_device import SmaxOnDevice
+
+        return SmaxOnDevice(self.info, self._game, self._scale, self._device, device)
 
     def close(self) -> None:
         """Release the battles."""

@@ -6,6 +6,7 @@
 | process | spawned workers, each stepping several consecutive slots, over shared memory |
 | native | the environment itself, all slots in one call |
 | ray | workers as of `process`, on the nodes of a Ray cluster; numbers travel in messages |
+| device | the environment itself, on the networks' device (:mod:`oamarl.envs.on_device`); whole episodes as native |
 
 Only `process` and `ray` can survive an environment that crashes or hangs: elsewhere it lives in this process.
 """
@@ -34,7 +35,7 @@ from .playing import Player
 from .slots import SlotChecks, Slots
 from .throughput import random_throughput
 
-BACKENDS = ("auto", "serial", "process", "native", "ray")
+BACKENDS = ("auto", "serial", "process", "native", "device", "ray")
 ON_DEATH = ("fail", "restart")
 AFFINITIES = ("auto", "none")
 
@@ -44,8 +45,9 @@ class VecConfig:
     """The keys of :func:`make_vec`, for runners to inherit."""
 
     backend: str = key(
-        "Backend used to step environments: serial, process (workers), native (batched by itself), ray (workers on the "
-        "machines of a Ray cluster), or auto.",
+        "Backend used to step environments: serial, process (workers), native (batched by itself), device (native, and "
+        "all of a rollout stays on the networks' device; runner=rollout), ray (workers on the machines of a Ray "
+        "cluster), or auto.",
         choices=BACKENDS,
     )
     workers: int | None = key(

@@ -53,8 +53,9 @@ def make_vec(
         env: name in the registry, or ``package.module:Class``.
         env_args: arguments of the environment.
         n_slots: B.
-        backend: ``serial``, ``process``, ``native``, ``ray``, or ``auto``: native where the environment is, else
-            process where more than one worker makes sense, else serial.
+        backend: ``serial``, ``process``, ``native``, ``device`` (here the same as native, which plays whole episodes),
+            ``ray``, or ``auto``: native where the environment is, else process where more than one worker makes sense,
+            else serial.
         workers: processes of the `process` and `ray` backends; None: one a usable core (of the cluster); never more
             than slots.
         step_timeout, reset_timeout: seconds that one environment may take in a worker; None: no limit.
@@ -76,11 +77,11 @@ def make_vec(
         raise UserError(f"on_worker_death={on_worker_death!r} is not known: use {one_of(ON_DEATH)}{near}")
     if n_slots < 1 or (workers is not None and workers < 1):
         raise UserError(f"{n_slots} environments with {workers} workers cannot be: at least 1 of each is needed.")
-    if backend == "native" and not is_native(env):
-        raise UserError(f"backend=native is not offered by environment '{env}': use auto, serial or process.")
+    if backend in ("native", "device") and not is_native(env):
+        raise UserError(f"backend={backend} is not offered by environment '{env}': use auto, serial or process.")
     if backend in ("process", "ray") and not _POSIX:
         raise UserError(f"backend={backend} is not offered on Windows: use backend=serial, or Linux (WSL 2).")
-    if backend == "native" or (backend == "auto" and is_native(env)):
+    if backend in ("native", "device") or (backend == "auto" and is_native(env)):
         batched = factory(env)(n_slots=n_slots, **constructor_args(env, env_args))
         sound(batched.info, env)
         return NativeVec(batched, n_slots)

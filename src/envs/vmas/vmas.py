@@ -18,6 +18,7 @@ from .start import build, check_arguments, check_device, find_scenario, load
 if TYPE_CHECKING:
     import torch
 
+    from .on_device import VmasOnDevice
     from .worlds import Nature
 
 #: the number at the end of an agent's name
@@ -58,6 +59,7 @@ class Vmas:
         task = find_scenario(package, scenario)
         check_arguments(task, scenario, scenario_args)
         check_device(device)
+        self._device = device
         from .worlds import Worlds, probe
 
         def make(n: int) -> Any:
@@ -75,7 +77,7 @@ class Vmas:
     def reset(self, slots: np.ndarray, seeds: np.ndarray, out: Arrays) -> None:
         """Start episodes in ``slots`` [k] from ``seeds`` [k]."""
         self._seeds[slots], self._time[slots], self._under_way[slots] = seeds, 0, True
-        self._show(slots, self._worlds.start(slots, seeds), out)
+        self._show(slots, self._worlds.start(slots, seeds).cpu().numpy(), out)
         out.avail[slots], out.alive[slots] = self._legal, True
         for field in (out.reward, out.terminated, out.truncated, out.agent_terminated, out.metrics):
             field[slots] = 0
@@ -85,12 +87,13 @@ class Vmas:
         if not active.any():
             return
         held = self._under_way & ~active
-        shown = self._worlds.step(self._actions(actions, active), self._seeds, self._time, held)
+        found = self._worlds.step(self._actions(actions, active), self._seeds, self._time, held)
+        obs, reward, ended = (x.cpu().numpy() for x in found)
         rows: np.ndarray | slice = slice(None) if active.all() else np.flatnonzero(active)
         self._time[rows] += 1
-        self._show(rows, shown.obs[rows], out)
-        over, late = shown.over[rows], self._time[rows] >= self.info.episode_limit
-        out.reward[rows], out.terminated[rows], out.truncated[rows] = shown.reward[rows], over, late & ~over
+        self._show(rows, obs[rows], out)
+        over, late = ended[rows], self._time[rows] >= self.info.episode_limit
+        out.reward[rows], out.terminated[rows], out.truncated[rows] = reward[rows], over, late & ~over
         out.agent_terminated[rows] = over[:, None]
         ended = active & (out.terminated | out.truncated)
         if ended.any():
@@ -115,6 +118,16 @@ class Vmas:
         for i, last in enumerate(self._ends.tolist()):
             out.obs[rows, i, : last - first] = obs[:, first:last]
             first = last
+
+    def on_device(self, device: torch.device) -> VmasOnDevice:
+        """Return these worlds on a torch device (`backend: device`).
+
+        Raises:
+            UserError: the argument ``device`` names another one.
+        """
+        from .on_device import VmasOnDevice
+
+        return VmasOnDevice(self.info, self._worlds, self._meanings, self._device, device)
 
     def close(self) -> None:
         """Release the worlds."""

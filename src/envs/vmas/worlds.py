@@ -34,11 +34,11 @@ Where = Literal["together", "alone", "in place"]
 
 class Shown(NamedTuple):
     """What VMAS shows after a step: observations of all agents side by side [B, sum of O], rewards [B, N], and whether
-    the episode is over [B]."""
+    the episode is over [B]; tensors on VMAS's device."""
 
-    obs: np.ndarray
-    reward: np.ndarray
-    over: np.ndarray
+    obs: torch.Tensor
+    reward: torch.Tensor
+    over: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _where(make: Callable[[int], Any], env: Any, draws: RowDraws, keys: np.ndarr
     shared = draws.odd or not unread()
     for other in range(1, 1 if shared else 4):  # a row must not depend on its neighbours
         with _streams(draws, np.where(np.arange(_PROBE) == other, keys, keys + np.uint64(other)), utils):
-            shared = shared or not np.array_equal(flat(env.reset())[other], together[other])
+            shared = shared or not torch.equal(flat(env.reset())[other], together[other])
     with _streams(draws, keys, utils), Calls() as by_itself:
         env.reset_at(0)
     worth = _WORTH * by_itself.count
@@ -128,7 +128,7 @@ class Worlds:
             self._newborn = Holders(self._nursery.scenario, size)
 
     @torch.inference_mode()
-    def start(self, slots: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    def start(self, slots: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
         """Start episodes in ``slots`` [k] from ``seeds`` [k]; returns their observations [k, sum of O]."""
         if self._nursery is None:
             return self._start_in_place(slots, seeds)
@@ -147,16 +147,17 @@ class Worlds:
             if alone:
                 self._rows.share(self._newborn, before)
             seen.append(obs[: len(some)])
-        return np.concatenate(seen)
+        return torch.cat(seen)
 
-    def _start_in_place(self, slots: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    def _start_in_place(self, slots: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
         """Start episodes one by one by VMAS's own ``reset_at``; returns their observations."""
         for slot, seed in zip(slots.tolist(), seeds.tolist(), strict=True):
             with _seeded(self.env, seed), quiet():
                 self.env.reset_at(slot, return_observations=False)
         keys = keys_of(placed(self.n_slots, slots, seeds), np.zeros(self.n_slots))
         with _streams(self._draws, keys, self._utils):
-            return flat(self.env.get_from_scenario(True, False, False, False)[0])[slots]
+            obs = flat(self.env.get_from_scenario(True, False, False, False)[0])
+        return obs[torch.from_numpy(slots).to(obs.device)]
 
     @torch.inference_mode()  # an eighth to a fifth of a step's time
     def step(self, actions: list[torch.Tensor], seeds: np.ndarray, steps: np.ndarray, held: np.ndarray) -> Shown:
@@ -174,7 +175,7 @@ class Worlds:
             rows = np.flatnonzero(held)
             self._rows.take(rows, kept, rows)
         reward = torch.stack([r.reshape(self.n_slots) for r in rewards], 1)
-        return Shown(flat(obs), reward.float().cpu().numpy(), over.reshape(self.n_slots).cpu().numpy())
+        return Shown(flat(obs), reward.float(), over.reshape(self.n_slots))
 
     @torch.inference_mode()
     def numbers(self, rows: np.ndarray) -> np.ndarray:
@@ -226,10 +227,9 @@ def placed(n_rows: int, rows: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return every
 
 
-def flat(obs: Any) -> np.ndarray:
+def flat(obs: Any) -> torch.Tensor:
     """Return the observations of all agents side by side, [k, sum of O] float32; those in dicts in their order."""
-    parts = [x.reshape(len(x), -1) for one in obs for x in _leaves(one)]
-    return torch.cat(parts, 1).float().cpu().numpy()
+    return torch.cat([x.reshape(len(x), -1) for one in obs for x in _leaves(one)], 1).float()
 
 
 def _no_info(agent: Any) -> dict[str, torch.Tensor]:

@@ -89,6 +89,7 @@ METHODS: dict[str, tuple[str, Style]] = {
     "iql_tabular": ("IQL (tables)", _style(_BLACK, 0, 1)),
     "pr_tabular": ("PR (tables)", _style(_BLUE, 1)),
     # of other programs, whose runs are drawn too
+    "seac-authors": ("SEAC (authors)", _style(_BLACK, 1, 1, True)),
     "jaxmarl-mappo": ("MAPPO (JaxMARL)", _style(_VERMILION, 3, 1, True)),
 }
 #: ending of a key -> what is added to the method's name, and to its dashes

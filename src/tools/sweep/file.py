@@ -34,6 +34,7 @@ SHIPPED = (
     "reciprocity-figure8",
     "scales",
     "seac-arenas",
+    "seac-authors",
     "seac-rware",
     "smac",
     "smac-smax",

@@ -275,7 +275,7 @@ def test_another_environment_of_the_same_sizes(maze_run: Path, capsys: pytest.Ca
         (["RUN", "--env-args", "time_limit"], "takes KEY=VALUE"),
         (["RUN", "--env-args", "tme_limit=3"], "did you mean 'time_limit'?"),
         (["RUN", "--env-args", "map_name=black_blue_red"], "3 agents (trained: 4)"),
-        (["RUN", "--backend", "fast"], "use auto, serial, process or native"),
+        (["RUN", "--backend", "fast"], "use auto, serial, process, native, device or ray"),
         (["RUN", "--video", "a.avi"], "must end in .gif or .mp4"),
         (["RUN", "--video", "/dev/null/a.gif"], "cannot be written there"),
         (["RUN", "--json", "/dev/null/a.json"], "cannot be written there"),

@@ -33,7 +33,7 @@ class Constant:
 
 def stepping(backend: str = "serial", **more: Any) -> VecConfig:
     values = {"workers": None, "step_timeout": None, "reset_timeout": None, "on_worker_death": "fail"}
-    return VecConfig(backend=backend, **{**values, "worker_affinity": "auto", **more})
+    return VecConfig(backend=backend, **{**values, "worker_affinity": "auto", "ray_address": None, **more})
 
 
 def same(a: list[Episode], b: list[Episode]) -> None:

@@ -148,7 +148,7 @@ def test_evaluated_and_loaded(backend: str, tmp_path: Path) -> None:
 
 def stepping(backend: str) -> VecConfig:
     values = {"workers": 2, "step_timeout": None, "reset_timeout": None, "on_worker_death": "fail"}
-    return VecConfig(backend=backend, **values, worker_affinity="auto")  # type: ignore[arg-type]
+    return VecConfig(backend=backend, **values, worker_affinity="auto", ray_address=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("backend", ["serial", "process"])

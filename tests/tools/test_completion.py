@@ -30,7 +30,7 @@ from conftest import PATIENCE, SRC
         ("oamarl --config=oappo --env-config=maz", ["--env-config=maze"]),
         ("oamarl --config=oappo with learner_t", ["learner_threads="]),
         ("oamarl --env-config=maze with env_args.m", ["env_args.map_name=", "env_args.map="]),
-        ("oamarl with seed=1 see", []),
+        ("oamarl with seed=1 seed", ["seeds_at_once="]),
         ("oamarl with use_cuda=", ["use_cuda=True", "use_cuda=False"]),
         ("oamarl with reuse_clip=", ["reuse_clip=source", "reuse_clip=learner"]),
         ("oamarl with learner=oa", ["learner=oappo_learner", "learner=oatrpo_learner"]),

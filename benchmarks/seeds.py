@@ -1,13 +1,9 @@
-"""The tables of docs/results.md, from the curve files of a sweep file's runs.
+"""The tables of docs/smax.md, from the curve files of a sweep file's runs.
 
-    oamarl sweep experiments/trust-region.yaml    # trains what is missing
-    .venv/bin/python benchmarks/seeds.py          # prints a table for each environment
+    oamarl sweep experiments/smax-3m.yaml    # trains what is missing
+    .venv/bin/python benchmarks/seeds.py     # prints a table for each map
 
-Columns: the mean return of the last 10 % of training divided by the optimum, mean and standard deviation over
-seeds; seeds whose last 10 % are at least 0.95 of their best 10 %; seeds that end within 1 % of the optimum; the area
-under the curve; environment steps until 0.9 of the optimum was first reached (median over the seeds that did).
-
-Of battles (docs/smax.md), seed by seed: the highest win rate of a greedy test and the mean of the last five tests; the
+Seed by seed: the highest win rate of a greedy test and the mean of the last five tests; the
 share of battles won in the last 10 % of training, by sampled actions; the first test that won at least 0.9.
 """
 
@@ -23,28 +19,9 @@ from oamarl.storage.curve_files import final, read
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "docs" / "results" / "data"
-#: names in curve files' names, and the largest possible return of each
-ENVIRONMENTS = {"lbf-8x8-2p-2f-coop": 1.0}
-
-#: the same where battles are won or lost
+#: names in curve files' names
 BATTLES = ("smax-3m", "smax-2s3z")
 TESTS = "test_greedy_battle_won_mean"
-
-
-def row(name: str, curves: list[dict[str, Any]], optimum: float) -> str:
-    """One line of the table."""
-    last = np.array([c["tenths"][-1] for c in curves]) / optimum
-    best = np.array([c["best_tenth"] for c in curves]) / optimum
-    stable = int(((last >= 0.95 * best) & (best > 0)).sum())
-    area = [np.mean([v for _, v in c["return_mean"]]) for c in curves]
-    reached = [next((t for t, v in c["return_mean"] if v >= 0.9 * optimum), None) for c in curves]
-    there = [t for t in reached if t is not None]
-    when = f"{int(np.median(there)):,} ({len(there)})" if there else "-"
-    return (
-        f"| {name} | {last.mean():.3f} ± {last.std():.3f} | {stable}/{len(curves)} "
-        f"| {int((last >= 0.99).sum())}/{len(curves)} | {np.mean(area):.2f} ± {np.std(area):.2f} | {when} "
-        f"| {np.mean([c['processed_samples'] for c in curves]) / 1e6:.1f} M |"
-    )
 
 
 def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
@@ -56,16 +33,6 @@ def of_methods(environment: str) -> dict[str, list[dict[str, Any]]]:
         assert curves is not None, path
         groups.setdefault(name, []).append(curves)
     return {name: sorted(curves, key=lambda c: c["config"]["seed"]) for name, curves in groups.items()}
-
-
-def table(environment: str, optimum: float) -> str:
-    """The table of all curves of ``environment`` in docs/results/data, one row for each method."""
-    groups = of_methods(environment)
-    head = (
-        "| method | normalised final return (last 10 %) | not collapsed | at the optimum | area under the curve "
-        "| steps to 0.9 (seeds) | processed samples |\n|---|---|---|---|---|---|---|"
-    )
-    return "\n".join([head, *(row(name, curves, optimum) for name, curves in groups.items())])
 
 
 def battles(environment: str) -> str:
@@ -94,7 +61,5 @@ def battles(environment: str) -> str:
 
 
 if __name__ == "__main__":
-    for environment, optimum in ENVIRONMENTS.items():
-        print(f"{environment}\n\n{table(environment, optimum)}\n")
     for environment in BATTLES:
         print(f"{environment}\n\n{battles(environment)}\n")

@@ -78,7 +78,11 @@ STUDIES = {
         "maze-rules", "maze-black-red", "oappo_paper", "maze",
         also=(("maze-black-red", "oappo_paper"), ("maze-black-red", "oappo")),
     ),
-    "foraging-8x8-2p-2f-coop": Study("alike", "foraging-8x8-2p-2f-coop", "happo", 1.0, {"oatrpo": "hatrpo"}),
+    "foraging-8x8-2p-2f-coop": Study(
+        "alike", "foraging-8x8-2p-2f-coop", "happo", 1.0, {"oatrpo": "hatrpo"},
+        further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "oappo-fixed"), ("oappo", "oappo_paper"),
+                 ("oatrpo", "oappo")),
+    ),
     "foraging-8x8-2p-3f": Study("alike", "foraging-8x8-2p-3f", "happo", 1.0, {"oatrpo": "hatrpo"}),
 }  # fmt: skip
 

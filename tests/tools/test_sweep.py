@@ -261,7 +261,7 @@ def test_only_shipped_experiments_keep_their_curves_with_the_code(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("name", "done"),
-    [("maze-black-red", 220), ("trust-region", 20), ("smax-3m", 12), ("smax-2s3z", 9), ("smax-unit-types", 2)],
+    [("maze-black-red", 220), ("smax-3m", 12), ("smax-2s3z", 9), ("smax-unit-types", 2)],
 )
 def test_shipped_experiments_are_done(
     name: str, done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

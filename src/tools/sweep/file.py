@@ -44,7 +44,6 @@ SHIPPED = (
     "tabular-agents",
     "tabular-consensus",
     "tabular-convergence",
-    "trust-region",
     "value-based",
     "value-settings",
 )

@@ -119,6 +119,13 @@ CANNOT = {
             "minutes of measuring; test_benchmarks.py runs such sides",
         "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
     },
+    "off-agent.md": {
+        "oamarl sweep experiments/seac-authors.yaml": MANY,
+        ".venv/bin/python benchmarks/seac_program.py PATH --steps 400000 --seed 1 "
+        "--out docs/results/data/seac-8x8-2p-3f-seac-authors-seed1.json": "needs a checkout of SEAC, and ten minutes",
+        "oamarl plot docs/results/data/seac-8x8-2p-3f-*.json --smooth 0.2 --out docs/images/seac-authors.png":
+            "draws into docs/; plots.md draws such",
+    },
     "performance.md": {
         "python benchmarks/gpu.py --jaxmarl PATH --wheels FOLDER --out gpu.json": "needs a GPU",
         "python benchmarks/gpu.py --cpu": "minutes of measuring; test_benchmarks.py runs its beginning",

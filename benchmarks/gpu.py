@@ -172,12 +172,12 @@ def jaxmarl(checkout: Path, map_name: str, slots: int, length: int, updates: int
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import jaxmarl_mappo as theirs
 
-    config = yaml.safe_load(theirs.file_of(checkout, theirs.SETTINGS))
+    config = yaml.safe_load(theirs.file_of(checkout, theirs.SETTINGS, "JaxMARL"))
     config |= {
         "MAP_NAME": map_name, "SEED": 1, "NUM_ENVS": slots, "NUM_STEPS": length, "UPDATE_EPOCHS": EPOCHS,
         "NUM_MINIBATCHES": MINIBATCHES, "TOTAL_TIMESTEPS": slots * length * updates,
     }  # fmt: skip
-    records = theirs.train(theirs.file_of(checkout, theirs.PROGRAM), config)
+    records = theirs.train(theirs.file_of(checkout, theirs.PROGRAM, "JaxMARL"), config)
     took = records[-1]["wall_clock"] - records[0]["wall_clock"]
     return (len(records) - 1) * slots * length / took
 

@@ -16,38 +16,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
-import types
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from peers.programs import file_of, stand_in
 
 from oamarl.storage.curve_files import best_tenth, tenths, thinned, write
 
 PROGRAM, SETTINGS = "baselines/MAPPO/mappo_rnn_smax.py", "baselines/MAPPO/config/mappo_homogenous_rnn_smax.yaml"
-
-
-def file_of(checkout: Path, path: str) -> str:
-    """Return the text of a file of a checkout or of a bare git directory."""
-    if (checkout / path).is_file():
-        return (checkout / path).read_text(encoding="utf-8")
-    done = subprocess.run(["git", f"--git-dir={checkout}", "show", f"HEAD:{path}"], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{checkout} is no checkout of JaxMARL: it has no {path}.")
-    return done.stdout
-
-
-def stand_in(name: str, **content: Any) -> None:
-    """Make a module of that name importable."""
-    module = types.ModuleType(name)
-    vars(module).update(content)
-    sys.modules[name] = module
 
 
 class Categorical:
@@ -103,9 +85,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the curve file")
     words = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    config = yaml.safe_load(file_of(words.checkout, SETTINGS))
+    config = yaml.safe_load(file_of(words.checkout, SETTINGS, "JaxMARL"))
     config |= {"MAP_NAME": words.map, "TOTAL_TIMESTEPS": words.steps, "SEED": words.seed}
-    records = train(file_of(words.checkout, PROGRAM), config)
+    records = train(file_of(words.checkout, PROGRAM, "JaxMARL"), config)
     # it logs how many steps were made before the update that it tells of
     steps = np.array([r["env_step"] for r in records], np.int64) + config["NUM_ENVS"] * config["NUM_STEPS"]
     ended = np.array([not np.isnan(r["returns"]) for r in records])

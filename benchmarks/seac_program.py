@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
-import types
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from peers.programs import file_of, stand_in
 
 from oamarl.storage.curve_files import best_tenth, tenths, thinned, write
 
@@ -93,23 +92,6 @@ class Slots:
             env.close()
 
 
-def stand_in(name: str, **content: Any) -> None:
-    """Make a module of that name importable."""
-    module = types.ModuleType(name)
-    vars(module).update(content)
-    sys.modules[name] = module
-
-
-def file_of(checkout: Path, path: str) -> str:
-    """Return the text of a file of a checkout or of a bare git directory."""
-    if (checkout / path).is_file():
-        return (checkout / path).read_text(encoding="utf-8")
-    done = subprocess.run(["git", f"--git-dir={checkout}", "show", f"HEAD:{path}"], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{checkout} is no checkout of SEAC: it has no {path}.")
-    return done.stdout
-
-
 class Nothing:
     """Takes every call."""
 
@@ -132,7 +114,7 @@ def train(checkout: Path, words: argparse.Namespace) -> list[tuple[int, float, f
     points: list[tuple[int, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in MODULES:
-            (Path(folder) / f"{name}.py").write_text(file_of(checkout, f"seac/{name}.py"), encoding="utf-8")
+            (Path(folder) / f"{name}.py").write_text(file_of(checkout, f"seac/{name}.py", "SEAC"), encoding="utf-8")
         sys.path.insert(0, folder)
         os.chdir(folder)  # it writes a folder results/
         program = __import__("train")

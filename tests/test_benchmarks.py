@@ -515,3 +515,70 @@ def test_the_gpu_s_measurement_without_a_gpu_is_one_sentence() -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.strip() == "torch finds no GPU here: use --cpu for small sizes on the processor cores."
+
+
+#: a training program in the form of SEAC's: twice two steps in each of its four environments, by agents that stay
+SEAC = '''
+import torch
+from sacred import Experiment
+
+from a2c import WORD
+from envs import make_vec_envs
+from wrappers import RecordEpisodeStatistics, SquashDones
+import lbforaging, robotic_warehouse, gym.spaces.utils
+from torch.utils.tensorboard import SummaryWriter
+
+ex = Experiment()
+
+
+@ex.config
+def config():
+    env_name, num_env_steps, loss_dir = None, 100, "here"
+    log_interval, save_interval, eval_interval = 2000, 1, 1
+
+
+@ex.automain
+def main(_run, env_name, num_env_steps, seed, loss_dir, log_interval, save_interval, eval_interval):
+    assert (num_env_steps, loss_dir, log_interval, save_interval, eval_interval) == (64, None, 500, None, None)
+    SummaryWriter(WORD).add_scalar("loss", 1.0)
+    envs = make_vec_envs(env_name, seed, False, 4, None, (RecordEpisodeStatistics, SquashDones), "cpu")
+    first = envs.reset()
+    assert [x.shape for x in first] == [(4, 15)] * 2 and [space.n for space in envs.action_space] == [6, 6]
+    assert not torch.equal(first[0][0], first[0][1]), "environments have seeds of their own"
+    ends = []
+    for _ in range(4):
+        obs, reward, done, infos = envs.step([torch.zeros(4, 1, dtype=torch.int64)] * 2)
+        assert reward.shape == (4, 2) and obs[1].shape == (4, 15)
+        ends.append(done.tolist())
+        told = [info for info in infos if info]
+        assert [bool(info) for info in infos] == [bool(x) for x in done]
+        assert all(info["TimeLimit.truncated"] and info["episode_length"] == 2 for info in told)
+    assert ends == [[0.0] * 4, [1.0] * 4] * 2, "an episode of two steps ends and another begins"
+    assert all((info["episode_reward"] == 0).all() for info in told)
+    for j, value in ((500, 0.25), (1000, 0.75)):
+        _run.log_scalar("episode_reward", value, j)
+        _run.log_scalar("episode_length", 2.0, j)
+    envs.close()
+'''
+
+
+def test_seac_side_keeps_what_the_program_logs(tmp_path: Path) -> None:
+    pytest.importorskip("lbforaging")
+    folder = tmp_path / "checkout" / "seac"
+    folder.mkdir(parents=True)
+    for name in ("distributions", "model", "storage", "utils"):
+        (folder / f"{name}.py").write_text("")
+    (folder / "a2c.py").write_text("WORD = 'a2c'\n")
+    side, out = BENCHMARKS / "seac_program.py", tmp_path / "curve.json"
+    words = ["--key", "lbforaging:Foraging-8x8-2p-3f-v3", "--time-limit", "2", "--steps", "64", "--seed", "3"]
+    command = [sys.executable, str(side), str(tmp_path / "checkout"), *words, "--out", str(out)]
+    missing = subprocess.run(command, capture_output=True, text=True)
+    assert missing.returncode == 1
+    assert missing.stderr.endswith(f"{tmp_path / 'checkout'} is no checkout of SEAC: it has no seac/train.py.\n")
+    (folder / "train.py").write_text(SEAC)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    curve = json.loads(out.read_text())
+    # an update is 4 x 5 environment steps
+    assert curve["return_mean"] == [[10_000, 0.25], [20_000, 0.75]]
+    assert (curve["t_env"], curve["config"]["seed"], curve["config"]["env_args"]["time_limit"]) == (20_000, 3, 2)

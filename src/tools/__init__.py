@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 
+from ..utils.errors import UserError, nearest
 from ..utils.layout import fit, line_width
 
 #: command -> (module of this package, one line for the help)
@@ -38,6 +39,30 @@ def load(name: str) -> Callable[[list[str]], int]:
     module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
     # these have subcommands with usages of their own
     return module.main if name in ("runs", "zoo") else lambda argv: with_help(module, argv)
+
+
+def with_subcommands(command: str, subcommands: Mapping[str, str], more: str, package: str, argv: list[str]) -> int:
+    """Run a subcommand, `list` where none is named; return the exit status.
+
+    Args:
+        command: `oamarl`'s word.
+        subcommands: name -> one line for the help; its module in ``package`` has ``USAGE`` and ``main(argv) -> int``.
+        more: the help's last lines.
+
+    Raises:
+        UserError: there is no such subcommand, or what it has to say.
+    """
+    if argv and argv[0] in ("-h", "--help"):
+        lines = "\n".join(f"  {name:<8} {line}" for name, line in subcommands.items())
+        print(fit(f"usage: oamarl {command} [SUBCOMMAND] ...\n\n{lines}\n\n{more}", line_width()))
+        return 0
+    if not argv or argv[0].startswith("-"):
+        argv = ["list", *argv]
+    if argv[0] not in subcommands:
+        known = list(subcommands)
+        use = f"use {', '.join(known)}{nearest(argv[0], known)}"
+        raise UserError(f"`oamarl {command}` does not know '{argv[0]}': {use}")
+    return with_help(importlib.import_module(f".{argv[0]}", package), argv[1:])
 
 
 def with_help(module: ModuleType, argv: list[str]) -> int:

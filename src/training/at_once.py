@@ -6,7 +6,7 @@ Every seed is an ordinary run, with its folder, curve and checkpoints. Their pro
 play, test     all seeds' slots are stepped, and all their policies evaluated, together (:mod:`~.envs.vector.shared`)
 learn          updates are computed together, where the learner's family can (:mod:`oamarl.learners.together.families`)
 
-A seed that has ended leaves; the others go on without it.
+A seed that has ended leaves; the others continue without it.
 """
 
 from __future__ import annotations

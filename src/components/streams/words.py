@@ -75,7 +75,7 @@ class Streams:
 
 @dataclass
 class Ahead:
-    """Words [B, M] of streams, and what is needed to go on after any of them."""
+    """Words [B, M] of streams, and what is needed to continue after any of them."""
 
     streams: Streams
     words: Tensor

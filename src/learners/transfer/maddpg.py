@@ -15,7 +15,7 @@ no gradient passes, and mixes the followed policy into the acting one instead; t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from ..deterministic.config import MADDPGConfig
 from ..deterministic.maddpg import MADDPGLearner
 from ..deterministic.steps import Steps
 from .options import OptionConfig, Options, check
+from .state import WithOptions
 from .transitions import AGREE, HELD, Transitions
 
 
@@ -38,7 +39,7 @@ class MAPTFMADDPGConfig(OptionConfig, MADDPGConfig):
     """Configuration of MAPTF on MADDPG."""
 
 
-class MAPTFMADDPGLearner(MADDPGLearner):
+class MAPTFMADDPGLearner(WithOptions, MADDPGLearner):
     """MADDPG, or MATD3, with transfer between the agents' policies."""
 
     Config = MAPTFMADDPGConfig
@@ -116,23 +117,3 @@ class MAPTFMADDPGLearner(MADDPGLearner):
             apart = self.mac.distribution(towards, view.avail).kl(self.mac.distribution(outputs, view.avail))
         other = held != torch.arange(self.info.n_agents, device=held.device)
         return torch.where(other, apart, 0.0)
-
-    # -- state -------------------------------------------------------------------------------------------------
-
-    def parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield MADDPG's, ("features", [1, P]) and ("options", [1, P])."""
-        yield from super().parameters()
-        yield from self.options.parameters()
-
-    def load_weights(self, state: Mapping[str, Any]) -> list[str]:
-        """Take critics and options of another learner's state, where they fit."""
-        return super().load_weights(state) + self.options.load_weights(state.get("options", {}))
-
-    def state_dict(self) -> dict[str, Any]:
-        """MADDPG's and the options'."""
-        return super().state_dict() | {"options": self.options.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state back."""
-        super().load_state_dict(state)
-        self.options.load_state_dict(state["options"])

@@ -122,7 +122,7 @@ class Options:
 
     @torch.no_grad()
     def held(self, batch: Batch, t_env: int) -> Tensor:
-        """The options [B, T, N] that agents follow in a batch, which go on from row to row of the batch before.
+        """The options [B, T, N] that agents follow in a batch, which continue from row to row of the batch before.
 
         An option is chosen where an episode begins and where the one before ends: the best one or, with probability
         epsilon, any. An agent that takes no decision keeps its own.

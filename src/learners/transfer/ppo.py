@@ -12,7 +12,7 @@ bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from ..on_policy import ClipConfig, Iteration
 from ..ppo import PPOLearner
 from ..value.targets import scaled_rewards
 from .options import OptionConfig, Options, check
+from .state import WithOptions
 from .transitions import AGREE, HELD, Transitions
 
 
@@ -62,7 +63,7 @@ class Followed:
     weight: float
 
 
-class MAPTFPPOLearner(PPOLearner):
+class MAPTFPPOLearner(WithOptions, PPOLearner):
     """MAPPO, or IPPO, with transfer between the agents' policies."""
 
     Config = MAPTFPPOConfig
@@ -170,23 +171,3 @@ class MAPTFPPOLearner(PPOLearner):
         if stats is not None:
             reward = scaled_rewards(self.config, stats, reward)
         return Transitions.of(drawn, reward, 1)
-
-    # -- state -------------------------------------------------------------------------------------------------
-
-    def parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield PPO's, ("features", [1, P]) and ("options", [1, P])."""
-        yield from super().parameters()
-        yield from self.options.parameters()
-
-    def load_weights(self, state: Mapping[str, Any]) -> list[str]:
-        """Take critics and options of another learner's state, where they fit."""
-        return super().load_weights(state) + self.options.load_weights(state.get("options", {}))
-
-    def state_dict(self) -> dict[str, Any]:
-        """PPO's and the options'; their replay has files of its own."""
-        return super().state_dict() | {"options": self.options.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state back."""
-        super().load_state_dict(state)
-        self.options.load_state_dict(state["options"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -243,47 +244,55 @@ def _improvement(options: Any, selection: Selection, view: View) -> Iterable[Pic
 
 
 def _reuse(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
-    import functools
+    from .reuse import Reuse, read_reuse, reuse_figure
 
-    from .reuse import read_reuse, reuse_figure
-
-    named = names(selection, options.labels)
-    found = [read_reuse(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
-    there = [x for x in found if x is not None]
-    if not there:
-        raise UserError("None of these runs has a file reuse.arrays: folders of off-agent runs (oappo) are expected.")
-    head = ("label", "task", "runs", "matrix", "step", "learner", "source", "value")
-    for x in there:
-        rows = [
+    def rows(x: Reuse) -> list[Sequence[Any]]:
+        return [
             (x.label, x.task, x.runs, name, int(x.steps[k]), i, j, float(values[k, i, j]))
             for name, values in x.arrays.items()
             for k in range(len(x.steps)) for i in range(values.shape[1]) for j in range(values.shape[2])
         ]  # fmt: skip
-        name = f"{x.label}-{x.task}" if len(there) > 1 else ""
-        shown = dataclasses.replace(x, label=named.label(x.label), task=named.task(x.task))
-        yield name, functools.partial(reuse_figure, shown, view.title), (head, rows)
+
+    head = ("label", "task", "runs", "matrix", "step", "learner", "source", "value")
+    missing = "None of these runs has a file reuse.arrays: folders of off-agent runs (oappo) are expected."
+    yield from _each(options, selection, view, (read_reuse, reuse_figure), missing, (head, rows))
 
 
 def _roles(options: Any, selection: Selection, view: View) -> Iterable[Picture]:
-    import functools
+    from .roles import Roles, read_roles, roles_figure
 
-    from .roles import read_roles, roles_figure
-
-    named = names(selection, options.labels)
-    found = [read_roles(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
-    there = [x for x in found if x is not None]
-    if not there:
-        raise UserError("None of these runs has a file roles.arrays: folders of runs of roma are expected.")
-    head = ("label", "task", "run", "step", "sample", "agent", "first", "second")
-    for x in there:
-        rows = [
+    def rows(x: Roles) -> list[Sequence[Any]]:
+        return [
             (x.label, x.task, x.run, int(t), s, i, float(places[s, i, 0]), float(places[s, i, 1]))
             for t, places in zip(x.steps, x.places, strict=True)
             for s in range(places.shape[0]) for i in range(places.shape[1])
         ]  # fmt: skip
+
+    head = ("label", "task", "run", "step", "sample", "agent", "first", "second")
+    missing = "None of these runs has a file roles.arrays: folders of runs of roma are expected."
+    yield from _each(options, selection, view, (read_roles, roles_figure), missing, (head, rows))
+
+
+def _each(
+    options: Any, selection: Selection, view: View, of: tuple[Callable[..., Any], Callable[..., Figure]],
+    missing: str, table: tuple[Sequence[str], Callable[[Any], list[Sequence[Any]]]],
+) -> Iterable[Picture]:  # fmt: skip
+    """A picture for each method and task, of arrays that runs keep.
+
+    Args:
+        of: what reads them from a method's runs of a task (None: they have none), and what draws them.
+        missing: what is said where no run has them.
+        table: the head, and the rows of what was read.
+    """
+    (read, draw), (head, rows), named = of, table, names(selection, options.labels)
+    found = [read(label, task, runs) for label, tasks in selection.groups.items() for task, runs in tasks.items()]
+    there = [x for x in found if x is not None]
+    if not there:
+        raise UserError(missing)
+    for x in there:
         name = f"{x.label}-{x.task}" if len(there) > 1 else ""
         shown = dataclasses.replace(x, label=named.label(x.label), task=named.task(x.task))
-        yield name, functools.partial(roles_figure, shown, view.title), (head, rows)
+        yield name, functools.partial(draw, shown, view.title), (head, rows(x))
 
 
 _DRAW: dict[str, Callable[[Any, Selection, View], Iterable[Picture]]] = {

@@ -215,7 +215,7 @@ def test_agents_learn_to_take_different_actions(tmp_path: Path) -> None:
     ],
 )
 def test_a_resumed_run_goes_on_with_the_same_numbers(algorithm: str, more: tuple[str, ...], tmp_path: Path) -> None:
-    """Segments, in which episodes and options go on; the options' replay and MADDPG's are in files of their own."""
+    """Segments, in which episodes and options continue; the options' replay and MADDPG's are in files of their own."""
     words = [
         f"--config={algorithm}", "with", "env=toy_envs:EarlyEnd", "env_args.limit=7", "seed=7", "use_cuda=False",
         "backend=serial", "batch_size_run=4", "rollout_length=5", "hidden_dim=8", "log_interval=1",

@@ -118,7 +118,7 @@ def test_a_worse_option_ends_more_often_and_the_best_one_less() -> None:
 
 
 def test_options_by_hand() -> None:
-    """Where an episode begins or the option ends, the best one or any; from row to row of segments it goes on."""
+    """Where an episode begins or the option ends, the best one or any; from row to row of segments it continues."""
     options, info = make_options(option_epsilon_anneal=20), make_info(3)
     mac = make_learner("mappo_ns", info).mac
     batch = make_batch(mac, dead=False)
@@ -126,7 +126,7 @@ def test_options_by_hand() -> None:
     q, beta = options.values(batch.obs[:, :-1])
     last: Tensor | None = None
     for begins in (True, False):
-        if not begins:  # the same rows as segments that go on
+        if not begins:  # the same rows as segments that continue
             batch = replace(batch, before=torch.zeros_like(batch.actions[:, 0]))
         found = options.held(batch, 10)
         uniform, anyone = torch.rand(2, 4, 6, 3, generator=drawn), torch.randint(3, (4, 6, 3), generator=drawn)

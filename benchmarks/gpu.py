@@ -33,14 +33,22 @@ ROOT = Path(__file__).resolve().parent.parent
 #: an H100's float32 operations and bytes of memory a second, by NVIDIA's data sheet
 PEAK_FLOPS, PEAK_BYTES = 67e12, 3.35e12
 EPOCHS, MINIBATCHES, HIDDEN = 4, 4, 128
-#: method, map, recurrent, slots: what matters most comes first
-GPU_CELLS = [
-    ("mappo", "3m", False, 8192), ("mappo", "3m", True, 8192), ("oappo", "3m", False, 8192),
-    ("mappo", "3m", False, 256), ("mappo", "3m", False, 2048), ("mappo", "3m", True, 256),
-    ("mappo", "3s5z_vs_3s6z", False, 4096), ("mappo", "3s5z_vs_3s6z", True, 4096),
-    ("oappo", "3s5z_vs_3s6z", False, 4096), ("mappo", "3m", True, 2048), ("mappo", "3s5z_vs_3s6z", False, 256),
+#: a measurement: method, map, recurrent, slots, matmul_precision
+Cell = tuple[str, str, bool, int, str]
+#: what matters most comes first; JaxMARL's own MAPPO after each of the cells JAXMARL_AFTER
+GPU_CELLS: list[Cell] = [
+    ("mappo", "3m", False, 8192, "float32"), ("mappo", "3m", True, 8192, "float32"),
+    ("oappo", "3m", False, 8192, "float32"), ("mappo", "3m", False, 256, "float32"),
+    ("mappo", "3m", True, 256, "float32"), ("mappo", "3s5z_vs_3s6z", False, 4096, "float32"),
+    ("mappo", "3s5z_vs_3s6z", True, 4096, "float32"), ("mappo", "3m", False, 2048, "float32"),
+    ("mappo", "3m", False, 8192, "tf32"), ("mappo", "3m", False, 8192, "bf16"), ("mappo", "3m", True, 8192, "tf32"),
+    ("oappo", "3s5z_vs_3s6z", False, 2048, "float32"), ("oappo", "3m", False, 256, "float32"),
+    ("mappo", "3m", True, 2048, "float32"), ("mappo", "3s5z_vs_3s6z", False, 256, "float32"),
 ]  # fmt: skip
-CPU_CELLS = [("mappo", "3m", False, 64), ("mappo", "3m", True, 64), ("oappo", "3m", False, 64)]
+CPU_CELLS: list[Cell] = [(method, "3m", rnn, 64, "float32") for method, rnn in (
+    ("mappo", False), ("mappo", True), ("oappo", False)
+)]  # fmt: skip
+JAXMARL_AFTER = (1, 4, 6)
 
 
 def importable() -> None:
@@ -65,8 +73,9 @@ def wheels(folder: Path | None) -> Iterator[None]:
         yield
 
 
-def build(method: str, map_name: str, recurrent: bool, slots: int, length: int, backend: str, device: Any) -> Any:
-    """Return runner and learner of a cell."""
+def build(cell: Cell, length: int, backend: str, device: Any, **more: Any) -> Any:
+    """Return runner, controller and learner of a cell; ``more``: further settings."""
+    method, map_name, recurrent, slots, precision = cell
     from oamarl.parts import ALWAYS
     from oamarl.settings import resolve
     from oamarl.training.building import build as built
@@ -76,7 +85,7 @@ def build(method: str, map_name: str, recurrent: bool, slots: int, length: int, 
         "env_args": {"map_name": map_name, "device": "cpu" if device.type == "cpu" else "gpu"},
         "runner": "rollout", "backend": backend, "batch_size_run": slots, "rollout_length": length,
         "t_max": 10**9, "hidden_dim": HIDDEN, "epochs": EPOCHS, "num_minibatches": MINIBATCHES, "use_rnn": recurrent,
-        "use_cuda": device.type != "cpu", "seed": 1, "test_nepisode": 0,
+        "use_cuda": device.type != "cpu", "seed": 1, "test_nepisode": 0, "matmul_precision": precision, **more,
     }  # fmt: skip
     read = {name: part for name, part in ALWAYS.items() if name != "evaluation"}  # which needs sacred
     runner, mac, learner = built(resolve(Request(method, "smax", given), read), device)
@@ -88,8 +97,8 @@ def compare(recurrent: bool, device: Any) -> dict[str, float]:
     import torch
 
     cpu = torch.device("cpu")
-    here = build("mappo", "3m", recurrent, 16, 32, "device", device)
-    there = build("mappo", "3m", recurrent, 16, 32, "native", cpu)
+    here = build(("mappo", "3m", recurrent, 16, "float32"), 32, "device", device)
+    there = build(("mappo", "3m", recurrent, 16, "float32"), 32, "native", cpu)
     (ours, _), (theirs, _) = here[0].run(), there[0].run()
     named = theirs.named()
     same = (ours.actions.cpu() == theirs.actions).float()
@@ -107,6 +116,23 @@ def compare(recurrent: bool, device: Any) -> dict[str, float]:
     return found
 
 
+def rounding(precision: str, device: Any) -> dict[str, float]:
+    """Return what a precision of products does to policies (their ratio to the policies that acted, which are the same
+    ones) and to values, of 64 battles and 32 steps."""
+    from oamarl.utils.precision import use_precision
+
+    runner, mac, learner = build(("mappo", "3m", False, 64, precision), 32, "device", device, head_gain=1.0)
+    batch, _ = runner.run()
+    it = learner.begin_iteration(batch, 0)
+    policy, at, _ = mac.policies(it.samples, it.samples.entries)
+    off = (policy.log_prob(it.samples.actions[at]).detach() - it.samples.log_prob[at])[it.samples.valid[at]].abs()
+    use_precision("float32", device)
+    exact = learner.value.targets(batch).raw
+    error = (it.targets.raw - exact).abs().max() / exact.abs().max()
+    runner.close()
+    return {"largest |log ratio|": float(off.max()), "its mean": float(off.mean()), "values": float(error)}
+
+
 def sync(device: Any) -> float:
     """Wait for the device; returns the time."""
     import torch
@@ -116,14 +142,15 @@ def sync(device: Any) -> float:
     return time.perf_counter()
 
 
-def measure(cell: tuple[str, str, bool, int], length: int, backend: str, seconds: float, device: Any) -> dict[str, Any]:
+def measure(cell: Cell, length: int, backend: str, seconds: float, device: Any) -> dict[str, Any]:
     """Time whole iterations of a cell for ``seconds``, two of them at least."""
     import torch
 
-    method, map_name, recurrent, slots = cell
+    method, map_name, recurrent, slots, precision = cell
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    runner, mac, learner = build(method, map_name, recurrent, slots, length, backend, device)
+    runner, mac, learner = build(cell, length, backend, device)
     began = sync(device)
     learner.train(runner.run()[0], 0)
     first = sync(device) - began
@@ -140,7 +167,8 @@ def measure(cell: tuple[str, str, bool, int], length: int, backend: str, seconds
     size = sum(x.numel() * x.element_size() for x in batch.named().values())
     found = {
         "method": method, "map": map_name, "network": "GRU" if recurrent else "MLP", "slots": slots, "length": length,
-        "backend": backend, "iterations": iterations, "steps_per_second": steps / total, "first_iteration": first,
+        "precision": precision, "backend": backend, "iterations": iterations,
+        "steps_per_second": steps / total, "first_iteration": first,
         "collecting": collected / total, "learning": learnt / total,
         "acting": (runner.time_act - acting) / total, "batch_bytes": size,
         "floor_seconds": floor(mac, learner, runner.info.n_agents, slots * length, size),
@@ -170,6 +198,7 @@ def jaxmarl(checkout: Path, map_name: str, slots: int, length: int, updates: int
     import yaml
 
     sys.path.insert(0, str(ROOT / "benchmarks"))
+    sys.modules.pop("jaxmarl_program", None)
     import jaxmarl_mappo as theirs
 
     config = yaml.safe_load(theirs.file_of(checkout, theirs.SETTINGS, "JaxMARL"))
@@ -186,7 +215,8 @@ def line(found: dict[str, Any]) -> str:
     """Return a row of the table."""
     memory = found["memory_bytes"]
     return (
-        f"| {found['method']} {found['network']} | {found['map']} | {found['slots']} | {found['backend']} | "
+        f"| {found['method']} {found['network']} | {found['map']} | {found['slots']} | "
+        f"{found['backend']}, {found['precision']} | "
         f"{found['steps_per_second']:,.0f} | {found['collecting']:.0%} (acting {found['acting']:.0%}) | "
         f"{found['learning']:.0%} | {'' if memory is None else f'{memory / 1e9:.1f} GB'} | "
         f"{found['floor_seconds'] * 1e3:.1f} of {found['iteration_seconds'] * 1e3:,.0f} ms |"
@@ -197,19 +227,20 @@ def run(words: argparse.Namespace, device: Any) -> dict[str, Any]:
     """Measure everything that there is time for."""
     began, cells, length = time.perf_counter(), CPU_CELLS if words.cpu else GPU_CELLS, 32 if words.cpu else 128
     backends = ("native", "device") if words.cpu else ("device",)
-    results: dict[str, Any] = {"numbers": {}, "cells": [], "left_out": []}
+    results: dict[str, Any] = {"numbers": {}, "rounding": {}, "cells": [], "jaxmarl": [], "left_out": []}
     for recurrent in (False, True):
         name = "GRU" if recurrent else "MLP"
         results["numbers"][name] = found = compare(recurrent, device)
         print(f"{name}: " + ", ".join(f"{k} {v:.2g}" for k, v in found.items()), flush=True)
-    print(
-        "\n| method | map | slots | backend | steps/s | collecting | learning | memory | floor |\n" + "|---" * 9 + "|"
-    )
+    for precision in ("float32",) if words.cpu else ("float32", "tf32", "bf16"):
+        results["rounding"][precision] = found = rounding(precision, device)
+        print(f"{precision}: " + ", ".join(f"{k} {v:.2g}" for k, v in found.items()), flush=True)
+    print("\n| method | map | slots | how | steps/s | collecting | learning | memory | floor |\n" + "|---" * 9 + "|")
 
     def left() -> float:
         return float(words.budget - (time.perf_counter() - began))
 
-    for cell in cells[: words.cells]:
+    for number, cell in enumerate(cells[: words.cells]):
         for backend in backends:
             if left() < 40:
                 results["left_out"].append([*cell, backend])
@@ -217,11 +248,18 @@ def run(words: argparse.Namespace, device: Any) -> dict[str, Any]:
             found = measure(cell, length, backend, words.seconds, device)
             results["cells"].append(found)
             print(line(found), flush=True)
-        if cell == cells[1] and words.jaxmarl is not None and left() > 60:
-            _, map_name, _, slots = cell
-            speed = jaxmarl(words.jaxmarl, map_name, slots, length, words.updates)
-            results["jaxmarl"] = {"map": map_name, "slots": slots, "length": length, "steps_per_second": speed}
+        if number in JAXMARL_AFTER and words.jaxmarl is not None and left() > 70:
+            _, map_name, _, slots, _ = cell
+            try:
+                speed = jaxmarl(words.jaxmarl, map_name, slots, length, words.updates)
+            except Exception as error:  # another project's program must not cost what is measured here
+                print(f"JaxMARL's own MAPPO failed: {type(error).__name__}: {error}", flush=True)
+                continue
+            kept = {"map": map_name, "slots": slots, "length": length, "steps_per_second": speed}
+            results["jaxmarl"].append(kept)
             print(f"| JaxMARL's MAPPO GRU | {map_name} | {slots} | | {speed:,.0f} | | | | |", flush=True)
+        if words.out is not None:
+            words.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if words.jaxmarl is None:
         print("\nJaxMARL's own MAPPO is left out: no --jaxmarl.")
     if results["left_out"]:
@@ -251,7 +289,6 @@ def main() -> None:
         if not words.cpu and not torch.cuda.is_available():
             sys.exit("torch finds no GPU here: use --cpu for small sizes on the processor cores.")
         device = torch.device("cpu" if words.cpu else "cuda")
-        torch.backends.cudnn.allow_tf32 = False
         if words.cpu:
             torch.set_num_threads(1)
         results = run(words, device)

@@ -63,7 +63,8 @@ NON_LEARNING_ENV_ARGS = {
 }
 #: Keys newer than the first results, with the value under which nothing changes: older configurations lack them.
 NEW_KEYS: dict[str, Any] = {
-    "standardise_obs": False, "learner_threads": None, "action_selector": None, "action_std": "free",
+    "standardise_obs": False, "learner_threads": None, "matmul_precision": "float32", "action_selector": None,
+    "action_std": "free",
     "action_std_form": "exp", "log_std_init": -0.5, "std_x_coef": 1.0, "std_y_coef": 0.5,
     "critic": "v", "critic_use_rnn": False, "init": "orthogonal",
     "feature_norm": False, "layer_norm": False, "standardise_rewards_mean": True, "state_scale": 1.0,

@@ -518,7 +518,7 @@ def test_the_gpu_s_measurement_without_a_gpu_is_one_sentence() -> None:
 
 
 #: a training program in the form of SEAC's: twice two steps in each of its four environments, by agents that stay
-SEAC = '''
+SEAC = """
 import torch
 from sacred import Experiment
 
@@ -559,7 +559,7 @@ def main(_run, env_name, num_env_steps, seed, loss_dir, log_interval, save_inter
         _run.log_scalar("episode_reward", value, j)
         _run.log_scalar("episode_length", 2.0, j)
     envs.close()
-'''
+"""
 
 
 def test_seac_side_keeps_what_the_program_logs(tmp_path: Path) -> None:

@@ -350,5 +350,8 @@ def minibatches(
     """
     if n_minibatches == 1:
         return [torch.arange(n_entries, device=device)]
-    order = torch.randperm(n_entries, generator=generator).to(device)
+    order = torch.randperm(n_entries, generator=generator)
+    if torch.device(device).type == "cuda":
+        order = order.pin_memory()  # so that it is copied while the device works on what it has
+    order = order.to(device, non_blocking=True)
     return [part for part in order.tensor_split(min(n_minibatches, max(n_entries, 1))) if len(part)]

@@ -36,10 +36,12 @@ class Packing:
         order = order[lengths > 0]
         ending = torch.bincount(lengths[lengths > 0])  # [T+1] sequences of each length
         batch_sizes = len(order) - ending.cumsum(0)[:-1]
-        step = torch.arange(len(batch_sizes)).repeat_interleave(batch_sizes)
-        first = batch_sizes.cumsum(0) - batch_sizes
-        sequence = order[torch.arange(len(step)) - first[step]]
-        return cls(batch_sizes, order.to(device), sequence.to(device), step.to(device))
+        # rows are many: where they are needed they are worked out, of what is short
+        rows, sizes, order = int(batch_sizes.sum()), batch_sizes.to(device), order.to(device)
+        step = torch.arange(len(sizes), device=device).repeat_interleave(sizes, output_size=rows)
+        first = sizes.cumsum(0) - sizes
+        sequence = order[torch.arange(rows, device=device) - first[step]]
+        return cls(batch_sizes, order, sequence, step)
 
     def __len__(self) -> int:
         return len(self.step)

@@ -14,7 +14,7 @@ from ..components.experience import action_shape, no_action
 from ..envs.base import EnvInfo
 from ..modules.acting import Actor
 from ..modules.action_selectors import Context, Selector
-from ..modules.device_selectors import device_selector
+from ..modules.device_selectors import Prepared, device_selector
 from ..modules.kernels.numpy_policy import Form, Inference
 
 
@@ -183,6 +183,12 @@ class DeviceActor:
     def __init__(self, mac: Policies, network: Any, selector: Selector) -> None:
         self.network, self.noise, self.width = network, selector.noise, selector.width(mac.info.n_actions)
         self._select = device_selector(selector, mac.config.action_selector, mac.device)
+        self._n_actions, self._device = mac.info.n_actions, mac.device
+
+    def prepare(self, context: Context) -> None:
+        """Copy to the device what the calls of a batch need there."""
+        if isinstance(self._select, Prepared):
+            self._select.prepare(context, self._n_actions, self._device)
 
     def __call__(
         self, obs: Tensor, avail: Tensor, last_actions: Tensor, hidden: Tensor, noise: Tensor | None, context: Context

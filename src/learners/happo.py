@@ -48,6 +48,7 @@ class HAPPOLearner(PolicyLearner):
 
     Config = HAPPOConfig
     config: HAPPOConfig
+    repeats = True
 
     def __init__(
         self, config: HAPPOConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,

@@ -208,9 +208,15 @@ class ClipStats:
         clipped = (((ratio if clipped_ratio is None else clipped_ratio) - 1.0).abs() > self.eps_clip).float()
         parts = (torch.ones_like(ratio), ratio, ratio**2, weight, weight * approx_kl(log_ratio), weight * clipped,
                  weight * entropy)  # fmt: skip
-        rows = torch.stack([torch.where(valid, p, 0.0) for p in parts])
-        self.sums.index_add_(1, source, rows.double())
-        self.largest.scatter_reduce_(0, source, torch.where(valid, ratio, 0.0), "amax")
+        rows, ratio = torch.stack([torch.where(valid, p, 0.0) for p in parts]), torch.where(valid, ratio, 0.0)
+        if source.device.type == "cpu":
+            self.sums.index_add_(1, source, rows.double())
+            self.largest.scatter_reduce_(0, source, ratio, "amax")
+            return
+        # a GPU's threads would wait for each other to add to so few sums
+        whose = source.unsqueeze(1) == torch.arange(len(self.largest), device=source.device)
+        self.sums += rows.double() @ whose.double()
+        torch.maximum(self.largest, torch.where(whose, ratio.unsqueeze(1), 0.0).amax(0), out=self.largest)
 
     def scalars(self) -> dict[str, float]:
         """Means over everything taken in."""

@@ -50,6 +50,7 @@ from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .losses import ClipStats, SequentialConfig, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
 from .off_agent import (
+    MappingRow,
     OffAgentLearner,
     draw_sources,
     mapping_arrays,
@@ -99,6 +100,7 @@ class OAPPOLearner(OffAgentLearner):
 
     Config = OAPPOConfig
     config: OAPPOConfig
+    repeats = True
     mac: ReuseMAC
 
     def __init__(
@@ -168,17 +170,22 @@ class OAPPOLearner(OffAgentLearner):
             log_rho, rho, truncated = old_ratios(mac, it.samples, i, sources, c.reuse_rho_clip)
             target = target * rho
         ahead = deque(draw_sources(mac, mapping, i, n, c.epochs, self.generators["draws"]))
+        loss: Loss | None = None
+        drawn: Tensor | None = None
         while ahead:
-            loss = self._loss(i, it, target, log_rho, mapping, ahead.popleft())
+            before, drawn = drawn, ahead.popleft()
+            if loss is None or drawn is not before:
+                loss = self._loss(i, it, target, log_rho, mapping, drawn)
             rows = 1 if mac.config.reuse_mode != "weights" else len(mapping.sources(i))
+            times = self.n_minibatches * (1 + sum(x is drawn for x in ahead))
             for part in self.epoch(it):
-                self.descend(it, i, self.agent_params[i], part, loss, stats, rows=rows)
+                self.descend(it, i, self.agent_params[i], part, loss, stats, rows=rows, times=times)
             if not (checked and ahead and (broken := mac.violators(mapping, i, self.agent_params[i].detach()))):
                 continue
             dropped += broken
             if mapping.permutation is not None:  # its only source: nothing is left to learn from
                 break
-            mapping = mac.without(mapping, i, dropped)
+            mapping, loss = mac.without(mapping, i, dropped), None
             ahead = deque(draw_sources(mac, mapping, i, n, len(ahead), self.generators["draws"]))
         return Updated(mapping.matrix[i], dropped, truncated)
 
@@ -194,9 +201,11 @@ class OAPPOLearner(OffAgentLearner):
             drawn: [E] one source for each entry, None: all of them.
         """
 
+        row = MappingRow.of(mapping, i, self.device)
+
         def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Iterator[Tensor]:
             counts = it.counts / part.of
-            for rows in reuse_rows(self.mac, mapping, i, it.samples, target, counts, part.entries, drawn, log_rho):
+            for rows in reuse_rows(self.mac, row, it.samples, target, counts, part.entries, drawn, log_rho):
                 pull = self.config.reuse_pull * (rows.source != i) if self.config.reuse_pull else None
                 yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats, pull)
 

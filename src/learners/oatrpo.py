@@ -43,6 +43,7 @@ from .losses import (
     trust_region_scalars,
 )
 from .off_agent import (
+    MappingRow,
     OffAgentLearner,
     draw_sources,
     mapping_arrays,
@@ -124,7 +125,8 @@ class OATRPOLearner(OffAgentLearner):
         c, mac, params = self.config, self.mac, self.mac.network.params.data[self.mac.index[i]]
         entries = it.samples.entries
         (drawn,) = draw_sources(mac, mapping, i, len(entries), 1, self.generators["draws"])
-        chunks = list(reuse_rows(mac, mapping, i, it.samples, target, it.counts, entries, drawn))
+        row = MappingRow.of(mapping, i, self.device)
+        chunks = list(reuse_rows(mac, row, it.samples, target, it.counts, entries, drawn))
         self.processed += sum(int(rows.valid.sum()) for rows in chunks)
         stats = ratios_before(mac, params, chunks)
         surrogate, kl = trust_region_objectives(mac, params, chunks, it.entropy_coef)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,10 +77,25 @@ def draw_sources(
     return drawn.to(mac.device).unbind()
 
 
+class MappingRow(NamedTuple):
+    """A learner's row of the mapping where learning takes place: the sources in use, as a list and [K], and the weights
+    M[i] [N]."""
+
+    learner: int
+    listed: list[int]
+    sources: Tensor
+    share: Tensor
+
+    @classmethod
+    def of(cls, mapping: ReuseMapping, i: int, device: torch.device) -> MappingRow:
+        """Return row ``i`` on ``device``."""
+        listed = mapping.sources(i)
+        return cls(i, listed, torch.tensor(listed, device=device), torch.from_numpy(mapping.matrix[i]).to(device))
+
+
 def reuse_rows(
     mac: ReuseMAC,
-    mapping: ReuseMapping,
-    i: int,
+    row: MappingRow,
     samples: Samples,
     target: Tensor,
     counts: Tensor,
@@ -88,25 +103,26 @@ def reuse_rows(
     drawn: Tensor | None,
     log_rho: Tensor | None = None,
 ) -> Iterator[Rows]:
-    """Learner i's rows on the entries ``part``, in pieces of bounded size.
+    """A learner's rows on the entries ``part``, in pieces of bounded size.
 
     A row of source j weighs M[i, j] / count_j when all sources are evaluated, and 1 / count_j when j was drawn:
     the same objective in expectation.
 
     Args:
+        row: whom it learns from.
         counts: [N] valid steps of each source, divided by the number of minibatches.
         part: [m] entries.
         drawn: [E] one source per entry, or None for all of them.
         log_rho: [S, N] of a clip around the learner's old policy, see :class:`~.losses.Rows`.
     """
-    device = counts.device
     if drawn is not None:
         source = drawn[part]
         yield Rows.gather(samples, target, part, source, 1.0 / counts[source], log_rho)
         return
-    share = torch.from_numpy(mapping.matrix[i]).to(device, counts.dtype) / counts
-    for chunk in mac.chunks(mapping.sources(i), len(part) * samples.steps_each()):
-        source = torch.tensor(chunk, device=device).repeat(len(part))
+    share = row.share.to(counts.dtype) / counts
+    pieces = mac.chunks(row.listed, len(part) * samples.steps_each())
+    for chunk in row.sources.split([len(piece) for piece in pieces]):
+        source = chunk.repeat(len(part))
         yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source], log_rho)
 
 

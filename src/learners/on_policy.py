@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..components.batch import Batch, Samples
 from ..components.generators import generator
 from ..components.schedules import scheduled
-from ..components.updates.descent import NO_TALLIES, Loss, MiniBatch, descend, epoch
+from ..components.updates.descent import NO_TALLIES, Descents, Loss, MiniBatch, descend, epoch
 from ..components.updates.optimisers import Adam
 from ..components.updates.parallel import in_background
 from ..controllers.basic_mac import BasicMAC
@@ -130,6 +130,8 @@ class PolicyLearner:
     config: LearnerConfig | OnePassConfig
     #: whether policies are differentiated twice (Fisher products): networks need second derivatives then
     twice = False
+    #: whether losses are fixed for a batch and read nothing from the device: then their steps are repeated as graphs
+    repeats = False
 
     def __init__(
         self,
@@ -160,6 +162,7 @@ class PolicyLearner:
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
         self.optimisers: list[Adam] = []
+        self.descents = Descents(device)
         self.updates = 0
         self.processed = 0
 
@@ -188,11 +191,14 @@ class PolicyLearner:
             end = c.t_max * c.entropy_end_ratio
             entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, end)
         samples, targets = self.samples(batch)
+        self.descents.renew()
         return Iteration(batch, samples, targets, samples.counts(), lr_scale, entropy_coef)
 
     def critic_update(self, it: Iteration) -> AbstractContextManager[Callable[[], dict[str, float]]]:
         """Fit the critic beside the policies' updates; its scalars are there when they are asked for."""
-        return in_background(partial(self.value.update, it.batch, it.targets, it.lr_scale))
+        work = partial(self.value.update, it.batch, it.targets, it.lr_scale)
+        # a GPU works on the policies' steps while the critic's are launched: a second thread would only be in the way
+        return in_background(work) if self.device.type == "cpu" else nullcontext(work)
 
     def end_iteration(self, it: Iteration, critic: Mapping[str, float]) -> dict[str, float]:
         """Count the update; returns the scalars that all learners log: the critic's, and what schedules gave."""
@@ -211,21 +217,30 @@ class PolicyLearner:
 
     def descend(
         self, it: Iteration, k: int, params: Tensor | Sequence[Tensor], part: MiniBatch, loss: Loss,
-        tallies: Sequence[Any] = NO_TALLIES, rows: int = 1,
+        tallies: Sequence[Any] = NO_TALLIES, rows: int = 1, times: int | None = None,
     ) -> Tensor:  # fmt: skip
         """Step optimiser ``k`` once on ``loss`` of a mini-batch; see :func:`oamarl.components.updates.descent.descend`.
 
         Args:
             params: the leaf that the optimiser changes, [K, P] or [P], or several.
             rows: network rows that an entry takes.
+            times: how many steps are taken on this loss; None: one for each mini-batch of all epochs.
 
         Returns:
             the loss; the gradient's norm is added to ``it.norms``.
         """
-        value, norm = descend(
-            self.optimisers[k], params, part, loss, tallies, rows=rows, recurrent=self.mac.recurrent,
-            clip=self.config.grad_norm_clip,
-        )  # fmt: skip
+
+        def step(part: MiniBatch) -> tuple[Tensor, Tensor]:
+            return descend(
+                self.optimisers[k], params, part, loss, tallies, rows=rows, recurrent=self.mac.recurrent,
+                clip=self.config.grad_norm_clip,
+            )  # fmt: skip
+
+        if self.repeats and not self.mac.recurrent:
+            times = self.n_epochs * self.n_minibatches if times is None else times
+            value, norm = self.descents(k, loss, part, step, times)
+        else:
+            value, norm = step(part)
         it.norms.append(norm)
         return value
 

@@ -62,6 +62,7 @@ class PPOLearner(PolicyLearner):
 
     Config = ClipConfig
     config: ClipConfig
+    repeats = True
 
     def __init__(
         self, config: ClipConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,

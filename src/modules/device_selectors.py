@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,14 @@ from .kernels.numpy_policy import ILLEGAL
 Select = Callable[[Tensor, Tensor, Tensor | None, Context], tuple[Tensor, Tensor]]
 
 
+@runtime_checkable
+class Prepared(Protocol):
+    """A rule that has numbers of its own on the device."""
+
+    def prepare(self, context: Context, width: int, device: torch.device) -> None:
+        """Copy them there, for a batch in which ``width`` actions are chosen from."""
+
+
 def multinomial(outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
     """Draw from the softmax over the legal actions by the Gumbel-max rule; greedy without noise."""
     legal = torch.where(avail, outputs, float(ILLEGAL))
@@ -44,15 +52,20 @@ class _EpsilonGreedy:
         self._known: tuple[Any, ...] = ()
         self._table = torch.zeros(0)
 
+    def prepare(self, context: Context, width: int, device: torch.device) -> None:
+        """Copy the table to the device, which a CUDA graph of the call cannot do."""
+        epsilon = self._selector.epsilon(context)
+        if self._known != (epsilon, width, device):
+            self._known = epsilon, width, device
+            self._table = torch.from_numpy(self._selector.log_probabilities(epsilon, width)).to(device)
+
     def __call__(self, outputs: Tensor, avail: Tensor, noise: Tensor | None, context: Context) -> tuple[Tensor, Tensor]:
         epsilon, width = self._selector.epsilon(context), avail.shape[-1]
+        self.prepare(context, width, outputs.device)
         actions = best = torch.where(avail, outputs, -math.inf).argmax(-1)
         if noise is not None and epsilon > 0:
             drawn = torch.where(avail, noise[..., :-1], -1.0).argmax(-1)
             actions = torch.where(noise[..., -1] < epsilon, drawn, best)
-        if self._known != (epsilon, width, outputs.device):
-            self._known = epsilon, width, outputs.device
-            self._table = torch.from_numpy(self._selector.log_probabilities(epsilon, width)).to(outputs.device)
         log_prob = self._table[(actions == best).long(), avail.sum(-1)]
         return actions, torch.where(outputs.isfinite().all(-1), log_prob, math.nan)
 

@@ -17,7 +17,10 @@ from ..modules.action_selectors import Noise
 
 
 class DeviceNoise(Protocol):
-    """Noise [B, N, W] of each slot's present step: a function of the run's seed, slot, episode and step."""
+    """Noise [B, N, W] of each slot's present step: a function of the run's seed, slot, episode and step.
+
+    Between two calls of ``begin``, tensors are changed in place: a CUDA graph may hold the calls.
+    """
 
     def begin(self, number: Tensor, step: Tensor, length: int) -> None:
         """Prepare ``length`` steps of all slots, which are at ``step`` [B] of the episodes ``number`` [B]."""
@@ -101,19 +104,21 @@ class StreamNoise:
         now = self._seeded(self._slots, number)
         for t in range(int(step.max())):
             now = now.where(step > t, draw(now, self._count, self.kind)[1])
-        return now
+        return now.clone()
 
     def draw(self, number: Tensor, step: Tensor) -> Tensor:
         """See :class:`DeviceNoise`."""
         assert self._now is not None
-        numbers, self._now, short = draw(self._now, self._count, self.kind)
+        numbers, following, short = draw(self._now, self._count, self.kind)
+        self._now.become(following)
         self._short |= short
         return numbers.unflatten(1, self._each)
 
     def advance(self, over: Tensor) -> None:
         """See :class:`DeviceNoise`."""
         assert self._now is not None
-        self._now = self._now.where(over, self._following.at(self._begun.clamp(max=self._following.a.shape[1] - 1)))
+        begun = self._following.at(self._begun.clamp(max=self._following.a.shape[1] - 1))
+        self._now.become(self._now.where(over, begun))
         self._begun += over
 
     def forget(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import Tensor
 from ..components.batch import Batch
 from ..components.experience import action_shape, fields_of, no_action, steps_layout
 from ..components.streams.hashing import episode_seeds
+from ..components.updates import graphs
+from ..controllers.actor import DeviceActor
 from ..envs.base import EnvInfo
 from ..envs.build import Unsound
 from ..envs.on_device import DeviceStep, Tensors, make_on_device
@@ -31,6 +34,54 @@ from .rollout import KEPT, RolloutRunner, digest
 
 #: what every slot shows, in the order of a digest
 _SEEN = ("obs", "state", "avail", "alive")
+
+
+class _Playing:
+    """What the steps of one batch share.
+
+    Args:
+        actor: the policies.
+        context: of the batch.
+        seeds: [B, T] int64 of the episodes that can begin.
+        begun: [B] int64, how many did.
+        shown: what all slots show.
+        fixed: whether what environments give is copied to the same places at each step.
+
+    Attributes:
+        column: the step in the batch; where places are fixed, [1] int64 on the device.
+        after, final: see :class:`~oamarl.envs.on_device.DeviceStep`.
+        actions, hidden: what was chosen last, and the hidden state after it.
+    """
+
+    after: Any = None
+    final: Any = None
+    actions: Tensor
+    hidden: Tensor
+
+    def __init__(
+        self, actor: DeviceActor, context: Context, seeds: Tensor, begun: Tensor, shown: Tensors, fixed: bool
+    ) -> None:  # fmt: skip
+        self.actor, self.context, self.seeds, self.begun, self._fixed = actor, context, seeds, begun, fixed
+        self.shown = {name: x.clone() for name, x in shown.items()} if fixed else shown
+        self.column: Any = begun.new_zeros(1) if fixed else 0
+
+    def put(self, store: Tensor, x: Tensor) -> None:
+        """Write ``x`` [B, ...] to this step's column of ``store`` [B, T, ...]."""
+        if self._fixed:
+            store.index_copy_(1, self.column, x.unsqueeze(1).to(store.dtype))
+        else:
+            store[:, self.column] = x
+
+    def take(self, result: DeviceStep) -> None:
+        """Take in what a step gave."""
+        if not self._fixed:
+            self.after, self.final, self.shown = result
+            return
+        if self.after is None:
+            self.after, self.final = ({name: x.clone() for name, x in part.items()} for part in result[:2])
+        places = self.after, self.final, self.shown
+        fixed = [mine[name] for mine, part in zip(places, result, strict=True) for name in part]
+        torch._foreach_copy_(fixed, [x for part in result for x in part.values()])
 
 
 class DeviceRolloutRunner(RolloutRunner):
@@ -77,6 +128,7 @@ class DeviceRolloutRunner(RolloutRunner):
         self.hidden = self.mac.initial_hidden(b).detach().clone()
         self._numbers = torch.arange(b, device=self.device)
         self.noise: DeviceNoise = device_noise(self.seed, (b, info.n_agents, actor.width), actor.noise, self.device)
+        self.graphs = graphs.Graphs(self.device)
         self.shown: Tensors | None = None
 
     def _on(self, array: np.ndarray) -> Tensor:
@@ -110,49 +162,65 @@ class DeviceRolloutRunner(RolloutRunner):
     def _collect(self) -> float:
         """Play `rollout_length` steps of all slots into the store; returns the seconds that acting took.
 
-        The seeds of all episodes that can begin are worked out before: no step asks which ones do.
+        The seeds of all episodes that can begin are worked out before: no step asks which ones do. On a GPU what comes
+        before an environment's step and what comes after it are a CUDA graph each, so that a few launches make a step.
         """
         assert self.shown is not None
-        actor, context, length = self.mac.device_actor(), Context(self.t_env), self.config.rollout_length
+        length = self.config.rollout_length
         numbers = self.number.unsqueeze(1) + torch.arange(1, length + 1, device=self.device)
         seeds = episode_seeds(self.seed, "train", self._numbers.unsqueeze(1), numbers)
-        begun, acting = torch.zeros_like(self.number), 0.0
         self.noise.begin(self.number, self.step, length)
-        for t in range(length):
+        self.graphs.renew()
+        actor, context = self.mac.device_actor(), Context(self.t_env)
+        actor.prepare(context)
+        playing = _Playing(
+            actor, context, seeds, torch.zeros_like(self.number), self.shown, graphs.captures(self.device)
+        )
+        act = self.graphs.repeated("act", partial(self._act, playing))
+        record = self.graphs.repeated("record", partial(self._record, playing))
+        acting = 0.0
+        for _ in range(length):
             clock = time.perf_counter()
-            shown = self.shown
-            drawn = self.noise.draw(self.number, self.step)
-            actions, log_prob, hidden = actor(
-                shown["obs"], shown["avail"], self.last, self.hidden, drawn, context
-            )  # fmt: skip
+            given, following = act()
             acting += time.perf_counter() - clock
-            self.store["actions"][:, t], self.store["log_prob"][:, t] = actions, log_prob
-            given = actions if self._bounds is None else torch.clamp(actions, *self._bounds)
-            result = self.slots.step(given, seeds.gather(1, begun.unsqueeze(1)).squeeze(1))
-            begun += self._record(t, shown, actions, hidden, result)
-            self.shown = result.shown
+            playing.take(self.slots.step(given, following))
+            record()
+        self.shown = playing.shown
         for name in self._final:
             self.store[name][:, length] = self.shown[name]
         return acting
 
-    def _record(self, t: int, shown: Tensors, actions: Tensor, hidden: Tensor, result: DeviceStep) -> Tensor:
-        """Store a step, and advance every slot's episode; returns where one ended [B]."""
-        store, after, notes = self.store, result.after, self._notes
+    def _act(self, now: _Playing) -> tuple[Tensor, Tensor]:
+        """Choose all slots' actions, and store what they were chosen by; returns what the environment is given:
+        actions, and the seeds [B] of the episodes that begin where one ends."""
+        store, shown = self.store, now.shown
+        drawn = self.noise.draw(self.number, self.step)
+        actions, log_prob, hidden = now.actor(
+            shown["obs"], shown["avail"], self.last, self.hidden, drawn, now.context
+        )  # fmt: skip
+        now.actions, now.hidden = actions, hidden
         for name in self._before:
-            store[name][:, t] = shown[name]
+            now.put(store[name], shown[name])
+        now.put(store["actions"], actions)
+        now.put(store["log_prob"], log_prob)
+        given = actions if self._bounds is None else torch.clamp(actions, *self._bounds)
+        return given, now.seeds.gather(1, now.begun.unsqueeze(1)).squeeze(1)
+
+    def _record(self, now: _Playing) -> None:
+        """Store what a step gave, and advance every slot's episode."""
+        after, notes, store, actions = now.after, self._notes, self.store, now.actions
         for name in self._after:
-            store[name][:, t] = after[name]
+            now.put(store[name], after[name])
         for name, kept in self._finals.items():
-            kept[:, t] = result.final[name]
+            now.put(kept, now.final[name])
         reward = self._learners(after["reward"])
-        store["reward"][:, t] = reward
+        now.put(store["reward"], reward)
         # an episode that outlives its limit is reported when the batch is gathered
         self.played[self._numbers, self.step.clamp(max=self.info.episode_limit - 1)] = actions
         self.step += 1
         self.returns += reward
-        notes["length"][:, t], notes["returns"][:, t], notes["metrics"][:, t] = (
-            self.step, self.returns, after["metrics"]
-        )  # fmt: skip
+        for name, x in (("length", self.step), ("returns", self.returns), ("metrics", after["metrics"])):
+            now.put(notes[name], x)
         over = after["terminated"] | after["truncated"]
         self.number += over
         self.step.masked_fill_(over, 0)
@@ -161,10 +229,11 @@ class DeviceRolloutRunner(RolloutRunner):
         self.last.copy_(actions)
         self.last.masked_fill_(column if actions.dim() == 2 else column.unsqueeze(2), self._none)
         if self.mac.recurrent:
-            self.hidden.copy_(hidden)
+            self.hidden.copy_(now.hidden)
             self.hidden.masked_fill_(column.unsqueeze(2), 0.0)
         self.noise.advance(over)
-        return over
+        now.begun += over
+        now.column += 1
 
     def _learners(self, reward: Tensor) -> Tensor:
         """Return rewards [B, N] as learners see them."""

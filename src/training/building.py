@@ -24,6 +24,7 @@ from ..selection import check_part, shipped_class
 from ..settings import Settings
 from ..storage.payloads import plain
 from ..utils.errors import RunError, UserError, first_line, lacks_memory
+from ..utils.precision import use_precision
 from .update import learned
 
 
@@ -64,6 +65,7 @@ def build(
         PartError: the constructor of a user-supplied part failed.
     """
     values, seed = settings.values, settings.values["seed"]
+    use_precision(values["matmul_precision"], device)
     info = sizes(settings) if info is None else info
     net: Any = settings.part(settings.parts["agent"])
     critic: Any = settings.part(settings.parts["critic"]) if "critic" in settings.parts else net

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..utils.precision import CHOICES
 from ..utils.schema.keys import key
 
 
@@ -66,6 +67,11 @@ class RunConfig:
     )
     init_from: str = key("Start from the weights (alone) of this run, folder or checkpoint file.")
     use_cuda: bool = key("Learn and act on the GPU, where there is one.")
+    matmul_precision: str = key(
+        "How a GPU multiplies matrices: float32; tf32, with factors of 10 bits; bf16, with factors and results of 7 "
+        "bits. The CPU always uses float32.",
+        choices=CHOICES,
+    )
     torch_threads: int = key("Threads of torch's operations on the CPU.", low=1, high=1024)
     learner_threads: int | None = key(
         "Threads that share the work of updates, when environment workers wait; null: 2, or 1 where there is one core "

@@ -16,6 +16,27 @@ from conftest import ROOT
 from run_tools import assert_same
 
 
+def test_a_state_of_another_device_is_taken_over() -> None:
+    """A GPU's optimiser counts its steps there, and says that it can be captured, which no CPU's may say."""
+    found = []
+    for other in (False, True):
+        x = torch.tensor([1.0, -2.0], requires_grad=True)
+        optimiser = optimisers.Adam([x], lr=0.1)
+        for k in range(3):
+            if other and k == 2:
+                state = optimiser.state_dict()
+                state["param_groups"][0].update(fused=True, capturable=True)
+                state["state"][0]["step"] = state["state"][0]["step"].clone()
+                optimiser = optimisers.Adam([x], lr=0.1)
+                optimiser.load_state_dict(state)
+            x.grad = 2 * x.detach()
+            optimiser.step()
+        assert not optimiser.param_groups[0]["capturable"]
+        assert not optimiser.param_groups[0]["fused"]
+        found.append(x.tolist())
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [("Adam", {}), ("Adam", {"lr": 0.01, "eps": 1e-5}), ("Adam", {"fused": True}), ("RAdam", {"lr": 0.01})],

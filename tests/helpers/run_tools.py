@@ -148,7 +148,8 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             assert_same(x, y, f"{where}[{i}]")
     elif isinstance(a, (torch.Tensor, np.ndarray)):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=where, strict=True)
+        x, y = (each.numpy(force=True) if isinstance(each, torch.Tensor) else each for each in (a, b))
+        np.testing.assert_array_equal(x, y, err_msg=where, strict=True)
     else:
         assert a == b or (a != a and b != b), f"{where}: {a!r} and {b!r}"
 

@@ -60,6 +60,16 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.seen: Counter[str] = Counter()
+        self.captured = False
+
+    @contextmanager
+    def capture(self) -> Iterator[None]:
+        """While it lasts, nothing may be done that a CUDA graph cannot hold: reads, and copies to or from the host."""
+        self.captured, before = True, sum(self.seen.values())
+        yield
+        self.captured = False
+        if sum(self.seen.values()) > before:
+            raise AssertionError(f"a graph cannot hold one of {dict(self.seen)}")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.run(func, args, kwargs or {})
@@ -105,7 +115,9 @@ def _moved(index: Any) -> Any:
     """Lists as indices become tensors of the device, a copy each; torch would leave their numbers out on ``meta``."""
     if isinstance(index, tuple):
         return tuple(map(_moved, index))
-    return torch.tensor(index).to(FAR) if isinstance(index, list) else index
+    if isinstance(index, list):
+        return (torch.tensor(index) if index else torch.zeros(0, dtype=torch.long)).to(FAR)
+    return index
 
 
 def _near(x: Any) -> Any:

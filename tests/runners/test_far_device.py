@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from far_device import FAR, far_device
+from far_device import FAR, Watch, far_device
 
+from oamarl.components.updates import graphs
 from oamarl.training.building import build
 
 from run_tools import CPU, settings
@@ -65,6 +67,70 @@ def test_mini_batches_are_not_read_and_updates_are_the_cpus(config: str, overrid
     runner, _, learner = parts(config, CPU, num_minibatches=3, **overrides)
     expected, _ = learner.train(runner.run()[0], 0)
     assert {k: float(v) for k, v in scalars[1].items()} == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+class Replayed:
+    """Stands for a CUDA graph: what it holds is done at each replay, and results are written to the same places."""
+
+    def __init__(self, watch: Watch, work: Callable[[], Any]) -> None:
+        self.watch, self.work, self.result = watch, work, list[torch.Tensor]()
+
+    def replay(self) -> None:
+        with self.watch.capture():
+            for k, x in enumerate(self.work() or ()):
+                if k == len(self.result):
+                    self.result.append(x)
+                else:
+                    self.result[k].copy_(x)
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
+    made: list[Replayed] = []
+
+    def capture(self: graphs.Graphs, work: Callable[[], Any]) -> tuple[Replayed, Any]:
+        made.append(Replayed(Watch.current[-1], work))
+        return made[-1], made[-1].result
+
+    monkeypatch.setattr(graphs, "captures", lambda device: device == FAR)
+    monkeypatch.setattr(graphs.Graphs, "capture", capture)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "graphs_of_a_batch"),
+    [
+        ("mappo", {"standardise_returns": True}, 2),
+        ("happo", {}, 5),
+        ("oappo", {}, 5),
+        ("oappo", {"reuse_scheme": "all", "reuse_lambda": 0.5, "reuse_mode": "frequency", "reuse_clip": "learner"}, 9),
+        ("mappo", {"standardise_obs": True, "common_reward": False}, 2),
+        ("pqn_vdn", {"use_rnn": False, "critic_epochs": ..., "epochs": 2}, 0),
+        ("mappo", {"use_rnn": True, "obs_last_action": True}, 1),
+    ],
+    ids=["mappo", "happo", "oappo", "sampled", "own", "pqn", "gru"],
+)
+def test_what_graphs_hold_gives_the_numbers_of_the_cpu(
+    config: str, overrides: dict[str, Any], graphs_of_a_batch: int, replays: list[Replayed]
+) -> None:
+    """Rollouts, whose two graphs of a batch come first, and updates; two batches."""
+    values = {"num_minibatches": 5, "epochs": 2, **overrides}
+    found = []
+    with far_device():
+        runner, _, learner = parts(config, FAR, **values)
+        for _ in range(2):
+            batch, played = runner.run()
+            acted = len(replays)
+            found.append((batch.actions.cpu(), batch.reward.cpu(), played.lengths, learner.train(batch, 0)[0]))
+    assert len(replays) - acted == graphs_of_a_batch
+    runner, _, learner = parts(config, CPU, **values)
+    for actions, reward, lengths, scalars in found:
+        batch, played = runner.run()
+        assert torch.equal(actions, batch.actions)
+        assert torch.equal(reward, batch.reward)
+        assert lengths == played.lengths
+        expected, _ = learner.train(batch, 0)
+        assert {k: float(v) for k, v in scalars.items()} == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
 def test_a_host_tensor_among_those_of_the_device_is_found() -> None:

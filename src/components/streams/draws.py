@@ -29,12 +29,14 @@ _LAYERS, _SCALE = 256, 2.0**23
 
 @dataclass(frozen=True)
 class _Ziggurat:
-    """Tables of 256 layers: width / 2**23, the largest integer that is surely inside, the density; and the tail."""
+    """Tables of 256 layers: width / 2**23, the largest integer that is surely inside, the density; the tail, and its
+    inverse in single precision."""
 
     width: Tensor
     inside: Tensor
     density: Tensor
     tail: float
+    by_tail: Tensor
 
 
 def _f(x: Tensor, kind: Kind) -> Tensor:
@@ -70,6 +72,7 @@ def _tables(kind: Kind, device: torch.device) -> _Ziggurat:
         (torch.tensor(width, dtype=torch.float64) / _SCALE).float().to(device),
         torch.tensor([int(x) for x in inside]).to(device),
         torch.tensor(heights, dtype=torch.float64).float().to(device), tail,
+        torch.tensor(1.0 / tail, dtype=torch.float32).to(device),
     )  # fmt: skip
 
 
@@ -126,7 +129,7 @@ def _normal(words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = torch.where((words >> 8) & 1 == 1, -x, x)
     quick, last = integer < tables.inside[layer], layer == 0
     logs = -torch.log1p(-units)
-    beyond = logs * torch.tensor(1.0 / tables.tail, dtype=torch.float32, device=words.device)
+    beyond = logs * tables.by_tail
     second = _following(logs, 1)
     place = torch.arange(size, device=words.device)
     good = torch.where(second + second > beyond * beyond, place, 2 * size)

@@ -54,6 +54,15 @@ class Streams:
         """Return the streams of ``other`` where ``mask`` holds, these elsewhere."""
         return Streams(*(torch.where(mask, y, x) for x, y in zip(self.fields(), other.fields(), strict=True)))
 
+    def clone(self) -> Streams:
+        """Return a copy."""
+        return Streams(*(x.clone() for x in self.fields()))
+
+    def become(self, other: Streams) -> None:
+        """Take the state of ``other``, in place."""
+        for x, y in zip(self.fields(), other.fields(), strict=True):
+            x.copy_(y)
+
     def at(self, index: Tensor) -> Streams:
         """Return streams [B], of those [B, K] the ``index``-th [B] of each row."""
         return Streams(*(x.gather(1, index.unsqueeze(1)).squeeze(1) for x in self.fields()))

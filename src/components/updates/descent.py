@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..batch import minibatches
+from . import graphs
 from .optimisers import Adam, step_together
 from .parallel import SHARDS, differentiate, shards
 
@@ -35,6 +36,9 @@ class MiniBatch:
 Loss = Callable[[Any, MiniBatch, Any], Tensor | Iterable[Tensor]]
 
 NO_TALLIES = (None,) * SHARDS
+
+#: fewest repetitions of a step that are worth a graph, whose capture costs about as much as two steps
+_WORTH = 4
 
 
 class Tally:
@@ -121,6 +125,52 @@ def descend(
     norms = [clip_rows(x.grad, clip) for x in leaves]
     optimiser.step()
     return value, norms[0] if single else torch.stack(norms).max()
+
+
+class Descents:
+    """Steps of gradient descent that an update repeats on other entries of one batch; on a GPU as CUDA graphs.
+
+    Losses must be fixed for a batch: what they read besides their parameters and entries stays as it is.
+
+    Args:
+        device: where learning takes place.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._graphs = graphs.Graphs(device)
+        self._losses: list[Any] = []
+        self._entries: dict[Hashable, Tensor] = {}
+        self._steps: dict[Hashable, graphs.Repeated[tuple[Tensor, Tensor]]] = {}
+
+    def renew(self) -> None:
+        """Let the last batch's steps go."""
+        for kept in (self._steps, self._entries, self._losses):
+            kept.clear()
+        self._graphs.renew()
+
+    def __call__(
+        self, name: Hashable, loss: Any, part: MiniBatch, step: Callable[[MiniBatch], tuple[Tensor, Tensor]], times: int
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Take ``step`` on a mini-batch; returns what it returns.
+
+        Args:
+            name: of the network that is learned.
+            loss: whose step it is: of one loss they differ in nothing but the mini-batch.
+            part: the mini-batch.
+            step: the step, a call of :func:`descend`.
+            times: how often such a step is taken on this batch.
+        """
+        if not graphs.captures(self._graphs.device) or times < _WORTH:
+            return step(part)
+        key = name, id(loss), len(part), part.of
+        if key not in self._steps:
+            self._entries[key] = entries = part.entries.clone()
+            fixed = replace(part, entries=entries)
+            self._losses.append(loss)  # or another one could get its id
+            self._steps[key] = self._graphs.repeated(name, lambda: step(fixed))
+        self._entries[key].copy_(part.entries)
+        value, norm = self._steps[key]()
+        return value.clone(), norm.clone()
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ torch wraps for it; where a version of torch wraps none, they take what is there
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _adam: Callable[..., Any] = inspect.unwrap(torch.optim.Adam.step)
 _radam: Callable[..., Any] = inspect.unwrap(torch.optim.RAdam.step)
@@ -27,7 +28,25 @@ class _Uncompiled:
 
 
 class Adam(_Uncompiled, torch.optim.Adam):
-    """Adam (Kingma and Ba 2015) with the arguments, numbers and state of ``torch.optim.Adam``."""
+    """Adam (Kingma and Ba 2015) with the arguments, numbers and state of ``torch.optim.Adam``.
+
+    On a GPU a step is one kernel that a CUDA graph can hold.
+    """
+
+    def __init__(self, params: Iterable[Tensor], **given: Any) -> None:
+        params = list(params)
+        if all(x.device.type == "cuda" for x in params):
+            given |= {"fused": True, "capturable": True}
+        super().__init__(params, **given)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of an optimiser on any device."""
+        (own, *_), groups = self.param_groups, state_dict["param_groups"]
+        form = {name: own[name] for name in ("fused", "capturable", "foreach")}
+        super().load_state_dict({**state_dict, "param_groups": [{**group, **form} for group in groups]})
+        if not own["capturable"]:
+            for found in self.state.values():
+                found["step"] = found["step"].cpu()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -68,6 +68,7 @@ class MAPTFPPOLearner(WithOptions, PPOLearner):
 
     Config = MAPTFPPOConfig
     config: MAPTFPPOConfig
+    repeats = False
 
     def __init__(
         self, config: MAPTFPPOConfig, net: NetworkConfig, mac: BasicMAC, info: EnvInfo, *, common_reward: bool,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...components.batch import Batch
 from ...components.normalisation import RunningMeanStd
 from ...components.returns import explained_variance, gae, next_values, nstep
-from ...components.updates.descent import MiniBatch, descend, epoch, follow
+from ...components.updates.descent import Descents, MiniBatch, descend, epoch, follow
 from ...components.updates.optimisers import Adam
 from ...envs.base import EnvInfo
 from ...modules.critics.recurrent import Sequences, packed_values
@@ -68,6 +68,7 @@ class ValueLearner(ValueFunction):
         shape = () if common_reward else (info.n_agents,)
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
         self.reward_stats = RunningMeanStd(shape, device) if config.standardise_rewards else None
+        self.descents = Descents(device)
         self.updates = 0
 
     # -- targets ---------------------------------------------------------------------------------------------
@@ -183,13 +184,18 @@ class ValueLearner(ValueFunction):
         rows = self.begin_update(batch, targets, lr_scale, weight)
         sequences, goal = targets.sequences, rows.goal
         n = len(goal) if sequences is None else len(sequences)
-        losses, norms = [], []
+        losses, norms, objective = [], [], partial(self.losses, rows, sequences)
+
+        def step(part: MiniBatch) -> tuple[Tensor, Tensor]:
+            return descend(
+                self.optimiser, self.network.params, part, objective, rows=goal[0].numel(), recurrent=self.recurrent,
+                clip=self.config.grad_norm_clip,
+            )  # fmt: skip
+
+        times = 0 if self.recurrent else self.epochs.epochs * self.epochs.num_minibatches
         for _ in range(self.epochs.epochs):
             for part in epoch(n, self.epochs.num_minibatches, self.generator, goal.device):
-                loss, norm = descend(
-                    self.optimiser, self.network.params, part, partial(self.losses, rows, sequences),
-                    rows=goal[0].numel(), recurrent=self.recurrent, clip=self.config.grad_norm_clip,
-                )  # fmt: skip
+                loss, norm = self.descents("critic", objective, part, step, times)
                 losses.append(loss)
                 norms.append(norm)
         return self.end_update(batch, targets, losses, norms, weight)
@@ -200,6 +206,7 @@ class ValueLearner(ValueFunction):
         """Set the learning rate, and return the real steps that the critic is fitted on."""
         for group in self.optimiser.param_groups:
             group["lr"] = (self.config.critic_lr or self.config.lr) * lr_scale
+        self.descents.renew()
         where = batch.filled.nonzero(as_tuple=True)
         returns = targets.returns[where]
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)

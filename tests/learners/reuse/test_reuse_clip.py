@@ -17,7 +17,7 @@ from oamarl.envs.base import EnvInfo
 from oamarl.learners import oappo
 from oamarl.learners.losses import ClipStats, Rows, clipped_loss
 from oamarl.learners.oappo import OAPPOLearner
-from oamarl.learners.off_agent import old_ratios, reuse_rows
+from oamarl.learners.off_agent import MappingRow, old_ratios, reuse_rows
 from oamarl.utils.errors import UserError
 
 from learner_tools import (
@@ -140,7 +140,7 @@ def gradients(learner: Any, samples: Samples, i: int, rho_clip: float | None) ->
         return clipped_loss(mac, params, rows, 0.2, 0.0, ClipStats(0.2, 3, CPU))
 
     def gradient(objective: Any, target: Tensor, log_rho: Tensor | None) -> Tensor:
-        rows = reuse_rows(mac, mapping, i, samples, target, counts, part, drawn, log_rho)
+        rows = reuse_rows(mac, MappingRow.of(mapping, i, CPU), samples, target, counts, part, drawn, log_rho)
         return torch.autograd.grad(torch.stack([objective(r) for r in rows]).sum(), params)[0]
 
     return gradient(clipped, x * rho, log_rho), gradient(unclipped, x, None), gradient(clipped, x, None)
@@ -237,9 +237,9 @@ def spied(learner: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list
     """Learner, row of M and sources in use at each epoch of an update."""
     seen: list[tuple[int, list[float], set[int]]] = []
 
-    def spy(mac: Any, mapping: Any, i: int, *rest: Any) -> Iterator[Rows]:
-        for rows in reuse_rows(mac, mapping, i, *rest):
-            seen.append((i, mapping.matrix[i].tolist(), set(rows.source.tolist())))
+    def spy(mac: Any, row: MappingRow, *rest: Any) -> Iterator[Rows]:
+        for rows in reuse_rows(mac, row, *rest):
+            seen.append((row.learner, row.share.tolist(), set(rows.source.tolist())))
             yield rows
 
     monkeypatch.setattr(oappo, "reuse_rows", spy)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from oamarl.learners.losses import clip_stats, clipped_loss
-from oamarl.learners.off_agent import reuse_rows
+from oamarl.learners.off_agent import MappingRow, reuse_rows
 
 from learner_tools import assert_same, double, make_batch, make_info, make_learner, samples_of
 
@@ -31,7 +31,8 @@ def test_it_adds_the_divergence_from_other_sources_alone(rnn: bool) -> None:
         samples, mac = samples_of(learner, batch), learner.mac
         mapping = mac.mapping(samples, 10, torch.Generator(), torch.Generator())
         counts = samples.counts()
-        (rows,) = reuse_rows(mac, mapping, 0, samples, samples.advantage, counts, samples.entries, None)
+        row = MappingRow.of(mapping, 0, torch.device("cpu"))
+        (rows,) = reuse_rows(mac, row, samples, samples.advantage, counts, samples.entries, None)
         params = mac.network.params.detach()[0] + 0.3 * torch.randn(mac.network.params.shape[1])
         stats = clip_stats(0.2, 3, torch.device("cpu"))[0]
         plain = clipped_loss(mac, params, rows, 0.2, 0.01, stats)

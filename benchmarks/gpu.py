@@ -20,12 +20,15 @@ import argparse
 import importlib.util
 import json
 import os
+import platform
+import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +95,13 @@ def build(cell: Cell, length: int, backend: str, device: Any, **more: Any) -> An
     return runner, mac, learner
 
 
-def compare(recurrent: bool, device: Any) -> dict[str, float]:
+def compare(method: str, recurrent: bool, device: Any) -> dict[str, float]:
     """Return how far a batch and an update on the device are from the CPU's, of 16 battles and 32 steps."""
     import torch
 
     cpu = torch.device("cpu")
-    here = build(("mappo", "3m", recurrent, 16, "float32"), 32, "device", device)
-    there = build(("mappo", "3m", recurrent, 16, "float32"), 32, "native", cpu)
+    here = build((method, "3m", recurrent, 16, "float32"), 32, "device", device)
+    there = build((method, "3m", recurrent, 16, "float32"), 32, "native", cpu)
     (ours, _), (theirs, _) = here[0].run(), there[0].run()
     named = theirs.named()
     same = (ours.actions.cpu() == theirs.actions).float()
@@ -192,13 +195,28 @@ def floor(mac: Any, learner: Any, n_agents: int, steps: int, size: int) -> float
     return max(flops / PEAK_FLOPS, size * (1 + 2 * EPOCHS) / PEAK_BYTES)
 
 
+def beside(words: argparse.Namespace, map_name: str, slots: int, length: int, seconds: float) -> float | None:
+    """Return what :func:`jaxmarl` says in a process of its own, whose memory and faults are its own too; None: it
+    failed or was not done in time, and that was said."""
+    task = json.dumps([str(words.jaxmarl), map_name, slots, length, words.updates])
+    command = [sys.executable, __file__, "--alone", task, *(["--wheels", str(words.wheels)] if words.wheels else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"JaxMARL's own MAPPO was not done in {seconds:.0f} seconds.", flush=True)
+        return None
+    if done.returncode:
+        print("JaxMARL's own MAPPO failed: " + (done.stderr.strip().splitlines() or ["?"])[-1], flush=True)
+        return None
+    return float(done.stdout.strip().splitlines()[-1])
+
+
 def jaxmarl(checkout: Path, map_name: str, slots: int, length: int, updates: int) -> float:
     """Return the steps a second of JaxMARL's own MAPPO (GRU-128, the same epochs and mini-batches), compilation left
     out."""
     import yaml
 
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    sys.modules.pop("jaxmarl_program", None)
     import jaxmarl_mappo as theirs
 
     config = yaml.safe_load(theirs.file_of(checkout, theirs.SETTINGS, "JaxMARL"))
@@ -223,14 +241,26 @@ def line(found: dict[str, Any]) -> str:
     )
 
 
+def their_line(found: dict[str, Any]) -> str:
+    """Return the row of JaxMARL's own MAPPO."""
+    return f"| JaxMARL's MAPPO GRU | {found['map']} | {found['slots']} | | {found['steps_per_second']:,.0f} | | | | |"
+
+
+def rows(results: dict[str, Any]) -> list[str]:
+    """Return the rows of a file's table."""
+    return [line(found) for found in results["cells"]] + [their_line(found) for found in results["jaxmarl"]]
+
+
 def run(words: argparse.Namespace, device: Any) -> dict[str, Any]:
     """Measure everything that there is time for."""
+    import torch
+
     began, cells, length = time.perf_counter(), CPU_CELLS if words.cpu else GPU_CELLS, 32 if words.cpu else 128
     backends = ("native", "device") if words.cpu else ("device",)
     results: dict[str, Any] = {"numbers": {}, "rounding": {}, "cells": [], "jaxmarl": [], "left_out": []}
-    for recurrent in (False, True):
-        name = "GRU" if recurrent else "MLP"
-        results["numbers"][name] = found = compare(recurrent, device)
+    for method, recurrent in (("mappo", False), ("mappo", True), ("oappo", False)):
+        name = f"{method} {'GRU' if recurrent else 'MLP'}"
+        results["numbers"][name] = found = compare(method, recurrent, device)
         print(f"{name}: " + ", ".join(f"{k} {v:.2g}" for k, v in found.items()), flush=True)
     for precision in ("float32",) if words.cpu else ("float32", "tf32", "bf16"):
         results["rounding"][precision] = found = rounding(precision, device)
@@ -250,14 +280,13 @@ def run(words: argparse.Namespace, device: Any) -> dict[str, Any]:
             print(line(found), flush=True)
         if number in JAXMARL_AFTER and words.jaxmarl is not None and left() > 70:
             _, map_name, _, slots, _ = cell
-            try:
-                speed = jaxmarl(words.jaxmarl, map_name, slots, length, words.updates)
-            except Exception as error:  # another project's program must not cost what is measured here
-                print(f"JaxMARL's own MAPPO failed: {type(error).__name__}: {error}", flush=True)
-                continue
-            kept = {"map": map_name, "slots": slots, "length": length, "steps_per_second": speed}
-            results["jaxmarl"].append(kept)
-            print(f"| JaxMARL's MAPPO GRU | {map_name} | {slots} | | {speed:,.0f} | | | | |", flush=True)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            speed = beside(words, map_name, slots, length, left() - 10)
+            if speed is not None:
+                kept = {"map": map_name, "slots": slots, "length": length, "steps_per_second": speed}
+                results["jaxmarl"].append(kept)
+                print(their_line(kept), flush=True)
         if words.out is not None:
             words.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if words.jaxmarl is None:
@@ -277,13 +306,22 @@ def main() -> None:
     parser.add_argument("--jaxmarl", type=Path, metavar="PATH", help="checkout of JaxMARL, or a bare git directory")
     parser.add_argument("--updates", type=int, default=6, help="of JaxMARL's own MAPPO (6)")
     parser.add_argument("--wheels", type=Path, metavar="FOLDER", help="wheels of what is not installed")
+    parser.add_argument("--table", type=Path, metavar="FILE.json", help="print the rows of a file, and measure nothing")
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     words = parser.parse_args()
+    if words.table:
+        print("\n".join(rows(json.loads(words.table.read_text(encoding="utf-8")))))
+        return
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # the CPU is JAX's second device on a GPU machine: the numbers are compared with it
     os.environ.setdefault("JAX_PLATFORMS", "cpu" if words.cpu else "cuda,cpu")
     with wheels(words.wheels):
         importable()
+        if words.alone:
+            checkout, *rest = words.alone
+            print(jaxmarl(Path(checkout), *rest))
+            return
         import torch
 
         if not words.cpu and not torch.cuda.is_available():
@@ -293,7 +331,7 @@ def main() -> None:
             torch.set_num_threads(1)
         results = run(words, device)
         results["machine"] = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} cores"
-        results["torch"] = torch.__version__
+        results["versions"] = {"torch": torch.__version__, "jax": version("jax"), "python": platform.python_version()}
     if words.out is not None:
         words.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

@@ -1,14 +1,14 @@
-"""Cost as the work grows: time a step, time an update and memory, over agents, slots, width and episodes in replay.
+"""Cost as the work grows, in time and memory: agents, slots, width, episodes in replay, seeds at once.
 
     .venv/bin/python benchmarks/growth.py --out docs/results/data/growth.json --picture docs/images/growth.png
     .venv/bin/python benchmarks/growth.py --only agents slots --seconds 1     # some axes, quicker
     .venv/bin/python benchmarks/growth.py --from docs/results/data/growth.json --picture growth.png
 
-The game is `matrix` (`prop1`), which costs next to nothing, so that what grows is this project's own work. Each point
+The game (crowd.py) costs next to nothing, so that what grows is this project's own work. Each point
 is a process of its own (a copy of one that has loaded torch) with one torch thread. Times are CPU time, which other
 programs on the machine disturb little; memory is the process's peak, with what Python and torch take by themselves. A
 point repeats a batch and its update for `--seconds`, after one that does not count; what is interrupted leaves the
-points before it.
+points before it. Of seeds at once, whose parts cannot be told apart, a step's time includes its share of the update.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import multiprocessing
 import os
 import platform
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-#: steps of an episode of the game
-STEPS = 25
-ENV = f"--env-config=matrix with env_args.key=prop1 env_args.steps={STEPS} backend=native torch_threads=1"
+ENV = "with env=crowd:Crowd backend=native torch_threads=1"
 SEGMENTS = "--config=mappo runner=rollout rollout_length=16 batch_size=null learner_threads=1"
 WHOLE = "--config={0} runner=parallel batch_size_run=8 learner_threads=1"
 REPLAY = "--config=qmix runner=parallel batch_size_run=8 batch_size=32 updates_per_step=null"
@@ -49,6 +49,9 @@ AXES: dict[str, tuple[str, tuple[int, ...], dict[str, str]]] = {
     }),
     "replay": ("episodes in replay", (100, 1000, 10_000, 100_000), {
         "qmix": f"{REPLAY} buffer_size={{n}} env_args.n_agents=4",
+    }),
+    "seeds": ("seeds at once", (1, 2, 4, 8, 16), {
+        name: f"{WHOLE.format(name)} env_args.n_agents=4 seeds_at_once={{n}}" for name in ("mappo", "oappo")
     }),
 }  # fmt: skip
 #: what is measured -> its label and its factor
@@ -95,6 +98,22 @@ def point(settings: str, size: int, seconds: float) -> dict[str, float]:
     return {"step": collecting / steps, "update": updating / max(updates, 1), "memory": peak()}
 
 
+def seeds_point(settings: str, size: int, seconds: float) -> dict[str, float]:
+    """Measure ``size`` seeds at once: the difference of a long and a short run, divided by all seeds' steps."""
+    took, steps, peaks = [], (2000, 2000 + int(6000 * seconds / size**0.5) // 200 * 200), []
+    with tempfile.TemporaryDirectory() as folder:
+        for t_max in steps:
+            more = [f"t_max={t_max}", f"local_results_path={folder}", f"checkpoint_interval={10**9}"]
+            command = [sys.executable, "-m", "oamarl", *words_of(settings.format(n=size)), *more]
+            run = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent)
+            _, status, used = os.wait4(run.pid, 0)
+            if status:
+                sys.exit(f"{' '.join(command)} failed")
+            took.append(used.ru_utime + used.ru_stime)
+            peaks.append(used.ru_maxrss * (1 if platform.system() == "Darwin" else 1024))
+    return {"step": (took[1] - took[0]) / (size * (steps[1] - steps[0])), "update": math.nan, "memory": max(peaks)}
+
+
 def measure(axes: list[str], seconds: float, out: Path | None) -> dict[str, Any]:
     """Measure ``axes``, each point in a process of its own; returns axis -> line -> a list of points.
 
@@ -112,8 +131,11 @@ def measure(axes: list[str], seconds: float, out: Path | None) -> dict[str, Any]
         _, sizes, lines = AXES[axis]
         for size in sizes:
             for line, settings in lines.items():
-                with concurrent.futures.ProcessPoolExecutor(1, forks) as pool:
-                    values = pool.submit(point, settings, size, seconds).result()
+                if axis == "seeds":
+                    values = seeds_point(settings, size, seconds)
+                else:
+                    with concurrent.futures.ProcessPoolExecutor(1, forks) as pool:
+                        values = pool.submit(point, settings, size, seconds).result()
                 found.setdefault(axis, {}).setdefault(line, []).append({"size": size, **values})
                 print(f"{axis:8} {line:12} {size:>7}  {shown(values)}", file=sys.stderr, flush=True)
                 if out is not None:
@@ -135,20 +157,25 @@ def shown(values: dict[str, float]) -> str:
 def exponent(points: list[dict[str, float]], key: str) -> float:
     """Return the slope between the last two points in logarithms: 1 is linear, 0 constant."""
     (a, b) = points[-2:]
+    if math.isnan(a[key]):
+        return math.nan
     return math.log(b[key] / a[key]) / math.log(b["size"] / a["size"])
 
 
 def table(found: dict[str, Any]) -> str:
-    """Return the figures as a Markdown table, with each update's slope since the size before."""
+    """Return the figures as a Markdown table, with each update's (of seeds: step's) slope since the size before."""
     lines = [
-        "| axis | line | size | µs a step | ms an update | MB | slope of the update |",
+        "| axis | line | size | µs a step | ms an update | MB | slope |",
         "|---|---|---|---|---|---|---|",
     ]
     for axis, its in found.items():
         for line, points in its.items():
             for k, p in enumerate(points):
-                slope = f"{exponent(points[: k + 1], 'update'):.2f}" if k else ""
-                figures = " | ".join(f"{p[key] * factor:,.1f}" for key, (_, factor) in MEASURED.items())
+                what = "step" if axis == "seeds" else "update"
+                slope = f"{exponent(points[: k + 1], what):.2f}" if k else ""
+                figures = " | ".join(
+                    "" if math.isnan(p[key]) else f"{p[key] * factor:,.1f}" for key, (_, factor) in MEASURED.items()
+                )
                 lines.append(f"| {axis} | {line} | {p['size']:,} | {figures} | {slope} |")
     return "\n".join(lines)
 
@@ -170,7 +197,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
                     sizes, values = [p["size"] for p in points], [p[key] * factor for p in points]
                     panel.plot(sizes, values, mark, label=line, markersize=3.5)
                 panel.set(xscale="log", yscale="log")
-                every = [p[key] * factor for points in its.values() for p in points]
+                every = [p[key] * factor for points in its.values() for p in points if not math.isnan(p[key])]
+                if not every:
+                    panel.set_axis_off()
+                    continue
                 panel.set_ylim(10 ** math.floor(math.log10(min(every))), 10 ** math.ceil(math.log10(max(every))))
                 for side in (panel.xaxis, panel.yaxis):
                     side.set_minor_formatter(NullFormatter())

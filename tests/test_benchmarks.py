@@ -501,11 +501,20 @@ def test_the_gpu_s_measurement_starts_on_a_bare_machine(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert set(found["numbers"]) == {"MLP", "GRU"}
+    assert set(found["numbers"]) == {"mappo MLP", "mappo GRU", "oappo MLP"}
     for numbers in found["numbers"].values():
         assert numbers["of the first step"] == 1.0
         assert numbers["log_prob, first step"] < 1e-4
         assert numbers["update, largest relative difference of a figure"] < 1e-3
+
+
+def test_the_page_has_the_gpu_s_figures() -> None:
+    docs = BENCHMARKS.parent / "docs"
+    stored, page = docs / "results" / "gpu-h100.json", (docs / "performance.md").read_text()
+    program = [sys.executable, str(BENCHMARKS / "gpu.py"), "--table", str(stored)]
+    rows = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout.splitlines()
+    assert len(rows) > 10
+    assert [row for row in rows if row not in page] == []
 
 
 def test_the_gpu_s_measurement_without_a_gpu_is_one_sentence() -> None:

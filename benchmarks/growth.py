@@ -100,7 +100,7 @@ def point(settings: str, size: int, seconds: float) -> dict[str, float]:
 
 def seeds_point(settings: str, size: int, seconds: float) -> dict[str, float]:
     """Measure ``size`` seeds at once: the difference of a long and a short run, divided by all seeds' steps."""
-    took, steps, peaks = [], (2000, 2000 + int(6000 * seconds / size**0.5) // 200 * 200), []
+    took, steps, peaks = [], (2000, 2000 + int(20_000 * seconds / size**0.5) // 200 * 200), []
     with tempfile.TemporaryDirectory() as folder:
         for t_max in steps:
             more = [f"t_max={t_max}", f"local_results_path={folder}", f"checkpoint_interval={10**9}"]
@@ -111,7 +111,7 @@ def seeds_point(settings: str, size: int, seconds: float) -> dict[str, float]:
                 sys.exit(f"{' '.join(command)} failed")
             took.append(used.ru_utime + used.ru_stime)
             peaks.append(used.ru_maxrss * (1 if platform.system() == "Darwin" else 1024))
-    return {"step": (took[1] - took[0]) / (size * (steps[1] - steps[0])), "update": math.nan, "memory": max(peaks)}
+    return {"step": (took[1] - took[0]) / (size * (steps[1] - steps[0])), "memory": max(peaks)}
 
 
 def measure(axes: list[str], seconds: float, out: Path | None) -> dict[str, Any]:
@@ -151,14 +151,14 @@ def store(found: dict[str, Any], seconds: float, out: Path) -> None:
 
 def shown(values: dict[str, float]) -> str:
     """Return a point's figures in their units."""
-    return "  ".join(f"{values[key] * factor:,.1f} ({label})" for key, (label, factor) in MEASURED.items())
+    return "  ".join(
+        f"{values[key] * factor:,.1f} ({label})" for key, (label, factor) in MEASURED.items() if key in values
+    )
 
 
 def exponent(points: list[dict[str, float]], key: str) -> float:
     """Return the slope between the last two points in logarithms: 1 is linear, 0 constant."""
     (a, b) = points[-2:]
-    if math.isnan(a[key]):
-        return math.nan
     return math.log(b[key] / a[key]) / math.log(b["size"] / a["size"])
 
 
@@ -174,7 +174,7 @@ def table(found: dict[str, Any]) -> str:
                 what = "step" if axis == "seeds" else "update"
                 slope = f"{exponent(points[: k + 1], what):.2f}" if k else ""
                 figures = " | ".join(
-                    "" if math.isnan(p[key]) else f"{p[key] * factor:,.1f}" for key, (_, factor) in MEASURED.items()
+                    f"{p[key] * factor:,.1f}" if key in p else "" for key, (_, factor) in MEASURED.items()
                 )
                 lines.append(f"| {axis} | {line} | {p['size']:,} | {figures} | {slope} |")
     return "\n".join(lines)
@@ -193,14 +193,14 @@ def draw(found: dict[str, Any], path: Path) -> None:
         for row, (key, (label, factor)) in enumerate(MEASURED.items()):
             for column, (axis, its) in enumerate(found.items()):
                 panel = panels[row][column]
+                every = [p[key] * factor for points in its.values() for p in points if key in p]
+                if not every:
+                    panel.set_axis_off()
+                    continue
                 for mark, (line, points) in zip(marks, its.items(), strict=False):
                     sizes, values = [p["size"] for p in points], [p[key] * factor for p in points]
                     panel.plot(sizes, values, mark, label=line, markersize=3.5)
                 panel.set(xscale="log", yscale="log")
-                every = [p[key] * factor for points in its.values() for p in points if not math.isnan(p[key])]
-                if not every:
-                    panel.set_axis_off()
-                    continue
                 panel.set_ylim(10 ** math.floor(math.log10(min(every))), 10 ** math.ceil(math.log10(max(every))))
                 for side in (panel.xaxis, panel.yaxis):
                     side.set_minor_formatter(NullFormatter())

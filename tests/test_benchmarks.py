@@ -508,6 +508,38 @@ def test_the_gpu_s_measurement_starts_on_a_bare_machine(tmp_path: Path) -> None:
         assert numbers["update, largest relative difference of a figure"] < 1e-3
 
 
+def test_the_page_has_the_figures_of_growth() -> None:
+    docs = BENCHMARKS.parent / "docs"
+    program = [sys.executable, str(BENCHMARKS / "growth.py"), "--from", str(docs / "results" / "growth.json")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert len(done.stdout.splitlines()) > 40
+    assert done.stdout in (docs / "growth.md").read_text()
+
+
+#: measures two sizes of two axes
+FEW = """
+import growth
+growth.AXES = {axis: (label, (1, 2), lines) for axis, (label, _, lines) in growth.AXES.items()}
+growth.main()
+"""
+
+
+def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
+    out, picture = tmp_path / "growth.json", tmp_path / "growth.png"
+    program = [sys.executable, "-c", FEW, "--only", "slots", "seeds", "--seconds", "0.01"]
+    done = subprocess.run(
+        [*program, "--out", str(out), "--picture", str(picture)], capture_output=True, text=True, timeout=PATIENCE,
+        cwd=BENCHMARKS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    points = json.loads(out.read_text())["points"]
+    assert [p["size"] for p in points["slots"]["mappo, GRU"]] == [1, 2]
+    assert all(p["update"] > 0 and p["step"] > 0 for p in points["slots"]["mappo"])
+    assert [sorted(p) for p in points["seeds"]["oappo"]] == [["memory", "size", "step"]] * 2
+    assert len(done.stdout.splitlines()) == 2 + 2 * 2 * 2
+    assert picture.stat().st_size > 10_000
+
+
 def test_the_page_has_the_gpu_s_figures() -> None:
     docs = BENCHMARKS.parent / "docs"
     stored, page = docs / "results" / "gpu-h100.json", (docs / "performance.md").read_text()

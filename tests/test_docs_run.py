@@ -119,6 +119,10 @@ CANNOT = {
             "minutes of measuring; test_benchmarks.py runs such sides",
         "python benchmarks/compare.py --harl PATH 'mamujoco-ha*' mamujoco-mappo --rounds 2 --seconds 5": HARL,
     },
+    "growth.md": {
+        ".venv/bin/python benchmarks/growth.py --out growth.json --picture growth.png": "ten minutes of measuring",
+        ".venv/bin/python benchmarks/growth.py --from docs/results/growth.json": "test_benchmarks.py runs it",
+    },
     "off-agent.md": {
         "oamarl sweep experiments/seac-authors.yaml": MANY,
         ".venv/bin/python benchmarks/seac_program.py PATH --steps 400000 --seed 1 "

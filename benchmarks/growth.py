@@ -100,18 +100,19 @@ def point(settings: str, size: int, seconds: float) -> dict[str, float]:
 
 def seeds_point(settings: str, size: int, seconds: float) -> dict[str, float]:
     """Measure ``size`` seeds at once: the difference of a long and a short run, divided by all seeds' steps."""
-    took, steps, peaks = [], (2000, 2000 + int(20_000 * seconds / size**0.5) // 200 * 200), []
+    took, steps, peaks = [], (2000, 2000 + max(1, int(100 * seconds / size**0.5)) * 200), []
     with tempfile.TemporaryDirectory() as folder:
         for t_max in steps:
-            more = [f"t_max={t_max}", f"local_results_path={folder}", f"checkpoint_interval={10**9}"]
-            command = [sys.executable, "-m", "oamarl", *words_of(settings.format(n=size)), *more]
+            end = [f"t_max={t_max}", f"local_results_path={folder}", f"checkpoint_interval={10**9}"]
+            command = [sys.executable, "-m", "oamarl", *words_of(settings.format(n=size)), *end]
             run = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent)
             _, status, used = os.wait4(run.pid, 0)
             if status:
                 sys.exit(f"{' '.join(command)} failed")
             took.append(used.ru_utime + used.ru_stime)
             peaks.append(used.ru_maxrss * (1 if platform.system() == "Darwin" else 1024))
-    return {"step": (took[1] - took[0]) / (size * (steps[1] - steps[0])), "memory": max(peaks)}
+    more = max(took[1] - took[0], 1e-6)  # what is too short to be told from starting costs nothing
+    return {"step": more / (size * (steps[1] - steps[0])), "memory": max(peaks)}
 
 
 def measure(axes: list[str], seconds: float, out: Path | None) -> dict[str, Any]:

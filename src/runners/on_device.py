@@ -20,68 +20,20 @@ from ..components.batch import Batch
 from ..components.experience import action_shape, fields_of, no_action, steps_layout
 from ..components.streams.hashing import episode_seeds
 from ..components.updates import graphs
-from ..controllers.actor import DeviceActor
 from ..envs.base import EnvInfo
 from ..envs.build import Unsound
-from ..envs.on_device import DeviceStep, Tensors, make_on_device
+from ..envs.on_device import Tensors, make_on_device
 from ..modules.action_selectors import Context
 from ..utils.errors import UserError
 from ..utils.hints import Use
 from .device_noise import DeviceNoise, device_noise
+from .device_playing import Playing
 from .episode import EpisodeRunner
 from .episodes import Episodes
 from .rollout import KEPT, RolloutRunner, digest
 
 #: what every slot shows, in the order of a digest
 _SEEN = ("obs", "state", "avail", "alive")
-
-
-class _Playing:
-    """What the steps of one batch share.
-
-    Args:
-        actor: the policies.
-        context: of the batch.
-        seeds: [B, T] int64 of the episodes that can begin.
-        begun: [B] int64, how many did.
-        shown: what all slots show.
-        fixed: whether what environments give is copied to the same places at each step.
-
-    Attributes:
-        column: the step in the batch; where places are fixed, [1] int64 on the device.
-        after, final: see :class:`~oamarl.envs.on_device.DeviceStep`.
-        actions, hidden: what was chosen last, and the hidden state after it.
-    """
-
-    after: Any = None
-    final: Any = None
-    actions: Tensor
-    hidden: Tensor
-
-    def __init__(
-        self, actor: DeviceActor, context: Context, seeds: Tensor, begun: Tensor, shown: Tensors, fixed: bool
-    ) -> None:  # fmt: skip
-        self.actor, self.context, self.seeds, self.begun, self._fixed = actor, context, seeds, begun, fixed
-        self.shown = {name: x.clone() for name, x in shown.items()} if fixed else shown
-        self.column: Any = begun.new_zeros(1) if fixed else 0
-
-    def put(self, store: Tensor, x: Tensor) -> None:
-        """Write ``x`` [B, ...] to this step's column of ``store`` [B, T, ...]."""
-        if self._fixed:
-            store.index_copy_(1, self.column, x.unsqueeze(1).to(store.dtype))
-        else:
-            store[:, self.column] = x
-
-    def take(self, result: DeviceStep) -> None:
-        """Take in what a step gave."""
-        if not self._fixed:
-            self.after, self.final, self.shown = result
-            return
-        if self.after is None:
-            self.after, self.final = ({name: x.clone() for name, x in part.items()} for part in result[:2])
-        places = self.after, self.final, self.shown
-        fixed = [mine[name] for mine, part in zip(places, result, strict=True) for name in part]
-        torch._foreach_copy_(fixed, [x for part in result for x in part.values()])
 
 
 class DeviceRolloutRunner(RolloutRunner):
@@ -173,7 +125,7 @@ class DeviceRolloutRunner(RolloutRunner):
         self.graphs.renew()
         actor, context = self.mac.device_actor(), Context(self.t_env)
         actor.prepare(context)
-        playing = _Playing(
+        playing = Playing(
             actor, context, seeds, torch.zeros_like(self.number), self.shown, graphs.captures(self.device)
         )
         act = self.graphs.repeated("act", partial(self._act, playing))
@@ -190,7 +142,7 @@ class DeviceRolloutRunner(RolloutRunner):
             self.store[name][:, length] = self.shown[name]
         return acting
 
-    def _act(self, now: _Playing) -> tuple[Tensor, Tensor]:
+    def _act(self, now: Playing) -> tuple[Tensor, Tensor]:
         """Choose all slots' actions, and store what they were chosen by; returns what the environment is given:
         actions, and the seeds [B] of the episodes that begin where one ends."""
         store, shown = self.store, now.shown
@@ -206,7 +158,7 @@ class DeviceRolloutRunner(RolloutRunner):
         given = actions if self._bounds is None else torch.clamp(actions, *self._bounds)
         return given, now.seeds.gather(1, now.begun.unsqueeze(1)).squeeze(1)
 
-    def _record(self, now: _Playing) -> None:
+    def _record(self, now: Playing) -> None:
         """Store what a step gave, and advance every slot's episode."""
         after, notes, store, actions = now.after, self._notes, self.store, now.actions
         for name in self._after:

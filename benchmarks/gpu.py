@@ -122,7 +122,7 @@ def compare(method: str, recurrent: bool, device: Any) -> dict[str, float]:
 def rounding(precision: str, device: Any) -> dict[str, float]:
     """Return what a precision of products does to policies (their ratio to the policies that acted, which are the same
     ones) and to values, of 64 battles and 32 steps."""
-    from oamarl.utils.precision import use_precision
+    from oamarl.components.updates.precision import use_precision
 
     runner, mac, learner = build(("mappo", "3m", False, 64, precision), 32, "device", device, head_gain=1.0)
     batch, _ = runner.run()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..components.generators import generator
+from ..components.updates.precision import use_precision
 from ..controllers.contract import Controller, Prepared, preparation_of
 from ..envs.base import EnvInfo
 from ..envs.build import make_info
@@ -24,7 +25,6 @@ from ..selection import check_part, shipped_class
 from ..settings import Settings
 from ..storage.payloads import plain
 from ..utils.errors import RunError, UserError, first_line, lacks_memory
-from ..utils.precision import use_precision
 from .update import learned
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..utils.precision import CHOICES
 from ..utils.schema.keys import key
 
 
@@ -70,7 +69,7 @@ class RunConfig:
     matmul_precision: str = key(
         "How a GPU multiplies matrices: float32; tf32, with factors of 10 bits; bf16, with factors and results of 7 "
         "bits. The CPU always uses float32.",
-        choices=CHOICES,
+        choices=("float32", "tf32", "bf16"),
     )
     torch_threads: int = key("Threads of torch's operations on the CPU.", low=1, high=1024)
     learner_threads: int | None = key(

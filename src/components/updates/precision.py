@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-CHOICES = ("float32", "tf32", "bf16")
-
 
 def use_precision(name: str, device: torch.device) -> None:
     """Set the precision of matrix products on ``device`` for this process; the CPU's is float32 always.
@@ -19,7 +17,7 @@ def use_precision(name: str, device: torch.device) -> None:
     Sums, losses, parameters and their optimisers stay in float32.
 
     Args:
-        name: one of CHOICES.
+        name: the value of `matmul_precision`.
         device: where networks are.
     """
     if device.type != "cuda":

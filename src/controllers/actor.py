@@ -14,7 +14,7 @@ from ..components.experience import action_shape, no_action
 from ..envs.base import EnvInfo
 from ..modules.acting import Actor
 from ..modules.action_selectors import Context, Selector
-from ..modules.device_selectors import Prepared, device_selector
+from ..modules.device_selectors import WithTable, device_selector
 from ..modules.kernels.numpy_policy import Form, Inference
 
 
@@ -187,7 +187,7 @@ class DeviceActor:
 
     def prepare(self, context: Context) -> None:
         """Copy to the device what the calls of a batch need there."""
-        if isinstance(self._select, Prepared):
+        if isinstance(self._select, WithTable):
             self._select.prepare(context, self._n_actions, self._device)
 
     def __call__(

@@ -20,7 +20,7 @@ from ..components.updates.parallel import in_background
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.module import ModuleStack
-from ..modules.agents.rnn import NetworkConfig
+from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.build import memory_of
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
@@ -162,7 +162,8 @@ class PolicyLearner:
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
         self.optimisers: list[Adam] = []
-        self.descents = Descents(device)
+        # recurrent networks lay each mini-batch's sequences out on the CPU
+        self.descents = Descents(device, self.repeats and isinstance(mac.network, Network) and not mac.recurrent)
         self.updates = 0
         self.processed = 0
 
@@ -191,7 +192,6 @@ class PolicyLearner:
             end = c.t_max * c.entropy_end_ratio
             entropy_coef = scheduled(c.entropy_schedule, c.entropy_coef, c.entropy_coef_final, t_env, end)
         samples, targets = self.samples(batch)
-        self.descents.renew()
         return Iteration(batch, samples, targets, samples.counts(), lr_scale, entropy_coef)
 
     def critic_update(self, it: Iteration) -> AbstractContextManager[Callable[[], dict[str, float]]]:
@@ -203,6 +203,7 @@ class PolicyLearner:
     def end_iteration(self, it: Iteration, critic: Mapping[str, float]) -> dict[str, float]:
         """Count the update; returns the scalars that all learners log: the critic's, and what schedules gave."""
         self.updates += 1
+        self.descents.renew()
         scalars = {**critic, "lr": self.config.lr * it.lr_scale}
         return scalars | {"entropy_coef": it.entropy_coef} if isinstance(self.config, EntropyConfig) else scalars
 
@@ -236,11 +237,8 @@ class PolicyLearner:
                 clip=self.config.grad_norm_clip,
             )  # fmt: skip
 
-        if self.repeats and not self.mac.recurrent:
-            times = self.n_epochs * self.n_minibatches if times is None else times
-            value, norm = self.descents(k, loss, part, step, times)
-        else:
-            value, norm = step(part)
+        times = self.n_epochs * self.n_minibatches if times is None else times
+        value, norm = self.descents(k, loss, part, step, times)
         it.norms.append(norm)
         return value
 

@@ -28,7 +28,7 @@ Select = Callable[[Tensor, Tensor, Tensor | None, Context], tuple[Tensor, Tensor
 
 
 @runtime_checkable
-class Prepared(Protocol):
+class WithTable(Protocol):
     """A rule that has numbers of its own on the device."""
 
     def prepare(self, context: Context, width: int, device: torch.device) -> None:

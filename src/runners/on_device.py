@@ -24,6 +24,7 @@ from ..envs.base import EnvInfo
 from ..envs.build import Unsound
 from ..envs.on_device import Tensors, make_on_device
 from ..modules.action_selectors import Context
+from ..modules.agents.rnn import Network
 from ..utils.errors import UserError
 from ..utils.hints import Use
 from .device_noise import DeviceNoise, device_noise
@@ -80,7 +81,7 @@ class DeviceRolloutRunner(RolloutRunner):
         self.hidden = self.mac.initial_hidden(b).detach().clone()
         self._numbers = torch.arange(b, device=self.device)
         self.noise: DeviceNoise = device_noise(self.seed, (b, info.n_agents, actor.width), actor.noise, self.device)
-        self.graphs = graphs.Graphs(self.device)
+        self.graphs = graphs.Graphs(self.device, isinstance(self.mac.network, Network))
         self.shown: Tensors | None = None
 
     def _on(self, array: np.ndarray) -> Tensor:
@@ -125,9 +126,7 @@ class DeviceRolloutRunner(RolloutRunner):
         self.graphs.renew()
         actor, context = self.mac.device_actor(), Context(self.t_env)
         actor.prepare(context)
-        playing = Playing(
-            actor, context, seeds, torch.zeros_like(self.number), self.shown, graphs.captures(self.device)
-        )
+        playing = Playing(actor, context, seeds, torch.zeros_like(self.number), self.shown, self.graphs.active)
         act = self.graphs.repeated("act", partial(self._act, playing))
         record = self.graphs.repeated("record", partial(self._record, playing))
         acting = 0.0

@@ -107,8 +107,28 @@ def replays(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
         ("mappo", {"standardise_obs": True, "common_reward": False}, 2),
         ("pqn_vdn", {"use_rnn": False, "critic_epochs": ..., "epochs": 2}, 0),
         ("mappo", {"use_rnn": True, "obs_last_action": True}, 1),
+        ("ippo_ns", {"obs_last_action": True, "layer_norm": True}, 2),
+        ("mappo", {"sharing": [0, 1, 0, 1], "obs_agent_id": False, "value_clip": 0.2}, 2),
+        ("happo", {"critic_sharing": "separate", "standardise_rewards": True}, 5),
+        ("oappo", {"reuse_scheme": "all", "reuse_lambda": 0.5, "reuse_clip": "learner", "reuse_pull": 0.1}, 5),
+        ("hatrpo", {}, 1),
+        ("oatrpo", {}, 1),
     ],
-    ids=["mappo", "happo", "oappo", "sampled", "own", "pqn", "gru"],
+    ids=[
+        "mappo",
+        "happo",
+        "oappo",
+        "sampled",
+        "own",
+        "pqn",
+        "gru",
+        "ippo_ns",
+        "groups",
+        "critics",
+        "all",
+        "hatrpo",
+        "oatrpo",
+    ],
 )
 def test_what_graphs_hold_gives_the_numbers_of_the_cpu(
     config: str, overrides: dict[str, Any], graphs_of_a_batch: int, replays: list[Replayed]
@@ -131,6 +151,30 @@ def test_what_graphs_hold_gives_the_numbers_of_the_cpu(
         assert lengths == played.lengths
         expected, _ = learner.train(batch, 0)
         assert {k: float(v) for k, v in scalars.items()} == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+class Own(torch.nn.Module):
+    """A network of the user's own."""
+
+    def __init__(self, inputs: int, outputs: int, config: Any) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(inputs, outputs)
+
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.layer(x), hidden
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_the_user_wrote_is_in_no_graph(own: bool, replays: list[Replayed]) -> None:
+    """It may read from the device. The built-in critic's steps are a graph beside it."""
+    network = {"agent": f"{__name__}:Own", "head_gain": ..., "hidden_dim": ...} if own else {}
+    with far_device():
+        runner, _, learner = parts("mappo", FAR, num_minibatches=5, epochs=2, **network)
+        for _ in range(3):
+            runner.run()
+        assert len(replays) == (0 if own else 6)
+        assert learner.descents._graphs.active is not own
+        assert learner.value.descents._graphs.active
 
 
 def test_a_host_tensor_among_those_of_the_device_is_found() -> None:

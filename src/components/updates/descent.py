@@ -133,17 +133,17 @@ class Descents:
     Losses must be fixed for a batch: what they read besides their parameters and entries stays as it is.
 
     Args:
-        device: where learning takes place.
+        device, known: see :class:`~.graphs.Graphs`.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._graphs = graphs.Graphs(device)
+    def __init__(self, device: torch.device, known: bool) -> None:
+        self._graphs = graphs.Graphs(device, known)
         self._losses: list[Any] = []
         self._entries: dict[Hashable, Tensor] = {}
         self._steps: dict[Hashable, graphs.Repeated[tuple[Tensor, Tensor]]] = {}
 
     def renew(self) -> None:
-        """Let the last batch's steps go."""
+        """Let the batch's steps go, and what they hold of it."""
         for kept in (self._steps, self._entries, self._losses):
             kept.clear()
         self._graphs.renew()
@@ -160,7 +160,7 @@ class Descents:
             step: the step, a call of :func:`descend`.
             times: how often such a step is taken on this batch.
         """
-        if not graphs.captures(self._graphs.device) or times < _WORTH:
+        if not self._graphs.active or times < _WORTH:
             return step(part)
         key = name, id(loss), len(part), part.of
         if key not in self._steps:

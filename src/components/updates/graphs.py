@@ -28,10 +28,12 @@ class Graphs:
 
     Args:
         device: where the work is.
+        known: whether the work is this package's own alone: a network of the user's may read from the device, which no
+            graph can hold, and its work is done as it is.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, known: bool) -> None:
+        self.device, self.active = device, known and captures(device)
         self._done: set[Hashable] = set()
         self._pool: Any = None
         self._stream: Any = None
@@ -91,7 +93,7 @@ class Repeated(Generic[_T]):
     def __call__(self) -> _T:
         """Do the work; on a GPU the result is overwritten by the next call."""
         graphs = self._graphs
-        if not captures(graphs.device) or (self._graph is None and graphs.first_time(self._name)):
+        if not graphs.active or (self._graph is None and graphs.first_time(self._name)):
             return self._work()
         if self._graph is None:
             self._graph, self._result = graphs.capture(self._work)

@@ -16,6 +16,7 @@ from ...components.returns import explained_variance, gae, next_values, nstep
 from ...components.updates.descent import Descents, MiniBatch, descend, epoch, follow
 from ...components.updates.optimisers import Adam
 from ...envs.base import EnvInfo
+from ...modules.agents.rnn import Network
 from ...modules.critics.recurrent import Sequences, packed_values
 from ...modules.critics.v import CriticInputs
 from .config import CriticConfig, EpochConfig
@@ -68,7 +69,7 @@ class ValueLearner(ValueFunction):
         shape = () if common_reward else (info.n_agents,)
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
         self.reward_stats = RunningMeanStd(shape, device) if config.standardise_rewards else None
-        self.descents = Descents(device)
+        self.descents = Descents(device, isinstance(self.network, Network) and not self.recurrent)
         self.updates = 0
 
     # -- targets ---------------------------------------------------------------------------------------------
@@ -192,12 +193,13 @@ class ValueLearner(ValueFunction):
                 clip=self.config.grad_norm_clip,
             )  # fmt: skip
 
-        times = 0 if self.recurrent else self.epochs.epochs * self.epochs.num_minibatches
+        times = self.epochs.epochs * self.epochs.num_minibatches
         for _ in range(self.epochs.epochs):
             for part in epoch(n, self.epochs.num_minibatches, self.generator, goal.device):
                 loss, norm = self.descents("critic", objective, part, step, times)
                 losses.append(loss)
                 norms.append(norm)
+        self.descents.renew()
         return self.end_update(batch, targets, losses, norms, weight)
 
     def begin_update(
@@ -206,7 +208,6 @@ class ValueLearner(ValueFunction):
         """Set the learning rate, and return the real steps that the critic is fitted on."""
         for group in self.optimiser.param_groups:
             group["lr"] = (self.config.critic_lr or self.config.lr) * lr_scale
-        self.descents.renew()
         where = batch.filled.nonzero(as_tuple=True)
         returns = targets.returns[where]
         goal = returns if self.return_stats is None else self.return_stats.normalise(returns)

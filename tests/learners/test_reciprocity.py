@@ -197,12 +197,12 @@ def same(found: Any, expected: Any, tol: float = 0.0) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_nobody_adjacent_it_is_the_base_method(kind: str) -> None:
-    """Bit for bit: observations drawn at random are never equal. And with partners it is another method."""
+    """Observations drawn at random are never equal. And with partners it is another method."""
     more = {"common_reward": False} if kind == "iql of own rewards" else {}
     base, alone, mixed = (
         trained(kind, **more, **pr) for pr in ({}, {"pr_beta": 0.5, "pr_eps": 1e-9}, {"pr_beta": 0.5})
     )
-    same(alone, base)
+    same(alone, base, 1e-7)  # some processors round a product by where its rows lie in memory
     critic = "critic" if "critic" in numbers(base) else "policies"
     assert not torch.equal(numbers(mixed)[critic], numbers(base)[critic])
 

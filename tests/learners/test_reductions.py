@@ -20,7 +20,7 @@ from oamarl.controllers.reuse_mac import ReuseMapping
 from oamarl.envs.base import EnvInfo
 from oamarl.learners import losses, oappo, oatrpo
 from oamarl.learners.losses import ClipStats, Rows, clipped_loss, targets_with_factor
-from oamarl.learners.off_agent import draw_sources, reuse_rows
+from oamarl.learners.off_agent import MappingRow, draw_sources, reuse_rows
 
 from learner_tools import (
     assert_same,
@@ -271,12 +271,13 @@ def test_frequency_agrees_with_weights_in_the_mean(rnn: bool, scheme: dict[str, 
     for i in range(3):
         params = (mac.network.params.data[i] + 0.1 * torch.randn_like(mac.network.params.data[i])).requires_grad_()
         target, _ = targets_with_factor(samples, updated, [0, 1, 2], own_slot=True)
+        row = MappingRow.of(mapping, i, torch.device("cpu"))
 
         def loss(
-            who: Any, drawn: Tensor | None, *, i: int = i, params: Tensor = params, target: Tensor = target
+            who: Any, drawn: Tensor | None, *, row: MappingRow = row, params: Tensor = params, target: Tensor = target
         ) -> Tensor:
             stats = ClipStats(0.2, 3, torch.device("cpu"))
-            parts = reuse_rows(who, mapping, i, samples, target, samples.counts(), part, drawn)
+            parts = reuse_rows(who, row, samples, target, samples.counts(), part, drawn)
             # a large entropy weight: a wrong entropy term must not hide behind the surrogate
             return torch.stack([clipped_loss(who, params, rows, 0.2, 0.5, stats) for rows in parts]).sum()
 

@@ -163,6 +163,7 @@ def test_words_of_a_single_run() -> None:
         (("seeds_at_once=2", "seed=2147483647"), "below 2147483648"),
         (("seeds_at_once=3", "seed=1", "checkpoint_path='a,b'"), "not one run for each of 3 seeds"),
         (("seeds_at_once=2", "seed=1", "checkpoint_path=somewhere"), "separated by commas"),
+        (("seeds_at_once=2", "matmul_precision=bf16"), "matmul_precision=bf16 is not offered with seeds_at_once"),
         (("seeds_at_once=2", "use_wandb=True"), "use_wandb=True follows one run a process"),
         (("seeds_at_once=2", "seed=1", "evaluate=True", "checkpoint_path=x"), "an evaluation is of one run"),
     ],

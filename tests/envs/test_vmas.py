@@ -102,6 +102,11 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return all(np.array_equal(a[name], b[name]) for name in a)
 
 
+def alike(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    """Equal but for the last digits, which on some processors depend on how many slots are computed together."""
+    return all(np.allclose(a[name], b[name], rtol=1e-4, atol=1e-5) for name in a)
+
+
 def scenarios() -> list[str]:
     if not importlib.util.find_spec("vmas"):
         return ["balance"]
@@ -160,13 +165,13 @@ def test_slots_are_their_seeds_wherever_and_whenever_they_are_played(
     many.step()
     waiting = many.row(4)
     many.start([3, 1], [11, 12])
-    assert same(alone.row(0), many.row(3))
+    assert alike(alone.row(0), many.row(3))
     for t in range(10):
         alone.step()
         many.step(4, *([3] if t == 4 else []))
         if t == 4:
             many.step(0, 1, 2, 4)
-        assert same(alone.row(0), many.row(3)), t
+        assert alike(alone.row(0), many.row(3)), t
     assert same(waiting, many.row(4))
     many.step()
     assert not same(waiting, many.row(4))

@@ -127,7 +127,7 @@ def test_with_one_agent_targets_are_comas(returns: dict[str, Any]) -> None:
     b = make_learner("coma_ns", make_info(1), standardise_rewards=False, obs_agent_id=False, **returns)
     batch = make_batch(a.mac)
     found, expected = a.samples(batch)[1], b.samples(batch)[1]
-    assert torch.equal(found.returns[batch.filled], expected.returns[batch.filled])
+    torch.testing.assert_close(found.returns[batch.filled], expected.returns[batch.filled])
     torch.testing.assert_close(found.values, expected.values)
     v = a.state_value.towards(batch).raw
     torch.testing.assert_close(found.advantage[batch.filled], (found.raw - v)[batch.filled])

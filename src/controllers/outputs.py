@@ -64,7 +64,7 @@ def all_outputs(mac: Any, batch: Batch | Rows, params: Tensor | None = None) -> 
         mac: the controller.
         batch: whole episodes, or rows that are cut where an episode ends, or :func:`rows_of` them; a recurrent network
             starts from ``batch.hidden`` where that is there, otherwise from zeros.
-        params: [K, P] of the networks (of a slow copy); None: as they are.
+        params: [K, P] of the networks (of a target network); None: as they are.
 
     Returns:
         [B, T+1, N, A].

@@ -1,4 +1,4 @@
-"""Parts of all off-policy learners: configuration, replay, the number of updates, optimisers and slow copies."""
+"""Parts of all off-policy learners: configuration, replay, the number of updates, optimisers and target networks."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class OffPolicyConfig:
     standardise_rewards: bool = key(REWARDS_DOC)
     standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC)
     target_update_interval_or_tau: float = key(
-        "Targets come from slow copies: up to 1 the soft update's share (1: no slow copy), above 1 the number of "
-        "updates between copies.",
+        "Targets come from target networks: up to 1 the soft update's share (1: no target network), above 1 the "
+        "number of updates between copies.",
         above=0,
         high=1e9,
     )
@@ -71,7 +71,7 @@ class OffPolicyConfig:
 
 
 class OffPolicyLearner:
-    """Base of every off-policy learner: the replay, the number of updates, optimisers, slow copies, and their state.
+    """Base of every off-policy learner: the replay, number of updates, optimisers, target networks, and their state.
 
     A learner's method is :meth:`update`, one update on a drawn batch. Learning begins once `batch_size` entries can be
     drawn. Observations are standardised as they are drawn.
@@ -236,7 +236,7 @@ class OffPolicyLearner:
         self.optimisers[k].step()
         return float(torch.stack(norms).max())
 
-    def slow_copy(self, params: Tensor) -> Tensor:
+    def target_copy(self, params: Tensor) -> Tensor:
         """Return a copy of ``params`` that follows them as `target_update_interval_or_tau` says."""
         if self.config.target_update_interval_or_tau == 1:
             return params.detach()
@@ -254,7 +254,7 @@ class OffPolicyLearner:
         yield "policies", self.mac.network.params
 
     def load_weights(self, state: Mapping[str, Any]) -> list[str]:
-        """Start from the controller's weights, which are there already: the slow copies take them."""
+        """Start from the controller's weights, which are there already: the target networks take them."""
         with torch.no_grad():
             for params, copy in self._copies:
                 copy.copy_(params)

@@ -45,8 +45,8 @@ class QConfig(MixerConfig, OffPolicyConfig, ReciprocityConfig):
     """Configuration of Q-learning."""
 
     double_q: bool = key(
-        "The network chooses the action of a target and its slow copy values it (double Q-learning); otherwise the "
-        "copy does both."
+        "The network chooses the action of a target and the target network values it (double Q-learning); otherwise "
+        "the target network does both."
     )
     td_lambda: float | None = key("lambda of lambda-returns as targets; null: q_nstep.", low=0, high=1)
     q_nstep: int | None = key("n of n-step targets, where td_lambda is null; null: one step.", low=1)

@@ -6,7 +6,7 @@ SEQL: SEAC paper (Christianos et al. 2020), section 5.2.
 | symbol | shape | meaning |
 |---|---|---|
 | Q_i(o_i, .) | [B, T+1, N, A] | the agents' action values, the outputs of their networks |
-| Q' | | the same of the slow copy |
+| Q' | | the same of the target network |
 | u'_i | [B, T+1, N] | the best legal actions, by Q (double Q) or by Q' |
 | Q_tot(s, Q) | [B, T, V] | the mixer's value of the team, V = 1; without a mixer the agents' own values, V = N |
 | y | [B, T, V] | lambda- or n-step returns of reward and Q'_tot(s', Q'(o', u')), cut where the episode ends |
@@ -96,7 +96,7 @@ class QLearner(OffPolicyLearner):
             self.mixer.to(device)
             self.learned.append(self.mixer.params)
         self.optimise(*(x for x in self.learned if x.numel()))
-        self.slow = [self.slow_copy(x) for x in self.learned]
+        self.target_params = [self.target_copy(x) for x in self.learned]
         shape = (info.n_agents,) if self.mixer is None and not common_reward else ()
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
 
@@ -203,11 +203,11 @@ class QLearner(OffPolicyLearner):
             mask: [B, T, V], see :meth:`mask`.
         """
         steps, rows = batch.actions.shape[1], self.mac.rows(batch)
-        slowly = partial(self._slow_outputs, rows)
+        by_target = partial(self._target_outputs, rows)
         # beside the networks' own evaluation where each takes long
-        with in_background(slowly) if self.mac.recurrent else nullcontext(slowly) as slow:
+        with in_background(by_target) if self.mac.recurrent else nullcontext(by_target) as target_q:
             q, features = self.outputs(rows, params[0])
-            target = self.targets(batch, q.detach(), slow())
+            target = self.targets(batch, q.detach(), target_q())
         predicted = self.team(params, q[:, :-1], features[:, :-1], batch.actions, batch.state[:, :steps], batch.filled)
         delta = torch.where(mask, predicted - target, 0.0)
         return Errors(delta, predicted, target, mask, self.further_losses(batch, params, q, features, predicted, mask))
@@ -222,9 +222,9 @@ class QLearner(OffPolicyLearner):
         return q, q
 
     @torch.no_grad()
-    def _slow_outputs(self, batch: Batch | Rows) -> tuple[Tensor, Tensor]:
-        """:meth:`outputs` of the slow copy."""
-        return self.outputs(batch, self.slow[0])
+    def _target_outputs(self, batch: Batch | Rows) -> tuple[Tensor, Tensor]:
+        """:meth:`outputs` of the target network."""
+        return self.outputs(batch, self.target_params[0])
 
     def team(
         self, params: list[Tensor], q: Tensor, features: Tensor, actions: Tensor, state: Tensor,
@@ -255,17 +255,19 @@ class QLearner(OffPolicyLearner):
         return {}
 
     @torch.no_grad()
-    def targets(self, batch: Batch, q: Tensor, slowly: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def targets(self, batch: Batch, q: Tensor, by_target: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The targets y [B, T, V], of the networks' action values ``q`` [B, T+1, N, A].
 
-        ``slowly``: :meth:`outputs` of the slow copy, where they are known.
+        ``by_target``: :meth:`outputs` of the target network, where they are known.
         """
         c = self.config
-        slow, features = self._slow_outputs(batch) if slowly is None else slowly
-        greedy = (q if c.double_q else slow).masked_fill(~batch.avail, -torch.inf).argmax(-1)
+        target_q, features = self._target_outputs(batch) if by_target is None else by_target
+        greedy = (q if c.double_q else target_q).masked_fill(~batch.avail, -torch.inf).argmax(-1)
         if self.reciprocity is not None:
-            slow = self._mixed(self.reciprocity, batch, slow)
-        following = self.team(self.slow, slow[:, 1:], features[:, 1:], greedy[:, 1:], batch.state[:, 1:], batch.filled)
+            target_q = self._mixed(self.reciprocity, batch, target_q)
+        following = self.team(
+            self.target_params, target_q[:, 1:], features[:, 1:], greedy[:, 1:], batch.state[:, 1:], batch.filled
+        )
         if self.return_stats is not None:
             following = self.return_stats.denormalise(following)
         n_values = following.shape[-1]
@@ -282,14 +284,17 @@ class QLearner(OffPolicyLearner):
             y = self.return_stats.normalise(y)
         return y
 
-    def _mixed(self, partners: Reciprocity, batch: Batch, slow: Tensor) -> Tensor:
-        """The slow copy's action values ``slow`` [B, T+1, N, A] with the other agents' share in each."""
+    def _mixed(self, partners: Reciprocity, batch: Batch, target_q: Tensor) -> Tensor:
+        """The target network's action values ``target_q`` [B, T+1, N, A] with the other agents' share in each."""
         stats, found = self.return_stats, []
         source = torch.zeros_like(batch.filled[:, 0], dtype=torch.int64)
         for i in range(self.info.n_agents):
             seen = batch.seen_by_all(source + i)
-            found.append(self._slow_outputs(replace(seen, obs=partners.seen_from(batch.obs, i)))[0])
-        own, across = slow.transpose(-1, -2), torch.stack(found, dim=2).movedim(-1, 2)  # [B, T+1, A, N], [..., N, N]
+            found.append(self._target_outputs(replace(seen, obs=partners.seen_from(batch.obs, i)))[0])
+        own, across = (
+            target_q.transpose(-1, -2),
+            torch.stack(found, dim=2).movedim(-1, 2),
+        )  # [B, T+1, A, N], [..., N, N]
         if stats is None or not stats.mean.dim():
             return partners.mixed(own, across, batch.obs.unsqueeze(2)).transpose(-1, -2)
         # each agent's values are on a scale of its own
@@ -309,7 +314,7 @@ class QLearner(OffPolicyLearner):
             yield "mixer", self.mixer.params
 
     def load_weights(self, state: Mapping[str, Any]) -> list[str]:
-        """Take the mixer's weights, and start the slow copies from all weights."""
+        """Take the mixer's weights, and start the target networks from all weights."""
         unfit = load_mixer(self.mixer, state)
         return unfit + super().load_weights(state)
 

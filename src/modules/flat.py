@@ -1,5 +1,5 @@
-"""One ``nn.Module`` as a function of a vector of parameters, so that it has slow copies and clipped gradients as all
-networks of the framework have."""
+"""One ``nn.Module`` as a function of a vector of parameters, so that it has target networks and clipped gradients as
+all networks of the framework have."""
 
 from __future__ import annotations
 

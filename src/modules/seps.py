@@ -21,7 +21,7 @@ from ..components.updates.optimisers import Adam
 
 #: Standardised numbers are clipped there: rewards that nearly never come must not outweigh everything else.
 _MOST = 10.0
-#: Minibatches between two looks at whether to go on.
+#: Minibatches between two checks of whether training continues.
 _CHECK_EVERY = 256
 
 

@@ -236,7 +236,7 @@ class Training:
             else:
                 self._save(log, FOLDER, 2)
                 log.begin_again()
-            raise RunError(f"{error} The run cannot go on without its records. {self.files.state()}") from error
+            raise RunError(f"{error} The run cannot continue without its records. {self.files.state()}") from error
         if self.files.forget_changed(log):  # it is what the run would be resumed from
             self._save(log, FOLDER, 2)
 

@@ -27,7 +27,7 @@ def prepare(preparation: Preparation, play: Callable[[], RandomPlay], stop: Stop
         why = stop.why()
         if why:
             stop.settle()
-            raise Terminated(f"Ended by {why} before training began: there is nothing to go on from.", stop.exit_code)
+            raise Terminated(f"Ended by {why} before training began: there is nothing to resume from.", stop.exit_code)
 
     try:
         found = preparation.find(play, check_stop)

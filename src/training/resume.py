@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: which one, whether it may be, and what is taken from it."""
+"""Resuming from a checkpoint: which one, whether it may be, and what is taken from it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def resumption(
     if asked == LATEST:
         found = find_unfinished(sacred_run.run_parent(settings.values), settings.values, any_seed, notices.append)
         if found is None:
-            notices.append("checkpoint_path=latest: no run of this configuration is there to go on with; a new one.")
+            notices.append("checkpoint_path=latest: no run of this configuration is there to resume; a new one.")
         asked = "" if found is None else str(found)
     if not asked:
         return None, None
@@ -121,7 +121,7 @@ def _records(file: Path, payload: Mapping[str, Any]) -> Path:
 
 
 def find_unfinished(parent: Path, values: Mapping[str, Any], any_seed: bool, say: Callable[[str], None]) -> Path | None:
-    """Return the newest run below ``parent`` that the configuration ``values`` can go on with, or None.
+    """Return the newest run below ``parent`` that the configuration ``values`` can resume, or None.
 
     That is a run that is neither over nor still running nor continued by another run, and has a checkpoint.
 
@@ -173,7 +173,7 @@ def _json(path: Path) -> dict[str, Any]:
 def carry_curve(saved: Mapping[str, Any], log: RunLog) -> Mapping[str, Any]:
     """Begin a run's records with those up to a checkpoint; returns the checkpoint's ``loop``, pending records with it.
 
-    Greedy tests that a run of before logged as ``test_*`` go on as ``test_greedy_*``: one curve is of one kind.
+    Greedy tests that a run of before logged as ``test_*`` continue as ``test_greedy_*``: one curve is of one kind.
     """
     misnamed = carried_misnamed(saved)
     log.carry_over(saved["folder"], saved["position"], renamed_lines if misnamed else None)

@@ -76,4 +76,4 @@ class CheckpointFiles:
         # the run's own folder, unless it has nothing yet and stands where an earlier one stood
         own = self.newest.parent.parent == log.folder
         newest = ["load_step=0"] if load_step else []  # also where a YAML chooses an earlier one
-        return f"{self.state()} To go on: {resume_command(log.folder if own else self.newest, *newest)}"
+        return f"{self.state()} To resume: {resume_command(log.folder if own else self.newest, *newest)}"

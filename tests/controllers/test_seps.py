@@ -574,7 +574,7 @@ def test_a_run_can_be_ended_before_it_trains(at: str, tmp_path: Path) -> None:
     if at == "play":
         assert main(words(tmp_path, "max_seconds=1e-9")) == 124
         text = (folder(tmp_path) / "run.log").read_text()
-        assert "Ended by max_seconds=1e-09 before training began: there is nothing to go on from." in text
+        assert "Ended by max_seconds=1e-09 before training began: there is nothing to resume from." in text
         assert json.loads((folder(tmp_path) / "run.json").read_text())["status"] == "INTERRUPTED"
         return
     kinds = make_info(KINDS, {})

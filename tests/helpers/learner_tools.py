@@ -251,7 +251,7 @@ def fix_order(learner: Any, order: Sequence[int]) -> None:
 
 
 def parameters(learner: Any) -> dict[str, Tensor]:
-    """Copies of all that is learned: policies, critic, its slow copy."""
+    """Copies of all that is learned: policies, critic, its target network."""
     return {
         "policies": learner.mac.network.params.detach().clone(),
         "critic": learner.value.network.params.detach().clone(),

@@ -189,10 +189,10 @@ def test_rows_that_are_laid_out_once_serve_all_parameters(use_rnn: bool, sharing
 def test_targets_by_hand() -> None:
     """r + gamma Q'(o', argmax Q(o', .)) among the legal actions; nothing follows a termination."""
     learner = learner_of(gamma=0.5, target_update_interval_or_tau=100)
-    learner.slow[0].mul_(2.0)
+    learner.target_params[0].mul_(2.0)
     batch = make_batch(learner.mac, lengths=(3, 2, 3), dead=False)  # terminated, truncated, both
     q = learner.mac.all_outputs(batch).detach()
-    slow = learner.mac.all_outputs(batch, learner.slow[0])
+    slow = learner.mac.all_outputs(batch, learner.target_params[0])
     goal = learner.targets(batch, q)
     for b, t, i in ((0, 0, 0), (0, 1, 1), (1, 1, 0), (1, 0, 1)):
         legal = [a for a in range(q.shape[-1]) if batch.avail[b, t + 1, i, a]]
@@ -208,7 +208,7 @@ def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -
     """One number after another, from the rows of one agent at one step: what is padded has no part in it."""
     with double():
         learner = learner_of(double_q=double_q, common_reward=common_reward, gamma=0.9)
-        learner.slow[0].mul_(-1.5)
+        learner.target_params[0].mul_(-1.5)
         plain = make_batch(learner.mac, lengths=(3, 2, 3), dead=False, common_reward=common_reward)
         left = plain.agent_terminated.clone()
         left[0, 1:, 1] = True  # an agent that leaves before the others
@@ -228,7 +228,7 @@ def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -
             goal = plain.reward[b, t, i]
             over = plain.terminated[b, t] or (not common_reward and left[b, t, i])
             if not over:
-                now, slow = (values(b, t + 1, i, x).detach() for x in (network.params, learner.slow[0]))
+                now, slow = (values(b, t + 1, i, x).detach() for x in (network.params, learner.target_params[0]))
                 legal = plain.avail[b, t + 1, i].nonzero().flatten().tolist()
                 goal = goal + 0.9 * slow[max(legal, key=lambda a: float((now if double_q else slow)[a]))]
             errors.setdefault(b, []).append(values(b, t, i, network.params)[plain.actions[b, t, i]] - goal)
@@ -243,18 +243,18 @@ def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -
 @pytest.mark.parametrize(("value", "hard"), [(3, True), (0.25, False), (1, None)])
 def test_slow_copies(value: float, hard: bool | None) -> None:
     learner = learner_of(target_update_interval_or_tau=value)
-    params, before = learner.mac.network.params.data, learner.slow[0].clone()
+    params, before = learner.mac.network.params.data, learner.target_params[0].clone()
     for n in range(1, 7):
         params.add_(1.0)
         learner.updates += 1
         learner._move_copies()
         if hard is None:
-            assert torch.equal(learner.slow[0], params)
+            assert torch.equal(learner.target_params[0], params)
         elif hard:
-            torch.testing.assert_close(learner.slow[0], before + 3 * (n // 3))
+            torch.testing.assert_close(learner.target_params[0], before + 3 * (n // 3))
         else:
             before = before + 0.25 * (params - before)
-            torch.testing.assert_close(learner.slow[0], before)
+            torch.testing.assert_close(learner.target_params[0], before)
 
 
 @pytest.mark.parametrize(
@@ -341,13 +341,13 @@ def test_weights_alone_are_taken_and_the_slow_copies_follow_them() -> None:
     saved = {"mac": trained.mac.state_dict(), "learner": trained.state_dict()}
     assert load_weights(fresh.mac, fresh, saved, "there") == []
     assert torch.equal(fresh.mac.network.params, trained.mac.network.params)
-    assert torch.equal(fresh.slow[0], trained.mac.network.params)
-    assert not torch.equal(fresh.slow[0], trained.slow[0]), "a slow copy is the learner's own"
+    assert torch.equal(fresh.target_params[0], trained.mac.network.params)
+    assert not torch.equal(fresh.target_params[0], trained.target_params[0]), "a target network is the learner's own"
     assert (len(fresh.replay), fresh.updates) == (0, 0)
     other = make_learner("mappo", learner_of().info, hidden_dim=8)
     saved = {"mac": other.mac.state_dict(), "learner": other.state_dict()}
     assert load_weights(fresh.mac, fresh, saved, "there") == [], "an actor's policies too"
-    assert torch.equal(fresh.slow[0], other.mac.network.params)
+    assert torch.equal(fresh.target_params[0], other.mac.network.params)
     narrow = learner_of(hidden_dim=16)
     with pytest.raises(UserError, match=r"init_from=there holds policies of another shape"):
         load_weights(narrow.mac, narrow, saved, "there")

@@ -41,9 +41,9 @@ def two_steps(learner: Any, *, terminated: bool = True, reward: tuple[float, flo
 
 
 def constant(learner: Any, values: list[float], slow: list[float]) -> None:
-    """Make all networks' action values ``values``, and those of their slow copies ``slow``, whatever is seen."""
+    """Make all networks' action values ``values``, and those of their target networks ``slow``, whatever is seen."""
     network = learner.mac.network
-    for params, numbers in ((network.params.data, values), (learner.slow[0], slow)):
+    for params, numbers in ((network.params.data, values), (learner.target_params[0], slow)):
         for row in params:
             layers = network.layers(row)
             layers["head.w"].zero_()
@@ -261,7 +261,7 @@ def test_qtran_has_three_losses() -> None:
     with double():
         learner = learner_of("qtran", td_lambda=None, gamma=0.5, opt_loss=2.0, nopt_min_loss=3.0)
         constant(learner, [1.0, 4.0, 0.0], [0.0, 0.0, 0.0])
-        for params, joint, v in ((learner.mixer.params.data, 6.0, 0.5), (learner.slow[1], 20.0, -9.0)):
+        for params, joint, v in ((learner.mixer.params.data, 6.0, 0.5), (learner.target_params[1], 20.0, -9.0)):
             params.zero_()
             flat, start = params[0], 0
             for name, shape in learner.mixer.shapes.items():
@@ -390,7 +390,7 @@ def test_agents_renamed_change_nothing_of_separate_networks(algorithm: str) -> N
         other = learner_of(algorithm, info, sharing="separate", obs_agent_id=False)
         perm = [2, 0, 1]
         other.mac.network.params.data.copy_(learner.mac.network.params.data[perm])
-        other.slow[0].copy_(learner.slow[0][perm])
+        other.target_params[0].copy_(learner.target_params[0][perm])
         batch = make_batch(learner.mac, dead=False)
         learner.update(batch, torch.ones(4).double())
         other.update(permuted(batch, perm), torch.ones(4).double())
@@ -409,14 +409,14 @@ def test_a_learner_from_a_file_learns_on_with_the_same_numbers(algorithm: str, r
     other.load_state_dict(through_a_file(learner.state_dict()))
     other.replay.restore(learner.replay.state_dict(), parts)
     assert torch.equal(trained(learner, batches[5:]), trained(other, batches[5:]))
-    assert torch.equal(learner.slow[0], other.slow[0])
+    assert torch.equal(learner.target_params[0], other.target_params[0])
 
 
 def test_weights_of_another_run_reach_mixer_and_slow_copies() -> None:
     one, other, sum_only = learner_of("qmix"), learner_of("qmix", seed=2), learner_of("vdn", seed=3)
     assert other.load_weights(one.state_dict()) == []
     assert torch.equal(other.mixer.params, one.mixer.params)
-    assert torch.equal(other.slow[1], one.mixer.params)
+    assert torch.equal(other.target_params[1], one.mixer.params)
     assert other.load_weights(sum_only.state_dict()) == ["mixer"]
     assert sum_only.load_weights(one.state_dict()) == []
 

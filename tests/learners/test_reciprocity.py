@@ -151,10 +151,10 @@ def test_targets_of_critics_of_states_by_loops(kind: str, eps: float | None) -> 
 
 @pytest.mark.parametrize("double_q", [True, False])
 def test_targets_of_action_values_by_loops(double_q: bool) -> None:
-    """The action is the agent's own choice, its value what the agents' slow copies give it on the same observation."""
+    """The agent chooses the action; its value is what the agents' target networks give it on the same observation."""
     info = make_info()
     learner = learner_of("iql", info, pr_beta=0.3, double_q=double_q, td_lambda=None, gamma=0.9)
-    learner.slow[0].copy_(learner.slow[0] + 0.3 * torch.randn(learner.slow[0].shape))
+    learner.target_params[0].copy_(learner.target_params[0] + 0.3 * torch.randn(learner.target_params[0].shape))
     mac, batch = learner.mac, make_batch(learner.mac, dead=False)
     q = mac.all_outputs(batch)
     found = learner.targets(batch, q)
@@ -164,7 +164,7 @@ def test_targets_of_action_values_by_loops(double_q: bool) -> None:
                 each = []
                 for j in range(3):
                     as_j = mac.with_extras(batch.obs[b, t + 1, i].expand(1, 3, -1), None)
-                    each.append(mac.evaluate(as_j, learner.slow[0])[0, j])
+                    each.append(mac.evaluate(as_j, learner.target_params[0])[0, j])
                 chosen = (q[b, t + 1, i] if double_q else each[i]).masked_fill(~batch.avail[b, t + 1, i], -torch.inf)
                 a = int(chosen.argmax())
                 mixed = 0.7 * each[i][a] + 0.15 * sum(each[j][a] for j in range(3) if j != i)
@@ -180,7 +180,7 @@ def test_values_on_scales_of_their_own_are_mixed_as_returns() -> None:
     stats.update(torch.tensor([[-1.0, 99.0], [1.0, 101.0]]))
     batch = make_batch(learner.mac, dead=False, common_reward=False)
     slow = torch.ones_like(learner.mac.all_outputs(batch))
-    learner._slow_outputs = lambda seen: (slow, slow)
+    learner._target_outputs = lambda seen: (slow, slow)
     scale = stats.denormalise(torch.ones(2))
     mixed = stats.denormalise(learner._mixed(learner.reciprocity, batch, slow).transpose(-1, -2))
     torch.testing.assert_close(mixed[0, 0, 0], scale.mean().expand(2))

@@ -141,7 +141,7 @@ def test_a_growing_file_that_is_not_what_was_written_ends_the_run(
     folder = run_folder(tmp_path / "r")
     assert err.count("\n") == 1, err
     assert f"{folder / name} {says}" in err
-    assert "while the run was running. The run cannot go on without its records." in err
+    assert "while the run was running. The run cannot continue without its records." in err
     assert status(folder) == "FAILED"
     path = checkpoints.listed(folder / "checkpoints")[0]
     assert f"The newest checkpoint is {path}" in err

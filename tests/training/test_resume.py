@@ -672,7 +672,7 @@ def test_the_way_on_from_an_earlier_step_is_the_newest_checkpoint(
     assert code == 124
     # it has none of its own yet, and stands where the earlier run stood
     file = snapshots / "models" / checkpoints.name_of(early)
-    assert err.split("To go on: ")[1].split()[-2:] == [f"checkpoint_path={file}", "load_step=0"]
+    assert err.split("To resume: ")[1].split()[-2:] == [f"checkpoint_path={file}", "load_step=0"]
 
 
 def test_a_file_and_its_own_step_agree(snapshots: Path, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_signal_ends_the_run_after_its_update_with_a_checkpoint(
     (path,) = checkpoints.listed(folder / "checkpoints")
     assert 0 < checkpoints.steps_of(path) < 200
     assert f"Ended by {name} at step {checkpoints.steps_of(path)}. The newest checkpoint is {path}" in err
-    assert f"checkpoint_path={folder}" in err.split("To go on: ")[1]
+    assert f"checkpoint_path={folder}" in err.split("To resume: ")[1]
     assert err.strip() in (folder / "run.log").read_text()
     assert main(words(tmp_path / "again", f"checkpoint_path={folder}")) == 0
     assert_same_run(whole, folders(tmp_path / "again")[0])
@@ -310,7 +310,7 @@ def test_latest_is_the_newest_run_that_is_not_over(
     """The command of a job that is put back into the queue, again and again."""
     job = ("checkpoint_path=latest",)
     assert main(words(tmp_path, *job, "lr=0.5")) == 0  # another configuration
-    assert "no run of this configuration is there to go on with" in capsys.readouterr().out
+    assert "no run of this configuration is there to resume" in capsys.readouterr().out
     first = begun(tmp_path, *job)
     assert resumed_from(tmp_path) is None
     assert main(words(tmp_path, "t_max=20", "seed=6")) == 0  # another seed

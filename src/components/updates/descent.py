@@ -234,7 +234,7 @@ def descend_together(
 
 @torch.no_grad()
 def follow(copy: Tensor, params: Tensor, interval_or_tau: float, updates: int) -> None:
-    """Move a slow ``copy`` after ``params``, in place (`target_update_interval_or_tau`).
+    """Move the target network ``copy`` after ``params``, in place (`target_update_interval_or_tau`).
 
     Args:
         interval_or_tau: below 1 the share of a soft update; otherwise the number of updates between copies.

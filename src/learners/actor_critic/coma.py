@@ -4,7 +4,7 @@ Foerster et al. 2018 ("Counterfactual multi-agent policy gradients"), eq. 4 and 
 et al. 2021.
 
     collect a batch with the policies pi_i
-    q_t = Q'_i(s_t, a_t) by the slow copy of the critic
+    q_t = Q'_i(s_t, a_t) by the target network of the critic
     y_t = TD(lambda) (or n-step) returns of the rewards and q_{t+1}
     A_i = Q_i(s, a) - sum_u pi_i(u|o_i) Q_i(s, a_-i, u)                             eq. 4
     policies: one step up   sum_i mean( log pi_i(a_i|o_i) A_i ) + c mean( H(pi_i) )
@@ -136,7 +136,7 @@ def counterfactual(critic: ActionValueLearner, batch: Batch, play: Play) -> Targ
     inputs = critic.action_inputs(batch, play.actions)
     q: Tensor = critic.of_all(critic.network, inputs)
     raw = taken_of(q, play.actions)
-    slow = raw if critic.target is critic.network else critic.values(critic.target, inputs)
+    following = raw if critic.target is critic.network else critic.values(critic.target, inputs)
     baseline = (play.policy.params.exp() * q).sum(-1)
     advantage = (raw - baseline)[:, : batch.filled.shape[1]]
-    return critic.fixed(batch, advantage, critic.returns(batch, slow), inputs, raw)
+    return critic.fixed(batch, advantage, critic.returns(batch, following), inputs, raw)

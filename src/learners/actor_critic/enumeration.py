@@ -53,7 +53,7 @@ def best_for(critic: ActionValueLearner, network: Stack, batch: Batch, actions: 
 
     Args:
         critic: Q.
-        network: its networks, or their slow copy.
+        network: its networks, or their target network.
         batch: rows of one episode each.
         actions: [B, T+1, N] int64, the agents' own.
 

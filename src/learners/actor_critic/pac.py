@@ -5,7 +5,7 @@ learning"), for games without conflict: what is best for one agent is best for a
 others happen to do avoids actions whose best joint outcome needs all of them; this one does not.
 
     collect a batch with the policies pi_i
-    q_t = max over a_-i of Q'_i(s_t, a_-i, a_i,t) by the slow copy of the critic
+    q_t = max over a_-i of Q'_i(s_t, a_-i, a_i,t) by the target network of the critic
     y_t = n-step (or TD(lambda)) returns of the rewards and q_{t+1}
     A_i = max over a_-i of Q_i(s, a_-i, a_i) - V_i(s)
     policies:     one step up   sum_i mean( log pi_i(a_i|o_i) A_i ) + c mean( H(pi_i) ),   c from large to small
@@ -79,7 +79,7 @@ class PACLearner(PolicyLearner):
         super().__init__(
             config, net, mac, info, common_reward=common_reward, joint=False, device=device, seed=seed, value=value
         )
-        # no slow copy of its own, and one scale of rewards and returns for both: targets are the critic's
+        # no target network of its own, and one scale of rewards and returns for both: targets are the critic's
         plain = replace(config, target_update_interval_or_tau=1.0, standardise_rewards=False)
         plain = replace(plain, critic="v") if graph else plain
         self.state_value = ValueLearner(
@@ -125,9 +125,9 @@ class PACLearner(PolicyLearner):
         inputs = critic.action_inputs(batch, actions)
         raw = critic.values(critic.network, inputs)
         best = self.best(critic, critic.network, batch, actions)
-        slow = best if critic.target is critic.network else self.best(critic, critic.target, batch, actions)
+        following = best if critic.target is critic.network else self.best(critic, critic.target, batch, actions)
         advantage = best[:, : batch.filled.shape[1]] - self.state_value.towards(batch).raw
-        return critic.fixed(batch, advantage, critic.returns(batch, slow), inputs, raw)
+        return critic.fixed(batch, advantage, critic.returns(batch, following), inputs, raw)
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One step of policies, critics and state values on ``batch``; returns scalars to log, and arrays (none)."""

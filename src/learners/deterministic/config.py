@@ -48,7 +48,7 @@ class MADDPGConfig(ActionCriticConfig, OffPolicyConfig, ReciprocityConfig):
         "What target_update_interval_or_tau counts above 1: updates, or episodes (EPyMARL's MADDPG).",
         choices=("updates", "episodes"),
     )
-    policy_delay: int = key("Updates of the critics to each one of policies and soft slow copies (TD3).", low=1)
+    policy_delay: int = key("Updates of the critics to each update of policies and target networks (TD3).", low=1)
     target_noise: float = key(
         "Deviation of the noise on the continuous actions of targets, of which -1 and 1 are the bounds (TD3); 0: none.",
         low=0,

@@ -8,7 +8,7 @@ of their own. A distillation is `distill_updates` steps on draws of the replay:
     critics:   minimise the mean over agents i of  ( Q_i(s, a) - Q(s, a) )^2
 
 with mu and Q the student, which starts where the last distillation left it. Afterwards all policies and critics, and
-their slow copies, are the student.
+their target networks, are the student.
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ class DVMLearner(MADDPGLearner):
         return {"distill_policy_loss": losses[0].item(), "distill_critic_loss": losses[1].item()}
 
     def _spread(self) -> None:
-        """Make all agents, and the slow copies of theirs, the student."""
+        """Make all agents, and their target networks, the student."""
         policy, critic = self.student
         with torch.no_grad():
-            for mine in (self.policy, self.slow_policy):
+            for mine in (self.policy, self.target_policy):
                 mine.copy_(policy.expand_as(mine))
-            for mine in (self.critic, self.slow_critic):
+            for mine in (self.critic, self.target_critic):
                 mine.copy_(critic.repeat_interleave(self.critics.n_networks, 0))
 
     def _policy_distance(self, batch: Batch, steps: Steps, student: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ gradient of Gumbel-softmax samples (:mod:`oamarl.components.relaxations`).
 |---|---|---|
 | mu_i(o_i) | [S, N, A] | policies' actions: tanh of what the networks put out; of discrete actions one-hot |
 | Q_i^c(s, a) | [S, V] | action values of the joint action, c = 1 (and 2, twin critics) |
-| mu', Q' | | the same of the slow copies |
+| mu', Q' | | the same of the target networks |
 | R, k | [S, V] | the sum of up to n rewards, and the steps that it is of |
 | y_i | [S, V] | R_i + gamma^k min_c Q'_i^c(s', a'), R_i alone where the episode terminates |
 
@@ -73,7 +73,7 @@ class MADDPGLearner(OffPolicyLearner):
         self.policy, self.critic = mac.network.params, self.critics.network.params
         self.optimise(self.policy)
         self.optimise(self.critic, lr=config.critic_lr)
-        self.slow_policy, self.slow_critic = self.slow_copy(self.policy), self.slow_copy(self.critic)
+        self.target_policy, self.target_critic = self.target_copy(self.policy), self.target_copy(self.critic)
         self.generator = generator(seed, "policy noise")
         shape = () if self.critics.n_values == 1 or common_reward else (info.n_agents,)
         self.return_stats = RunningMeanStd(shape, device) if config.standardise_returns else None
@@ -192,8 +192,8 @@ class MADDPGLearner(OffPolicyLearner):
         ``noise`` [S, N, A] on the actions that they are of; see :meth:`target_noise`.
         """
         then = steps.then
-        actions = self.target_actions(self.outputs(batch, then, self.slow_policy), then.avail, noise)
-        following = self._slowly(then.obs, then.state, actions)
+        actions = self.target_actions(self.outputs(batch, then, self.target_policy), then.avail, noise)
+        following = self._of_target(then.obs, then.state, actions)
         if self.reciprocity is not None:
             following = self.reciprocity.mixed(
                 following, self._others(self.reciprocity, then, actions, following), then.obs
@@ -205,12 +205,12 @@ class MADDPGLearner(OffPolicyLearner):
         stats.update(y if stats.mean.dim() else y[steps.mask])
         return stats.normalise(y)
 
-    def _slowly(self, obs: Tensor, state: Tensor, actions: Tensor) -> Tensor:
-        """Values [S, V] of ``actions`` [S, N, A] by the slow critics (of twins the lower), on the scale of returns."""
+    def _of_target(self, obs: Tensor, state: Tensor, actions: Tensor) -> Tensor:
+        """Values [S, V] of ``actions`` [S, N, A] by the target critics (the lower of twins), on returns' scale."""
         seen = self.critics.seen(obs, state)
-        found = self.critics(self.slow_critic, seen, actions)
+        found = self.critics(self.target_critic, seen, actions)
         if self.critics.twins == 2:
-            found = torch.minimum(found, self.critics(self.slow_critic, seen, actions, 1))
+            found = torch.minimum(found, self.critics(self.target_critic, seen, actions, 1))
         return found if self.return_stats is None else self.return_stats.denormalise(found)
 
     def _others(self, partners: Reciprocity, then: View, actions: Tensor, following: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class MADDPGLearner(OffPolicyLearner):
         if not self.critics.own:  # all read the same
             return following.unsqueeze(1).expand(-1, n, -1)
         views = ((partners.seen_from(then.obs, i), actions[:, i : i + 1].expand_as(actions)) for i in range(n))
-        return torch.stack([self._slowly(obs, then.state, taken) for obs, taken in views], dim=1)
+        return torch.stack([self._of_target(obs, then.state, taken) for obs, taken in views], dim=1)
 
     def target_noise(self, steps: Steps) -> Tensor | None:
         """Clipped noise [S, N, A] on the actions of targets, where there is any."""
@@ -230,7 +230,7 @@ class MADDPGLearner(OffPolicyLearner):
         return noise.clamp(-c.target_noise_clip, c.target_noise_clip).to(steps.row.device)
 
     def target_actions(self, outputs: Tensor, avail: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The actions [S, N, A] of targets by what the slow policies put out, [S, N, A]."""
+        """The actions [S, N, A] of targets by what the target policies put out, [S, N, A]."""
         if not self.info.continuous:
             return greedy_one_hot(outputs, avail)
         actions = torch.tanh(outputs)
@@ -318,7 +318,7 @@ class MADDPGLearner(OffPolicyLearner):
         yield "critic", self.critic
 
     def load_weights(self, state: Mapping[str, Any]) -> list[str]:
-        """Take the critics' weights, where they fit, and start the slow copies from all weights."""
+        """Take the critics' weights, where they fit, and start the target networks from all weights."""
         stored = state.get("critic")
         fits = isinstance(stored, Tensor) and stored.shape == self.critic.shape
         if fits:

@@ -114,9 +114,9 @@ class ROMALearner(QLearner):
         return q, torch.cat([mean, var, guess, guess_var, role], dim=-1)
 
     @torch.no_grad()
-    def _slow_outputs(self, batch: Batch | Rows) -> tuple[Tensor, Tensor]:
-        """Action values by the means of the slow copy's roles."""
-        q = self.mac.all_outputs(batch, self.slow[0])
+    def _target_outputs(self, batch: Batch | Rows) -> tuple[Tensor, Tensor]:
+        """Action values by the means of the target network's roles."""
+        q = self.mac.all_outputs(batch, self.target_params[0])
         return q, q
 
     def further_losses(

@@ -18,7 +18,7 @@ learned by successor representations; what the paper leaves open is as in its au
                   o* = argmax_o Q_i(s, o);  0 where the episode terminates
     termination:  minimise  beta_i(s', o) (Q_i(s', o) - max Q_i(s', .) + xi)     of the option o that is followed
 
-m' is a slow copy of m. An option agrees with an action if it is the one that is followed, or if the policy that it
+m' is m's target network. An option agrees with an action if it is the one that is followed, or if the policy that it
 stands for would have chosen that action. phi and Q are held fixed in the last two lines.
 """
 
@@ -68,7 +68,7 @@ class OptionConfig:
         "those that it draws.",
         low=1,
     )
-    option_target_interval: int = key("Updates of the options between copies of their slow networks.", low=1)
+    option_target_interval: int = key("Updates of the options between copies of their target network.", low=1)
 
 
 class Options:
@@ -92,7 +92,7 @@ class Options:
         made, n, d = generator(seed, "init options"), info.n_agents, config.option_features
         self.features = FlatModule(lambda: Features(info.obs_size, n, d), made).to(device)
         self.successors = FlatModule(lambda: Successors(n, n, d, config.option_hidden_dim), made).to(device)
-        self.slow = self.successors.params.detach().clone()
+        self.target_params = self.successors.params.detach().clone()
         self.generator = generator(seed, "options")
         self.optimisers = [
             Adam([self.features.params], lr=config.option_feature_lr, eps=eps),
@@ -165,7 +165,7 @@ class Options:
         error, ends = mean(error), mean(ends)
         self._step(1, self.successors, error + ends)
         self.updates += 1
-        follow(self.slow, self.successors.params.detach(), self.config.option_target_interval, self.updates)
+        follow(self.target_params, self.successors.params.detach(), self.config.option_target_interval, self.updates)
         losses = {
             "option_feature_loss": fitted,
             "option_loss": error,
@@ -204,10 +204,10 @@ class Options:
             m, beta: [S, N, K, D] and [S, N, K] of s'.
             ended: [S, N] bool.
         """
-        slow, _ = self.successors(self.slow, then)
+        target_u, _ = self.successors(self.target_params, then)
         best = self._worth(m, w).argmax(-1)[..., None, None].expand(*m.shape[:2], 1, m.shape[-1])
         ends = beta.unsqueeze(-1)
-        follows = (1.0 - ends) * slow + ends * slow.gather(2, best)
+        follows = (1.0 - ends) * target_u + ends * target_u.gather(2, best)
         return phi.unsqueeze(2) + self.gamma * torch.where(ended[..., None, None], 0.0, follows)
 
     @staticmethod
@@ -237,14 +237,14 @@ class Options:
             return ["options"]
         for x, y in zip(stored, mine, strict=True):
             y.data.copy_(x)  # type: ignore[arg-type]
-        self.slow.copy_(self.successors.params.detach())
+        self.target_params.copy_(self.successors.params.detach())
         return []
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimisers, the options that are followed, the random stream and the count of updates."""
         return {
             "features": self.features.params.detach().clone(), "successors": self.successors.params.detach().clone(),
-            "slow": self.slow.clone(), "optimisers": [o.state_dict() for o in self.optimisers],
+            "slow": self.target_params.clone(), "optimisers": [o.state_dict() for o in self.optimisers],
             "last": None if self._last is None else self._last.tolist(), "generator": self.generator.get_state(),
             "updates": self.updates,
         }  # fmt: skip
@@ -253,11 +253,11 @@ class Options:
         """Take the state back."""
         self.features.params.data.copy_(state["features"])
         self.successors.params.data.copy_(state["successors"])
-        self.slow.copy_(state["slow"])
+        self.target_params.copy_(state["slow"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         last = state["last"]
-        self._last = None if last is None else torch.tensor(last, device=self.slow.device)
+        self._last = None if last is None else torch.tensor(last, device=self.target_params.device)
         self.generator.set_state(state["generator"])
         self.updates = state["updates"]
 

@@ -33,8 +33,8 @@ class ActionInputs(CriticInputs):
 class ActionValueLearner(ValueLearner):
     """Q_i(s, a_-i, a_i) of each agent i, by networks that read s and a_-i and put out a value for each a_i.
 
-    Regression, normalisers, the slow copy and the state are those of :class:`~.state_values.ValueLearner`, whose values
-    [..., V] are those of the actions taken here, V = N.
+    Regression, normalisers, the target network and the state are those of :class:`~.state_values.ValueLearner`, whose
+    values [..., V] are those of the actions taken here, V = N.
 
     Args:
         config, net, info, common_reward, policies, device, generator, minibatch_generator: as of ``ValueLearner``.
@@ -100,7 +100,7 @@ class ActionValueLearner(ValueLearner):
 
         Args:
             batch: rows of one episode each.
-            following: [B, T+1, N] values of the slow copy, on the critic's scale.
+            following: [B, T+1, N] values of the target network, on the critic's scale.
         """
         c, following = self.config, self._denormalise(following)[:, 1:]
         reward = self._reward(batch)

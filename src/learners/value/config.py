@@ -49,8 +49,8 @@ class CriticConfig:
     value_loss: str = key("Regression loss of the critic.", choices=("mse", "huber"))
     huber_delta: float = key("Where the Huber loss turns linear (on the critic's own scale).", above=0)
     target_update_interval_or_tau: float = key(
-        "Targets come from a slow copy of the critic: up to 1 the soft update's share (1: no slow copy), above 1 the "
-        "number of updates between copies.",
+        "Targets come from the critic's target network: up to 1 the soft update's share (1: no target network), above "
+        "1 the number of updates between copies.",
         above=0,
         high=1e9,
     )

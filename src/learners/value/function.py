@@ -1,4 +1,4 @@
-"""A state-value function: its networks, their slow copy, and their evaluation on batches."""
+"""A state-value function: its networks, their target network, and their evaluation on batches."""
 
 from __future__ import annotations
 
@@ -89,19 +89,19 @@ class ValueFunction:
         """Values of a batch as the networks now are, on their own scale.
 
         Returns:
-            [B, T+1, V] by the network and by its slow copy; [K, V] of final observations by the slow copy; and of
-            recurrent critics the sequences to fit them on.
+            [B, T+1, V] by the network and by its target network; [K, V] of final observations by the target network;
+            and of recurrent critics the sequences to fit them on.
         """
         final = self._final_inputs(batch)
         if not self.recurrent:
             raw = self._values(self.network, inputs)
-            slow = raw if self.target is self.network else self._values(self.target, inputs)
-            return raw, slow, self._values(self.target, final) if len(final) else slow[:0, 0], None
+            following = raw if self.target is self.network else self._values(self.target, inputs)
+            return raw, following, self._values(self.target, final) if len(final) else following[:0, 0], None
         own, before = self._unrolled("network", self.network, inputs, final, batch)
-        slow_copy = own
+        target = own
         if self.target is not self.network:
-            slow_copy, _ = self._unrolled("target", self.target, inputs, final, batch)
-        return own.values, slow_copy.values, slow_copy.final, Sequences.of(batch, before)
+            target, _ = self._unrolled("target", self.target, inputs, final, batch)
+        return own.values, target.values, target.final, Sequences.of(batch, before)
 
     def _final_inputs(self, batch: Batch) -> CriticInputs:
         """What the critic sees of the final observations of episodes that end inside a row, [K, ...]."""

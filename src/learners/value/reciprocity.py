@@ -1,4 +1,4 @@
-"""Policy reciprocity: the other agents' slow critics have a share in the value that an agent bootstraps from.
+"""Policy reciprocity: the other agents' target critics have a share in the value that an agent bootstraps from.
 
 Policy reciprocity paper (arXiv 2304.05632), section IV, deep PR. Its text gives no equation, no definition of adjacent
 inputs and no constants: what follows is this package's reading of it, and every choice is a key.
@@ -7,7 +7,7 @@ inputs and no constants: what follows is this package's reading of it, and every
 
 | symbol | meaning |
 |---|---|
-| V'_j | agent j's critic in targets: its slow copy, where it has one; action values of the action that follows alike |
+| V'_j | agent j's critic in targets: its target network, if it has one; action values of the next action alike |
 | x_i | what agent i's critic reads at the moment that is bootstrapped from |
 | N_i | the next `pr_agents` agents after i, in a circle, whose inputs are adjacent to i's |
 | beta | `pr_beta`; with 0 nothing of this is computed |

@@ -92,7 +92,7 @@ class ValueLearner(ValueFunction):
         following = next_values(self._denormalise(following), self._denormalise(final), batch.final_index)
         if self.reciprocity is not None:
             obs = next_values(batch.obs, batch.final_obs, batch.final_index)
-            final_inputs, evaluate = self._final_inputs(batch), partial(self._slowly, batch)
+            final_inputs, evaluate = self._final_inputs(batch), partial(self._of_target, batch)
             following = self.reciprocity.following(following, obs, inputs, final_inputs, evaluate)
         by_agent = not self.common_reward and not self.joint
         terminated, ended = ends(batch, self.n_values, c.add_value_last_step, by_agent)
@@ -139,8 +139,8 @@ class ValueLearner(ValueFunction):
             reward = scaled_rewards(self.config, self.reward_stats, reward)
         return reward[..., : self.n_values]
 
-    def _slowly(self, batch: Batch, name: str, inputs: CriticInputs, final: CriticInputs) -> Tensor:
-        """Values [B, T, V] of what follows each step by the slow copy, on the scale of returns, of other ``inputs``.
+    def _of_target(self, batch: Batch, name: str, inputs: CriticInputs, final: CriticInputs) -> Tensor:
+        """Values [B, T, V] of what follows each step by the target network, on returns' scale, of other ``inputs``.
 
         Args:
             name: which memory of a recurrent critic they continue.
@@ -217,7 +217,7 @@ class ValueLearner(ValueFunction):
         self, batch: Batch, targets: Targets, losses: Sequence[Tensor], norms: Sequence[Tensor],
         weight: Tensor | None = None,
     ) -> dict[str, float]:  # fmt: skip
-        """Move the slow copy after the steps with ``losses`` and gradients' ``norms``; returns the update's scalars."""
+        """Move the target network after steps with ``losses`` and gradients' ``norms``; returns the scalars."""
         self._update_target()
         where = batch.filled.nonzero(as_tuple=True)
         values, returns = targets.values[where], targets.returns[where]

@@ -132,7 +132,7 @@ def _fetch(url: str, part: Path, facts: Path) -> int:
         if size is not None:
             check_space(part.parent, size - have, f"{url} ({size / 1e9:.2f} GB)")
         if resumed:
-            print(f"{part.name.removesuffix('.part')}: going on at {have:,} of {size:,} bytes")
+            print(f"{part.name.removesuffix('.part')}: resuming at {have:,} of {size:,} bytes")
         with part.open("ab" if resumed else "wb") as file:
             for at in _pieces(reply, file, have):
                 print(

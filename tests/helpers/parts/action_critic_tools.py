@@ -50,7 +50,7 @@ def two_agents(algorithm: str = "coma_ns", **overrides: Any) -> tuple[Any, Batch
 
 
 def values_of_actions(learner: Any, batch: Batch, actions: Tensor) -> Tensor:
-    """[B, T, N] by the slow copy, one step at a time."""
+    """[B, T, N] by the target network, one step at a time."""
     found = torch.zeros(actions.shape)
     for b, t in torch.ones(actions.shape[:2]).nonzero().tolist():
         for i in range(actions.shape[-1]):

@@ -68,7 +68,7 @@ def test_a_distillation_makes_all_agents_the_student() -> None:
     assert not torch.equal(learner.policy[0], learner.policy[1])
     before = float(learner._policy_distance(batch, steps_of(learner, batch), learner.student[0]))
     found, _ = learner.train(make_batch(learner.mac, dead=False, seed=1), 12)
-    for params in (learner.policy, learner.critic, learner.slow_policy, learner.slow_critic):
+    for params in (learner.policy, learner.critic, learner.target_policy, learner.target_critic):
         assert torch.equal(params[0], params[1])
     assert found["distill_policy_loss"] < 0.2 * before
     learner.train(make_batch(learner.mac, dead=False, seed=2), 21)

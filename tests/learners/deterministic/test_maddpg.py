@@ -102,9 +102,9 @@ def ones(batch: Batch) -> Tensor:
     (5, True, [1 + 1 + 1, 4, 4]), (5, False, [3 + 0.125 * 40, 4 + 0.25 * 40, 4 + 0.5 * 40]),
 ])  # fmt: skip
 def test_targets_by_hand(sizes: tuple[int, ...], n: int | None, terminated: bool, expected: list[float]) -> None:
-    """Rewards 1, 2, 4; the slow critic says 10, 20, 30, 40 at the four observations."""
+    """Rewards 1, 2, 4; the target critics says 10, 20, 30, 40 at the four observations."""
     learner = learner_of("maddpg", box_info(sizes), q_nstep=n)
-    reads(learner, learner.slow_critic, 0)
+    reads(learner, learner.target_critic, 0)
     batch = box_batch(learner.info, (3,), terminated=terminated)
     state = torch.zeros_like(batch.state)
     state[0, :, 0] = torch.tensor([10.0, 20.0, 30.0, 40.0])
@@ -115,14 +115,14 @@ def test_targets_by_hand(sizes: tuple[int, ...], n: int | None, terminated: bool
 
 def test_a_limit_is_a_termination_where_that_is_asked_for() -> None:
     learner = learner_of("maddpg", add_value_last_step=False)
-    reads(learner, learner.slow_critic, 0, plus=100.0)
+    reads(learner, learner.target_critic, 0, plus=100.0)
     batch = box_batch(learner.info, (1,), terminated=False)
     assert torch.equal(learner.targets(batch, steps_of(learner, batch)), batch.reward[0, :1, :1])
 
 
 def test_an_agent_that_has_left_bootstraps_nothing_of_its_own() -> None:
     learner = learner_of("maddpg", common_reward=False)
-    reads(learner, learner.slow_critic, 0, gain=0.0, plus=8.0)
+    reads(learner, learner.target_critic, 0, gain=0.0, plus=8.0)
     batch = box_batch(learner.info, (2,), terminated=False)
     gone = torch.zeros_like(batch.agent_terminated)
     gone[0, :, 1] = True
@@ -134,8 +134,8 @@ def test_an_agent_that_has_left_bootstraps_nothing_of_its_own() -> None:
 
 def test_the_lower_of_twin_critics_makes_the_targets() -> None:
     learner = learner_of("matd3", target_noise=0.0)
-    reads(learner, learner.slow_critic[:1], 0)
-    reads(learner, learner.slow_critic[1:], 1)
+    reads(learner, learner.target_critic[:1], 0)
+    reads(learner, learner.target_critic[1:], 1)
     batch = box_batch(learner.info, (1,), terminated=False)
     for a, b in ((3.0, 5.0), (7.0, 2.0)):
         state = batch.state.clone()
@@ -194,7 +194,7 @@ def test_with_one_agent_it_is_ddpg_or_td3(algorithm: str) -> None:
                              grad_norm_clip=1e6, reg=0.01, target_noise=0.0)  # fmt: skip
         twins, net, q_net = learner.critics.twins, learner.mac.network, learner.critics.network
         policy, critic = (x.detach().clone().requires_grad_() for x in (learner.policy, learner.critic))
-        slow_policy, slow_critic = policy.detach().clone(), critic.detach().clone()
+        target_policy, target_critic = policy.detach().clone(), critic.detach().clone()
         batch = box_batch(learner.info, (4,), terminated=True)
         batch = Batch.of({k: x.double() if x.is_floating_point() else x for k, x in batch.named().items()})
         optimisers = [torch.optim.Adam([x], lr=lr, eps=1e-5) for x, lr in ((policy, 0.01), (critic, 0.02))]
@@ -210,8 +210,8 @@ def test_with_one_agent_it_is_ddpg_or_td3(algorithm: str) -> None:
         now, then = slice(0, 4), slice(1, 5)
         for update in (1, 2):
             with torch.no_grad():
-                following = mu(slow_policy, then).tanh()
-                lowest = torch.stack([q(slow_critic, c, then, following) for c in range(twins)]).amin(0)
+                following = mu(target_policy, then).tanh()
+                lowest = torch.stack([q(target_critic, c, then, following) for c in range(twins)]).amin(0)
                 y = batch.reward[0, :, 0] + 0.5 * lowest * ~batch.terminated[0]
             loss = sum((q(critic, c, now, actions) - y).square().mean() for c in range(twins))
             optimisers[1].zero_grad()
@@ -223,14 +223,14 @@ def test_with_one_agent_it_is_ddpg_or_td3(algorithm: str) -> None:
                 optimisers[0].zero_grad()
                 loss.backward()
                 optimisers[0].step()
-                slow_policy, slow_critic = (
-                    a.lerp(b.detach(), 0.1) for a, b in ((slow_policy, policy), (slow_critic, critic))
+                target_policy, target_critic = (
+                    a.lerp(b.detach(), 0.1) for a, b in ((target_policy, policy), (target_critic, critic))
                 )
             learner.update(batch, ones(batch).double())
             learner.updates += 1
             learner._move_copies()
-            pairs = [(learner.policy, policy), (learner.critic, critic), (learner.slow_policy, slow_policy),
-                     (learner.slow_critic, slow_critic)]  # fmt: skip
+            pairs = [(learner.policy, policy), (learner.critic, critic), (learner.target_policy, target_policy),
+                     (learner.target_critic, target_critic)]  # fmt: skip
             for found, expected in pairs:
                 torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
@@ -355,8 +355,8 @@ def test_policies_and_slow_copies_wait_for_the_delay() -> None:
     moved = []
     for n in range(6):
         learner.train(box_batch(learner.info, (3, 3, 3, 3), seed=n), 0)
-        moved.append([not torch.equal(getattr(learner, x), kept[x]) for x in ("policy", "critic", "slow_critic")])
-        kept |= {x: getattr(learner, x).detach().clone() for x in ("policy", "critic", "slow_critic")}
+        moved.append([not torch.equal(getattr(learner, x), kept[x]) for x in ("policy", "critic", "target_critic")])
+        kept |= {x: getattr(learner, x).detach().clone() for x in ("policy", "critic", "target_critic")}
     assert moved == [[False, True, False]] * 2 + [[True] * 3] + [[False, True, False]] * 2 + [[True] * 3]
 
 
@@ -367,7 +367,7 @@ def test_copies_by_episodes_are_those_of_every_so_many_episodes() -> None:
     copied = []
     for n in range(6):
         learner.train(box_batch(learner.info, (3, 3, 3, 3), seed=n), 0)
-        copied.append(torch.equal(learner.slow_critic, learner.critic))
+        copied.append(torch.equal(learner.target_critic, learner.critic))
     assert copied == [False, True, False, True, False, True]
 
 
@@ -383,7 +383,7 @@ def test_no_update_before_the_warm_up_is_over() -> None:
 def test_returns_on_a_running_scale() -> None:
     """Values 0 and 1 of normalised returns are the mean and a deviation more of what was seen so far."""
     learner = learner_of("maddpg", standardise_returns=True)
-    reads(learner, learner.slow_critic, 0)
+    reads(learner, learner.target_critic, 0)
     stats = learner.return_stats
     stats.update(torch.tensor([8.0, 12.0]))
     batch = box_batch(learner.info, (2,), terminated=False)
@@ -456,8 +456,8 @@ def test_weights_of_another_run_begin_a_new_one() -> None:
     right.mac.load_state_dict(left.mac.state_dict())
     assert right.load_weights(left.state_dict()) == []
     assert torch.equal(right.critic, left.critic)
-    assert torch.equal(right.slow_critic, left.critic)
-    assert torch.equal(right.slow_policy, left.policy)
+    assert torch.equal(right.target_critic, left.critic)
+    assert torch.equal(right.target_policy, left.policy)
     assert right.load_weights(other.state_dict()) == ["critic"]
 
 

@@ -177,9 +177,9 @@ def test_with_a_constant_role_and_no_further_losses_it_is_qmix() -> None:
             layer = torch.cat([other["head.weight"][0].T, other["head.bias"]])
             mine["decoder.2.bias"].copy_(layer.flatten())
         for x in (roma, qmix):
-            x.slow[0].copy_(x.mac.network.params.detach())
+            x.target_params[0].copy_(x.mac.network.params.detach())
         roma.mixer.params.data.copy_(qmix.mixer.params.data)
-        roma.slow[1].copy_(qmix.slow[1])
+        roma.target_params[1].copy_(qmix.target_params[1])
         (a, _), (b, _) = (x.update(batch, torch.ones(4)) for x in (roma, qmix))
         constant = math.log(2.0)  # log(1 + exp(0)), which has no gradient
         assert a["td_error_abs"] == pytest.approx(b["td_error_abs"], rel=1e-9)

@@ -62,14 +62,16 @@ def test_values_are_successor_features_times_weights() -> None:
 
 
 def test_targets_by_loops() -> None:
-    """phi(s) + gamma U(s', o), the best option by the network and its worth by the slow copy; nothing after the end."""
+    """phi(s) + gamma U(s', o), the best option by the network, its worth by the target one; nothing after the end."""
     options, seen = make_options(), transitions()
-    options.slow.add_(0.3 * torch.randn(options.slow.shape, generator=torch.Generator().manual_seed(5)))
+    options.target_params.add_(
+        0.3 * torch.randn(options.target_params.shape, generator=torch.Generator().manual_seed(5))
+    )
     with torch.no_grad():
         phi, _, w = options.features(options.features.params, seen.obs)
         then = options.features(options.features.params, seen.following)[0]
         m, beta = options.successors(options.successors.params, then)
-        slow, _ = options.successors(options.slow, then)
+        slow, _ = options.successors(options.target_params, then)
         found = options.targets(phi, then, w, m, beta, seen.ended)
     for s in range(7):
         for i in range(3):
@@ -142,12 +144,12 @@ def test_options_by_hand() -> None:
         last = found[:, -1]
 
 
-def test_updates_move_the_slow_copy_in_time_and_resume() -> None:
+def test_updates_move_the_target_network_in_time_and_resume() -> None:
     options, again = make_options(), make_options(seed=7)
     options.update(transitions(seed=1))
-    assert not torch.equal(options.slow, options.successors.params)
+    assert not torch.equal(options.target_params, options.successors.params)
     options.update(transitions(seed=2))
-    assert torch.equal(options.slow, options.successors.params)
+    assert torch.equal(options.target_params, options.successors.params)
     batch = make_batch(make_learner("mappo_ns", make_info(3)).mac, dead=False)
     options.held(batch, 3)
     again.load_state_dict(through_a_file(options.state_dict()))
@@ -157,7 +159,7 @@ def test_updates_move_the_slow_copy_in_time_and_resume() -> None:
     assert options.update(transitions(seed=4)) == again.update(transitions(seed=4))
     new = make_options(seed=9)
     assert new.load_weights(through_a_file(options.state_dict())) == []
-    assert torch.equal(new.slow, options.successors.params)
+    assert torch.equal(new.target_params, options.successors.params)
     assert new.load_weights({}) == ["options"]
     assert new.load_weights(make_options(2).state_dict()) == ["options"]
 

@@ -286,7 +286,7 @@ def stored(state: Mapping[str, Any], info: EnvInfo, where: str) -> AgentGroups:
     """
     index = state.get("index")
     if not isinstance(index, list) or not all(type(k) is int and k >= 0 for k in index):
-        raise UserError(f"{where} does not say whose networks are shared: sharing={SELECTIVE} cannot resume from it.")
+        raise UserError(f"{where} does not say which agents share networks: sharing={SELECTIVE} cannot resume with it.")
     if len(index) != info.n_agents:
         raise UserError(f"{where} is of {len(index)} agents, and '{info.name}' has {info.n_agents}.")
     return AgentGroups(clusters.renumbered(index).tolist())

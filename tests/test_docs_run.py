@@ -123,7 +123,7 @@ CANNOT = {
         ".venv/bin/python benchmarks/growth.py --out growth.json --picture growth.png": "ten minutes of measuring",
         ".venv/bin/python benchmarks/growth.py --from docs/results/growth.json": "test_benchmarks.py runs it",
     },
-    "off-agent.md": {
+    "seac.md": {
         "oamarl sweep experiments/seac-authors.yaml": MANY,
         ".venv/bin/python benchmarks/seac_program.py PATH --steps 400000 --seed 1 "
         "--out docs/results/data/seac-8x8-2p-3f-seac-authors-seed1.json": "needs a checkout of SEAC, and ten minutes",

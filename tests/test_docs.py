@@ -94,6 +94,18 @@ def test_the_tables_of_battles_are_those_of_the_curves(seeds: Any) -> None:
             assert line in page
 
 
+def test_the_keys_named_for_users_of_harl_are_there() -> None:
+    page = (ROOT / "docs" / "coming-from-harl.md").read_text(encoding="utf-8")
+    keys = set(
+        re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    section = page.split("## Every key")[1].split("## ")[0]
+    named = [row.split("|")[2] for row in section.splitlines() if row.startswith("| ")][1:]
+    words = {word.partition("=")[0] for cell in named for word in re.findall(r"`([^`]+)`", cell)}
+    assert len(words) > 40
+    assert words - keys == {"separate", "ac_critic", "happo", "hatrpo"}, "values and methods; the rest are keys"
+
+
 SWEEPS = ["smax-3m", "smax-2s3z", "smax-unit-types"]
 
 

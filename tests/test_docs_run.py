@@ -27,6 +27,7 @@ STORED = {
     ("adding-an-algorithm.md", "python", 3): "target.py",
     ("adding-an-environment.md", "python", 0): "my_module.py",
     ("adding-an-environment.md", "yaml", 0): "rendezvous.yaml",
+    ("coming-from-harl.md", "yaml", 0): "mine.yaml",
     ("environments.md", "yaml", 0): "corridor.yaml",
     ("networks.md", "python", 0): "my_networks.py",
     ("starcraft.md", "yaml", 0): "own_teams.yaml",

@@ -13,8 +13,9 @@ HATRPO paper (Kuba et al. 2022), eq. 10-11 and its Algorithm 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from ..components.batch import Batch
 from ..components.updates.descent import MiniBatch
+from ..components.updates.kept import Kept
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
@@ -84,10 +86,17 @@ class HAPPOLearner(PolicyLearner):
     def _update_agent(self, i: int, it: Iteration, target: Tensor, stats: list[ClipStats]) -> None:
         """All epochs of agent i on its own steps; ``target`` [S, N] is factor times advantage."""
 
-        def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Tensor:
-            source = torch.full_like(part.entries, i)
-            rows = Rows.gather(it.samples, target, part.entries, source, 1.0 / (it.counts / part.of)[source])
-            return clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
+        kept = Kept[Rows]()
+
+        def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Iterator[Tensor]:
+            for rows in kept.pieces(stats, part, partial(own_rows, it, i, target, part)):
+                yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats)
 
         for part in self.epochs(it):
             self.descend(it, i, self.agent_params[i], part, loss, stats)
+
+
+def own_rows(it: Iteration, i: int, target: Tensor, part: MiniBatch) -> Iterator[Rows]:
+    """Agent i's own steps of a mini-batch; ``target`` [S, N] is factor times advantage."""
+    source = torch.full_like(part.entries, i)
+    yield Rows.gather(it.samples, target, part.entries, source, 1.0 / (it.counts / part.of)[source])

@@ -32,8 +32,9 @@ again between epochs, and a source that breaks it is dropped until the learner's
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,23 @@ from torch import Tensor
 
 from ..components.batch import Batch
 from ..components.updates.descent import Loss, MiniBatch
+from ..components.updates.kept import Kept
 from ..controllers.basic_mac import BasicMAC
 from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
-from .losses import ClipStats, SequentialConfig, SequentialFactor, clip_stats, clipped_loss, clipped_scalars, merged
+from .losses import (
+    ClipStats,
+    Rows,
+    SequentialConfig,
+    SequentialFactor,
+    clip_stats,
+    clipped_loss,
+    clipped_scalars,
+    merged,
+)
 from .off_agent import (
     MappingRow,
     OffAgentLearner,
@@ -83,6 +94,10 @@ class OAPPOConfig(ClipConfig, SequentialConfig):
         "When Condition 1 is checked: before an update, or for each candidate policy, between epochs, as well.",
         choices=("before", "candidate"),
     )
+
+    def as_eq_8(self) -> bool:
+        """Whether updates are those of eq. 8 and 9 throughout: the clip around the source, no pull, nothing dropped."""
+        return self.reuse_clip == "source" and not self.reuse_pull and self.reuse_check == "before"
 
 
 @dataclass(frozen=True)
@@ -131,22 +146,42 @@ class OAPPOLearner(OffAgentLearner):
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One iteration on ``batch``; returns scalars to log, and the arrays of the reuse (``reuse``: M, D, ...)."""
-        c, n, own_slot = self.config, self.info.n_agents, self.mac.factor == "own"
+        c, n = self.config, self.info.n_agents
         it = self.begin_iteration(batch, t_env)
-        draws = self.generators["kl"], self.generators["mapping"]
-        mapping = self.mac.mapping(it.samples, self.info.episode_limit, *draws)
+        mapping = self.mapping(it)
         factor = SequentialFactor(self.mac, it.samples, c.factor_clip)
         tallies = [clip_stats(c.eps_clip, n, self.device) for _ in range(n)]
         done: dict[int, Updated] = {}
         with self.critic_update(it) as critic:
             for i in self.order():
                 done[i] = self._update_agent(i, it, factor, mapping, tallies[i])
-                # `own`: slot i changes its player; `bound`: the slot whose action learner i re-draws
-                factor.include(i, i if own_slot else mapping.sources(i)[0])
+                factor.include(i, self.slot(mapping, i))
             scalars = self.end_iteration(it, critic())
-        stats = [merged(tally) for tally in tallies]
+        more, arrays = self.report(it, mapping, factor, [merged(tally) for tally in tallies], done)
+        return scalars | more, arrays
+
+    def mapping(self, it: Iteration) -> ReuseMapping:
+        """The reuse mapping of an iteration."""
+        draws = self.generators["kl"], self.generators["mapping"]
+        return self.mac.mapping(it.samples, self.info.episode_limit, *draws)
+
+    def slot(self, mapping: ReuseMapping, i: int) -> int:
+        """The slot whose actions learner i's new policy now takes: `own`, its own; `bound`, the source's."""
+        return i if self.mac.factor == "own" else mapping.sources(i)[0]
+
+    def report(
+        self, it: Iteration, mapping: ReuseMapping, factor: SequentialFactor, stats: Sequence[ClipStats],
+        done: Mapping[int, Updated],
+    ) -> tuple[dict[str, float], dict[str, Any]]:  # fmt: skip
+        """Count what was processed; returns scalars and arrays of an iteration.
+
+        Args:
+            stats: of each learner.
+            done: what became of each learner's update; read under `reuse_check: candidate` and `reuse_rho_clip`.
+        """
+        c, n = self.config, self.info.n_agents
         self.processed += sum(s.count for s in stats)
-        scalars |= clipped_scalars(merged(stats), it.norms) | mapping_scalars(mapping) | factor.scalars()
+        scalars = clipped_scalars(merged(stats), it.norms) | mapping_scalars(mapping) | factor.scalars()
         pairs = per_pair(stats, "ess", "ratio_mean", "ratio_max", "clip_frac")
         if c.reuse_check == "candidate":
             used = sum(len([j for j in mapping.sources(i) if j != i]) for i in range(n))
@@ -201,11 +236,13 @@ class OAPPOLearner(OffAgentLearner):
             drawn: [E] one source for each entry, None: all of them.
         """
 
-        row = MappingRow.of(mapping, i, self.device)
+        row, kept = MappingRow.of(mapping, i, self.device), Kept[Rows]()
 
         def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Iterator[Tensor]:
-            counts = it.counts / part.of
-            for rows in reuse_rows(self.mac, row, it.samples, target, counts, part.entries, drawn, log_rho):
+            gather = partial(
+                reuse_rows, self.mac, row, it.samples, target, it.counts / part.of, part.entries, drawn, log_rho
+            )
+            for rows in kept.pieces(stats, part, gather):
                 pull = self.config.reuse_pull * (rows.source != i) if self.config.reuse_pull else None
                 yield clipped_loss(self.mac, params, rows, self.config.eps_clip, it.entropy_coef, stats, pull)
 

@@ -199,7 +199,7 @@ def mapping_scalars(mapping: ReuseMapping) -> dict[str, float]:
     return scalars
 
 
-def per_pair(stats: list[ClipStats], *names: str) -> dict[str, np.ndarray]:
+def per_pair(stats: Sequence[ClipStats], *names: str) -> dict[str, np.ndarray]:
     """Figures of ``ClipStats.per_source`` as [N, N], learner by source, from one ``ClipStats`` a learner."""
     rows = [s.per_source() for s in stats]
     return {name: torch.stack([row[name] for row in rows]).cpu().numpy() for name in names}

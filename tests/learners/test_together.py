@@ -24,6 +24,11 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("ippo", {"runner": "rollout", "rollout_length": 9, "standardise_returns": True, "common_reward": False}),
     ("happo", {"num_minibatches": 2, "entropy_schedule": "linear", "factor_clip": 2.0}),
     ("happo", {"use_rnn": True, "critic_sharing": "separate"}),
+    ("oappo", {"num_minibatches": 2, "lr_schedule": "linear"}),
+    ("oappo", {"reuse_mode": "frequency", "factor_clip": 2.0, "use_rnn": True}),
+    ("oappo", {"reuse_mode": "sample", "reuse_factor": "own", "critic_sharing": "separate"}),
+    ("oappo_paper", {"reuse_sigma": 10.0, "batch_size_run": 40, "learner_threads": 2}),  # a shard of more rows
+    ("oappo_paper", {"reuse_sigma": 10.0, "reuse_max_rows": 64}),  # each learner's rows in several pieces
     ("mappo", {"batch_size_run": 96, "epochs": 1, "learner_threads": 2}),  # large enough to be cut into shards
 ]
 
@@ -42,7 +47,9 @@ def test_updates_are_those_of_each_run(algorithm: str, more: dict[str, Any]) -> 
             assert together.possible(common[0][2])
             found = together.train([(run[2], *given) for run, given in zip(common, batches, strict=True)])
             for (_, mac, learner), other, given, mine in zip(alone, common, batches, found, strict=True):
-                assert_same(dict(sorted(learner.train(*given)[0].items())), dict(sorted(mine[0].items())))
+                scalars, arrays = learner.train(*given)
+                assert_same(dict(sorted(scalars.items())), dict(sorted(mine[0].items())))
+                assert_same(arrays, mine[1])
                 for a, b in ((mac, other[1]), (learner, other[2])):
                     a.observe(given[0]) if a is mac else None
                     b.observe(given[0]) if a is mac else None
@@ -51,6 +58,16 @@ def test_updates_are_those_of_each_run(algorithm: str, more: dict[str, Any]) -> 
         use_threads(1)
         for runner, *_ in (*alone, *common):
             runner.close()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"reuse_clip": "learner"}, {"reuse_pull": 0.1}, {"reuse_scheme": "adaptive_kl", "reuse_check": "candidate"}],
+)
+def test_other_off_agent_updates_are_computed_one_after_another(more: dict[str, Any]) -> None:
+    runner, _, learner = build(settings("oappo", "maze", MAZE, seed=1, **more), CPU)
+    runner.close()
+    assert not together.possible(learner)
 
 
 def test_one_run_may_have_fewer_minibatches() -> None:

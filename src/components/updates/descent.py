@@ -181,8 +181,9 @@ class Part:
     entries: MiniBatch
 
 
-#: Parameters of each run (leaves), what each contributes, and a tally -> the loss of each of the parts, or their sum.
-CommonLoss = Callable[[list[Tensor], list[Part], Any], Tensor]
+#: Parameters of each run (leaves), what each contributes, and a tally -> the loss of each of the parts, or their sum,
+#: or several such sums (see Loss).
+CommonLoss = Callable[[list[Tensor], list[Part], Any], Tensor | Iterable[Tensor]]
 
 
 def descend_together(
@@ -192,7 +193,7 @@ def descend_together(
     loss: CommonLoss,
     tallies: Sequence[Any] = NO_TALLIES,
     *,
-    rows: int,
+    rows: int | Sequence[int],
     recurrent: bool,
     clip: float,
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -203,19 +204,22 @@ def descend_together(
         parts: the mini-batches; they are cut into shards as each run's own would be.
         loss: of all runs: a sum over runs and entries.
         tallies: what losses add figures to, one for each shard.
-        rows, recurrent, clip: as of :func:`descend`.
+        rows, recurrent, clip: as of :func:`descend`; ``rows`` of each of ``parts`` where they differ.
 
     Returns:
         for each of ``parts`` its loss (none where losses are one sum), and the largest norm of a network's gradient
         before it was clipped.
     """
     cut: list[list[Part]] = [[] for _ in range(SHARDS)]
-    for part in parts:
-        for j, piece in enumerate(shards(len(part.entries), rows, recurrent, params[0].device)):
+    each = [rows] * len(parts) if isinstance(rows, int) else rows
+    for part, width in zip(parts, each, strict=True):
+        for j, piece in enumerate(shards(len(part.entries), width, recurrent, params[0].device)):
             cut[j].append(Part(part.run, part.entries[piece]))
 
     def shard(own: list[Part], tally: Any, found: list[Tensor]) -> Iterable[Tensor]:
         value = loss(found, own, tally)
+        if not isinstance(value, Tensor):
+            return value
         if value.dim():
             values[id(own)] = value.detach()
         return [value.sum() if value.dim() else value]

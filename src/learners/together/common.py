@@ -54,17 +54,21 @@ class Together:
         parts: list[Part],
         loss: Any,
         stats: list[ClipStats],
-        rows: int,
+        rows: int | Sequence[int],
         optimisers: Sequence[int] | None = None,
     ) -> None:
-        """Step the policies ``params`` of the runs that ``parts`` are of, by one optimiser of each (the first)."""
+        """Step the policies ``params`` of the runs that ``parts`` are of, by one optimiser of each (the first).
+
+        ``rows``: network rows that an entry takes, of each run where they differ.
+        """
         one = self.learners[0]
         chosen = [0] * len(self.learners) if optimisers is None else optimisers
         _, norms = descend_together(
             [self.learners[part.run].optimisers[chosen[part.run]] for part in parts],
             [params[part.run] for part in parts],
             [Part(k, part.entries) for k, part in enumerate(parts)], partial(loss, [part.run for part in parts]), stats,
-            rows=rows, recurrent=one.mac.recurrent, clip=one.config.grad_norm_clip,
+            rows=rows if isinstance(rows, int) else [rows[part.run] for part in parts],
+            recurrent=one.mac.recurrent, clip=one.config.grad_norm_clip,
         )  # fmt: skip
         for part, norm in zip(parts, norms, strict=True):
             self.its[part.run].norms.append(norm)

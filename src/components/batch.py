@@ -12,6 +12,9 @@ from torch import Tensor
 from .experience import TABLE
 from .packing import Packing
 
+#: fields of what was before a row's first step
+_FIRST = ("before", "hidden", "left")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -33,6 +36,7 @@ class Batch:
     | final_index | [K, 2] int64 | their (row, step) |
     | hidden | [B, N, H] | the policies' hidden state before the first step; None: zeros (whole episodes) |
     | before | [B, N] int64, or [B, N, D] | actions before the first step, -1 (NaN) where an episode begins there; None: all so |
+    | left | [B, N] bool | agents that had ended before the first step; None: those that end at it and take no decision there |
     | extra | name -> [B, T, ...] | extra fields of the environment and the actor; one with a final value [B, T+1, ...] |
 
     The fields of a step are those of :data:`~oamarl.components.experience.TABLE`. Extra fields with a final value have
@@ -56,6 +60,7 @@ class Batch:
     final_index: Tensor
     hidden: Tensor | None = None
     before: Tensor | None = None
+    left: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,7 +70,7 @@ class Batch:
             f.name: (b, t + f.final, *((n,) if f.axes[:1] == ("N",) else ())) for f in TABLE if f.known != "ending"
         }
         expected |= {"final_index": (k, 2), "final_state": (k,), "final_avail": (k, n)}
-        expected |= {"hidden": (b, n), "before": (b, n)}
+        expected |= {"hidden": (b, n), "before": (b, n), "left": (b, n)}
         for name, shape in expected.items():
             if getattr(self, name) is None:
                 continue
@@ -127,8 +132,11 @@ class Batch:
         previous = torch.cat([first, self.actions], dim=1)
         if self.before is None:
             return previous  # whole episodes: the last column follows the step that ended one
-        begins = self.begins.view(*self.begins.shape, *[1] * (previous.dim() - 2))
-        return torch.where(begins, none, previous)
+        # what follows an ending whose last observations are in the row, not in `final_*`, is no other episode
+        begins = torch.cat([self.begins[:, :1], ~self.filled], dim=1)
+        row, step = self.final_index.unbind(1)
+        begins[row, step + 1] = True
+        return torch.where(begins.view(*begins.shape, *[1] * (previous.dim() - 2)), none, previous)
 
     def seen_by_all(self, source: Tensor) -> Batch:
         """Return rows in which every agent has the experience of one agent, ``source`` [B], as if it were its own.
@@ -142,9 +150,9 @@ class Batch:
             raise ValueError("a batch with endings inside its rows has no single agent's rows")
         found = {name: x for name, x in self.named().items() if name not in self.extra}
         rows = torch.arange(len(source), device=source.device)
-        per_agent = [f.name for f in TABLE if f.axes[:1] == ("N",)] + ["before", "hidden"]
+        per_agent = [f.name for f in TABLE if f.axes[:1] == ("N",)] + list(_FIRST)
         for name in (n for n in per_agent if n in found):
-            x, of_step = found[name], name not in ("before", "hidden")
+            x, of_step = found[name], name not in _FIRST
             one = x[rows, :, source].unsqueeze(2) if of_step else x[rows, source].unsqueeze(1)
             found[name] = one.expand_as(x)
         return Batch.of(found)

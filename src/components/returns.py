@@ -149,10 +149,16 @@ def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     return float(1.0 - (y - v).var(unbiased=False) / variance)
 
 
+#: a standard deviation below so much of the mean is one of rounding errors
+_ROUNDING = 1e-6
+
+
 def standardise(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
-    """Return x with mean 0 and standard deviation 1 over ``mask`` (0 outside it)."""
+    """Return x with mean 0 and standard deviation 1 over ``mask`` (0 outside it, and where x is constant there)."""
     taken = x[mask]
     if taken.numel() < 2:
         return torch.where(mask, x, 0.0)
-    scaled = (x - taken.mean()) / (taken.std(unbiased=False) + eps)
-    return torch.where(mask, scaled, 0.0)
+    mean, std = taken.mean(), taken.std(unbiased=False)
+    # the mean of equal numbers is off by a rounding, which must not become 1
+    spread = std > _ROUNDING * mean.abs()
+    return torch.where(mask & spread, (x - mean) / (std + eps), 0.0)

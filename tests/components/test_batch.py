@@ -79,7 +79,9 @@ def test_valid_is_a_real_step_of_a_living_agent() -> None:
 def segments() -> Batch:
     """The same experience as segments: row 0 begins with an episode, row 1 in the middle of one (after 7, 8)."""
     carried = torch.arange(1.0, B * N * 3 + 1).view(B, N, 3)
-    return replace(batch(), hidden=carried, before=torch.tensor([[-1, -1], [7, 8]]))
+    return replace(
+        batch(), hidden=carried, before=torch.tensor([[-1, -1], [7, 8]]), left=torch.zeros(2, 2, dtype=torch.bool)
+    )
 
 
 def test_last_actions_start_anew_where_an_episode_begins_inside_the_row() -> None:
@@ -87,12 +89,15 @@ def test_last_actions_start_anew_where_an_episode_begins_inside_the_row() -> Non
     assert s.begins.tolist() == [[True, True, False, False], [False, False, True, True]]
     assert s.last_actions.tolist() == [
         [[-1, -1], [-1, -1], [10, 11], [20, 21]],
-        [[7, 8], [100, 101], [-1, -1], [-1, -1]],
+        [[7, 8], [100, 101], [110, 111], [-1, -1]],  # its last observations are in the row
     ]
     # an episode that is cut with the row: the observation after it is the next one's first
     truncated = s.truncated.clone()
     truncated[0, 2] = True
-    at_the_end = replace(s, truncated=truncated)
+    at_the_end = replace(
+        s, truncated=truncated, final_index=torch.tensor([[0, 0], [0, 2]]), final_obs=torch.zeros(2, N, WIDTH),
+        final_state=torch.zeros(2, STATE), final_avail=torch.ones(2, N, A, dtype=torch.bool),
+    )  # fmt: skip
     assert at_the_end.last_actions[0].tolist() == [[-1, -1], [-1, -1], [10, 11], [-1, -1]]
     assert at_the_end.actions[0, 2].tolist() == [20, 21]  # the batch itself is as it was
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,6 +75,28 @@ def test_a_fault_in_either_shard_is_raised_when_no_thread_works_any_more(threads
     with pytest.raises(ArithmeticError, match="a shard failed"):
         parallel.differentiate([params], pair)
     assert parallel.differentiate([params], [good, good]) == 2.0
+
+
+def test_the_other_thread_multiplies_as_exactly_as_the_caller() -> None:
+    parallel.use_threads(2)
+    where: list[int] = []
+
+    def state() -> tuple[bool, torch.dtype]:
+        where.append(threading.get_ident())
+        return torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+
+    before = state()
+    try:
+        for precise in ((True, torch.bfloat16), (False, torch.float16)) * 2:
+            torch.set_autocast_enabled("cuda", precise[0])
+            torch.set_autocast_dtype("cuda", precise[1])
+            with parallel.in_background(state) as there:
+                time.sleep(0.2)  # so that the other thread takes it
+                assert there() == precise
+        assert len(set(where)) == 2
+    finally:
+        torch.set_autocast_enabled("cuda", before[0])
+        torch.set_autocast_dtype("cuda", before[1])
 
 
 def test_work_in_the_background_is_done_once() -> None:

@@ -227,3 +227,9 @@ def test_standardise_by_hand() -> None:
     alone = torch.tensor([[True, False], [False, False]])
     assert standardise(x, alone).tolist() == [[1.0, 0.0], [0.0, 0.0]]
     assert standardise(torch.full((2, 2), 4.0), mask).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("number", [0.1, -3.3, 7.7, 123.4])
+def test_equal_numbers_become_0_though_their_mean_is_rounded(number: float) -> None:
+    x = torch.full((64, 25), number)
+    assert not standardise(x, torch.ones_like(x, dtype=torch.bool)).any()

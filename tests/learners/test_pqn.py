@@ -166,6 +166,7 @@ def test_rows_of_one_episode_hold_every_step_and_its_true_next_observation(env: 
             following[batch.final_index.unbind(1)] = getattr(batch, f"final_{name}")
             assert torch.equal(found[:, 1:][rows.filled], following[batch.filled]), name
         assert torch.equal(rows.last_actions[:, :-1][rows.filled], batch.last_actions[:, :-1][batch.filled])
+        assert torch.equal(rows.last_actions[:, 1:][rows.filled], batch.actions[batch.filled])
         over = rows.terminated | rows.truncated
         assert (over.sum(1) <= 1).all()
         length = rows.filled.sum(1)

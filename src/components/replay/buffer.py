@@ -189,7 +189,10 @@ class Replay:
         earlier = self.ring.fields["actions"][self.ring.place(row - 1)]
         begins = (row == first).reshape(-1, *[1] * (earlier.ndim - 1))
         before = np.where(begins, episodes.before[episode], earlier)
-        return Drawn(self._batch(row, at, length, before), row, weight.to(self.device))
+        ended, alive, now = self.ring.fields["agent_terminated"], self.ring.fields["alive"], self.ring.place(row)
+        # an episode that a segment continues does not say who had ended before
+        left = np.where((row == first)[:, None], ended[now] & ~alive[now], ended[self.ring.place(row - 1)])
+        return Drawn(self._batch(row, at, length, before, left), row, weight.to(self.device))
 
     def set_priorities(self, index: np.ndarray, priority: Tensor | np.ndarray) -> None:
         """Set the priorities (above 0) of the entries ``index`` [B] of a draw; those dropped since are left out."""
@@ -199,7 +202,10 @@ class Replay:
         kept = index >= (self.ring.begin if self.transitions else self.oldest)
         self.priorities.set(index[kept], found[kept])
 
-    def _batch(self, row: np.ndarray, at: np.ndarray, length: np.ndarray, before: np.ndarray | None) -> Batch:
+    def _batch(
+        self, row: np.ndarray, at: np.ndarray, length: np.ndarray, before: np.ndarray | None = None,
+        left: np.ndarray | None = None,
+    ) -> Batch:  # fmt: skip
         """The batch of the ``length`` [B] steps from rows ``row`` [B] on.
 
         Args:
@@ -220,6 +226,8 @@ class Replay:
         content["final_index"] = torch.zeros(0, 2, dtype=torch.int64)
         if before is not None:
             content["before"] = torch.from_numpy(before)
+        if left is not None:
+            content["left"] = torch.from_numpy(left)
         return Batch.of(content).to(self.device)
 
     # -- state -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 from ..batch import Batch
 
 #: fields of a batch that are worked out when it is drawn
-_DERIVED = {"filled", "final_index", "hidden", "before"}
+_DERIVED = {"filled", "final_index", "hidden", "before", "left"}
 
 
 def over_steps(batch: Batch) -> dict[str, np.ndarray]:

@@ -105,7 +105,8 @@ def in_background(work: Callable[[], _T]) -> Iterator[Callable[[], _T]]:
         return
     if _threads.pool is None:
         _threads.pool = ThreadPoolExecutor(SHARDS - 1, "update")
-    future = _threads.pool.submit(_in_worker, work)
+    precise = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"), torch.is_autocast_cache_enabled()
+    future = _threads.pool.submit(_in_worker, work, precise)
     try:
         yield lambda: work() if future.cancel() else future.result()
     finally:
@@ -113,7 +114,11 @@ def in_background(work: Callable[[], _T]) -> Iterator[Callable[[], _T]]:
             wait([future])
 
 
-def _in_worker(work: Callable[[], _T]) -> _T:
+def _in_worker(work: Callable[[], _T], precise: tuple[bool, torch.dtype, bool]) -> _T:
     if torch.get_num_threads() != _threads.each:  # each thread has a setting of its own
         torch.set_num_threads(_threads.each)
+    enabled, dtype, cached = precise  # the caller's precision of products, which each thread has of its own too
+    torch.set_autocast_enabled("cuda", enabled)
+    torch.set_autocast_dtype("cuda", dtype)
+    torch.set_autocast_cache_enabled(cached)
     return work()

@@ -171,8 +171,13 @@ def _check_graph(values: Mapping[str, Any]) -> None:
     """Refuse what a coordination graph of the team's values cannot be.
 
     Raises:
-        UserError: individual rewards, or inputs of single agents.
+        UserError: individual rewards, inputs of single agents, or a memory.
     """
+    if values["critic_use_rnn"]:
+        raise UserError(
+            "PAC's critics see the state and the actions of one step: critic_use_rnn=True is refused, also with "
+            f"critic={values['critic']}."
+        )
     if not values["common_reward"]:
         raise UserError(
             f"critic={values['critic']} has one value of the team, which needs one reward: use common_reward=True, or "

@@ -305,8 +305,8 @@ class MADDPGLearner(OffPolicyLearner):
                 super()._move_copies()
         elif c.target_interval_unit == "updates":
             super()._move_copies()
-        elif self.replay.newest - self._copied_at >= interval:
-            self._copied_at = self.replay.newest
+        elif self.replay.newest - self._copied_at >= interval or self.replay.newest < self._copied_at:
+            self._copied_at = self.replay.newest  # a run that resumes without its replay counts from 0 again
             for params, copy in self._copies:
                 follow(copy, params, 1.0, 0)
 

@@ -72,8 +72,8 @@ def learned_steps(batch: Batch, n_values: int, by_agent: bool) -> Tensor:
     if not by_agent:
         return filled.expand(-1, -1, n_values)
     # a row may begin after an agent has left
-    first = batch.agent_terminated[:, :1] & ~batch.alive[:, :1]
-    return filled & ~torch.cat([first, batch.agent_terminated[:, :-1]], dim=1)
+    left = batch.agent_terminated[:, 0] & ~batch.alive[:, 0] if batch.left is None else batch.left
+    return filled & ~torch.cat([left.unsqueeze(1), batch.agent_terminated[:, :-1]], dim=1)
 
 
 def ends(batch: Batch, n_values: int, bootstrap_truncated: bool, by_agent: bool) -> tuple[Tensor, Tensor]:

@@ -254,6 +254,11 @@ def test_a_critic_with_a_memory_is_refused(algorithm: str) -> None:
         make_learner(algorithm, make_info(), critic_use_rnn=True)
 
 
+def test_the_state_value_beside_a_coordination_graph_has_no_memory_either() -> None:
+    with pytest.raises(UserError, match="critic_use_rnn=True is refused, also with critic=dcg"):
+        make_learner("pac_dcg_ns", make_info(), critic_use_rnn=True)
+
+
 @both_methods
 def test_continuous_actions_are_refused(algorithm: str) -> None:
     info = replace(make_info(), action_low=((-1.0,) * 4,) * 3, action_high=((1.0,) * 4,) * 3)

@@ -132,6 +132,24 @@ def test_an_agent_that_has_left_bootstraps_nothing_of_its_own() -> None:
     assert steps.mask.tolist() == [[True, True], [True, False]]
 
 
+def test_a_drawn_transition_knows_who_had_left_before() -> None:
+    """Agent 0 only waits from step 2 of 5 on, and ends with the episode; agent 1 leaves at step 1."""
+    learner = learner_of("maddpg", common_reward=False, batch_size=200, buffer_size=200, replay_steps=1)
+    batch = box_batch(learner.info, (5,), terminated=True)
+    alive, gone = batch.alive.clone(), torch.zeros_like(batch.agent_terminated)
+    alive[0, 2:] = False
+    gone[0, 4, 0] = gone[0, 1:, 1] = True
+    batch = replace(batch, alive=alive, agent_terminated=gone)
+    whole = steps_of(learner_of("maddpg", common_reward=False), batch).mask
+    assert whole.T.tolist() == [[True] * 5, [True, True, False, False, False]]
+    learner.replay.add(batch)
+    drawn = learner.draw(0).batch
+    rows = steps_of(learner, drawn)
+    step = [batch.state[0, :, 0].tolist().index(x) for x in rows.now.state[:, 0].tolist()]
+    assert set(step) == set(range(5))
+    assert torch.equal(rows.mask, whole[step])
+
+
 def test_the_lower_of_twin_critics_makes_the_targets() -> None:
     learner = learner_of("matd3", target_noise=0.0)
     reads(learner, learner.target_critic[:1], 0)
@@ -369,6 +387,21 @@ def test_copies_by_episodes_are_those_of_every_so_many_episodes() -> None:
         learner.train(box_batch(learner.info, (3, 3, 3, 3), seed=n), 0)
         copied.append(torch.equal(learner.target_critic, learner.critic))
     assert copied == [False, True, False, True, False, True]
+
+
+def test_copies_by_episodes_continue_in_a_run_that_has_lost_its_replay() -> None:
+    learner, fresh = (
+        learner_of("maddpg", target_update_interval_or_tau=6, target_interval_unit="episodes", updates_per_step=None)
+        for _ in range(2)
+    )
+    for n in range(6):
+        learner.train(box_batch(learner.info, (3, 3, 3, 3), seed=n), 0)
+    fresh.load_state_dict(learner.state_dict())
+    copied = []
+    for n in range(4):
+        fresh.train(box_batch(fresh.info, (3, 3, 3, 3), seed=n), 0)
+        copied.append(torch.equal(fresh.target_critic, fresh.critic))
+    assert copied == [True, False, True, False]
 
 
 def test_no_update_before_the_warm_up_is_over() -> None:

@@ -83,7 +83,11 @@ STUDIES = {
         further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "oappo-fixed"), ("oappo", "oappo_paper"),
                  ("oatrpo", "oappo")),
     ),
-    "foraging-8x8-2p-3f": Study("alike", "foraging-8x8-2p-3f", "happo", 1.0, {"oatrpo": "hatrpo"}),
+    "foraging-8x8-2p-3f": Study(
+        "alike", "foraging-8x8-2p-3f", "happo", 1.0, {"oatrpo": "hatrpo"},
+        further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "oappo-fixed"), ("oappo", "oappo_paper"),
+                 ("oatrpo", "oappo")),
+    ),
 }  # fmt: skip
 
 

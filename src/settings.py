@@ -344,7 +344,10 @@ def resolve(
     epymarl.refuse_scenario(values, {name: layer.name for name, layer in origin.items()})
     for name in SELECTORS:
         if name not in values:
-            raise UserError(f"The configuration lacks '{name}': {OWN[name][1]}")
+            raise UserError(
+                f"The configuration lacks '{name}' ({OWN[name][1].rstrip('.')}): an algorithm's YAML sets it, or "
+                "names one that does (`base: mappo`)."
+            )
     notices, classes = layers.notices(found), {}
     own = (alone or {}).get(values["learner"])
     who = ", ".join(values[name] for name in (SELECTORS if own is None else ("learner",)))

@@ -329,7 +329,7 @@ def test_unknown_keys_at_any_depth(world):
 @pytest.mark.parametrize(
     ("override", "part"),
     [
-        ("lr=abc", "float is expected"), ("lr=0", "more than 0"), ("lr=nan", "more than 0"), ("lr=", "float"),
+        ("lr=abc", "float is expected"), ("lr=0", "more than 0"), ("lr=nan", "is not a number"), ("lr=", "float"),
         ("gamma=1.01", "at most 1"), ("epochs=2.5", "int is expected"), ("epochs=True", "int is expected"),
         ("t_max=0", "at least 1"), ("test_greedy=yes", "bool is expected"), ("critic_type=cv_critc", "'cv_critic'"),
         ("sharing=sepparate", "'separate'"), ("sharing=[0, -1]", "at least 0"),

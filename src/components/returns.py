@@ -146,6 +146,8 @@ def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     variance = y.var(unbiased=False)
     if y.numel() < 2 or variance <= 1e-12:
         return 0.0
+    if torch.isinf(variance) and bool(torch.isfinite(scale := y.abs().max())):  # squares beyond float32
+        return explained_variance(value / scale, target / scale, mask)
     return float(1.0 - (y - v).var(unbiased=False) / variance)
 
 

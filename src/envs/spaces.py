@@ -62,6 +62,7 @@ class AgentSpaces:
             self.masked.append(masked)
         self._flatten = spaces.flatten
         self._boxes = [isinstance(s, spaces.Box) for s in self.obs_spaces]
+        self._numbered = [isinstance(s, spaces.Discrete) for s in self.obs_spaces]
         self.obs_sizes = tuple(int(spaces.flatdim(s)) for s in self.obs_spaces)
         shapes = {s.shape if box else None for s, box in zip(self.obs_spaces, self._boxes, strict=True)}
         shape = shapes.pop() if len(shapes) == 1 else None
@@ -117,12 +118,29 @@ class AgentSpaces:
             value = rest["observation"] if list(rest) == ["observation"] else rest
         if self.watch is not None:
             self._complain(i, value)
-        flat = np.asarray(value).ravel() if self._boxes[i] else self._flatten(self.obs_spaces[i], value)
+        flat = np.asarray(value).ravel() if self._boxes[i] else self._flat(i, value)
         size = self.obs_sizes[i]
         if flat.size != size:
             raise ValueError(f"agent {self.names[i]} sees {flat.size} numbers, and its observation space says {size}")
         row[:size] = flat
         return mask
+
+    def _flat(self, i: int, value: Any) -> np.ndarray:
+        """An observation of another space than Box, flattened.
+
+        Raises:
+            ValueError: one that cannot be.
+        """
+        space = self.obs_spaces[i]
+        if self._numbered[i] and not space.start <= value < space.start + space.n:  # -1 would be the last one
+            raise ValueError(f"agent {self.names[i]} sees {value!r:.60}, which is not in its observation space {space}")
+        try:
+            found: np.ndarray = self._flatten(space, value)
+        except (IndexError, KeyError, TypeError) as exc:
+            raise ValueError(
+                f"agent {self.names[i]} sees {value!r:.60}, which is not in its observation space {space}"
+            ) from exc
+        return found
 
     def mask(self, i: int, given: Any, row: np.ndarray) -> None:
         """Write agent i's legal actions into ``row`` [A]; ``given`` None: all of its own.
@@ -142,10 +160,12 @@ class AgentSpaces:
                 flat = np.logical_and.outer(flat, np.asarray(part, bool))
         else:
             flat = np.asarray(given, bool)
-        if flat.size != size:
+        flat = flat.ravel()
+        # masks that are stacked have entries for the most actions of any agent
+        if flat.size != size and (flat.size != self.n_actions or flat[size:].any()):
             raise ValueError(f"agent {self.names[i]} has {size} actions, and its action mask {flat.size} entries")
         row[...] = False
-        row[:size] = flat.ravel()
+        row[:size] = flat[:size]
 
     def move(self, i: int, action: Any) -> Any:
         """Return agent i's ``action``, a number or (continuous) [A] float32, as its environment expects it.

@@ -196,7 +196,7 @@ def parse_metrics(data: bytes) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             continue  # a line torn by a crash of the whole machine
-        if isinstance(record, dict) and "metrics" in record:
+        if isinstance(record, dict) and isinstance(record.get("metrics"), dict):
             records.append(record)
     return records
 

@@ -213,6 +213,8 @@ def test_explained_variance_by_hand() -> None:
     mask = torch.tensor([True, True, True, True, False])
     assert explained_variance(value, target, mask) == pytest.approx(1 - 0.75 / 1.25)
     assert explained_variance(target + 5.0, target, mask) == pytest.approx(1.0)  # a constant error is no variance
+    huge = explained_variance(value * 1e30, target * 1e30, mask)  # whose squares are beyond float32
+    assert huge == pytest.approx(explained_variance(value, target, mask))
     assert explained_variance(value, torch.full((5,), 3.0), mask) == 0.0
     assert explained_variance(value, target, torch.tensor([True, False, False, False, False])) == 0.0
 

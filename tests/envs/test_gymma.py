@@ -159,8 +159,8 @@ def test_a_pendulum_is_played(algorithm: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ({}, "needs env_args.key"),
-        ({"key": None}, "str is expected"),
+        ({}, "env_args.key is needed, such as"),
+        ({"key": None}, "env_args.key is needed, such as"),
         ({"key": "lbforagin:Foraging-8x8-2p-3f-v3"}, "'lbforagin', which is missing; did you mean 'lbforaging'"),
         ({"key": "no_such_module_here:X-v0"}, "missing: install the package"),
         ({"key": "lbforaging:Foraging-8x8-2p-3f-v4"}, "did you mean 'lbforaging:Foraging-8x8-2p-3f-v3'"),

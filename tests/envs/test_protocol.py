@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import OrderedDict
 from types import MappingProxyType
 from typing import Any
 
@@ -123,3 +125,104 @@ def played_zoo(**given: Any) -> None:
 def test_unknown_agents_are_named(given: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         played_zoo(**given)
+
+
+# -- masks, rewards and spaces as environments have them ---------------------------------------------------------------
+
+UNLIKE = spaces.Tuple([spaces.Discrete(3), spaces.Discrete(2)])
+LEGAL = [[True, False, True], [False, True, False]]
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"action_mask": ([1, 0, 1], [0, 1])},
+        OrderedDict(action_mask=[np.array([1, 0, 1]), np.array([0, 1])]),
+        MappingProxyType({"action_mask": np.array([[1, 0, 1], [0, 1, 0]])}),  # stacked: what is padded is 0
+        [{"action_mask": [1, 0, 1]}, {"action_mask": [0, 1]}],
+    ],
+    ids=["dict", "ordered", "stacked", "list"],
+)
+def test_masks_come_in_any_mapping_or_in_one_for_each_agent(info: Any) -> None:
+    team = Team()
+    team.action_space, team.first = UNLIKE, (SEEN, info)
+    env = Gymma(team, "team", 5, False)
+    out = Arrays.allocate(env.info, 1).slot(0)
+    env.reset(0, out)
+    assert out.avail.tolist() == LEGAL
+
+
+def test_a_list_of_infos_may_have_a_mask_for_one_agent_alone() -> None:
+    team = Team()
+    team.action_space, team.first = UNLIKE, (SEEN, [{}, {"action_mask": [0, 1]}])
+    env = Gymma(team, "team", 5, False)
+    out = Arrays.allocate(env.info, 1).slot(0)
+    env.reset(0, out)
+    assert out.avail.tolist() == [[True, True, True], [False, True, False]]
+
+
+def test_a_mask_that_allows_what_is_padded_is_told() -> None:
+    team = Team()
+    team.action_space, team.first = UNLIKE, (SEEN, {"action_mask": [[1, 0, 1], [0, 1, 1]]})
+    env = Gymma(team, "team", 5, False)
+    with pytest.raises(ValueError, match="agent 1 has 2 actions, and its action mask 3 entries"):
+        env.reset(0, Arrays.allocate(env.info, 1).slot(0))
+
+
+@pytest.mark.parametrize(
+    ("reward", "says"),
+    [
+        (None, "the reward is None, and numbers are needed"),
+        ({0: 1.0, 1: 2.0}, "the reward is {0: 1.0, 1: 2.0}, and numbers"),
+        ([None, "x"], "numbers are needed"),
+        ([1e300, 1.0], "beyond what float32 holds"),
+    ],
+)
+def test_rewards_that_are_no_numbers_are_told(reward: Any, says: str) -> None:
+    team = Team()
+    team.then = (SEEN, reward, False, False, {})
+    env = Gymma(team, "team", 5, False)
+    out = Arrays.allocate(env.info, 1).slot(0)
+    env.reset(0, out)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        env.step(np.zeros(2, np.int64), out)
+
+
+@pytest.mark.parametrize("seen", [-1, 7])
+def test_an_observation_outside_a_numbered_space_is_told(seen: int) -> None:
+    team = Team()
+    team.observation_space, team.first = spaces.Tuple([spaces.Discrete(7)] * 2), ((0, seen), {})
+    env = Gymma(team, "team", 5, False)
+    with pytest.raises(ValueError, match=f"agent 1 sees {seen}, which is not in its observation space"):
+        env.reset(0, Arrays.allocate(env.info, 1).slot(0))
+
+
+class Pair:
+    """Two agents as PettingZoo has them, with spaces in mappings, no ``unwrapped``, and a dict of a state."""
+
+    possible_agents = agents = ("a", "b")
+    action_space = None
+
+    def __init__(self) -> None:
+        self.observation_space = {"a": BOX, "b": BOX}
+        self.action_spaces: Any = {"a": spaces.Discrete(2), "b": spaces.Discrete(2)}
+        self.shown: Any = {"board": 1}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return dict.fromkeys("ab", np.zeros(3, np.float32)), {"a": {}, "b": {}}
+
+    def state(self) -> Any:
+        return self.shown
+
+
+def test_spaces_in_mappings_and_a_state_that_is_no_array() -> None:
+    env = PettingZoo(Pair(), "pair", 5, None, False)
+    assert (env.info.n_actions, env.info.obs_sizes, env.info.state_size) == (2, (3, 3), 6)
+    pair = Pair()
+    pair.shown = [object()]
+    with pytest.raises(UserError, match=r"its state\(\) gives a list that is no array of numbers"):
+        PettingZoo(pair, "pair", 5, None, False)
+    pair = Pair()
+    pair.action_spaces = None
+    with pytest.raises(UserError, match="an agent has no space"):
+        PettingZoo(pair, "pair", 5, None, False)

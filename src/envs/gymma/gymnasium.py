@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
 from . import ids as gym_ids
 from .copies import Copies
-from .protocol import of_reset, of_step, refuse_old_reset
+from .protocol import as_rewards, masks_of, of_reset, of_step, refuse_old_reset
 
 #: an environment's own step limit, under the names that environments give it
 _LIMIT_NAMES = ("_max_episode_steps", "max_episode_steps", "max_steps", "max_cycles")
@@ -26,7 +27,7 @@ _LIFTED = {"lbforaging", "rware"}
 
 
 def gymma(
-    key: str,
+    key: str | None = None,
     time_limit: int | None = None,
     pretrained_wrapper: str | None = None,
     team_reward: bool = False,
@@ -58,6 +59,7 @@ def gymma(
     Raises:
         UserError: missing package, unknown id or argument, or an environment that is not of this kind.
     """
+    name = _named(key)
     if pretrained_wrapper is not None:
         raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is.")
     if time_limit is not None and time_limit < 1:
@@ -69,34 +71,41 @@ def gymma(
         return one() if copies == 1 else Copies([one() for _ in range(copies)])
 
     def one() -> Env:
-        if is_package_game(key):
-            return PackageGame(key, time_limit, kwargs)
-        env, registered = gym_ids.make(key, kwargs, render_mode)
+        if is_package_game(name):
+            return PackageGame(name, time_limit, kwargs)
+        env, registered = gym_ids.make(name, kwargs, render_mode)
         if hasattr(env, "possible_agents") or hasattr(env, "agent_iter"):
             from .pettingzoo import PettingZoo
 
-            return PettingZoo(env, key, time_limit, _own_limit(env), team_reward)
+            return PettingZoo(env, name, time_limit, _own_limit(env), team_reward)
         if hasattr(env, "observation_space") and hasattr(env, "action_space"):
-            return Gymma(env, key, _limit(env, key, time_limit, registered), team_reward, quick)
+            return Gymma(env, name, _limit(env, name, time_limit, registered), team_reward, quick)
         raise UserError(
-            f"env_args.key='{key}' makes a {type(env).__name__}, which is neither a Gymnasium nor a PettingZoo "
+            f"env_args.key='{name}' makes a {type(env).__name__}, which is neither a Gymnasium nor a PettingZoo "
             "environment."
         )
 
-    return OwnRandom(build) if global_random and not is_package_game(key) else build()
+    return OwnRandom(build) if global_random and not is_package_game(name) else build()
 
 
-def notices(key: str, **given: Any) -> list[str]:
+def _named(key: str | None) -> str:
+    if not key:
+        raise UserError("env_args.key is needed, such as env_args.key=lbforaging:Foraging-8x8-2p-3f-v3.")
+    return key
+
+
+def notices(key: str | None = None, **given: Any) -> list[str]:
     """Return notices about arguments that are passed on untyped; it takes what :func:`gymma` takes.
 
     Raises:
         UserError: as for :func:`gymma`, short of making the environment.
     """
     further = {name: value for name, value in given.items() if name not in (*gym_ids.OWN, "render_mode")}
-    if is_package_game(key):
-        PackageGame(key, None, further)
+    name = _named(key)
+    if is_package_game(name):
+        PackageGame(name, None, further)
         return []
-    return gym_ids.target(key).convert(further).notices if further else []
+    return gym_ids.target(name).convert(further).notices if further else []
 
 
 class Gymma(InfoSource):
@@ -157,8 +166,8 @@ class Gymma(InfoSource):
             observations = (observations,)
         if len(observations) != self.info.n_agents:
             raise ValueError(f"{len(observations)} observations came for {self.info.n_agents} agents")
-        masks = info.get("action_mask") if type(info) is dict else None
-        if masks is not None and self._single:
+        masks = masks_of(info, self.info.n_agents)
+        if masks is not None and self._single and isinstance(info, Mapping):
             masks = (masks,)
         if masks is not None and len(masks) != self.info.n_agents:
             raise ValueError(f"{len(masks)} action masks came for {self.info.n_agents} agents")
@@ -166,7 +175,7 @@ class Gymma(InfoSource):
         for i, one in enumerate(observations):
             inside = self.spaces.observe(i, one, out.obs[i])
             if self._masked:
-                self.spaces.mask(i, inside if masks is None else masks[i], out.avail[i])
+                self.spaces.mask(i, inside if masks is None or masks[i] is None else masks[i], out.avail[i])
         out.state[...] = out.obs.ravel()
 
     def reset(self, seed: int, out: Arrays) -> None:
@@ -227,7 +236,7 @@ class Gymma(InfoSource):
         if self._sure:
             out.reward[...] = reward
             return
-        rewards, n = np.asarray(reward, np.float32), self.info.n_agents
+        rewards, n = as_rewards(reward, ""), self.info.n_agents
         if self.info.team_reward:
             if rewards.size != 1:
                 raise ValueError(f"{rewards.size} rewards came, and env_args.team_reward=True promises one for all")
@@ -260,8 +269,8 @@ class Gymma(InfoSource):
 
 def _own_limit(env: Any) -> int | None:
     """Return the step limit that an environment keeps among its attributes, or None."""
-    inner = env.unwrapped
-    found = [vars(inner).get(name) for name in _LIMIT_NAMES]
+    inner = getattr(env, "unwrapped", env)
+    found = [getattr(inner, "__dict__", {}).get(name) for name in _LIMIT_NAMES]
     whole = [int(v) for v in found if isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0]
     return min(whole, default=None)
 

@@ -12,7 +12,7 @@ from ..base import Arrays, EnvInfo
 from ..info_metrics import InfoSource
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
-from .protocol import of_reset, of_step, refuse_old_reset, refuse_strangers
+from .protocol import as_rewards, of_reset, of_step, refuse_old_reset, refuse_strangers
 
 
 class PettingZoo(InfoSource):
@@ -54,8 +54,8 @@ class PettingZoo(InfoSource):
         self.agents, self._name = agents, name
         self._index = {agent: i for i, agent in enumerate(agents)}
         try:
-            spaces = [(self._env.observation_space(a), self._env.action_space(a)) for a in agents]
-        except (KeyError, AttributeError, NotImplementedError) as exc:
+            spaces = [(_space(self._env, "observation", a), _space(self._env, "action", a)) for a in agents]
+        except (KeyError, AttributeError, NotImplementedError, TypeError) as exc:
             raise UserError(f"The environment '{name}' cannot be used: an agent has no space ({exc!r}).") from exc
         self.spaces = AgentSpaces(name, agents, [o for o, _ in spaces], [a for _, a in spaces])
         s, n = self.spaces, len(agents)
@@ -79,7 +79,15 @@ class PettingZoo(InfoSource):
             state = self._env.state()
         except (NotImplementedError, AttributeError, TypeError):  # rock-paper-scissors has a dict of this name
             return 0
-        return 0 if state is None else int(np.asarray(state).size)
+        if state is None or isinstance(state, (Mapping, str)):
+            return 0
+        found = np.asarray(state)
+        if found.dtype.kind not in "biuf":
+            raise UserError(
+                f"The environment '{name}' cannot be used: its state() gives a {type(state).__name__} that is "
+                "no array of numbers."
+            )
+        return int(found.size)
 
     def reset(self, seed: int, out: Arrays) -> None:
         """Start the episode of ``seed``."""
@@ -110,7 +118,7 @@ class PettingZoo(InfoSource):
         self._time += 1
         out.reward[...] = 0
         for agent, reward in rewards.items():
-            value = np.asarray(reward)
+            value = as_rewards(reward, f"of agent {agent} ")
             if value.size != 1:
                 raise ValueError(f"agent {agent} is rewarded with {value.size} numbers, and one is needed")
             out.reward[i_of[agent]] = value.item()
@@ -187,6 +195,14 @@ class PettingZoo(InfoSource):
     def close(self) -> None:
         """Close the environment."""
         self._env.close()
+
+
+def _space(env: Any, kind: str, agent: Any) -> Any:
+    """Return an agent's space: by the method of PettingZoo's API, or from a mapping of its name, as older ones have."""
+    found = getattr(env, f"{kind}_space")
+    if found is None:
+        found = getattr(env, f"{kind}_spaces")
+    return found[agent] if isinstance(found, Mapping) else found(agent)
 
 
 def _parallel(env: Any, name: str) -> Any:

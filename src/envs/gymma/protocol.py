@@ -7,8 +7,11 @@ import inspect
 from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
+import numpy as np
+
 from ...utils.errors import UserError, nearest, one_of
 
+_LARGEST = float(np.finfo(np.float32).max)
 _WRAP = (
     "gymnasium.make('GymV21Environment-v0', env=...) of the package shimmy wraps such an environment, or give it "
     "reset(self, *, seed=None, options=None) -> (observations, info) and step(self, action) -> (observations, reward, "
@@ -59,6 +62,36 @@ def of_step(found: Any, name: str) -> tuple[Any, Any, Any, Any, Any]:
         f"The environment '{name}' {old}gives {_described(found)} in step, and "
         f"(observations, reward, terminated, truncated, info) is expected. {_WRAP}"
     )
+
+
+def masks_of(info: Any, n_agents: int) -> Any:
+    """Return the action masks in an info, one an agent; None: there are none.
+
+    ``info`` is a mapping with ``action_mask``, or a list of mappings, one an agent.
+    """
+    if isinstance(info, Mapping):
+        return info.get("action_mask")
+    if isinstance(info, (list, tuple)) and len(info) == n_agents:
+        found = [one.get("action_mask") if isinstance(one, Mapping) else None for one in info]
+        return None if all(mask is None for mask in found) else found
+    return None
+
+
+def as_rewards(given: Any, whose: str) -> np.ndarray:
+    """Return rewards as an array of float64.
+
+    Raises:
+        ValueError: something else than numbers, or a number beyond what float32 holds.
+    """
+    try:
+        if given is None or isinstance(given, (str, Mapping)):
+            raise TypeError
+        found = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"the reward {whose}is {given!r:.60}, and numbers are needed") from None
+    if (np.isfinite(found) & (np.abs(found) > _LARGEST)).any():
+        raise ValueError(f"the reward {whose}is {given!r:.60}, beyond what float32 holds ({_LARGEST:.3g})")
+    return found
 
 
 def _described(found: Any) -> str:

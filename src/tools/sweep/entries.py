@@ -59,8 +59,13 @@ def read_parts(value: Any, what: str, shown: str) -> list[Part]:
     return parts
 
 
+def names_a_file(text: Any) -> bool:
+    """Whether ``text`` can be a file's name, or part of one."""
+    return isinstance(text, str) and LABEL.fullmatch(text) is not None and text.strip(".") != ""
+
+
 def check_label(label: str, what: str, shown: str) -> str:
-    if not LABEL.fullmatch(label):
+    if not names_a_file(label):
         raise UserError(f"{shown}: '{label}' of {what} cannot be part of a file's name: use letters, digits and _.+=,-")
     return label
 
@@ -113,6 +118,9 @@ def read_overrides(value: Any, shown: str) -> list[Part]:
     grid = dict(leaves(value))
     if all(isinstance(v, list) for v in grid.values()):
         grid = read_settings(value, "overrides", shown)
+        for key, values in grid.items():
+            if not values:
+                raise UserError(f"{shown}: '{key}' in `overrides` has no values: list at least one.")
         check_number(math.prod(len(v) for v in grid.values()), "combinations in `overrides`", shown)
         combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
         return [Part(grid_label(c), "", c) for c in combinations]

@@ -13,13 +13,15 @@ from ...utils.errors import UserError
 from ...utils.project import checkout, page
 from ...utils.schema import yamls
 from ...utils.schema.command_line import parse
-from .entries import LABEL, check_known, check_number, read_overrides, read_parts, read_seeds, read_settings
+from .entries import OWN, check_known, check_number, names_a_file, read_overrides, read_parts, read_seeds, read_settings
 from .space import Search, read_search
 
 #: what makes cells: also allowed in each entry of `runs`
 CELLS = ("algorithms", "environments", "seeds", "with", "overrides", "seeds_at_once")
 #: the rest of a file
 REST = ("name", "runs", "curves", "retries", "cpus_per_run", "gpus_per_run", "search")
+#: bytes of a run's or a sweep's name: the names of its files have some more, and 255 at most
+_LONGEST = 200
 #: experiments that come with the checkout, their curves too; no other file writes there, not even a copy of one
 SHIPPED = (
     "alike",
@@ -121,13 +123,18 @@ def load(path: Path, results: Path | None = None) -> Sweep:
         )
     check_known(content, (*CELLS, *REST), shown)
     name = content.get("name", path.stem)
-    if not isinstance(name, str) or not LABEL.fullmatch(name):
-        raise UserError(f"{shown}: name={name!r} cannot name a sweep: use letters, digits and any of _.+=,-")
+    if not names_a_file(name) or len(name) > _LONGEST:
+        raise UserError(
+            f"{shown}: name={name!r} cannot name a sweep: use at most "
+            f"{_LONGEST} letters, digits and any of _.+=,-, and not dots alone."
+        )
     search = read_search(content["search"], shown) if content.get("search") is not None else None
     cells: list[Cell] = []
     for block in _blocks(content, shown):
         cells += _cells(block, shown)
     _refuse_twice(cells, shown)
+    if search is not None:
+        _check_space(search, cells[0], shown)
     if search is not None and any(cell.at_once > 1 for cell in cells):
         raise UserError(f"{shown}: a search stops each run by itself: leave `seeds_at_once` out.")
     return Sweep(
@@ -235,10 +242,32 @@ def with_values(cell: Cell, group: str, values: Mapping[str, Any], shown: str) -
     return resolved(group, cell.seed, cell.words[:at], settings, shown)
 
 
+def _check_space(search: Search, cell: Cell, shown: str) -> None:
+    """Refuse a space with a value that no trial could use: each by itself, then beside the others' first ones.
+
+    Raises:
+        UserError: what the configuration says of it.
+    """
+    first = {name: values[0] for name, values in search.ends().items()}
+    for name, values in search.ends().items():
+        if name in OWN or name == "name":
+            raise UserError(f"{shown}, search: '{name}' is set by the sweep itself: take it out of `space`.")
+        for value in values:
+            try:
+                with_values(cell, cell.group, {name: value}, shown)
+            except UserError:
+                with_values(cell, cell.group, {**first, name: value}, shown)
+
+
 def _refuse_twice(cells: Sequence[Cell], shown: str) -> None:
     names: dict[str, Cell] = {}
     configs: dict[str, Cell] = {}
     for cell in cells:
+        if len(cell.name.encode()) > _LONGEST:
+            raise UserError(
+                f"{shown}: the run {cell.name[:60]}... would have a name of {len(cell.name.encode())} bytes, as its "
+                f"files have, and at most {_LONGEST} are allowed: name settings by `label: {{key: value}}`."
+            )
         if cell.name in names:
             raise UserError(f"{shown}: the run {cell.name} is there twice: a run must not be counted twice.")
         other = configs.setdefault(json.dumps(cell.config, sort_keys=True), cell)

@@ -46,6 +46,10 @@ class Search:
     sampler: str
     seed: int
 
+    def ends(self) -> dict[str, list[Any]]:
+        """Return of each key the values that stand for all: the options, or the bounds."""
+        return {name: list(r.options) if r.kind == "choice" else [r.low, r.high] for name, r in self.space.items()}
+
 
 def read_search(content: Any, shown: str) -> Search:
     """Read the section.

@@ -295,6 +295,8 @@ def check_value(name: str, value: Any, hint: Any, meta: Mapping[str, Any]) -> An
             allowed = f"more than {_bound(above)}"
         elif meta and most < abs(leaf) and not math.isinf(leaf):
             allowed = f"at most {_bound(most)}"
+        if allowed and math.isnan(leaf):
+            raise UserError(f"{name}={shown_value(leaf)} is not a number.")
         if allowed:
             raise UserError(f"{name}={shown_value(leaf)} is out of range: {allowed} is allowed.")
     return value

@@ -83,6 +83,7 @@ STUDIES = {
         further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "oappo-fixed"), ("oappo", "oappo_paper"),
                  ("oatrpo", "oappo")),
     ),
+    "batches-8x8-2p-2f-coop": Study("alike-batches", "batches-8x8-2p-2f-coop", "hatrpo", 1.0),
     "foraging-8x8-2p-3f": Study(
         "alike", "foraging-8x8-2p-3f", "happo", 1.0, {"oatrpo": "hatrpo"},
         further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "oappo-fixed"), ("oappo", "oappo_paper"),
@@ -257,9 +258,9 @@ def written(text: str) -> str:
 
     def fill(at: re.Match[str]) -> str:
         made = table(STUDIES[at[3]], runs(STUDIES[at[3]])) if at[2] == "study" else settings(at[3])
-        return f"{at[1]}\n{made}\n{at[4]}"
+        return f"{at[1]}\n{made}\n\n{at[4]}"
 
-    place = re.compile(r"(<!-- (study|settings) (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    place = re.compile(r"(<!-- (study|settings) (\S+) -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
     return place.sub(fill, text)
 
 

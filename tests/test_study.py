@@ -63,6 +63,15 @@ def test_a_table_is_of_one_state_of_the_code() -> None:
         assert len(study.states(study.runs(study.STUDIES[name]))) == 1, name
 
 
+def test_a_table_that_is_new_takes_nothing_of_what_follows() -> None:
+    place = "<!-- study batches-8x8-2p-2f-coop -->\n<!-- end -->\n"
+    text = f"{place}\nBetween them.\n\n{place}"
+    filled = study.written(text)
+    assert filled.count("| oatrpo (5) |") == 2
+    assert "<!-- end -->\n\nBetween them.\n\n<!-- study" in filled
+    assert study.written(filled) == filled
+
+
 def test_a_table_by_hand(tmp_path: Path) -> None:
     """Two runs each, returns rising from 1 to 10 (20 samples a step), or always 10, of an optimum of 10."""
     groups = {

@@ -76,7 +76,10 @@ def versions(env_key: str = "") -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the git commit of this source code, ``+changes`` where files differ from it; None outside a checkout."""
+    """Return the git commit of this source code, ``+changes`` where the code differs from it; None outside a checkout.
+
+    Other files of the checkout (documents, sweep files) change no run's numbers.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*args: str) -> str:
@@ -87,7 +90,9 @@ def commit() -> str | None:
         git(
             "ls-files", "--error-unmatch", Path(__file__).name
         )  # an installed copy inside the checkout of another project
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "-uno", "--", str(here.parent)) else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -25,6 +25,7 @@ _LONGEST = 200
 #: experiments that come with the checkout, their curves too; no other file writes there, not even a copy of one
 SHIPPED = (
     "alike",
+    "alike-batches",
     "alike-settings",
     "football",
     "football-pass-and-shoot",

@@ -30,4 +30,4 @@ def find_run(word: str, results: Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     names = [str(p.relative_to(runs)) for p in known]
-    raise UserError(f"There is no run at '{word}': a run's folder or `latest` is expected{nearest(word, names)}.")
+    raise UserError(f"There is no run at '{word}': a run's folder or `latest` is expected{nearest(word, names) or '.'}")

@@ -252,7 +252,8 @@ def _paths(word: str, results: Path, sweep: Callable[[Path], Iterable[Path]] | N
     near = [p.name for p in given.parent.glob("*")] if given.parent.is_dir() else []
     below = results / "sacred"
     near += [str(p.relative_to(below)) for depth in ("*", "*/*", "*/*/*") for p in below.glob(depth)]
-    raise UserError(f"There is nothing at '{word}': a folder, a run or a curve file is expected{nearest(word, near)}")
+    hint = nearest(word, near) or "."
+    raise UserError(f"There is nothing at '{word}': a folder, a run or a curve file is expected{hint}")
 
 
 def _in_order(entry: os.DirEntry[str]) -> tuple[int, str]:

@@ -122,7 +122,7 @@ def find(name: str) -> Entry:
     known = names()
     if wanted not in known:
         raise UserError(
-            f"There is no team '{wanted}' in the zoo: `oamarl zoo list` names them{nearest(wanted, known)}."
+            f"There is no team '{wanted}' in the zoo: `oamarl zoo list` names them{nearest(wanted, known) or '.'}"
         )
     return read(folder() / wanted)
 

@@ -236,13 +236,20 @@ def test_truncation_is_counted() -> None:
 def spied(learner: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[float], set[int]]]:
     """Learner, row of M and sources in use at each epoch of an update."""
     seen: list[tuple[int, list[float], set[int]]] = []
+    known: list[tuple[Rows, MappingRow]] = []  # rows of a whole batch are gathered once for several epochs
 
-    def spy(mac: Any, row: MappingRow, *rest: Any) -> Iterator[Rows]:
+    def gathered(mac: Any, row: MappingRow, *rest: Any) -> Iterator[Rows]:
         for rows in reuse_rows(mac, row, *rest):
-            seen.append((row.learner, row.share.tolist(), set(rows.source.tolist())))
+            known.append((rows, row))
             yield rows
 
-    monkeypatch.setattr(oappo, "reuse_rows", spy)
+    def evaluated(mac: Any, params: Tensor, rows: Rows, *rest: Any) -> Tensor:
+        (row,) = (row for one, row in known if one is rows)
+        seen.append((row.learner, row.share.tolist(), set(rows.source.tolist())))
+        return clipped_loss(mac, params, rows, *rest)
+
+    monkeypatch.setattr(oappo, "reuse_rows", gathered)
+    monkeypatch.setattr(oappo, "clipped_loss", evaluated)
     return seen
 
 

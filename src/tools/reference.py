@@ -45,7 +45,7 @@ read it.
   (`env_args.agents='{red: 2, black: 2}'`), or `null` (`None` is the same). A dot reaches into a mapping:
   `env_args.key=...`. Everything else is text, character by character (`label='run #3'`, `local_results_path=./&a`), and
   a key that takes text takes what was typed (`label=007`); in quotes a value is text (`"'007'"` in a shell).
-- A key has one value: given twice, on the command line or in a file, it is an error.
+- A key has one value: given twice in a file, or with two values on the command line, it is an error.
 - A key that does not exist is an error that names the nearest existing key. A key that exists but that the chosen
   algorithm does not read is an error on the command line. Where a YAML of yours sets it there is a notice, and in the
   shipped YAMLs it is ignored.

@@ -13,7 +13,7 @@ from .experience import TABLE
 from .packing import Packing
 
 #: fields of what was before a row's first step
-_FIRST = ("before", "hidden", "left")
+FIRST = ("before", "hidden", "left")
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ class Batch:
             raise ValueError("a batch with endings inside its rows has no single agent's rows")
         found = {name: x for name, x in self.named().items() if name not in self.extra}
         rows = torch.arange(len(source), device=source.device)
-        per_agent = [f.name for f in TABLE if f.axes[:1] == ("N",)] + list(_FIRST)
+        per_agent = [f.name for f in TABLE if f.axes[:1] == ("N",)] + list(FIRST)
         for name in (n for n in per_agent if n in found):
-            x, of_step = found[name], name not in _FIRST
+            x, of_step = found[name], name not in FIRST
             one = x[rows, :, source].unsqueeze(2) if of_step else x[rows, source].unsqueeze(1)
             found[name] = one.expand_as(x)
         return Batch.of(found)

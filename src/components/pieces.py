@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batch import Batch
+from .batch import FIRST, Batch
 from .replay.episodes import Pieces
 from .replay.fields import beginnings
 
@@ -34,7 +34,7 @@ def one_episode_a_row(batch: Batch) -> Batch:
     ending = torch.from_numpy(pieces.endings(batch)).to(device)
     content, finals, found = batch.named(), {}, dict[str, Tensor]()
     for name, x in content.items():
-        if name.startswith("final_") or name in ("hidden", "before", "left"):
+        if name.startswith("final_") or name in FIRST:
             continue
         longer = x.shape[1] > steps
         part = x[at.unsqueeze(1), index if longer else index[:, :longest].clamp(max=steps - 1)]

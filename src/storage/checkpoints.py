@@ -214,12 +214,11 @@ def _newest(path: str | Path, say: Callable[[str], None], opened: Callable[[Path
         except Damaged as problem:
             raise UserError(f"The checkpoint {path} {problem}{_instead(path)}.") from None
     if not path.is_dir():
-        what = (
-            "no such file or folder."
-            if str(path) != "latest"
-            else ("`latest` is for training's checkpoint_path and `oamarl evaluate`; name a folder or a file here.")
-        )
-        raise UserError(f"There is no checkpoint at {path}: {what}")
+        if str(path) == "latest":
+            raise UserError(
+                "`latest` is for training's checkpoint_path and `oamarl evaluate`; name a folder or a file here."
+            )
+        raise UserError(f"There is no checkpoint at {path}: no such file or folder.")
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
     files = listed(folder)
     if not files:

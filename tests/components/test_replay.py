@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components.batch import Batch
+from oamarl.components.batch import FIRST, Batch
 from oamarl.components.generators import generator
 from oamarl.components.replay import Replay
 from oamarl.components.replay.sum_tree import SumTree
@@ -77,7 +77,7 @@ def rows(batch: Batch, index: list[int]) -> Batch:
     """Whole episodes of a batch, cut to the longest."""
     t = int(batch.filled[index].sum(1).max())
     cut = {"obs": t + 1, "state": t + 1, "avail": t + 1}
-    other = {"hidden", "before", "left", "extra"} | {f"final_{k}" for k in (*cut, "index")}
+    other = {*FIRST, "extra"} | {f"final_{k}" for k in (*cut, "index")}
     over_steps = {f.name for f in fields(Batch)} - other
     return replace(batch, **{k: getattr(batch, k)[index][:, : cut.get(k, t)] for k in over_steps})
 

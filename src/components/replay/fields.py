@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..batch import Batch
+from ..batch import FIRST, Batch
 
 #: fields of a batch that are worked out when it is drawn
-_DERIVED = {"filled", "final_index", "hidden", "before", "left"}
+_DERIVED = {"filled", "final_index", *FIRST}
 
 
 def over_steps(batch: Batch) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Pieces of the same mini-batches, epoch for epoch, held where each is one piece: memory holds one at a time.
+    """Pieces of the same mini-batches, epoch for epoch, held where each is one piece; of several, memory holds two at most.
 
     It belongs to one loss, and to the batch of that loss.
     """

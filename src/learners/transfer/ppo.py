@@ -125,7 +125,7 @@ class MAPTFPPOLearner(WithOptions, PPOLearner):
         self._scalars = {
             "transfer_kl": float(apart.sum() / other.sum().clamp(min=1)), "transfer_weight": self._followed.weight,
             "option_other_frac": float(other.sum() / samples.valid.sum().clamp(min=1)),
-            "option_agree_frac": float(agree[samples.valid].sum() / max(agree[samples.valid].numel(), 1)),
+            "option_agree_frac": float(agree[samples.valid].float().mean()) if bool(samples.valid.any()) else 0.0,
         }  # fmt: skip
         return it
 

@@ -135,7 +135,8 @@ def load(path: Path, results: Path | None = None) -> Sweep:
         cells += _cells(block, shown)
     _refuse_twice(cells, shown)
     if search is not None:
-        _check_space(search, cells[0], shown)
+        for cell in {cell.group: cell for cell in cells}.values():
+            _check_space(search, cell, shown)
     if search is not None and any(cell.at_once > 1 for cell in cells):
         raise UserError(f"{shown}: a search stops each run by itself: leave `seeds_at_once` out.")
     return Sweep(

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Pieces of the same mini-batches, epoch for epoch, held where each is one piece; of several, memory holds two at most.
+    """Pieces of the same mini-batches, epoch for epoch, held where each is one piece; of more, two at most exist at once.
 
     It belongs to one loss, and to the batch of that loss.
     """

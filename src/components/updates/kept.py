@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Pieces of the same mini-batches, epoch for epoch, held where each is one piece; of more, two at most exist at once.
+    """Pieces of the same mini-batches, epoch for epoch, held where each is one piece; of more, at most two exist.
 
     It belongs to one loss, and to the batch of that loss.
     """

@@ -43,7 +43,7 @@ SHIPPED = (
     "smac-smax",
     "smax-2s3z",
     "smax-3m",
-    "smax-unit-types",
+    "smax-3s5z_vs_3s6z",
     "tabular-agents",
     "tabular-consensus",
     "tabular-convergence",

@@ -132,7 +132,7 @@ def test_all_forms_agree(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("shape", [SHAPES["many-blocks"], SHAPES["gru-ragged"]], ids=["ff", "gru"])
 def test_on_a_gpu_it_is_the_same_function(shape: tuple[list[int] | int, int, int, int]) -> None:
-    """Once differentiable (cuDNN's packed GRU), and twice (torch's operations)."""
+    """Once differentiable (the GRU by Triton, or cuDNN's), and twice (torch's operations)."""
     lengths, inputs, width, outputs = shape
     recurrent = isinstance(lengths, list)
     net, g = make(inputs, width, outputs, recurrent=recurrent), generator(3, "rows")

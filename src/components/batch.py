@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .experience import TABLE
-from .packing import Packing
+from .packing import Packing, sent
 
 #: fields of what was before a row's first step
 FIRST = ("before", "hidden", "left")
@@ -205,14 +205,18 @@ class RowIndex:
 class Sequences:
     """The sequences that recurrent policies read: the batch's real steps, cut where episodes begin.
 
+    How long they are says how rows are laid out, and is read from the device once, not for each mini-batch.
+
     | field | shape | meaning |
     |---|---|---|
     | start | [E] int64 | each sequence's first step among the samples; its others follow |
-    | lengths | [E, N] int64 | each agent's steps in it, up to the last one that it took a decision at |
+    | whole | [E] int64, on the CPU | its steps |
+    | lengths | [E, N] int64, on the CPU | each agent's steps in it, up to the last one that it took a decision at |
     | hidden | [E, N, H] | hidden state before each sequence, of the agents themselves; None: zeros |
     """
 
     start: Tensor
+    whole: Tensor
     lengths: Tensor
     hidden: Tensor | None = None
 
@@ -221,8 +225,9 @@ class Sequences:
 class Samples:
     """Training samples of the policies: the S real steps of a batch first, agents second.
 
-    Learners choose among ENTRIES: of feed-forward policies the steps, of recurrent ones the sequences. One entry of one
-    agent is a row, or a sequence of rows (:meth:`rows`), whichever agent's policy reads it.
+    Learners choose among ENTRIES: of feed-forward policies the steps, of recurrent ones the sequences (on the CPU:
+    :attr:`choice`). One entry of one agent is a row, or a sequence of rows (:meth:`rows`), whichever agent's policy
+    reads it.
 
     | field | shape | meaning |
     |---|---|---|
@@ -274,9 +279,14 @@ class Samples:
         return self.n_steps if self.sequences is None else len(self.sequences.start)
 
     @property
+    def choice(self) -> torch.device:
+        """Where numbers of entries, and of agents beside them, are: on the samples' device, of sequences on the CPU."""
+        return self.valid.device if self.sequences is None else torch.device("cpu")
+
+    @property
     def entries(self) -> Tensor:
         """All entries [E]."""
-        return torch.arange(self.n_entries, device=self.valid.device)
+        return torch.arange(self.n_entries, device=self.choice)
 
     def steps_each(self) -> int:
         """Steps of an entry, on average, rounded up."""
@@ -289,8 +299,9 @@ class Samples:
         """
         if self.sequences is None:
             return RowIndex(entry, agent, torch.arange(len(entry), device=entry.device))
-        start, lengths, hidden = self.sequences.start, self.sequences.lengths, self.sequences.hidden
-        packing = Packing.of(lengths[entry, agent])
+        start, device, hidden = self.sequences.start, self.valid.device, self.sequences.hidden
+        packing = Packing.of(self.sequences.lengths[entry, agent], device)
+        entry, agent = sent(entry, device), sent(agent, device)
         chosen, first = packing.sequence, packing.order
         before = None if hidden is None else hidden[entry[first], agent[first]]
         return RowIndex(start[entry[chosen]] + packing.step, agent[chosen], chosen, packing, before)
@@ -299,27 +310,22 @@ class Samples:
         """Return all steps [S'] of the entries ``entries`` [m], those after agents' last decisions included."""
         if self.sequences is None:
             return entries
-        whole = self._whole()[entries]
-        steps = torch.arange(int(whole.sum()), device=whole.device)
-        return steps + (self.sequences.start[entries] - whole.cumsum(0) + whole).repeat_interleave(whole)
+        device, whole = self.valid.device, self.sequences.whole[entries]
+        steps = torch.arange(int(whole.sum()), device=device)
+        begins, whole = self.sequences.start[sent(entries, device)], sent(whole, device)
+        return steps + (begins - whole.cumsum(0) + whole).repeat_interleave(whole, output_size=len(steps))
 
     def part(self, entries: Tensor) -> Samples:
         """Return the entries ``entries`` [m] alone."""
         steps, sequences = self.steps(entries), None
         if self.sequences is not None:
-            whole, hidden = self._whole()[entries], self.sequences.hidden
-            ends, hidden = whole.cumsum(0), None if hidden is None else hidden[entries]
-            sequences = Sequences(ends - whole, self.sequences.lengths[entries], hidden)
+            device, whole, hidden = self.valid.device, self.sequences.whole[entries], self.sequences.hidden
+            start, hidden = whole.cumsum(0) - whole, None if hidden is None else hidden[sent(entries, device)]
+            sequences = Sequences(sent(start, device), whole, self.sequences.lengths[entries], hidden)
         return Samples(
             self.inputs[steps], self.avail[steps], self.actions[steps], self.log_prob[steps], self.valid[steps],
             self.advantage[steps], self.episode[steps], sequences,
         )  # fmt: skip
-
-    def _whole(self) -> Tensor:
-        """[E] steps of each sequence, those after its agents' last decisions included."""
-        assert self.sequences is not None
-        start = self.sequences.start
-        return torch.cat([start[1:], start.new_full((1,), self.n_steps)]) - start
 
     def counts(self) -> Tensor:
         """[N]: valid steps of each agent in the whole batch, at least 1 (a source without any has only zero rows)."""
@@ -342,10 +348,12 @@ def _sequences(batch: Batch, samples: Samples) -> Sequences:
     lengths = place.new_zeros(len(start), valid.shape[1])
     last = torch.where(valid, place.unsqueeze(1), 0)
     lengths.scatter_reduce_(0, sequence.unsqueeze(1).expand_as(last), last, "amax")
-    if batch.hidden is None:
-        return Sequences(start, lengths)
-    carried = (step[start] == 0).view(-1, 1, 1)
-    return Sequences(start, lengths, torch.where(carried, batch.hidden[row[start]], 0.0))
+    whole = torch.cat([start[1:], start.new_full((1,), len(row))]) - start
+    whole, *by_agent = torch.cat([whole.unsqueeze(1), lengths], dim=1).cpu().unbind(1)  # one read
+    hidden: Tensor | None = None
+    if batch.hidden is not None:
+        hidden = torch.where((step[start] == 0).view(-1, 1, 1), batch.hidden[row[start]], 0.0)
+    return Sequences(start, whole, torch.stack(by_agent, dim=1), hidden)
 
 
 def minibatches(
@@ -358,8 +366,5 @@ def minibatches(
     """
     if n_minibatches == 1:
         return [torch.arange(n_entries, device=device)]
-    order = torch.randperm(n_entries, generator=generator)
-    if torch.device(device).type == "cuda":
-        order = order.pin_memory()  # so that it is copied while the device works on what it has
-    order = order.to(device, non_blocking=True)
+    order = sent(torch.randperm(n_entries, generator=generator), torch.device(device))
     return [part for part in order.tensor_split(min(n_minibatches, max(n_entries, 1))) if len(part)]

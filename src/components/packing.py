@@ -12,6 +12,13 @@ import torch
 from torch import Tensor
 
 
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """Return ``x`` on ``device``; to a GPU it is copied while that works on what it has."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 @dataclass(frozen=True)
 class Packing:
     """The layout of R sequences with S steps in all as S rows.
@@ -29,15 +36,19 @@ class Packing:
     step: Tensor
 
     @classmethod
-    def of(cls, lengths: Tensor) -> Packing:
-        """Lay out sequences of ``lengths`` [R] int64, on any device; those of length 0 have no rows."""
-        device, lengths = lengths.device, lengths.cpu()
+    def of(cls, lengths: Tensor, device: torch.device | None = None) -> Packing:
+        """Lay out sequences of ``lengths`` [R] int64; those of length 0 have no rows.
+
+        Args:
+            device: where the rows are; None: where ``lengths`` are. Nothing is read from there if these are on the CPU.
+        """
+        device, lengths = device or lengths.device, lengths.cpu()
         lengths, order = lengths.sort(descending=True, stable=True)
         order = order[lengths > 0]
         ending = torch.bincount(lengths[lengths > 0])  # [T+1] sequences of each length
         batch_sizes = len(order) - ending.cumsum(0)[:-1]
         # rows are many: where they are needed they are worked out, of what is short
-        rows, sizes, order = int(batch_sizes.sum()), batch_sizes.to(device), order.to(device)
+        rows, sizes, order = int(batch_sizes.sum()), sent(batch_sizes, device), sent(order, device)
         step = torch.arange(len(sizes), device=device).repeat_interleave(sizes, output_size=rows)
         first = sizes.cumsum(0) - sizes
         sequence = order[torch.arange(rows, device=device) - first[step]]

@@ -117,7 +117,9 @@ class BasicMAC:
     def to(self, device: torch.device | str) -> None:
         """Move the networks."""
         self.network.to(device)
-        self._index, self._members = self._index.to(device), [x.to(device) for x in self._members]
+        self._index = self._index.to(device)
+        if not self.recurrent:  # entries of recurrent policies are chosen on the CPU
+            self._members = [x.to(device) for x in self._members]
         for scales in (self.normaliser, self.feature_normaliser):
             if scales is not None:
                 scales.to(device)

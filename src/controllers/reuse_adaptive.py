@@ -141,7 +141,7 @@ class Decisions:
     @classmethod
     def of(cls, samples: Samples, sources: list[int], scale: float) -> Decisions:
         """Gather the decisions of ``sources``, with advantages in units of ``scale``."""
-        entries, agents = samples.entries, torch.tensor(sources, device=samples.valid.device)
+        entries, agents = samples.entries, torch.tensor(sources, device=samples.choice)
         rows = samples.rows(entries.repeat(len(sources)), agents.repeat_interleave(len(entries)))
         valid = samples.valid[rows.at].nonzero().squeeze(1)
         if rows.packing is not None:

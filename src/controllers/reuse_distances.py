@@ -113,13 +113,13 @@ def on_sources(
     mac: BasicMAC, params: Tensor, measured: Measured, sources: list[int], max_rows: int
 ) -> Iterator[OnSources]:
     """Evaluate the policy ``params`` [P] on the measured steps of ``sources``, at most ``max_rows`` rows a call."""
-    samples, entries, device = measured.samples, measured.samples.entries, mac.device
+    samples, entries = measured.samples, measured.samples.entries
     for chunk in chunks(sources, samples.n_steps, max_rows):
-        at = torch.tensor(chunk, device=device)
+        at = torch.tensor(chunk, device=entries.device)
         rows = samples.rows(entries.repeat(len(chunk)), at.repeat_interleave(len(entries)))
         acting = mac.distribution_from(measured.acting[rows.at], samples.avail[rows.at])
         policy = evaluate(mac, samples, replace(rows, hidden=None), params)
-        place = torch.arange(len(chunk), device=device).repeat_interleave(len(entries))[rows.chosen]
+        place = torch.arange(len(chunk), device=rows.chosen.device).repeat_interleave(len(entries))[rows.chosen]
         yield OnSources(measured, chunk, rows, place, acting, policy)
 
 

@@ -188,7 +188,7 @@ class ReuseMAC(BasicMAC):
         n = samples.n_entries
         if wanted >= n:
             return samples.entries
-        return torch.randperm(n, generator=generator)[:wanted].sort().values.to(self.device)
+        return torch.randperm(n, generator=generator)[:wanted].sort().values.to(samples.choice)
 
     def measured(self, samples: Samples, entries: Tensor) -> Measured:
         """Take the policies as they are for those that acted, on ``entries`` [m] of ``samples``."""

@@ -99,4 +99,4 @@ class HAPPOLearner(PolicyLearner):
 def own_rows(it: Iteration, i: int, target: Tensor, part: MiniBatch) -> Iterator[Rows]:
     """Agent i's own steps of a mini-batch; ``target`` [S, N] is factor times advantage."""
     source = torch.full_like(part.entries, i)
-    yield Rows.gather(it.samples, target, part.entries, source, 1.0 / (it.counts / part.of)[source])
+    yield Rows.gather(it.samples, target, part.entries, source, 1.0 / (it.counts / part.of))

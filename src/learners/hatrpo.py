@@ -76,7 +76,7 @@ class HATRPOLearner(PolicyLearner):
         c, params = self.config, self.mac.network.params.data[self.mac.index[i]]
         entries = it.samples.entries
         source = torch.full_like(entries, i)
-        rows = Rows.gather(it.samples, target, entries, source, (1.0 / it.counts)[source])
+        rows = Rows.gather(it.samples, target, entries, source, 1.0 / it.counts)
         self.processed += int(rows.valid.sum())
         surrogate, kl = trust_region_objectives(self.mac, params, [rows], it.entropy_coef)
         step = trust_region_step(

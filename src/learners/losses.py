@@ -44,7 +44,7 @@ class Rows:
 
     @classmethod
     def gather(
-        cls, samples: Samples, target: Tensor, entry: Tensor, source: Tensor, weight: Tensor,
+        cls, samples: Samples, target: Tensor, entry: Tensor, source: Tensor, share: Tensor,
         log_rho: Tensor | None = None,
     ) -> Rows:  # fmt: skip
         """Take the entries ``entry`` of the agents ``source``.
@@ -54,17 +54,18 @@ class Rows:
 
         Args:
             target: [S, N] factor times advantage.
-            entry, source, weight: [m].
+            entry, source: [m], where ``samples.choice`` is.
+            share: [N] the weight of a source's row.
             log_rho: [S, N], see the class.
         """
         if samples.sequences is None and entry.device.type == "cpu":
             keep = samples.valid[entry, source].nonzero().squeeze(1)
-            entry, source, weight = entry[keep], source[keep], weight[keep]
+            entry, source = entry[keep], source[keep]
         rows = samples.rows(entry, source)
         at = rows.at
         return cls(
             samples.inputs[at], samples.avail[at], samples.actions[at], samples.log_prob[at], samples.valid[at],
-            target[at], weight[rows.chosen], rows.agent, rows.packing, rows.hidden,
+            target[at], share[rows.agent], rows.agent, rows.packing, rows.hidden,
             None if log_rho is None else log_rho[at],
         )  # fmt: skip
 

@@ -196,7 +196,7 @@ class OAPPOLearner(OffAgentLearner):
         self, i: int, it: Iteration, factor: SequentialFactor, mapping: ReuseMapping, stats: list[ClipStats]
     ) -> Updated:
         """All epochs of learner i on its sources' steps."""
-        c, mac, n, sources, dropped = self.config, self.mac, it.samples.n_entries, mapping.sources(i), list[int]()
+        c, mac, sources, dropped = self.config, self.mac, mapping.sources(i), list[int]()
         checked = c.reuse_check == "candidate"
         # own experience may be a source only once others are dropped (lambda = 0)
         target = factor.times_advantage(sorted({*sources, i}) if checked else sources, mac.factor == "own")
@@ -204,7 +204,7 @@ class OAPPOLearner(OffAgentLearner):
         if c.reuse_clip == "learner":
             log_rho, rho, truncated = old_ratios(mac, it.samples, i, sources, c.reuse_rho_clip)
             target = target * rho
-        ahead = deque(draw_sources(mac, mapping, i, n, c.epochs, self.generators["draws"]))
+        ahead = deque(draw_sources(mac, mapping, i, it.samples, c.epochs, self.generators["draws"]))
         loss: Loss | None = None
         drawn: Tensor | None = None
         while ahead:
@@ -221,7 +221,7 @@ class OAPPOLearner(OffAgentLearner):
             if mapping.permutation is not None:  # its only source: nothing is left to learn from
                 break
             mapping, loss = mac.without(mapping, i, dropped), None
-            ahead = deque(draw_sources(mac, mapping, i, n, len(ahead), self.generators["draws"]))
+            ahead = deque(draw_sources(mac, mapping, i, it.samples, len(ahead), self.generators["draws"]))
         return Updated(mapping.matrix[i], dropped, truncated)
 
     def _loss(
@@ -236,7 +236,7 @@ class OAPPOLearner(OffAgentLearner):
             drawn: [E] one source for each entry, None: all of them.
         """
 
-        row, kept = MappingRow.of(mapping, i, self.device), Kept[Rows]()
+        row, kept = MappingRow.of(mapping, i, it.samples), Kept[Rows]()
 
         def loss(params: Tensor, part: MiniBatch, stats: ClipStats) -> Iterator[Tensor]:
             gather = partial(

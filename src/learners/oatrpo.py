@@ -124,8 +124,8 @@ class OATRPOLearner(OffAgentLearner):
         """
         c, mac, params = self.config, self.mac, self.mac.network.params.data[self.mac.index[i]]
         entries = it.samples.entries
-        (drawn,) = draw_sources(mac, mapping, i, len(entries), 1, self.generators["draws"])
-        row = MappingRow.of(mapping, i, self.device)
+        (drawn,) = draw_sources(mac, mapping, i, it.samples, 1, self.generators["draws"])
+        row = MappingRow.of(mapping, i, it.samples)
         chunks = list(reuse_rows(mac, row, it.samples, target, it.counts, entries, drawn))
         self.processed += sum(int(rows.valid.sum()) for rows in chunks)
         stats = ratios_before(mac, params, chunks)

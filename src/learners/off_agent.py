@@ -61,25 +61,25 @@ class OffAgentLearner(PolicyLearner):
 
 
 def draw_sources(
-    mac: ReuseMAC, mapping: ReuseMapping, i: int, n_entries: int, epochs: int, generator: torch.Generator
+    mac: ReuseMAC, mapping: ReuseMapping, i: int, samples: Samples, epochs: int, generator: torch.Generator
 ) -> Sequence[Tensor] | list[None]:
     """For each epoch, [E] one source for each entry (`frequency`: drawn from M[i, .]; `sample`: e(i)), or None in
     `weights`."""
-    sources = mapping.sources(i)
+    sources, n_entries = mapping.sources(i), samples.n_entries
     if len(sources) == 1:
         # nothing to draw, in any mode
-        return [torch.full((n_entries,), sources[0], device=mac.device)] * epochs
+        return [torch.full((n_entries,), sources[0], device=samples.choice)] * epochs
     if mac.config.reuse_mode == "weights":
         return [None] * epochs
     edges = torch.from_numpy(mapping.matrix[i][sources].cumsum()[:-1])
     chance = torch.rand(epochs, n_entries, dtype=edges.dtype, generator=generator)
     drawn = torch.tensor(sources)[torch.searchsorted(edges, chance, right=True)]
-    return drawn.to(mac.device).unbind()
+    return drawn.to(samples.choice).unbind()
 
 
 class MappingRow(NamedTuple):
-    """A learner's row of the mapping where learning takes place: the sources in use, as a list and [K], and the weights
-    M[i] [N]."""
+    """A learner's row of the mapping: the sources in use, as a list and [K] where entries are chosen, and the weights
+    M[i] [N] where learning takes place."""
 
     learner: int
     listed: list[int]
@@ -87,10 +87,10 @@ class MappingRow(NamedTuple):
     share: Tensor
 
     @classmethod
-    def of(cls, mapping: ReuseMapping, i: int, device: torch.device) -> MappingRow:
-        """Return row ``i`` on ``device``."""
-        listed = mapping.sources(i)
-        return cls(i, listed, torch.tensor(listed, device=device), torch.from_numpy(mapping.matrix[i]).to(device))
+    def of(cls, mapping: ReuseMapping, i: int, samples: Samples) -> MappingRow:
+        """Return row ``i`` for an update on ``samples``."""
+        listed, share = mapping.sources(i), torch.from_numpy(mapping.matrix[i])
+        return cls(i, listed, torch.tensor(listed, device=samples.choice), share.to(samples.valid.device))
 
 
 def reuse_rows(
@@ -116,14 +116,13 @@ def reuse_rows(
         log_rho: [S, N] of a clip around the learner's old policy, see :class:`~.losses.Rows`.
     """
     if drawn is not None:
-        source = drawn[part]
-        yield Rows.gather(samples, target, part, source, 1.0 / counts[source], log_rho)
+        yield Rows.gather(samples, target, part, drawn[part], 1.0 / counts, log_rho)
         return
     share = row.share.to(counts.dtype) / counts
     pieces = mac.chunks(row.listed, len(part) * samples.steps_each())
     for chunk in row.sources.split([len(piece) for piece in pieces]):
         source = chunk.repeat(len(part))
-        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share[source], log_rho)
+        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share, log_rho)
 
 
 def old_ratios(

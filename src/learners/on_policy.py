@@ -162,7 +162,7 @@ class PolicyLearner:
         )  # fmt: skip
         self.generators = {name: generator(seed, name) for name in ("minibatches", "order", "mapping", "kl", "draws")}
         self.optimisers: list[Adam] = []
-        # recurrent networks lay each mini-batch's sequences out on the CPU
+        # the sequences of each mini-batch are laid out otherwise, which no graph can hold
         self.descents = Descents(device, self.repeats and isinstance(mac.network, Network) and not mac.recurrent)
         self.updates = 0
         self.processed = 0
@@ -214,7 +214,7 @@ class PolicyLearner:
 
     def epoch(self, it: Iteration) -> Iterator[MiniBatch]:
         """Yield the mini-batches of one epoch over an iteration's entries."""
-        return epoch(it.samples.n_entries, self.n_minibatches, self.generators["minibatches"], self.device)
+        return epoch(it.samples.n_entries, self.n_minibatches, self.generators["minibatches"], it.samples.choice)
 
     def descend(
         self, it: Iteration, k: int, params: Tensor | Sequence[Tensor], part: MiniBatch, loss: Loss,

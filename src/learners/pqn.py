@@ -157,7 +157,7 @@ class PQNLearner:
 
         norms = []
         for _ in range(c.epochs):
-            for part in epoch(it.samples.n_entries, c.num_minibatches, self.generator, self.device):
+            for part in epoch(it.samples.n_entries, c.num_minibatches, self.generator, it.samples.choice):
                 _, norm = descend(
                     self.optimiser, self.learned, part, loss, tallies, rows=self.info.n_agents,
                     recurrent=self.mac.recurrent, clip=c.grad_norm_clip,

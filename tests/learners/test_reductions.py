@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -271,7 +272,7 @@ def test_frequency_agrees_with_weights_in_the_mean(rnn: bool, scheme: dict[str, 
     for i in range(3):
         params = (mac.network.params.data[i] + 0.1 * torch.randn_like(mac.network.params.data[i])).requires_grad_()
         target, _ = targets_with_factor(samples, updated, [0, 1, 2], own_slot=True)
-        row = MappingRow.of(mapping, i, torch.device("cpu"))
+        row = MappingRow.of(mapping, i, samples)
 
         def loss(
             who: Any, drawn: Tensor | None, *, row: MappingRow = row, params: Tensor = params, target: Tensor = target
@@ -304,8 +305,9 @@ def test_sources_are_drawn_as_the_mapping_says_afresh_each_epoch(monkeypatch: py
     none = np.zeros((3, 3))
     mapping = ReuseMapping(none, none, none, m, no_steps(learner), None, 0.0)
     n = 40_000
+    many: Any = SimpleNamespace(n_entries=n, choice=torch.device("cpu"))
     for i in range(3):
-        (drawn,) = draw_sources(learner.mac, mapping, i, n, 1, learner.generators["draws"])
+        (drawn,) = draw_sources(learner.mac, mapping, i, many, 1, learner.generators["draws"])
         assert drawn is not None
         share = drawn.bincount(minlength=3).numpy() / n
         assert (share[m[i] == 0] == 0).all()

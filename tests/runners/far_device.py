@@ -80,7 +80,8 @@ class Watch(TorchDispatchMode):
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         far = [x for x in tensors if isinstance(x, Far)]
         host = [x for x in tensors if not isinstance(x, Far)]
-        self._note(name, func, far, host, None if asked is None else torch.device(asked), args)
+        asked = None if asked is None else torch.device(asked)
+        self._note(name, func, far, host, asked, args, kwargs.get("output_size"))
         owners = {id(x.near): x for x in far}
         out = func(*tree_map(_near, args), **tree_map(_near, kwargs))
         to_far = bool(far) if asked is None or name == "copy_" else torch.device(asked) == FAR
@@ -95,12 +96,14 @@ class Watch(TorchDispatchMode):
 
         return tree_map(given, out)
 
-    def _note(self, name: str, func: Any, far: list[Any], host: list[Any], asked: Any, args: Any) -> None:
+    def _note(
+        self, name: str, func: Any, far: list[Any], host: list[Any], asked: Any, args: Any, size: int | None
+    ) -> None:
         if far and name in WAITING:
             self.seen[name] += 1
         if far and name in ("index", "index_put", "index_put_"):
             self.seen["mask as index"] += any(x.dtype == torch.bool for x in tree_leaves(args[1]) if x is not None)
-        if far and name == "repeat_interleave" and func._overloadname == "Tensor":
+        if far and name == "repeat_interleave" and func._overloadname == "Tensor" and size is None:
             self.seen["repeat_interleave"] += 1
         if name in COPIES:
             target = asked if name == "_to_copy" else (FAR if isinstance(args[0], Far) else NEAR)

@@ -102,10 +102,10 @@ def _update_learners(
         for learner, factor, listed in zip(learners, factors, sources, strict=True)
     ]
     drawn = [
-        draw_sources(learner.mac, mapping, i, it.samples.n_entries, learner.config.epochs, learner.generators["draws"])
+        draw_sources(learner.mac, mapping, i, it.samples, learner.config.epochs, learner.generators["draws"])
         for learner, mapping, it, i in zip(learners, mappings, its, agents, strict=True)
     ]
-    rows = [MappingRow.of(mapping, i, m.device) for m, mapping, i in zip(learners, mappings, agents, strict=True)]
+    rows = [MappingRow.of(mapping, i, it.samples) for it, mapping, i in zip(its, mappings, agents, strict=True)]
 
     def pieces(k: int, part: MiniBatch, chosen: Tensor | None) -> Iterator[Rows]:
         counts = its[k].counts / part.of

@@ -184,7 +184,7 @@ class ValueLearner(ValueFunction):
         """
         rows = self.begin_update(batch, targets, lr_scale, weight)
         sequences, goal = targets.sequences, rows.goal
-        n = len(goal) if sequences is None else len(sequences)
+        n, choice = (len(goal), goal.device) if sequences is None else (len(sequences), sequences.lengths.device)
         losses, norms, objective = [], [], partial(self.losses, rows, sequences)
 
         def step(part: MiniBatch) -> tuple[Tensor, Tensor]:
@@ -195,7 +195,7 @@ class ValueLearner(ValueFunction):
 
         times = self.epochs.epochs * self.epochs.num_minibatches
         for _ in range(self.epochs.epochs):
-            for part in epoch(n, self.epochs.num_minibatches, self.generator, goal.device):
+            for part in epoch(n, self.epochs.num_minibatches, self.generator, choice):
                 loss, norm = self.descents("critic", objective, part, step, times)
                 losses.append(loss)
                 norms.append(norm)

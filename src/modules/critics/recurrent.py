@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...components.batch import Batch
-from ...components.packing import Packing
+from ...components.packing import Packing, sent
 from ..stack import Stack
 from .v import CriticInputs
 
@@ -102,7 +102,7 @@ class Sequences:
     | field | shape | meaning |
     |---|---|---|
     | first | [R] int64 | each sequence's first step |
-    | lengths | [R] int64 | their steps |
+    | lengths | [R] int64, on the CPU | their steps |
     | hidden | [R, *L, H] | the memory before each; zeros where an episode begins |
     """
 
@@ -118,21 +118,22 @@ class Sequences:
         # the first real step of a row starts a sequence, whether or not an episode begins there
         starts = begins | torch.cat([torch.ones_like(row[:1]), row.diff()]).bool()
         (first,) = starts.nonzero(as_tuple=True)
-        lengths = torch.cat([first[1:], first.new_tensor([len(row)])]) - first
+        lengths = torch.cat([first[1:], first.new_full((1,), len(row))]) - first
         carried = ((step[first] == 0) & ~begins[first]).view(-1, *[1] * (hidden.dim() - 1))
-        return cls(first, lengths, torch.where(carried, hidden[row[first]], 0.0))
+        return cls(first, lengths.cpu(), torch.where(carried, hidden[row[first]], 0.0))
 
     def __len__(self) -> int:
         return len(self.first)
 
     def pack(self, part: Tensor) -> tuple[Tensor, Packing, Tensor]:
-        """Pack the sequences ``part`` [R'].
+        """Pack the sequences ``part`` [R'], numbers on the CPU.
 
         Returns:
             the numbers [S'] of the steps in packed order, the layout, and the memory before each sequence in
             ``packing.order``.
         """
-        packing = Packing.of(self.lengths[part])
+        packing = Packing.of(self.lengths[part], self.first.device)
+        part = sent(part, self.first.device)
         rows = self.first[part][packing.sequence] + packing.step
         return rows, packing, self.hidden[part[packing.order]]
 

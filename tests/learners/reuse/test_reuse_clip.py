@@ -140,7 +140,7 @@ def gradients(learner: Any, samples: Samples, i: int, rho_clip: float | None) ->
         return clipped_loss(mac, params, rows, 0.2, 0.0, ClipStats(0.2, 3, CPU))
 
     def gradient(objective: Any, target: Tensor, log_rho: Tensor | None) -> Tensor:
-        rows = reuse_rows(mac, MappingRow.of(mapping, i, CPU), samples, target, counts, part, drawn, log_rho)
+        rows = reuse_rows(mac, MappingRow.of(mapping, i, samples), samples, target, counts, part, drawn, log_rho)
         return torch.autograd.grad(torch.stack([objective(r) for r in rows]).sum(), params)[0]
 
     return gradient(clipped, x * rho, log_rho), gradient(unclipped, x, None), gradient(clipped, x, None)

@@ -31,7 +31,7 @@ def test_it_adds_the_divergence_from_other_sources_alone(rnn: bool) -> None:
         samples, mac = samples_of(learner, batch), learner.mac
         mapping = mac.mapping(samples, 10, torch.Generator(), torch.Generator())
         counts = samples.counts()
-        row = MappingRow.of(mapping, 0, torch.device("cpu"))
+        row = MappingRow.of(mapping, 0, samples)
         (rows,) = reuse_rows(mac, row, samples, samples.advantage, counts, samples.entries, None)
         params = mac.network.params.detach()[0] + 0.3 * torch.randn(mac.network.params.shape[1])
         stats = clip_stats(0.2, 3, torch.device("cpu"))[0]

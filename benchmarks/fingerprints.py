@@ -27,7 +27,7 @@ from oamarl.utils.schema.command_line import parse
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "docs" / "results" / "fingerprints.json"
 #: the sweeps whose curves are compared on the pages
-SWEEPS = ("maze-black-red", "maze-black-blue-red", "maze-rules", "alike", "alike-batches")
+SWEEPS = ("maze-black-red", "maze-black-blue-red", "maze-rules", "maze-sigma", "maze-lambda", "alike", "alike-batches")
 #: relative differences up to this are of the machine
 TOLERANCE = 1e-3
 #: batches until a learner with a replay learns

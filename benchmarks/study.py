@@ -48,9 +48,9 @@ DOCS, DATA = ROOT / "docs", ROOT / "docs" / "results" / "data"
 class Study:
     """A table: the sweep that its runs are of, the environment's label there, and what methods are compared to.
 
-    ``reference``: a method, or the one of each method where they differ (``own``); ``also``: further sweeps' methods in
-    it; ``optimum``: the largest possible value of ``metric``, "maze": the maze's, computed; None: not known;
-    ``further``: comparisons below the table; ``page``: where it stands.
+    ``reference``: a method, or the one of each method where they differ (``own``); ``optimum``: the largest possible
+    value of ``metric``, "maze": the maze's, computed; None: not known; ``further``: comparisons below the table;
+    ``page``: where it stands.
     """
 
     sweep: str
@@ -58,7 +58,6 @@ class Study:
     reference: str
     optimum: float | str | None = None
     own: Mapping[str, str] | None = None
-    also: tuple[tuple[str, str], ...] = ()
     further: tuple[tuple[str, str], ...] = ()
     metric: str = "return_mean"
     page: str = "results.md"
@@ -74,9 +73,19 @@ STUDIES = {
         "maze-black-blue-red", "maze-black-blue-red", "NR", "maze",
         further=(("RR", "UR"), ("RR", "AR"), ("oappo", "RR"), ("oappo", "oappo_paper")),
     ),
+    "maze-sigma": Study(
+        "maze-sigma", "maze-black-red", "oappo_paper", "maze", further=(("sigma-1", "sigma-0.01"),),
+    ),
+    "maze-lambda": Study(
+        "maze-lambda", "maze-black-red", "oappo_paper", "maze",
+        further=(("lambda-0.4", "lambda-1"), ("lambda-0.4", "lambda-0.2")),
+    ),
     "maze-rules": Study(
         "maze-rules", "maze-black-red", "oappo_paper", "maze",
-        also=(("maze-black-red", "oappo_paper"), ("maze-black-red", "oappo")),
+        own=dict.fromkeys(
+            ("mode-frequency", "mode-sample", "mode-sample-own-factor", "clip-learner", "rho-clip-2", "factor-clip-2"),
+            "oappo",
+        ),
     ),
     "foraging-8x8-2p-2f-coop": Study(
         "alike", "foraging-8x8-2p-2f-coop", "happo", 1.0, {"oatrpo": "hatrpo"},
@@ -93,13 +102,12 @@ STUDIES = {
 
 
 def cells(study: Study) -> dict[str, list[Cell]]:
-    """The sweeps' runs of a study, by method, in the order of the files."""
+    """The sweep's runs of a study, by method, in the order of the file."""
     found: dict[str, list[Cell]] = {}
-    for sweep, only in ((study.sweep, None), *study.also):
-        for cell in read_sweep(ROOT / "experiments" / f"{sweep}.yaml").cells:
-            name, at, method = cell.group.partition(f"{study.environment}-")
-            if at and not name and (only is None or only == method):
-                found.setdefault(method, []).append(cell)
+    for cell in read_sweep(ROOT / "experiments" / f"{study.sweep}.yaml").cells:
+        name, at, method = cell.group.partition(f"{study.environment}-")
+        if at and not name:
+            found.setdefault(method, []).append(cell)
     return found
 
 

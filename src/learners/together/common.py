@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...components.batch import Batch
-from ...components.updates.descent import MiniBatch, Part, descend_together, epoch
+from ...components.updates.descent import MiniBatch, Part, descend_together
 from ..losses import (
     ClipStats,
     clip_stats,
@@ -103,7 +103,6 @@ def fit_critics(them: Together) -> list[dict[str, float]]:
     losses: list[list[Tensor]] = [[] for _ in values]
     norms: list[list[Tensor]] = [[] for _ in values]
     sequences = [it.targets.sequences for it in its]
-    sizes = [len(r.goal) if s is None else len(s) for r, s in zip(rows, sequences, strict=True)]
     config, clip = values[0].epochs, values[0].config.grad_norm_clip
 
     def loss(runs: Sequence[int], params: list[Tensor], parts: list[Part], _: None) -> Tensor:
@@ -119,10 +118,7 @@ def fit_critics(them: Together) -> list[dict[str, float]]:
         scales = [p.entries.of / rows[runs[p.run]].goal.numel() for p in parts]
         return torch.stack([one.sum() * scale for one, scale in zip(each, scales, strict=True)])
 
-    epochs = [
-        partial(epoch, n, config.num_minibatches, v.generator, v.network.params.device)
-        for n, v in zip(sizes, values, strict=True)
-    ]
+    epochs = [partial(v.epoch, r, s) for v, r, s in zip(values, rows, sequences, strict=True)]
     for parts in mini_batches(epochs, config.epochs):
         runs = [part.run for part in parts]
         found = descend_together(

@@ -184,7 +184,6 @@ class ValueLearner(ValueFunction):
         """
         rows = self.begin_update(batch, targets, lr_scale, weight)
         sequences, goal = targets.sequences, rows.goal
-        n, choice = (len(goal), goal.device) if sequences is None else (len(sequences), sequences.lengths.device)
         losses, norms, objective = [], [], partial(self.losses, rows, sequences)
 
         def step(part: MiniBatch) -> tuple[Tensor, Tensor]:
@@ -195,12 +194,17 @@ class ValueLearner(ValueFunction):
 
         times = self.epochs.epochs * self.epochs.num_minibatches
         for _ in range(self.epochs.epochs):
-            for part in epoch(n, self.epochs.num_minibatches, self.generator, choice):
+            for part in self.epoch(rows, sequences):
                 loss, norm = self.descents("critic", objective, part, step, times)
                 losses.append(loss)
                 norms.append(norm)
         self.descents.renew()
         return self.end_update(batch, targets, losses, norms, weight)
+
+    def epoch(self, rows: ValueRows, sequences: Sequences | None) -> Iterator[MiniBatch]:
+        """Yield the mini-batches of one epoch over an update's entries: steps, or sequences (chosen on the CPU)."""
+        n, choice = (len(rows.goal), rows.goal.device) if sequences is None else (len(sequences), torch.device("cpu"))
+        return epoch(n, self.epochs.num_minibatches, self.generator, choice)
 
     def begin_update(
         self, batch: Batch, targets: Targets, lr_scale: float, weight: Tensor | None = None

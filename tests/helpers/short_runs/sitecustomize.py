@@ -16,6 +16,8 @@ from typing import Any
 
 #: what a run of a test needs not be
 SHORT = {"t_max": 1000, "test_nepisode": 2, "test_interval": 500, "log_interval": 250}
+#: the most that a run of a test is asked for
+MOST = {"rollout_length": 16, "batch_size_run": 16}
 
 
 def _request(module: ModuleType) -> None:
@@ -25,6 +27,7 @@ def _request(module: ModuleType) -> None:
         request, seen = parse(*args, **kwargs)
         if request.config is not None and not any("experiments/" in word for word in sys.argv):
             request.overrides.update(SHORT)
+            request.overrides.update({k: min(v, MOST[k]) for k, v in request.overrides.items() if k in MOST})
             if request.config == "seps" or request.overrides.get("sharing") == "selective":
                 request.overrides["seps_steps"] = 500
             if request.env_config == "smax":  # JAX compiles for a minute, and again for tests

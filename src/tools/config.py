@@ -6,6 +6,7 @@ import sys
 
 from ..parts import resolve
 from ..settings import Settings
+from ..training.seeds import seeds_of
 from ..utils.layout import NARROWEST, line_width
 from ..utils.schema import yamls
 from ..utils.schema.command_line import FLAGS, parse
@@ -64,6 +65,8 @@ def main(argv: list[str]) -> int:
     rest = [word for i, word in enumerate(argv) if word not in keys or (i and argv[i - 1] in FLAGS)]
     request, switches = parse(rest, switches=("--yaml",))
     settings = resolve(request) if rest or not keys else None
+    if settings is not None:
+        seeds_of(settings)  # refuses what `oamarl train` would
     for notice in settings.notices if settings else ():
         print(notice, file=sys.stderr)
     if keys:

@@ -177,3 +177,11 @@ def test_mistakes_are_one_sentence(
     assert "Traceback" not in err + out
     assert err.count("\n") == 1
     assert not list(tmp_path.glob("sacred/*/*/*/run.json"))
+
+
+@pytest.mark.parametrize("more", ["seeds_at_once=0", "seeds_at_once=[]", "seeds_at_once=[1, 2, 1]"])
+def test_what_training_refuses_is_not_shown_as_a_configuration(more: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--config=mappo", "--env-config=maze", "with", more]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("seeds_at_once=")

@@ -47,6 +47,7 @@ GPU_CELLS: list[Cell] = [
     ("mappo", "3m", False, 2048, "float32"), ("mappo", "3m", False, 8192, "tf32"),
     ("mappo", "3m", False, 8192, "bf16"),
     ("oappo", "3s5z_vs_3s6z", False, 2048, "float32"), ("oappo", "3m", False, 256, "float32"),
+    ("oappo", "3m", True, 8192, "float32"), ("oappo", "3s5z_vs_3s6z", True, 2048, "float32"),
     ("mappo", "3m", True, 2048, "float32"), ("mappo", "3s5z_vs_3s6z", False, 256, "float32"),
 ]  # fmt: skip
 CPU_CELLS: list[Cell] = [(method, "3m", rnn, 64, "float32") for method, rnn in (

@@ -213,12 +213,14 @@ class Sequences:
     | whole | [E] int64, on the CPU | its steps |
     | lengths | [E, N] int64, on the CPU | each agent's steps in it, up to the last one that it took a decision at |
     | hidden | [E, N, H] | hidden state before each sequence, of the agents themselves; None: zeros |
+    | carried | [E] bool, on the CPU | it began in an earlier batch: only its own agents know what it began with |
     """
 
     start: Tensor
     whole: Tensor
     lengths: Tensor
-    hidden: Tensor | None = None
+    hidden: Tensor | None
+    carried: Tensor
 
 
 @dataclass(frozen=True)
@@ -321,15 +323,38 @@ class Samples:
         if self.sequences is not None:
             device, whole, hidden = self.valid.device, self.sequences.whole[entries], self.sequences.hidden
             start, hidden = whole.cumsum(0) - whole, None if hidden is None else hidden[sent(entries, device)]
-            sequences = Sequences(sent(start, device), whole, self.sequences.lengths[entries], hidden)
+            lengths, carried = self.sequences.lengths[entries], self.sequences.carried[entries]
+            sequences = Sequences(sent(start, device), whole, lengths, hidden, carried)
         return Samples(
             self.inputs[steps], self.avail[steps], self.actions[steps], self.log_prob[steps], self.valid[steps],
             self.advantage[steps], self.episode[steps], sequences,
         )  # fmt: skip
 
+    @property
+    def carried(self) -> Tensor | None:
+        """[E] bool where entries are chosen: those that other agents cannot learn from, since their networks would not
+        begin where an episode does; None: there are none."""
+        if self.sequences is None or not self.sequences.carried.any():
+            return None
+        return self.sequences.carried
+
+    def shared(self) -> Samples:
+        """Return the entries that agents can learn from each other."""
+        if self.carried is None:
+            return self
+        part = self.part((~self.carried).nonzero().squeeze(1))
+        assert part.sequences is not None
+        return replace(part, sequences=replace(part.sequences, hidden=None))
+
     def counts(self) -> Tensor:
         """[N]: valid steps of each agent in the whole batch, at least 1 (a source without any has only zero rows)."""
         return self.valid.sum(0).clamp(min=1).float()
+
+    def shared_counts(self) -> Tensor:
+        """[N]: :meth:`counts` of :meth:`shared`."""
+        if self.carried is None:
+            return self.counts()
+        return self.valid[self.steps((~self.carried).nonzero().squeeze(1))].sum(0).clamp(min=1).float()
 
 
 def _episodes(batch: Batch, row: Tensor, step: Tensor) -> Tensor:
@@ -349,11 +374,12 @@ def _sequences(batch: Batch, samples: Samples) -> Sequences:
     last = torch.where(valid, place.unsqueeze(1), 0)
     lengths.scatter_reduce_(0, sequence.unsqueeze(1).expand_as(last), last, "amax")
     whole = torch.cat([start[1:], start.new_full((1,), len(row))]) - start
-    whole, *by_agent = torch.cat([whole.unsqueeze(1), lengths], dim=1).cpu().unbind(1)  # one read
+    carried = ~batch.begins[row[start], step[start]]
+    found = torch.cat([whole.unsqueeze(1), carried.unsqueeze(1), lengths], dim=1).cpu()  # one read
     hidden: Tensor | None = None
     if batch.hidden is not None:
         hidden = torch.where((step[start] == 0).view(-1, 1, 1), batch.hidden[row[start]], 0.0)
-    return Sequences(start, whole, torch.stack(by_agent, dim=1), hidden)
+    return Sequences(start, found[:, 0], found[:, 2:], hidden, found[:, 1].bool())
 
 
 def minibatches(

@@ -352,7 +352,8 @@ class BasicMAC:
 
     @torch.no_grad()
     def own_log_ratio(self, samples: Samples, agent: int, source: int) -> Tensor:
-        """[S] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid."""
+        """[S] log pi_agent(a_source|o_source) - log mu_source as the agent's policy is now; 0 where not valid, and of
+        another agent's entries that were under way when the batch began."""
         entries = samples.entries
         rows = samples.rows(entries, torch.full_like(entries, source))
         params = self.network.params[self.index[agent]]
@@ -360,6 +361,8 @@ class BasicMAC:
         log_ratio = policy.log_prob(samples.actions[rows.at]) - samples.log_prob[rows.at]
         found = samples.log_prob.new_zeros(samples.n_steps)
         found[rows.step] = torch.where(samples.valid[rows.at], log_ratio, 0.0)
+        if agent != source and samples.carried is not None:
+            found[samples.steps(samples.carried.nonzero().squeeze(1))] = 0.0
         return found
 
     @torch.no_grad()

@@ -270,6 +270,14 @@ class ReuseMAC(BasicMAC):
         for_all_agents(n, row)
         return found.cpu().numpy()
 
+    def _alone(self, samples: Samples) -> ReuseMapping:
+        """The mapping of agents that learn from themselves, where nothing can be measured."""
+        n = self.info.n_agents
+        far, own = np.where(np.eye(n, dtype=bool), 0.0, np.inf), np.eye(n)
+        nothing = Measured(samples, samples.log_prob.new_zeros(0, n, 0))
+        permutation = np.arange(n) if self.config.reuse_mode == "sample" else None
+        return ReuseMapping(far, far, far, own, nothing, permutation, 0.0)
+
     def reuse_state(self) -> dict[str, Any]:
         """What the mapping remembers of earlier iterations."""
         return {} if self.roles is None else {"roles": self.roles.evidence.state_dict()}
@@ -282,7 +290,13 @@ class ReuseMAC(BasicMAC):
     def mapping(
         self, samples: Samples, episode_limit: int, kl_generator: torch.Generator, map_generator: torch.Generator
     ) -> ReuseMapping:
-        """Measure D, b and c on the batch and build M, once per iteration, from the policies that acted."""
+        """Measure D, b and c on the batch and build M, once per iteration, from the policies that acted.
+
+        What is measured is what agents can learn from each other; where that is nothing, each learns from itself.
+        """
+        samples = samples.shared()
+        if not samples.n_entries:
+            return self._alone(samples)
         entries = self.kl_entries(samples, episode_limit, kl_generator)
         measured = self.measured(samples, entries)
         d = self.distances(measured)

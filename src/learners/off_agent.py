@@ -15,7 +15,7 @@ from ..controllers.reuse_mac import ReuseMAC, ReuseMapping
 from ..envs.base import EnvInfo
 from ..utils.errors import UserError
 from .losses import ClipStats, Rows, log_ratios
-from .on_policy import PolicyLearner, refuse_for_sequential, refuse_recurrent_segments
+from .on_policy import PolicyLearner, refuse_for_sequential
 
 #: from so many alike agents on, reuse_mode=weights is said to be slow
 _MANY = 8
@@ -25,13 +25,11 @@ def refuse_off_agent(values: Mapping[str, Any], info: EnvInfo, method: str) -> N
     """Refuse what off-agent updates cannot do.
 
     Raises:
-        UserError: as the sequential methods, a controller without a reuse mapping, or recurrent reuse on segments.
+        UserError: as the sequential methods, or a controller without a reuse mapping.
     """
     refuse_for_sequential(values, info, method)
     if values["mac"] != "reuse_mac":
         raise UserError(f"{method} needs the reuse mapping: mac={values['mac']} is refused, use mac=reuse_mac.")
-    if values["reuse_scheme"] != "none":
-        refuse_recurrent_segments(values, method)
 
 
 class OffAgentLearner(PolicyLearner):
@@ -78,19 +76,23 @@ def draw_sources(
 
 
 class MappingRow(NamedTuple):
-    """A learner's row of the mapping: the sources in use, as a list and [K] where entries are chosen, and the weights
-    M[i] [N] where learning takes place."""
+    """A learner's row of the mapping: the sources in use, as a list and [K] where entries are chosen; where learning
+    takes place the weights M[i] [N], and each source's valid steps over those that the learner can learn from [N]."""
 
     learner: int
     listed: list[int]
     sources: Tensor
     share: Tensor
+    more: Tensor | None
 
     @classmethod
     def of(cls, mapping: ReuseMapping, i: int, samples: Samples) -> MappingRow:
         """Return row ``i`` for an update on ``samples``."""
         listed, share = mapping.sources(i), torch.from_numpy(mapping.matrix[i])
-        return cls(i, listed, torch.tensor(listed, device=samples.choice), share.to(samples.valid.device))
+        more = None if samples.carried is None else samples.counts() / samples.shared_counts()
+        if more is not None:
+            more[i] = 1.0
+        return cls(i, listed, torch.tensor(listed, device=samples.choice), share.to(samples.valid.device), more)
 
 
 def reuse_rows(
@@ -106,7 +108,8 @@ def reuse_rows(
     """A learner's rows on the entries ``part``, in pieces of bounded size.
 
     A row of source j weighs M[i, j] / count_j when all sources are evaluated, and 1 / count_j when j was drawn:
-    the same objective in expectation.
+    the same objective in expectation. Of others no entries are learned from that were under way when the batch began
+    (:attr:`Samples.carried`), nor counted; an entry whose drawn source is such a one is left out.
 
     Args:
         row: whom it learns from.
@@ -115,14 +118,21 @@ def reuse_rows(
         drawn: [E] one source per entry, or None for all of them.
         log_rho: [S, N] of a clip around the learner's old policy, see :class:`~.losses.Rows`.
     """
+    each = 1.0 / counts if row.more is None else row.more / counts
+
+    def gathered(entry: Tensor, source: Tensor, share: Tensor) -> Rows:
+        if samples.carried is not None:
+            can = (source == row.learner) | ~samples.carried[entry]
+            entry, source = entry[can], source[can]
+        return Rows.gather(samples, target, entry, source, share, log_rho)
+
     if drawn is not None:
-        yield Rows.gather(samples, target, part, drawn[part], 1.0 / counts, log_rho)
+        yield gathered(part, drawn[part], each)
         return
-    share = row.share.to(counts.dtype) / counts
+    share = row.share.to(counts.dtype) / counts if row.more is None else row.share.to(counts.dtype) * each
     pieces = mac.chunks(row.listed, len(part) * samples.steps_each())
     for chunk in row.sources.split([len(piece) for piece in pieces]):
-        source = chunk.repeat(len(part))
-        yield Rows.gather(samples, target, part.repeat_interleave(len(chunk)), source, share, log_rho)
+        yield gathered(part.repeat_interleave(len(chunk)), chunk.repeat(len(part)), share)
 
 
 def old_ratios(

@@ -54,9 +54,10 @@ def test_a_rollout_is_read_once_however_long_it_is() -> None:
         ("mappo", {"use_rnn": True, "critic_use_rnn": True}),
         ("mappo", {"use_rnn": True, "sharing": [0, 1, 0, 1], "obs_agent_id": False}),
         ("happo", {"use_rnn": True}),
+        ("oappo", {"use_rnn": True}),
         ("pqn_vdn", {"critic_epochs": ...}),
     ],
-    ids=["mappo", "happo", "oappo", "pqn", "mappo-gru", "groups-gru", "happo-gru", "pqn-gru"],
+    ids=["mappo", "happo", "oappo", "pqn", "mappo-gru", "groups-gru", "happo-gru", "oappo-gru", "pqn-gru"],
 )
 def test_mini_batches_are_not_read_and_updates_are_the_cpus(config: str, overrides: dict[str, Any]) -> None:
     found, scalars = [], []

@@ -99,6 +99,11 @@ def learned(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in without_non_learning(values).items() if not (k in NEW_KEYS and v == NEW_KEYS[k])}
 
 
+def learned_in_full(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return :func:`learned` with every key of `NEW_KEYS`: what lacks one has the value that changes nothing."""
+    return {**NEW_KEYS, **without_non_learning(values)}
+
+
 @dataclass(frozen=True)
 class Settings:
     """The checked configuration of a run.

@@ -15,7 +15,7 @@ import pytest
 from oamarl.analysis import curves, reliable, select
 from oamarl.analysis.runs import Run, find
 from oamarl.main import main
-from oamarl.settings import learned
+from oamarl.settings import learned_in_full
 from oamarl.tools.plot import scores
 from oamarl.tools.plot.command import _score_name
 from oamarl.utils.errors import UserError
@@ -301,13 +301,24 @@ def test_runs_that_repeat_another_one_count_once(tmp_path: Path) -> None:
     later = make_run(tmp_path, "oappo", 1, float, number=4, t_max=2000)
     label = make_run(tmp_path, "oappo", 1, float, number=5, points=9, label="the same once more", log_interval=7)
     curve = make_curve_file(tmp_path / "data", "oappo", 1, [[500, 1.0], [1000, 2.0]])
-    kept, dropped = select.once(read(first, second, short, longer, other, later, label, curve), learned)
+    kept, dropped = select.once(read(first, second, short, longer, other, later, label, curve), learned_in_full)
     assert [run.path for run in kept] == [second, longer, other, later]
     assert {run.path for run in dropped} == {first, short, label, curve}
 
 
+def test_a_key_that_came_later_tells_runs_apart(tmp_path: Path) -> None:
+    """Runs without it have its first value, in which curve files leave it out."""
+    plain = make_run(tmp_path, "oappo", 1, float)
+    checked = make_run(tmp_path, "oappo", 1, float, number=2, reuse_check="candidate")
+    clipped = make_run(tmp_path, "oappo", 1, float, number=3, factor_clip=2.0)
+    said = make_run(tmp_path, "oappo", 1, float, number=4, reuse_check="before", factor_clip=None)
+    kept, dropped = select.once(read(plain, checked, clipped, said), learned_in_full)
+    assert [run.path for run in kept] == [checked, clipped, said]
+    assert [run.path for run in dropped] == [plain]
+
+
 def test_configurations_that_differ(some: list[Run]) -> None:
-    parts = select.variants([run for run in some if run.name == "oappo"], learned)
+    parts = select.variants([run for run in some if run.name == "oappo"], learned_in_full)
     assert [[run.config["lr"] for run in part] for part in parts] == [[0.001, 0.001], [0.0001, 0.0001]]
     assert select.label(some[0], ["name", "lr"]) == "oappo, lr=0.001"
 

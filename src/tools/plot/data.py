@@ -13,7 +13,7 @@ from ...analysis import reliable
 from ...analysis.curves import AXES, SCORES, Line, kinds, line, of_other_actions, on_axis, stretches, with_metric
 from ...analysis.runs import Run, find
 from ...analysis.select import check_key, chosen, configuration, contradicting, differing, flat, grouped, once, variants
-from ...settings import learned, results_folder
+from ...settings import learned, learned_in_full, results_folder
 from ...storage.run_files import CONFIG_FILE, read_json
 from ...storage.tested_actions import TEST
 from ...utils.errors import UserError, counted
@@ -66,14 +66,13 @@ def load(words: Sequence[str], conditions: Sequence[str]) -> tuple[list[Run], li
     if not wanted:
         none = "The only run does not meet" if len(runs) == 1 else f"None of the {len(runs)} runs meets"
         raise UserError(f"{none} --filter {' '.join(conditions)}.")
-    kept, dropped = once(wanted, learned)
+    kept, dropped = once(wanted, learned_in_full)
     for run in kept:
         run.called = called.get(run.path.resolve(), "")
     if dropped:
-        some = ", ".join(str(run.path) for run in dropped[:3]) + (" ..." if len(dropped) > 3 else "")
         notices.append(
             f"{len(dropped)} of {len(wanted)} runs repeat another one (same configuration and seed) or were continued "
-            f"by it: left out ({some})."
+            f"by it: left out ({_paths(dropped)})."
         )
     return kept, notices, varied
 
@@ -134,8 +133,14 @@ def select(words: Sequence[str], conditions: Sequence[str], by: Sequence[str], m
     return Selection(have, dict(sorted(groups.items())), notices + troubles, " and ".join(how), keys)
 
 
+def below_here(path: Path) -> Path:
+    """Return ``path`` as it is found from the current folder: a page that is passed on names nobody's home."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _paths(runs: Sequence[Run]) -> str:
-    return ", ".join(str(run.path) for run in runs[:3]) + (" ..." if len(runs) > 3 else "")
+    return ", ".join(str(below_here(run.path)) for run in runs[:3]) + (" ..." if len(runs) > 3 else "")
 
 
 def mixed(groups: Groups) -> list[str]:
@@ -145,7 +150,7 @@ def mixed(groups: Groups) -> list[str]:
         for task, runs in tasks.items():
             args = [{k: v for k, v in flat(run.config).items() if k.startswith("env_args.") and k != "env_args.seed"}
                     for run in runs]  # fmt: skip
-            keys = contradicting([configuration(run, learned) for run in runs]) + contradicting(args)
+            keys = contradicting([configuration(run, learned_in_full) for run in runs]) + contradicting(args)
             if keys:
                 some = ", ".join(keys[:4]) + (" ..." if len(keys) > 4 else "")
                 told.append(
@@ -161,12 +166,12 @@ def best_configurations(groups: Groups, metric: str, score: str) -> tuple[Groups
     told = []
     for label, tasks in groups.items():
         for task, runs in tasks.items():
-            members = variants(runs, learned)
+            members = variants(runs, learned_in_full)
             means = [float(np.mean([SCORES[score](run, metric) for run in some])) for some in members]
             order = sorted(range(len(members)), key=lambda k: -means[k])
             kept.setdefault(label, {})[task] = members[order[0]]
             if len(members) > 1:
-                keys = differing([configuration(some[0], learned) for some in members])
+                keys = differing([configuration(some[0], learned_in_full) for some in members])
                 names = [
                     f"{_named(members[k][0], keys)} ({means[k]:.4g}, {counted(len(members[k]), 'run')})" for k in order
                 ]

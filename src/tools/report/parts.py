@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from ...settings import learned
 from ...utils.console import duration, number
 from ...utils.errors import counted
 from ...utils.schema import yamls
-from ..plot.data import Groups
+from ..plot.data import Groups, below_here
 from ..plot.scores import Bar, Scores, estimate
 from .html import Html, folded, heading, paragraph, table
 
@@ -209,12 +208,6 @@ def _shares(runs: Sequence[Run]) -> list[str]:
     return [f"{x:.0%}" for x in np.mean(shares, axis=0)] if shares else ["-"] * len(_SPLIT)
 
 
-def _below_here(path: Path) -> Path:
-    """Return ``path`` as it is found from the current folder: a page that is passed on names nobody's home."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
 def runs_table(groups: Groups, metric: str, name: str) -> Html:
     """Return all runs with their commands; ``name`` is the metric's name in the table."""
     rows, commands = [], []
@@ -225,7 +218,7 @@ def runs_table(groups: Groups, metric: str, name: str) -> Html:
             ):
                 rows.append((label, task, "-" if run.seed is None else run.seed, run.status, f"{run.steps:,}",
                              number(final(run, metric)), number(best(run, metric)), duration(run.seconds),
-                             _below_here(run.path)))  # fmt: skip
+                             below_here(run.path)))  # fmt: skip
                 commands.append((label, task, "-" if run.seed is None else run.seed, run.command or "unknown"))
     head = ("", "task", "seed", "status", "steps", "final", "best", "time", "path")
     return Html(

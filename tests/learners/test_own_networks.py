@@ -141,9 +141,9 @@ def test_one_sentence(words: str, networks: Any, tmp_path: Path, capsys: pytest.
 def test_memories_on_segments_are_refused_where_others_experience_is_read(networks: Any) -> None:
     from oamarl.learners.on_policy import refuse_recurrent_segments
 
-    gated = settings("oappo", "toy_envs:MixedLength", agent="networks:GatedCell", runner="rollout", t_max=40)
+    gated = settings("seac", "toy_envs:MixedLength", agent="networks:GatedCell", runner="rollout", t_max=40)
     with pytest.raises(UserError, match="with agent=networks:GatedCell needs whole episodes to reuse"):
-        refuse_recurrent_segments(gated.values, "OAPPO")
+        refuse_recurrent_segments(gated.values, "SEAC")
     critic = settings("seac", "toy_envs:MixedLength", critic="networks:GatedCell", runner="rollout", t_max=40)
     with pytest.raises(UserError, match="SEAC with critic=networks:GatedCell needs whole"):
         refuse_recurrent_segments(critic.values, "SEAC", ("agent", "critic"))

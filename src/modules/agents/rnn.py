@@ -211,12 +211,13 @@ class Network(nn.Module):
     def _states(self, w: dict[str, Tensor], x: Tensor, batch_sizes: Tensor, hidden: Tensor, twice: bool) -> Tensor:
         """A recurrent network's hidden states [S, H] on packed rows ``x`` [S, I], by torch's operations."""
         x = self.activation(_normed(w, "norm1", torch.addmm(w["fc1.b"], x, w["fc1.w"])))
-        in_one = not twice and x.is_cuda and gru_triton.available(x.device, self.hidden_dim)
-        if x.is_cuda and not twice and not in_one:  # cuDNN's has no second derivative
+        form = recurrence
+        if x.is_cuda and not twice and gru_triton.available(x.device, self.hidden_dim):
+            form = gru_triton.recurrence_once
+        elif x.is_cuda and not twice:  # cuDNN's has no second derivative
             weights = (w["w_ih"], w["w_hh"], w["b_ih"], w["b_hh"])
             return torch.gru(x, batch_sizes, hidden.unsqueeze(0), weights, True, 1, 0.0, self.training, False)[0]
         x = torch.addmm(w["b_ih"], x, w["w_ih"].t())
-        form = gru_triton.recurrence_once if in_one else recurrence
         return form(x, batch_sizes, hidden, w["w_hh"], w["b_hh"])
 
     def _by_compiled(self, x: Tensor, twice: bool = False) -> bool:

@@ -73,10 +73,11 @@ class _Once(torch.autograd.Function):
         kept = states.new_empty(len(projected) if keep else 0, 4 * size)
         ctx.how = how = _how(size, _precision())
         grid = (triton.cdiv(n, how["rows"]),)
-        _forward[grid](
-            projected.contiguous(), at, counts, weight.t().contiguous(), bias.contiguous(), states, kept,
-            len(counts), n, size=size, keep=keep, **how,
-        )  # fmt: skip
+        with torch.cuda.device_of(projected):  # Triton's is the current one
+            _forward[grid](
+                projected.contiguous(), at, counts, weight.t().contiguous(), bias.contiguous(), states, kept,
+                len(counts), n, size=size, keep=keep, **how,
+            )  # fmt: skip
         ctx.save_for_backward(states, kept, at, counts, hidden, weight)
         ctx.dtype = projected.dtype
         return states[n:].to(projected.dtype)
@@ -90,10 +91,11 @@ class _Once(torch.autograd.Function):
         from_input, from_hidden = (states.new_empty(rows, 3 * size) for _ in range(2))
         of_hidden = hidden.new_zeros(hidden.shape, dtype=torch.float32)
         grid = (triton.cdiv(n, how["rows"]),)
-        _backward[grid](
-            grad.contiguous(), kept, states, at, counts, weight.contiguous(), from_input, from_hidden, of_hidden,
-            len(counts), n, size=size, **how,
-        )  # fmt: skip
+        with torch.cuda.device_of(grad):
+            _backward[grid](
+                grad.contiguous(), kept, states, at, counts, weight.contiguous(), from_input, from_hidden, of_hidden,
+                len(counts), n, size=size, **how,
+            )  # fmt: skip
         # a step's rows follow each other, as those of the hidden state before it do
         shift = (at[:-1] - at[1:] + n).repeat_interleave(counts, output_size=rows)
         with torch.autocast(grad.device.type, enabled=False):

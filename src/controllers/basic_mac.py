@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, RowIndex, Samples
+from ..components.batch import Batch
 from ..components.normalisation import FeatureNormaliser, ObservationNormaliser
 from ..components.packing import Packing
+from ..components.updates.samples import RowIndex, Samples
 from ..envs.base import EnvInfo
 from ..modules import heads
 from ..modules.acting import Actor, NetworkActor

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..components.batch import Samples
 from ..components.packing import Packing
 from ..components.reuse import bias_limit, bound_row
 from ..components.roles import RoleEvidence, difference, narrowed, parts_of, sums_by_part, whitening
+from ..components.updates.samples import Samples
 from .basic_mac import BasicMAC
 from .reuse_distances import Distances, Measured, OnSources, chunks, for_all_agents
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..components.batch import RowIndex, Samples
 from ..components.updates.parallel import in_background
+from ..components.updates.samples import RowIndex, Samples
 from ..modules.heads import Policy
 from .basic_mac import BasicMAC
 

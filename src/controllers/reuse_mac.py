@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..components.batch import Samples
 from ..components.reuse import adaptive_row, check_groups, check_matrix, draw_permutation, fixed_mapping, is_permutation
 from ..components.roles import parts_of
+from ..components.updates.samples import Samples
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..utils.errors import UserError

@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..components.batch import Samples
 from ..components.packing import Packing
 from ..components.updates.parallel import SHARDS
+from ..components.updates.samples import Samples
 from ..components.updates.surrogate import approx_kl, clipped_surrogate, factor_of, factors_without_own
 from ..components.updates.trust_region import Step, step_scalars
 from ..controllers.basic_mac import BasicMAC

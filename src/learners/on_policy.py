@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples
+from ..components.batch import Batch
 from ..components.generators import generator
 from ..components.schedules import scheduled
 from ..components.updates.descent import NO_TALLIES, Descents, Loss, MiniBatch, descend, epoch
 from ..components.updates.optimisers import Adam
 from ..components.updates.parallel import in_background
+from ..components.updates.samples import Samples
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.module import ModuleStack

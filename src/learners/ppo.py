@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples
+from ..components.batch import Batch
 from ..components.updates.descent import MiniBatch
+from ..components.updates.samples import Samples
 from ..components.updates.surrogate import clipped_surrogate
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo

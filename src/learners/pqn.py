@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples
+from ..components.batch import Batch
 from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.pieces import one_episode_a_row
@@ -39,6 +39,7 @@ from ..components.returns import lambda_returns
 from ..components.schedules import scheduled
 from ..components.updates.descent import MiniBatch, Tally, descend, epoch, means, new_tallies
 from ..components.updates.optimisers import RAdam
+from ..components.updates.samples import Samples
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig

@@ -30,8 +30,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components.batch import Batch, Samples
+from ..components.batch import Batch
 from ..components.updates.descent import MiniBatch
+from ..components.updates.samples import Samples
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..components.batch import Batch, minibatches
+from ..components.batch import Batch
 from ..components.normalisation import RunningMeanStd
 from ..components.updates.optimisers import Adam
+from ..components.updates.samples import minibatches
 
 #: Standardised numbers are clipped there: rewards that nearly never come must not outweigh everything else.
 _MOST = 10.0

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oamarl.components.batch import Batch, Samples, minibatches
+from oamarl.components.batch import Batch
+from oamarl.components.updates.samples import Samples, minibatches
 
 B, T, N, A, WIDTH, STATE, K = 2, 3, 2, 4, 5, 6, 1
 

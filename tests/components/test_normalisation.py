@@ -11,10 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oamarl.components.batch import Batch, Samples
+from oamarl.components.batch import Batch
 from oamarl.components.generators import generator
 from oamarl.components.normalisation import FeatureNormaliser, ObservationNormaliser, RunningMeanStd
 from oamarl.components.schedules import scheduled
+from oamarl.components.updates.samples import Samples
 from oamarl.utils.errors import UserError
 
 from learner_tools import make_batch, make_info, make_learner

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from oamarl.components import roles
-from oamarl.components.batch import Samples
 from oamarl.components.generators import generator
 from oamarl.components.reuse import bound_row
 from oamarl.components.roles import PRIOR, PRIOR_DECAY, WIDEST, parts_of
+from oamarl.components.updates.samples import Samples
 from oamarl.controllers.reuse_adaptive import LEAST, Bound, Decisions
 from oamarl.controllers.reuse_mac import ReuseMAC, ReuseMapping
 from oamarl.utils.errors import UserError

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from oamarl import controllers, learners, modules
-from oamarl.components.batch import Batch, Samples
+from oamarl.components.batch import Batch
 from oamarl.components.generators import generator
+from oamarl.components.updates.samples import Samples
 from oamarl.envs.base import EnvInfo
 from oamarl.modules import critics
 from oamarl.modules.options import network_config

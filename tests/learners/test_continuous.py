@@ -13,8 +13,9 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 import oamarl
-from oamarl.components.batch import Batch, Samples
+from oamarl.components.batch import Batch
 from oamarl.components.experience import EnvInfo, Field
+from oamarl.components.updates.samples import Samples
 from oamarl.envs.build import make_info
 from oamarl.envs.vector.base import VecConfig
 from oamarl.evaluation.play import Plan, evaluate

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from oamarl.components.batch import Batch, Samples
+from oamarl.components.batch import Batch
 from oamarl.components.seeding import episode_seed
+from oamarl.components.updates.samples import Samples
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import make_env
 from oamarl.main import main

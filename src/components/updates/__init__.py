@@ -1,1 +1,1 @@
-"""What updates are made of: objectives, gradient steps, natural-gradient steps, threads."""
+"""What updates are made of: samples, objectives, gradient steps, natural-gradient steps, threads."""

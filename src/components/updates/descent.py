@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batch import minibatches
 from . import graphs
 from .optimisers import Adam, step_together
 from .parallel import SHARDS, differentiate, shards
+from .samples import minibatches
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def means(tallies: Sequence[Tally]) -> dict[str, float]:
 def epoch(
     n_entries: int, n_minibatches: int, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Iterator[MiniBatch]:
-    """Yield the mini-batches of one epoch over ``n_entries``; see :func:`~oamarl.components.batch.minibatches`."""
+    """Yield the mini-batches of one epoch over ``n_entries``; see :func:`.samples.minibatches`."""
     parts = minibatches(n_entries, n_minibatches, generator, device)
     for part in parts:
         yield MiniBatch(part, len(parts))

@@ -32,9 +32,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...components.batch import Batch, Samples
+from ...components.batch import Batch
 from ...components.generators import generator
 from ...components.pieces import one_episode_a_row
+from ...components.updates.samples import Samples
 from ...controllers.basic_mac import BasicMAC
 from ...envs.base import EnvInfo
 from ...modules import critics

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...components.batch import Batch, Samples
+from ...components.batch import Batch
 from ...components.generators import generator
 from ...components.replay import Replay
+from ...components.updates.samples import Samples
 from ...controllers.basic_mac import BasicMAC
 from ...envs.base import EnvInfo
 from ...modules.agents.rnn import NetworkConfig

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components.batch import Samples
 from oamarl.components.generators import generator
+from oamarl.components.updates.samples import Samples
 from oamarl.envs.base import EnvInfo
 from oamarl.learners.oappo import OAPPOLearner
 from oamarl.utils.errors import UserError

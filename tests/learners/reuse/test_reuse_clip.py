@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components.batch import Samples
+from oamarl.components.updates.samples import Samples
 from oamarl.envs.base import EnvInfo
 from oamarl.learners import oappo
 from oamarl.learners.losses import ClipStats, Rows, clipped_loss

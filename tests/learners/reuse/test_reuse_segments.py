@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oamarl.components.batch import Samples
+from oamarl.components.updates.samples import Samples
 from oamarl.learners.off_agent import MappingRow, reuse_rows
 from oamarl.training.building import build
 

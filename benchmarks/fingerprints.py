@@ -27,9 +27,14 @@ from oamarl.utils.schema.command_line import parse
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "docs" / "results" / "fingerprints.json"
 #: the sweeps whose curves are compared on the pages
-SWEEPS = ("maze-black-red", "maze-black-blue-red", "maze-rules", "maze-sigma", "maze-lambda", "alike", "alike-batches")
+SWEEPS = (
+    "maze-black-red", "maze-black-blue-red", "maze-rules", "maze-sigma", "maze-lambda", "alike", "alike-batches",
+    "smax-3m", "smax-3s5z_vs_3s6z",
+)  # fmt: skip
 #: relative differences up to this are of the machine
 TOLERANCE = 1e-3
+#: so are these in battles, whose units collide and aim by float32 numbers: last digits decide what happens later
+BATTLE_TOLERANCE = 0.1
 #: batches until a learner with a replay learns
 _BATCHES = 40
 
@@ -48,6 +53,8 @@ def fingerprint(cell: Cell) -> Fingerprint:
     """What the first update of a run computes, with a seed of its own."""
     request, _ = parse(cell.words)
     request.overrides.update(seed=1000, use_cuda=False, backend="serial", learner_threads=1)
+    if cell.config["env"] == "smax":  # compiled for 32 slots
+        request.overrides.update(backend="native", batch_size_run=32)
     if "seps_steps" in cell.config:
         request.overrides["seps_steps"] = 400
     runner, _, learner = build(resolve(request), torch.device("cpu"))
@@ -69,13 +76,14 @@ def fingerprint(cell: Cell) -> Fingerprint:
     return {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
-def differences(was: Fingerprint, now: Fingerprint) -> list[str]:
+def differences(was: Fingerprint, now: Fingerprint, cell: Cell) -> list[str]:
     """In words, what differs by more than machines do."""
+    tolerance = BATTLE_TOLERANCE if cell.config["env"] == "smax" else TOLERANCE
     names = sorted({*was, *now})
     return [
         f"{name}: {was.get(name)} then, {now.get(name)} now"
         for name in names
-        if not (name in was and name in now and math.isclose(was[name], now[name], rel_tol=TOLERANCE, abs_tol=1e-6))
+        if not (name in was and name in now and math.isclose(was[name], now[name], rel_tol=tolerance, abs_tol=1e-6))
     ]
 
 
@@ -87,11 +95,12 @@ def stored() -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    made = {name: fingerprint(cell) for sweep in SWEEPS for name, cell in groups(sweep).items()}
+    cells = {name: cell for sweep in SWEEPS for name, cell in groups(sweep).items()}
+    made = {name: fingerprint(cell) for name, cell in cells.items()}
     if sys.argv[1:] == ["--write"]:
         FILE.write_text("{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in made.items()) + "\n}\n")
     else:
         known = stored()
         for name, now in made.items():
-            for words in differences(known.get(name, {}), now):
+            for words in differences(known.get(name, {}), now, cells[name]):
                 print(f"{name}: {words}")

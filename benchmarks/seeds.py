@@ -20,7 +20,7 @@ from oamarl.storage.curve_files import final, read
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "docs" / "results" / "data"
 #: names in curve files' names
-BATTLES = ("smax-3m", "smax-2s3z")
+BATTLES = ("smax-3m", "smax-3s5z_vs_3s6z")
 TESTS = "test_greedy_battle_won_mean"
 
 

@@ -46,7 +46,6 @@ SHIPPED = (
     "smax-2s3z",
     "smax-3m",
     "smax-3s5z_vs_3s6z",
-    "smax-unit-types",
     "tabular-agents",
     "tabular-consensus",
     "tabular-convergence",

@@ -210,6 +210,7 @@ MISTAKES = [
     ("env_args.map_nam", ["--config=oappo", "--env-config=maze", "with", "env_args.map_nam=x"]),
     ("'lrr'", ["--config=oappo", "--env-config=maze", "with", "lrr=1"]),
     ("wrong type", ["--config=oappo", "--env-config=maze", "with", "lr=fast"]),
+    ("seed='٣' has the wrong type", ["--config=oappo", "--env-config=maze", "with", "seed=٣"]),
     ("out of range", ["--config=oappo", "--env-config=maze", "with", "reuse_lambda=1.5"]),
     ("cannot be written", ["--config=oappo", "--env-config=maze", "with", f"local_results_path={ROOT}/setup.py/x"]),
 ]

@@ -123,7 +123,7 @@ def _number(value: Any, hint: type) -> Any:
                 return float(value)
             except OverflowError:
                 raise _Mismatch from None
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 (no dot) as a string
+    if isinstance(value, str) and value.isascii():  # YAML 1.1 reads 1e-3 (no dot) as a string; float() reads any digits
         try:
             number = float(value)
         except ValueError:

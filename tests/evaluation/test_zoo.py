@@ -27,7 +27,7 @@ MOST_BYTES = 20_000_000
 
 
 def test_the_zoo_is_small_and_whole() -> None:
-    assert len(TEAMS) >= 9
+    assert len(TEAMS) >= 13
     files = [path for path in (ROOT / "zoo").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     assert {path.parent.name for path in files} == {team.name for team in TEAMS}
@@ -36,7 +36,9 @@ def test_the_zoo_is_small_and_whole() -> None:
         assert set(kept) == {"config", "info", "mac", "runner"}, "policies alone"
         assert kept["runner"]["t_env"] == team.facts["step"]
         assert kept["config"]["name"] == team.facts["algorithm"]
-        assert team.facts["command"].startswith(f"oamarl --config={team.facts['algorithm']} --env-config=")
+        # settings for one task are in a folder: smax_3m/oappo
+        config = rf"oamarl --config=(\w+/)?{team.facts['algorithm']} --env-config="
+        assert re.match(config, team.facts["command"])
         assert "results" not in team.facts["command"]
         curve = json.loads((team.folder / zoo.CURVE_FILE).read_text(encoding="utf-8"))
         assert curve["command"] == team.facts["command"]

@@ -33,7 +33,8 @@ SWEEPS = (
 )  # fmt: skip
 #: relative differences up to this are of the machine
 TOLERANCE = 1e-3
-#: so are these in battles, whose units collide and aim by float32 numbers: last digits decide what happens later
+#: so are these of battles, where last digits decide what happens later (0.035 between a processor's instruction sets).
+#: They show that a battle or a configuration has changed; small changes of a method show on the other games
 BATTLE_TOLERANCE = 0.1
 #: batches until a learner with a replay learns
 _BATCHES = 40
@@ -78,13 +79,14 @@ def fingerprint(cell: Cell) -> Fingerprint:
 
 def differences(was: Fingerprint, now: Fingerprint, cell: Cell) -> list[str]:
     """In words, what differs by more than machines do."""
-    tolerance = BATTLE_TOLERANCE if cell.config["env"] == "smax" else TOLERANCE
+    battles = cell.config["env"] == "smax"
+
+    def alike(name: str) -> bool:
+        tolerance = BATTLE_TOLERANCE if battles and not name.endswith(" before") else TOLERANCE
+        return name in was and name in now and math.isclose(was[name], now[name], rel_tol=tolerance, abs_tol=1e-6)
+
     names = sorted({*was, *now})
-    return [
-        f"{name}: {was.get(name)} then, {now.get(name)} now"
-        for name in names
-        if not (name in was and name in now and math.isclose(was[name], now[name], rel_tol=tolerance, abs_tol=1e-6))
-    ]
+    return [f"{name}: {was.get(name)} then, {now.get(name)} now" for name in names if not alike(name)]
 
 
 def stored() -> dict[str, Any]:

@@ -22,7 +22,6 @@ from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.module import ModuleStack
 from ..modules.agents.rnn import Network, NetworkConfig
-from ..modules.build import memory_of
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .value.config import CriticConfig, EpochConfig, ValueConfig
@@ -316,23 +315,6 @@ def refuse_for_sequential(values: Mapping[str, Any], info: EnvInfo, method: str)
         raise UserError(
             f"{method} has critics of the state, one or one for each agent: use critic_type=cv_critic, "
             "critic_sharing=shared or separate, critic_agent_obs=False."
-        )
-
-
-def refuse_recurrent_segments(values: Mapping[str, Any], method: str, kinds: Sequence[str] = ("agent",)) -> None:
-    """Refuse recurrent networks on segments: on others' experience their hidden states start where episodes do.
-
-    Args:
-        kinds: the networks that read others' experience: agent, critic.
-
-    Raises:
-        UserError: recurrent networks and segments.
-    """
-    remembering = [found for kind in kinds if (found := memory_of(kind, values))]
-    if remembering and values["runner"] == "rollout":
-        raise UserError(
-            f"{method} with {remembering[0]} needs whole episodes to reuse: runner=rollout is refused, use "
-            "runner=parallel."
         )
 
 

@@ -36,6 +36,7 @@ from ..components.updates.samples import Samples
 from ..controllers.basic_mac import BasicMAC
 from ..envs.base import EnvInfo
 from ..modules.agents.rnn import NetworkConfig
+from ..modules.build import memory_of
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from .actor_critic.policy_gradient import policy_gradient_loss
@@ -44,7 +45,6 @@ from .on_policy import (
     Iteration,
     OnePassConfig,
     PolicyLearner,
-    refuse_recurrent_segments,
     shares_networks,
 )
 from .value.state_values import MAX_ROWS
@@ -114,7 +114,7 @@ class SEACLearner(PolicyLearner):
                 f"SEAC's critics see an agent's own observation: critic_type={values['critic_type']} is refused, use "
                 "critic_type=ac_critic, or seac_coef=0."
             )
-        refuse_recurrent_segments(values, "SEAC", ("agent", "critic"))
+        _refuse_recurrent_segments(values)
 
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One step of all policies and critics on ``batch``; returns scalars to log, and arrays (none)."""
@@ -183,3 +183,16 @@ class SEACLearner(PolicyLearner):
         own = policy[rows.agent, torch.arange(len(rows), device=self.device)]
         log_prob = policy.log_prob(actions.expand(self.info.n_agents, *actions.shape))
         return log_prob, own.entropy(), samples.advantage[rows.at].movedim(-1, 0), rows.at, rows.agent
+
+
+def _refuse_recurrent_segments(values: Mapping[str, Any]) -> None:
+    """Refuse recurrent networks on segments: on others' experience their hidden states start where episodes do.
+
+    Raises:
+        UserError: a policy or critic that carries something from step to step, and segments.
+    """
+    remembering = [found for kind in ("agent", "critic") if (found := memory_of(kind, values))]
+    if remembering and values["runner"] == "rollout":
+        raise UserError(
+            f"SEAC with {remembering[0]} needs whole episodes to reuse: runner=rollout is refused, use runner=parallel."
+        )

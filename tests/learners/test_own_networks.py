@@ -139,16 +139,16 @@ def test_one_sentence(words: str, networks: Any, tmp_path: Path, capsys: pytest.
 
 
 def test_memories_on_segments_are_refused_where_others_experience_is_read(networks: Any) -> None:
-    from oamarl.learners.on_policy import refuse_recurrent_segments
+    from oamarl.learners.seac import _refuse_recurrent_segments
 
     gated = settings("seac", "toy_envs:MixedLength", agent="networks:GatedCell", runner="rollout", t_max=40)
     with pytest.raises(UserError, match="with agent=networks:GatedCell needs whole episodes to reuse"):
-        refuse_recurrent_segments(gated.values, "SEAC")
+        _refuse_recurrent_segments(gated.values)
     critic = settings("seac", "toy_envs:MixedLength", critic="networks:GatedCell", runner="rollout", t_max=40)
     with pytest.raises(UserError, match="SEAC with critic=networks:GatedCell needs whole"):
-        refuse_recurrent_segments(critic.values, "SEAC", ("agent", "critic"))
+        _refuse_recurrent_segments(critic.values)
     built_in = settings("seac", "toy_envs:MixedLength", critic_use_rnn=True, runner="parallel", t_max=40)
-    refuse_recurrent_segments(built_in.values, "SEAC", ("agent", "critic"))
+    _refuse_recurrent_segments(built_in.values)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

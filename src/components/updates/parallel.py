@@ -51,7 +51,7 @@ def use_threads(count: int) -> None:
 def default_threads(cores: int) -> int:
     """Return the default number of update threads: a core each, and no more than OMP_NUM_THREADS."""
     limit = os.environ.get("OMP_NUM_THREADS", "").strip()
-    return min(SHARDS, cores, int(limit) if limit.isdigit() and int(limit) else SHARDS)
+    return min(SHARDS, cores, int(limit) if limit.isdecimal() and int(limit) else SHARDS)
 
 
 def shards(n: int, rows: int, recurrent: bool, device: torch.device | str = "cpu") -> list[slice]:

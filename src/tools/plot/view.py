@@ -17,7 +17,7 @@ from ...utils.errors import UserError, nearest
 #: ends of an axis; None: as the data have it
 Limits = tuple[float | None, float | None]
 _SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)([kMG]?)")
+_NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)([kMG]?)", re.ASCII)
 
 
 @dataclass(frozen=True)

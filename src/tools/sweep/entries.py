@@ -146,7 +146,7 @@ def read_seeds(value: Any, shown: str) -> list[int]:
         raise UserError(f"{shown}: seeds={value!r} is not allowed: a list or a range such as 1-5 is expected{one}.")
     found: list[int] = []
     for item in items:
-        match = re.fullmatch(r"\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?", str(item))
+        match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", str(item))
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if isinstance(item, (bool, float)) or not first <= last < 2**31 or last - first >= 10**5:
             raise UserError(f"{shown}: '{item}' in seeds is not allowed: whole numbers and ranges such as 1-5 are.")

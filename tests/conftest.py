@@ -29,6 +29,9 @@ if "MONGO_URL" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+#: before the first test, and before fixtures of whole modules, which are set up ahead of those of a test
+_HANDLERS = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
 #: Seconds that a test waits for a process or an event at most. It bounds what a failure costs: what is right comes
 #: sooner on every machine, however busy, so no test may wait for less.
 PATIENCE = 900.0
@@ -53,9 +56,8 @@ def signals_as_before() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
     yield
-    for number, handler in before.items():
+    for number, handler in _HANDLERS.items():
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)
 

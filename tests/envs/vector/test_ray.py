@@ -125,7 +125,10 @@ def test_step_by_step_and_by_policies_without_a_numpy_form() -> None:
         assert made >= 1
         assert seconds >= 0.05
         ray.reset(five, five)
-        ray._actors.kill(ray._nodes[1])
+        actors, node = ray._actors, ray._nodes[1]
+        actors.kill(node)
+        with pytest.raises(actors.ray.exceptions.RayActorError):  # it dies when Ray gets to it
+            all(actors.ray.get(node.actor.__ray_ready__.remote()) for _ in range(10_000))
         lost = r"Environment worker 1 on node .* was lost while it stepped \(slots 2 to 4\)"
         for _ in range(2):  # the second time it is said at once
             with pytest.raises(EnvError, match=lost):

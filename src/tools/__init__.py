@@ -59,7 +59,7 @@ def with_subcommands(command: str, subcommands: Mapping[str, str], more: str, pa
     if not argv or argv[0].startswith("-"):
         argv = ["list", *argv]
     if argv[0] not in subcommands:
-        known = list(subcommands)
+        known = [*subcommands]  # `list` is a module here, once that has been imported
         use = f"use {', '.join(known)}{nearest(argv[0], known)}"
         raise UserError(f"`oamarl {command}` does not know '{argv[0]}': {use}")
     return with_help(importlib.import_module(f".{argv[0]}", package), argv[1:])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import oamarl
+import oamarl.tools.list  # hides the builtin in its package
 from oamarl.evaluation import zoo
 from oamarl.main import main
 from oamarl.storage import checkpoints

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from oamarl.main import main
@@ -92,6 +93,15 @@ def test_the_tables_of_battles_are_those_of_the_curves(seeds: Any) -> None:
         assert len(lines) == 2 + methods, environment
         for line in lines:
             assert line in page
+
+
+def test_the_front_page_s_battles_are_those_of_the_curves(seeds: Any) -> None:
+    """The mean of each seed's last five greedy tests, lowest and highest."""
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    for method, curves in seeds.of_methods("smax-3s5z_vs_3s6z").items():
+        if method != "oappo-gru":
+            won = [100 * np.mean([v for _, v in c["metrics"][seeds.TESTS][-5:]]) for c in curves]
+            assert re.search(rf"\b{method.upper()} (wins )?{min(won):.0f} to {max(won):.0f} %", front), method
 
 
 def test_the_keys_named_for_users_of_harl_are_there() -> None:

@@ -12,6 +12,7 @@ import torch
 import oamarl
 from oamarl.main import main
 from oamarl.storage import checkpoints
+from oamarl.training.building import build
 from oamarl.utils.errors import UserError
 
 from conftest import Program
@@ -139,16 +140,10 @@ def test_one_sentence(words: str, networks: Any, tmp_path: Path, capsys: pytest.
 
 
 def test_memories_on_segments_are_refused_where_others_experience_is_read(networks: Any) -> None:
-    from oamarl.learners.seac import _refuse_recurrent_segments
-
-    gated = settings("seac", "toy_envs:MixedLength", agent="networks:GatedCell", runner="rollout", t_max=40)
-    with pytest.raises(UserError, match="with agent=networks:GatedCell needs whole episodes to reuse"):
-        _refuse_recurrent_segments(gated.values)
-    critic = settings("seac", "toy_envs:MixedLength", critic="networks:GatedCell", runner="rollout", t_max=40)
-    with pytest.raises(UserError, match="SEAC with critic=networks:GatedCell needs whole"):
-        _refuse_recurrent_segments(critic.values)
-    built_in = settings("seac", "toy_envs:MixedLength", critic_use_rnn=True, runner="parallel", t_max=40)
-    _refuse_recurrent_segments(built_in.values)
+    for part in ("agent", "critic"):
+        given = settings("seac", "toy_envs:MixedLength", runner="rollout", t_max=40, **{part: "networks:GatedCell"})
+        with pytest.raises(UserError, match=f"SEAC with {part}=networks:GatedCell needs whole episodes to reuse"):
+            build(given, torch.device("cpu"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

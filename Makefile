@@ -29,6 +29,8 @@ check: $(VENV)/.dev
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test: export OMP_NUM_THREADS := 1
+# hundreds of processes of the tests import the same modules: compiled once, whatever the shell says of it
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy

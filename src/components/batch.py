@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
+from ..utils import moved
 from .experience import TABLE
 
 #: fields of what was before a row's first step
@@ -171,3 +172,7 @@ class Batch:
         if self.obs.device == torch.device(device):
             return self
         return Batch.of({name: x.to(device, non_blocking=True) for name, x in self.named().items()})
+
+
+def __getattr__(name: str) -> object:
+    return moved.attribute(__name__, name)

@@ -1,4 +1,4 @@
-"""Earlier names of modules that the guides showed: they work until 0.2, with a warning."""
+"""Earlier names of modules, and of what modules held: they work until 0.2, with a warning."""
 
 from __future__ import annotations
 
@@ -20,6 +20,29 @@ MOVED = {
     "learners.policy": "learners.on_policy",
     "team": "evaluation.team",
 }
+
+#: what has moved out of a module that is still there: module -> its names -> module now, all below the package
+MOVED_NAMES = {
+    "components.batch": dict.fromkeys(
+        ("RowIndex", "Sequences", "Samples", "minibatches"), "components.updates.samples"
+    ),
+}
+
+
+def attribute(module: str, name: str) -> object:
+    """What ``module`` (its full name) held under ``name`` earlier, for its ``__getattr__``.
+
+    Raises:
+        AttributeError: the module never held it.
+    """
+    package, _, inner = module.partition(".")
+    now = MOVED_NAMES[inner].get(name)
+    if now is None:
+        raise AttributeError(f"module '{module}' has no attribute '{name}'")
+    warnings.warn(
+        f"{module}.{name} is in {package}.{now} now; the old place goes with oamarl 0.2.", FutureWarning, stacklevel=3
+    )
+    return getattr(importlib.import_module(f"{package}.{now}"), name)
 
 
 class _Finder:

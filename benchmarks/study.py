@@ -240,20 +240,27 @@ def front() -> str:
 
 def settings(sweep: str) -> str:
     """The trials of a sweep of settings: mean area over its seeds by method and trial, the largest in bold."""
-    found: dict[str, dict[str, list[float]]] = {}
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for cell in read_sweep(ROOT / "experiments" / f"{sweep}.yaml").cells:
         (run,), _ = find([str(DATA / f"{cell.name}.json")], ROOT)
-        trial = cell.group.partition(f"-{cell.method}-")[2]
-        found.setdefault(cell.method, {}).setdefault(trial, []).append(area(run, "return_mean"))
+        environment, _, trial = cell.group.partition(f"-{cell.method}-")
+        found.setdefault((environment, cell.method), {}).setdefault(trial, []).append(area(run, "return_mean"))
+    several = len({environment for environment, _ in found}) > 1
     rows = []
-    for method, trials in found.items():
+    for (environment, method), trials in found.items():
         means = {trial: float(np.mean(areas)) for trial, areas in trials.items()}
         best = max(means, key=lambda trial: means[trial])
         told = [
             f"{'**' * (trial == best)}{trial} {value:.3f}{'**' * (trial == best)}" for trial, value in means.items()
         ]
-        rows.append({"method": method, "area of each trial": ", ".join(told)})
+        where = {"environment": environment.rpartition("-")[2]} if several else {}
+        rows.append({**where, "method": method, "area of each trial": ", ".join(told)})
     return "\n".join(as_markdown(rows))
+
+
+def pages() -> list[Path]:
+    """The pages with tables of this program."""
+    return sorted(page for page in DOCS.glob("*.md") if "\n<!-- s" in page.read_text(encoding="utf-8"))
 
 
 def shown(text: str) -> list[str]:
@@ -285,7 +292,7 @@ def states(groups: Mapping[str, Sequence[Run]]) -> set[str]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
-        for page in sorted({DOCS / study.page for study in STUDIES.values()}):
+        for page in pages():
             page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         for name, study in STUDIES.items():

@@ -34,7 +34,7 @@ def script(name: str) -> ModuleType:
 study, fingerprints = script("study"), script("fingerprints")
 _P = reliable.difference([np.full((2, 1), 10.0)], [np.full((2, 1), 5.5)]).p or 0.0
 FAST = f"+4.50 [+4.50, +4.50], p {f'{_P:.3f}'.lstrip('0')}"
-PAGES = sorted({page for page in study.DOCS.glob("*.md") if "\n<!-- s" in page.read_text(encoding="utf-8")})
+PAGES = study.pages()
 SHOWN = [name for page in PAGES for name in study.shown(page.read_text(encoding="utf-8"))]
 
 

@@ -46,6 +46,7 @@ SHIPPED = (
     "smax-2s3z",
     "smax-3m",
     "smax-3s5z_vs_3s6z",
+    "smax-finals",
     "smax-settings",
     "tabular-agents",
     "tabular-consensus",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,7 @@ study, fingerprints = script("study"), script("fingerprints")
 _P = reliable.difference([np.full((2, 1), 10.0)], [np.full((2, 1), 5.5)]).p or 0.0
 FAST = f"+4.50 [+4.50, +4.50], p {f'{_P:.3f}'.lstrip('0')}"
 PAGES = study.pages()
+TRIALS = [name for page in PAGES for name in re.findall(r"<!-- settings (\S+) -->", page.read_text(encoding="utf-8"))]
 SHOWN = [name for page in PAGES for name in study.shown(page.read_text(encoding="utf-8"))]
 
 
@@ -56,6 +58,12 @@ def test_curves_are_of_the_shipped_configuration(name: str) -> None:
                 assert learned(json.loads(path.read_text())["config"]) == cell.config, cell.name
             else:
                 assert name not in SHOWN, cell.name
+
+
+@pytest.mark.parametrize("sweep", TRIALS)
+def test_trials_are_of_the_sweep_that_is_shipped(sweep: str) -> None:
+    for cell in study.read_sweep(study.ROOT / "experiments" / f"{sweep}.yaml").cells:
+        assert learned(json.loads((study.DATA / f"{cell.name}.json").read_text())["config"]) == cell.config, cell.name
 
 
 def test_a_table_is_of_one_state_of_the_code() -> None:

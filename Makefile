@@ -22,15 +22,15 @@ train: $(VENV)/.core
 	$(PY) -m oamarl showcase latest
 
 # the tests run in several processes, one thread each; neighbours stay together, for what a file prepares once
-check: export OMP_NUM_THREADS := 1
+check test: export OMP_NUM_THREADS := 1
+# hundreds of processes of the tests import the same modules: compiled once, whatever the shell says of it
+check test: export PYTHONDONTWRITEBYTECODE :=
+
 check: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
-test: export OMP_NUM_THREADS := 1
-# hundreds of processes of the tests import the same modules: compiled once, whatever the shell says of it
-test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy

@@ -93,7 +93,7 @@ def main() -> None:
     env = Smax(words.battles, map_name=words.map)
     rows: list[tuple[str, Policy]] = [
         (f"script: {where}, {whom}", script(env, hold, together))
-        for where, hold in (("goes on", False), ("waits", True))
+        for where, hold in (("advances", False), ("waits", True))
         for whom, together in (("closest enemy", False), ("one enemy together", True))
     ]
     for run in words.runs:

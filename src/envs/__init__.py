@@ -20,5 +20,6 @@ REGISTRY = {
     "vmas": ".vmas:Vmas",
 }
 
-#: environments that pass arguments on to constructors of other packages -> the function that returns notices about them
-PASSING = {"gymma": ".gymma:notices"}
+#: environments that pass arguments on to constructors of other packages -> the module of ``notices`` about them, and of
+#: ``as_typed``, which reads them as those constructors' types
+PASSING = {"gymma": ".gymma"}

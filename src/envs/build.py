@@ -65,7 +65,10 @@ def check_env_args(env: str, env_args: Mapping[str, Any], typed: Mapping[str, st
     Raises:
         UserError: an unknown name, a missing one, or a value of the wrong type.
     """
-    return _converted(env, env_args, typed).plain
+    plain = _converted(env, env_args, typed).plain
+    if env in PASSING and typed:
+        plain = importlib.import_module(PASSING[env], __package__).as_typed(plain, typed)
+    return plain
 
 
 def constructor_args(env: str, env_args: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,8 +89,7 @@ def notices(env: str, env_args: Mapping[str, Any]) -> list[str]:
     converted = _converted(env, env_args)
     if env not in PASSING:
         return converted.notices
-    module, _, name = PASSING[env].partition(":")
-    sentences: list[str] = getattr(importlib.import_module(module, __package__), name)(**converted.objects)
+    sentences: list[str] = importlib.import_module(PASSING[env], __package__).notices(**converted.objects)
     return sentences
 
 

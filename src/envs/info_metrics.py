@@ -23,7 +23,7 @@ from .vector.memory import Layout
 MAX_METRICS, _NAME_BYTES = 128, 8192
 _LONGEST_NAME = 100
 #: how an agent is treated whose end an environment of another package takes back
-NOT_BACK = "is no longer terminated, and is taken for ended until the episode is over"
+NOT_BACK = "is no longer {flag}, and is taken for ended until the episode is over"
 #: in place of a number that an episode did not report
 ABSENT = -math.inf
 #: ``<name>_mean`` is a metric of the program's own
@@ -38,8 +38,8 @@ class Listener(Protocol):
     def infos(self, infos: Sequence[Any]) -> None:
         """Receive the infos at an episode's end: one, or each agent's last one."""
 
-    def end_taken_back(self, agent: Any) -> None:
-        """Receive that ``agent``, which had ended, is reported as not ended."""
+    def end_taken_back(self, agent: Any, flag: str = "terminated") -> None:
+        """Receive that ``agent``, whose ``flag`` (terminated or truncated) had been set, is reported without it."""
 
 
 class InfoSource:

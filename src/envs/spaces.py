@@ -46,6 +46,10 @@ class AgentSpaces:
         """
         from gymnasium import spaces
 
+        for what, given in (("observation", obs), ("action", actions)):
+            for name, space in zip(names, given, strict=True):
+                if not isinstance(space, spaces.Space):
+                    raise UserError(no_space(where, f"the {what} space of agent {name}", space))
         self._refuse_mixed(where, names, actions)
 
         self.names = [str(n) for n in names]
@@ -243,6 +247,16 @@ class _Range:
         # rounding must not lead beyond a bound
         found: np.ndarray = np.clip(own.reshape(space.shape).astype(space.dtype), space.low, space.high)
         return found
+
+
+def no_space(where: str, what: str, given: Any) -> str:
+    """Say that ``what`` of the environment ``where`` is no space of Gymnasium's."""
+    kind, old = type(given).__name__, type(given).__module__.partition(".")[0] == "gym"
+    said = f"a {kind}{' of the package gym' if old else ''}"
+    hint = f", which has {kind} too" if old else ""
+    return (
+        f"The environment '{where}' cannot be used: {what} is {said}, and a space of gymnasium.spaces is needed{hint}."
+    )
 
 
 def _without_mask(space: Any) -> Any:

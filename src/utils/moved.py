@@ -26,6 +26,7 @@ MOVED_NAMES = {
     "components.batch": dict.fromkeys(
         ("RowIndex", "Sequences", "Samples", "minibatches"), "components.updates.samples"
     ),
+    "envs.gymma.gymnasium": dict.fromkeys(("gymma", "notices"), "envs.gymma.build"),
 }
 
 

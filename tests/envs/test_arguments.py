@@ -11,7 +11,7 @@ import pytest
 
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import check_env_args, make_env, make_info, notices
-from oamarl.envs.gymma.gymnasium import gymma
+from oamarl.envs.gymma import gymma
 from oamarl.envs.vector.make import make_vec
 from oamarl.run import run as train
 from oamarl.utils.errors import UserError
@@ -76,6 +76,16 @@ def test_text_that_is_written_like_something_else(cls: str, text: str) -> None:
     if text == "007":
         with pytest.raises(UserError, match=r"env_args\.text=7 has the wrong type.*in quotes, such as '7'"):
             check_env_args(env, {"text": 7})
+
+
+@pytest.mark.parametrize("text", ["007", "1e3", "123_456", "True"])
+def test_text_for_a_constructor_of_another_package(text: str) -> None:
+    """Through gymma too; what cannot be looked at yet is left as it is."""
+    args, typed = {"text": yamls.scalar(text), "count": 7}, {"env_args.text": text, "env_args.count": "007"}
+    found = check_env_args("gymma", {"key": "toy_args:Declared", **args}, typed)
+    assert (found["text"], found["count"]) == (text, 7)
+    found = check_env_args("gymma", {"key": "nowhere:Game", **args}, typed)
+    assert found["text"] == args["text"]
 
 
 def test_arguments_of_an_evaluation_are_read_as_those_of_a_run() -> None:

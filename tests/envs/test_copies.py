@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oamarl.envs.base import Arrays
-from oamarl.envs.gymma.gymnasium import gymma
+from oamarl.envs.gymma import gymma
 from oamarl.utils.errors import UserError
 
 import toy_gym  # noqa: F401

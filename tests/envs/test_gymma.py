@@ -9,7 +9,8 @@ import pytest
 
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import make_info
-from oamarl.envs.gymma.gymnasium import _LIFTED, Gymma, gymma
+from oamarl.envs.gymma.build import _LIFTED, gymma
+from oamarl.envs.gymma.gymnasium import Gymma
 from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
@@ -71,7 +72,7 @@ def test_time_limit_is_a_truncation(
     monkeypatch: pytest.MonkeyPatch, time_limit: int | None, ends: tuple, limit: int, flags: tuple
 ) -> None:
     """Packages that are known to pass their limit for a termination, as LBF and RWARE do."""
-    monkeypatch.setattr("oamarl.envs.gymma.gymnasium._LIFTED", _LIFTED | {"toy_gym"})
+    monkeypatch.setattr("oamarl.envs.gymma.build._LIFTED", _LIFTED | {"toy_gym"})
     env = gymma(RAGGED, time_limit, ends=ends)
     assert env.info.episode_limit == limit
     out = start(env)
@@ -182,6 +183,8 @@ def test_a_pendulum_is_played(algorithm: str, tmp_path: Path) -> None:
         ({"key": LBF, "players": 0}, "could not be made"),
         ({"key": LBF, "time_limit": 0}, "at least 1"),
         ({"key": LBF, "pretrained_wrapper": "PretrainedTag"}, "only null"),
+        ({"key": "matrixgames:climbing-nostate"}, "did you mean 'matrixgames:climbing-nostate-v0'"),
+        ({"key": "matrixgames:penalty-25-nostate-v1"}, "did you mean 'matrixgames:penalty-25-nostate-v0'"),
     ],
 )
 def test_mistakes_are_told(args: dict, says: str) -> None:

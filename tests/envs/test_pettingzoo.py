@@ -10,7 +10,7 @@ import pytest
 
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import make_info
-from oamarl.envs.gymma.gymnasium import gymma
+from oamarl.envs.gymma import gymma
 from oamarl.envs.gymma.pettingzoo import PettingZoo
 from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,14 @@ class Team:
         return self.then
 
 
+class Other:
+    """Nothing that Gymnasium knows."""
+
+
+#: as the package gym has it, which need not be installed
+OLD = type("Discrete", (), {"__module__": "gym.spaces.discrete"})
+
+
 def played(**given: Any) -> Arrays:
     env = Gymma(type("Changed", (Team,), given)(), "team", 5, False)
     out = Arrays.allocate(env.info, 1).slot(0)
@@ -54,6 +62,46 @@ def test_plain_lists_of_spaces_have_one_an_agent() -> None:
     assert out.reward.tolist() == [1.0, 2.0]
 
 
+def test_an_array_of_spaces_has_one_an_agent() -> None:
+    each = np.empty(2, object)
+    each[:] = [BOX, BOX]
+    assert played(observation_space=each).reward.tolist() == [1.0, 2.0]
+
+
+def test_who_is_cut_off_alone_stays_so() -> None:
+    """Agent 0 at step 2 and agent 1 at step 3, each told once: then the episode is over, and agent 0 sat step 3 out."""
+    env = Gymma(Team(), "team", 9, False)
+    told: list[tuple[int, str]] = []
+    env.listener = SimpleNamespace(end_taken_back=lambda *given: told.append(given), infos=lambda infos: None)
+    out = Arrays.allocate(env.info, 1).slot(0)
+    for _ in range(2):  # the second episode knows nothing of the first
+        env.reset(0, out)
+        for cut in ([False, False], [True, False], [False, True]):
+            assert not out.terminated
+            assert not out.truncated
+            env._env.then = (SEEN, [1.0, 2.0], False, cut, {})
+            env.step(np.zeros(2, np.int64), out)
+            if cut[0]:
+                assert out.alive.tolist() == [False, True]
+                assert out.avail.tolist() == [[True, False], [True, True]]
+        assert bool(out.truncated)
+        assert not out.terminated
+        assert not out.agent_terminated.any()
+    assert told == [(0, "truncated")] * 2
+
+
+def test_who_is_cut_off_has_not_ended() -> None:
+    """Agent 0 is cut off, then both are said to have ended: by the rules agent 1 alone has."""
+    env = Gymma(Team(), "team", 9, False)
+    out = Arrays.allocate(env.info, 1).slot(0)
+    env.reset(0, out)
+    for ended, cut in (([False, False], [True, False]), ([True, True], [True, False])):
+        env._env.then = (SEEN, [1.0, 2.0], ended, cut, {})
+        env.step(np.zeros(2, np.int64), out)
+    assert out.agent_terminated.tolist() == [False, True]
+    assert (bool(out.terminated), bool(out.truncated)) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -63,6 +111,17 @@ def test_plain_lists_of_spaces_have_one_an_agent() -> None:
         ({"then": None}, "'team' gives a NoneType in step"),
         ({"first": SEEN[0]}, "'team' gives a ndarray in reset, and .observations, info. is expected"),
         ({"first": [SEEN, {}]}, "'team' gives a list of 2 in reset"),
+        ({"first": SEEN}, r"'team' gives a tuple of 2 and no info in it .ndarray. in reset, and .observations"),
+        ({"observation_space": {0: BOX, 1: BOX}}, "its observation_space is a dict; an environment of several agents"),
+        ({"observation_space": lambda agent: BOX}, "is a function, as in PettingZoo, whose environments also have"),
+        ({"action_space": [Other()] * 2}, "entry 0 of its action_space is a Other, and a space of gymnasium.spaces"),
+        ({"action_space": [OLD()] * 2}, "is a Discrete of the package gym, and .* is needed, which has Discrete too"),
+        ({"action_space": Other()}, "the action space of agent 0 is a Other"),
+        (
+            {"observation_space": BOX, "action_space": spaces.Discrete(2),
+             "first": (np.zeros(3), {}), "then": (np.zeros(3), 1.0, [False] * 2, [False] * 2, {})},
+            "gives 2 end flags, and its spaces are of one agent .Box and Discrete.: an environment of several",
+        ),
         (
             {"observation_space": spaces.Box(-1, 1, (2, 3)), "action_space": spaces.MultiDiscrete([2, 2]),
              "first": (np.zeros((2, 3)), {}), "then": (np.zeros((2, 3)), [0.0, 0.0], False, False, {})},

@@ -110,9 +110,9 @@ class Player:
                             (self.summary.rest, summary.rest)):  # fmt: skip
             mine |= found  # type: ignore[operator]
 
-    def end_taken_back(self, agent: Any) -> None:
+    def end_taken_back(self, agent: Any, flag: str = "terminated") -> None:
         """Note an agent whose end is taken back."""
-        self._returned = str(agent)
+        self._returned = f"{agent} {NOT_BACK.format(flag=flag)}"
 
     def _snapshot(self, at: str) -> Step:
         for name, array in self.out.named().items():
@@ -154,7 +154,7 @@ class Player:
         if not np.array_equal(given, actions):
             self.report.find("actions", f"step {t} (seed {seed}) changes the actions that it was given: copy them.")
         if self._returned:
-            self.report.find("back", f"after step {t} (seed {seed}) agent {self._returned} {NOT_BACK}: {FOR_GOOD}.")
+            self.report.find("back", f"after step {t} (seed {seed}) agent {self._returned}: {FOR_GOOD}.")
         return self._snapshot(f"step {t} (seed {seed})")
 
     def play(

@@ -94,7 +94,7 @@ class Conformance:
         """Close what an aborted check has left open: games would keep running."""
         for player in self._players:
             if not player.closed:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception, SystemExit):
                     within(CLOSE_SECONDS, player.env.close, "close() of the environment")
 
     def _episodes(self) -> Player:

@@ -1,5 +1,5 @@
 """Environments of other packages, by EPyMARL's name: Gymnasium ids and PettingZoo."""
 
-from .gymnasium import gymma, notices
+from .build import as_typed, gymma, notices
 
-__all__ = ["gymma", "notices"]
+__all__ = ["as_typed", "gymma", "notices"]

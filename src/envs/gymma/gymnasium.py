@@ -1,4 +1,4 @@
-"""Environments of other packages, by EPyMARL's `gymma`: Gymnasium ids (one agent, or a list of them) and PettingZoo."""
+"""Gymnasium environments of one agent, or of several."""
 
 from __future__ import annotations
 
@@ -7,105 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ...utils import moved
 from ...utils.errors import UserError
-from ..base import Arrays, Env, EnvInfo
+from ..base import Arrays, EnvInfo
 from ..fast.quicken import quicken
 from ..info_metrics import InfoSource
-from ..matrix.package_ids import PackageGame, is_package_game
-from ..own_random import OwnRandom
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
-from . import ids as gym_ids
-from .copies import Copies
-from .protocol import as_rewards, masks_of, of_reset, of_step, refuse_old_reset
-
-#: an environment's own step limit, under the names that environments give it
-_LIMIT_NAMES = ("_max_episode_steps", "max_episode_steps", "max_steps", "max_cycles")
-#: packages that report their own limit as a TERMINATION: it is taken away, and steps are counted here. Of others the
-#: limit must stay: it may be in their rewards and observations.
-_LIFTED = {"lbforaging", "rware"}
-
-
-def gymma(
-    key: str | None = None,
-    time_limit: int | None = None,
-    pretrained_wrapper: str | None = None,
-    team_reward: bool = False,
-    global_random: bool = False,
-    render_mode: str | None = None,
-    quick: bool = True,
-    copies: int = 1,
-    **kwargs: Any,
-) -> Env:
-    """Make an environment of another package.
-
-    Args:
-        key: Gymnasium id with the module that registers it (``lbforaging:Foraging-8x8-2p-3f-v3``), PettingZoo's in
-            EPyMARL's spelling (``pz-mpe-simple-spread-v3``), or ``package.module:parallel_env``. The games
-            ``matrixgames:climbing-nostate-v0`` and ``matrixgames:penalty-<k>-nostate-v0`` need no package.
-        time_limit: steps until an episode is cut; the environment's own limit holds where that is less, and
-            alone where this is None.
-        pretrained_wrapper: EPyMARL's word; only null is supported.
-        team_reward: the environment gives one reward for all agents, a number.
-        global_random: it draws from numpy's or Python's global generators; each slot gets its own.
-        render_mode: set where pictures will be asked for; an environment that offers none by that name is
-            made without it.
-        quick: let code of ours step LBF and RWARE, by the same rules to the bit, where it was written for the very
-            source that is installed; False: the packages' own code steps.
-        copies: so many copies of an environment of one agent side by side, each with an agent of its own, which
-            learn one task without ever meeting.
-        kwargs: further arguments of the environment itself.
-
-    Raises:
-        UserError: missing package, unknown id or argument, or an environment that is not of this kind.
-    """
-    name = _named(key)
-    if pretrained_wrapper is not None:
-        raise UserError(f"env_args.pretrained_wrapper={pretrained_wrapper!r} is not supported: only null is.")
-    if time_limit is not None and time_limit < 1:
-        raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
-    if copies < 1:
-        raise UserError(f"env_args.copies={copies} is out of range: at least 1 is allowed.")
-
-    def build() -> Env:
-        return one() if copies == 1 else Copies([one() for _ in range(copies)])
-
-    def one() -> Env:
-        if is_package_game(name):
-            return PackageGame(name, time_limit, kwargs)
-        env, registered = gym_ids.make(name, kwargs, render_mode)
-        if hasattr(env, "possible_agents") or hasattr(env, "agent_iter"):
-            from .pettingzoo import PettingZoo
-
-            return PettingZoo(env, name, time_limit, _own_limit(env), team_reward)
-        if hasattr(env, "observation_space") and hasattr(env, "action_space"):
-            return Gymma(env, name, _limit(env, name, time_limit, registered), team_reward, quick)
-        raise UserError(
-            f"env_args.key='{name}' makes a {type(env).__name__}, which is neither a Gymnasium nor a PettingZoo "
-            "environment."
-        )
-
-    return OwnRandom(build) if global_random and not is_package_game(name) else build()
-
-
-def _named(key: str | None) -> str:
-    if not key:
-        raise UserError("env_args.key is needed, such as env_args.key=lbforaging:Foraging-8x8-2p-3f-v3.")
-    return key
-
-
-def notices(key: str | None = None, **given: Any) -> list[str]:
-    """Return notices about arguments that are passed on untyped; it takes what :func:`gymma` takes.
-
-    Raises:
-        UserError: as for :func:`gymma`, short of making the environment.
-    """
-    further = {name: value for name, value in given.items() if name not in (*gym_ids.OWN, "render_mode")}
-    name = _named(key)
-    if is_package_game(name):
-        PackageGame(name, None, further)
-        return []
-    return gym_ids.target(name).convert(further).notices if further else []
+from .protocol import TUPLES, as_rewards, as_space, masks_of, of_reset, of_step, refuse_old_reset
 
 
 class Gymma(InfoSource):
@@ -125,13 +34,9 @@ class Gymma(InfoSource):
 
         self._env = env
         refuse_old_reset(env, name)
-        # plain lists with one space an agent, as MPE's first package has them, are Tuples too
-        obs, actions = (
-            spaces.Tuple(list(x))
-            if isinstance(x, (list, tuple)) and x and all(isinstance(s, spaces.Space) for s in x)
-            else x
-            for x in (env.observation_space, env.action_space)
-        )
+        obs, actions = (as_space(x, name, what) for x, what in (
+            (env.observation_space, "observation_space"), (env.action_space, "action_space")
+        ))  # fmt: skip
         self._name = name
         self._single = not (isinstance(actions, spaces.Tuple) and isinstance(obs, spaces.Tuple))
         if not self._single and len(obs) != len(actions):
@@ -148,7 +53,8 @@ class Gymma(InfoSource):
             episode_limit=episode_limit, obs_sizes=s.obs_sizes, action_sizes=s.action_sizes, team_reward=team_reward,
             obs_shape=s.obs_shape, action_low=s.action_low, action_high=s.action_high,
         )  # fmt: skip
-        self._time, self._some_ended = 0, False
+        self._time, self._some_left = 0, False
+        self._cut = np.zeros(n, bool)  # who has been truncated while others play on
         self._foraging = type(env.unwrapped).__module__.startswith("lbforaging.")
         self._masked = any(s.masked)  # or as soon as an info has a mask
         # what our own code gives needs no second look: a row of the declared size and a reward for each agent
@@ -185,7 +91,8 @@ class Gymma(InfoSource):
             for player in self._env.unwrapped.players:
                 player.position = None
         observations, info = of_reset(self._env.reset(seed=seed), self._name)
-        self._time, self._some_ended = 0, False
+        self._time, self._some_left = 0, False
+        self._cut[...] = False
         out.obs[...] = 0
         out.avail[...] = self.spaces.legal
         self._see(observations, info, out)
@@ -205,27 +112,41 @@ class Gymma(InfoSource):
         self._time += 1
         self._see(observations, info, out)
         self._reward(reward, out)
-        if type(terminated) is bool and not (terminated or self._some_ended):  # most steps of most games
+        if type(terminated) is bool and not (terminated or self._some_left):  # most steps of most games
             if truncated is True or self._time >= self.info.episode_limit:
                 out.truncated[...] = True
                 self._report(info)
                 return
             if truncated is False:
                 return
-        # one flag means all agents, a list says it agent by agent; who has ended stays ended
-        ended, flags = out.agent_terminated, self._flags(terminated)
-        if self._some_ended and flags.ndim and (ended & ~flags).any() and self.listener is not None:
-            self.listener.end_taken_back(int((ended & ~flags).argmax()))
-        ended |= flags
-        self._some_ended = bool(ended.any())
-        if self._some_ended:
-            out.alive[...] = ~ended
-            out.avail[ended] = self.spaces.at_end[ended]
-        cut = bool((ended | self._flags(truncated)).all()) or self._time >= self.info.episode_limit
+        # one flag means all agents, a list says it agent by agent; who has ended or was cut off stays so
+        ended, cut = out.agent_terminated, self._cut
+        now_ended, now_cut = self._flags(terminated), self._flags(truncated)
+        self._tell_returns(now_ended, now_cut, ended)
+        ended |= now_ended & ~cut if now_ended.ndim else now_ended
+        newly_cut = now_cut & ~(ended | cut)
+        over = bool((ended | cut | newly_cut).all()) or self._time >= self.info.episode_limit
+        if not over:  # at an episode's end the last agents are cut off by that alone, as by one flag for all
+            cut |= newly_cut
+        left = ended | cut
+        self._some_left = bool(left.any())
+        if self._some_left:
+            out.alive[...] = ~left
+            out.avail[left] = self.spaces.at_end[left]
         out.terminated[...] = ended.all()
-        out.truncated[...] = cut and not ended.all()
-        if cut:
+        out.truncated[...] = over and not ended.all()
+        if over:
             self._report(info)
+
+    def _tell_returns(self, now_ended: np.ndarray, now_cut: np.ndarray, ended: np.ndarray) -> None:
+        """Tell the listener of an agent that had ended or was cut off, and whose flag in a list is no longer set."""
+        if not self._some_left or self.listener is None:
+            return
+        for flag, now, before in (("terminated", now_ended, ended), ("truncated", now_cut, self._cut)):
+            back = before & ~now if now.ndim else np.zeros_like(before)
+            if back.any():
+                self.listener.end_taken_back(int(back.argmax()), flag)
+                return
 
     def _report(self, info: Any) -> None:
         """Pass an episode's final info to the listener: one, or a list with one an agent."""
@@ -242,11 +163,7 @@ class Gymma(InfoSource):
                 raise ValueError(f"{rewards.size} rewards came, and env_args.team_reward=True promises one for all")
         elif rewards.size != n:
             if self._single and rewards.size > 1:
-                raise UserError(
-                    f"The environment '{self._name}' gives {rewards.size} rewards, and its spaces are of one agent "
-                    f"({type(self._env.observation_space).__name__} and {type(self._env.action_space).__name__}): an "
-                    "environment of several agents has Tuple spaces, with one entry an agent."
-                )
+                raise self._of_several(f"{rewards.size} rewards")
             hint = "; env_args.team_reward=True takes one reward for all" if rewards.size == 1 else ""
             raise ValueError(f"{rewards.size} rewards came for {n} agents{hint}")
         out.reward[...] = rewards.ravel()
@@ -254,8 +171,17 @@ class Gymma(InfoSource):
     def _flags(self, given: Any) -> np.ndarray:
         flags = np.asarray(given, bool)
         if flags.ndim and flags.shape != (self.info.n_agents,):
+            if self._single and flags.size > 1:
+                raise self._of_several(f"{flags.size} end flags")
             raise ValueError(f"end flags of shape {flags.shape} came for {self.info.n_agents} agents")
         return flags
+
+    def _of_several(self, given: str) -> UserError:
+        """Return the error of an environment that gives something an agent under spaces of one agent."""
+        return UserError(
+            f"The environment '{self._name}' gives {given}, and its spaces are of one agent "
+            f"({type(self._env.observation_space).__name__} and {type(self._env.action_space).__name__}): {TUPLES}."
+        )
 
     def render(self) -> np.ndarray:
         """Return a picture of this moment, uint8 [H, W, 3]."""
@@ -267,29 +193,5 @@ class Gymma(InfoSource):
         self._env.close()
 
 
-def _own_limit(env: Any) -> int | None:
-    """Return the step limit that an environment keeps among its attributes, or None."""
-    inner = getattr(env, "unwrapped", env)
-    found = [getattr(inner, "__dict__", {}).get(name) for name in _LIMIT_NAMES]
-    whole = [int(v) for v in found if isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0]
-    return min(whole, default=None)
-
-
-def _limit(env: Any, key: str, time_limit: int | None, registered: int | None) -> int:
-    """Return the steps after which an episode is cut, taking away an own limit that would pass for a termination.
-
-    Raises:
-        UserError: there is no limit at all.
-    """
-    own, inner = _own_limit(env), env.unwrapped
-    limits = [v for v in (time_limit, registered) if v is not None]
-    if own is not None and type(inner).__module__.partition(".")[0] in _LIFTED:
-        for name in _LIMIT_NAMES:
-            if isinstance(vars(inner).get(name), (int, np.integer)):
-                setattr(inner, name, 2**62)
-        limits.append(own)
-    elif own is not None and not limits:
-        limits.append(own)
-    if not limits:
-        raise UserError(f"The environment '{key}' has no step limit of its own: set env_args.time_limit.")
-    return min(limits)
+def __getattr__(name: str) -> object:
+    return moved.attribute(__name__, name)

@@ -16,6 +16,7 @@ from typing import Any
 from ...utils.errors import NotInstalled, UserError, nearest, one_of
 from ...utils.schema.registry import look_here
 from ..convert_args import ConvertedArgs, convert_args
+from ..matrix.package_ids import nearest_game
 from ..pictures import gymnasium_mode
 from ..signatures import Signature, constructor_signature
 
@@ -54,8 +55,8 @@ class Target:
     make: Callable[..., Any]
     spec: Any = None
 
-    def convert(self, kwargs: Mapping[str, Any]) -> ConvertedArgs:
-        """Return further env_args, checked against the constructor and converted.
+    def convert(self, kwargs: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> ConvertedArgs:
+        """Return further env_args, checked against the constructor and converted; ``typed`` as for convert_args.
 
         Raises:
             UserError: an argument that it does not have, or of the wrong type.
@@ -77,7 +78,7 @@ class Target:
                         or f": it takes {', '.join([*OWN, *takes.parameters])}."
                     )
                 )
-        return convert_args(takes, kwargs, f"'{self.key}'", registered)
+        return convert_args(takes, kwargs, f"'{self.key}'", registered, typed)
 
     def _takes(self) -> Signature:
         make = self.make
@@ -164,6 +165,8 @@ def _module(name: str, key: str, install: str = "") -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as exc:
         missing = exc.name or name
+        if missing == "matrixgames" and (game := nearest_game(key)):
+            raise UserError(f"env_args.key='{key}' is not a game of matrixgames that is played here{game}") from exc
         raise NotInstalled(
             f"The environment '{key}' needs the module '{missing}', which is missing{_how_to_get(missing, install)}"
         ) from exc

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import UserError, nearest, one_of
+from ..spaces import no_space
 
 _LARGEST = float(np.finfo(np.float32).max)
 _WRAP = (
@@ -17,6 +18,34 @@ _WRAP = (
     "reset(self, *, seed=None, options=None) -> (observations, info) and step(self, action) -> (observations, reward, "
     "terminated, truncated, info)."
 )
+
+#: what Gymnasium environments of several agents have
+TUPLES = "an environment of several agents has Tuple spaces, with one entry an agent"
+
+
+def as_space(given: Any, name: str, what: str) -> Any:
+    """Return a Gymnasium environment's ``observation_space`` or ``action_space`` (``what``).
+
+    A list, tuple or array with one space an agent, as MPE's first package has it, is a Tuple too.
+
+    Raises:
+        UserError: an entry that is no space of Gymnasium's, a dict of spaces, or a function, as in PettingZoo.
+    """
+    from gymnasium import spaces
+
+    if isinstance(given, (list, tuple, np.ndarray)) and len(given):
+        for i, one in enumerate(given):
+            if not isinstance(one, spaces.Space):
+                raise UserError(no_space(name, f"entry {i} of its {what}", one))
+        return spaces.Tuple(list(given))
+    if isinstance(given, Mapping) and not isinstance(given, spaces.Space):
+        raise UserError(f"The environment '{name}' cannot be used: its {what} is a {type(given).__name__}; {TUPLES}.")
+    if inspect.isroutine(given):
+        raise UserError(
+            f"The environment '{name}' cannot be used: its {what} is a function, as in PettingZoo, whose environments "
+            "also have possible_agents, a list of all agents' names."
+        )
+    return given
 
 
 def refuse_old_reset(env: Any, name: str) -> None:
@@ -42,11 +71,20 @@ def of_reset(found: Any, name: str) -> tuple[Any, Any]:
     Raises:
         UserError: it gave something else.
     """
-    if isinstance(found, tuple) and len(found) == 2:
+    second = f" and no info in it ({type(found[1]).__name__})" if isinstance(found, tuple) and len(found) == 2 else ""
+    if second and _is_info(found[1]):
         return found
     raise UserError(
-        f"The environment '{name}' gives {_described(found)} in reset, and (observations, info) is expected. {_WRAP}"
+        f"The environment '{name}' gives {_described(found)}{second} in reset, and (observations, info) is expected. "
+        f"{_WRAP}"
     )
+
+
+def _is_info(given: Any) -> bool:
+    """Whether ``reset`` may have given this as info: None, a mapping, or a list with one an agent."""
+    if isinstance(given, (list, tuple)):
+        return all(isinstance(one, Mapping) or one is None for one in given)
+    return given is None or isinstance(given, Mapping)
 
 
 def of_step(found: Any, name: str) -> tuple[Any, Any, Any, Any, Any]:

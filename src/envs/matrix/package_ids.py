@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.errors import UserError, one_of
+from ...utils.errors import UserError, nearest, one_of
 from ..one_slot import OneSlot
 from .matrix import Matrix
 
@@ -56,6 +56,15 @@ class PackageGame(OneSlot):
         game: Any = self.env
         picture: np.ndarray = game.render(0)
         return picture
+
+
+def nearest_game(key: str) -> str:
+    """Return the end of a sentence with the nearest game that is played without the package; "" of other keys."""
+    if not key.startswith("matrixgames:"):
+        return ""
+    found = re.search(r"penalty-(\d+)", key)
+    k = found[1] if found else "100"
+    return nearest(key, [f"matrixgames:{game}-nostate-v0" for game in ("climbing", f"penalty-{k}")])
 
 
 def is_package_game(key: str) -> bool:

@@ -325,6 +325,6 @@ class InfoRecorder:
                 "them are, those that came first.",
             )
 
-    def end_taken_back(self, agent: Any) -> None:
+    def end_taken_back(self, agent: Any, flag: str = "terminated") -> None:
         """Warn of an agent whose end is taken back."""
-        self._checks.end_taken_back(self._slot, agent, NOT_BACK)
+        self._checks.end_taken_back(self._slot, agent, NOT_BACK.format(flag=flag))

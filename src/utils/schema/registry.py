@@ -63,8 +63,12 @@ def _offered(registry: Mapping[str, str], name: str, kind: str) -> Any:
 def look_here() -> None:
     """Let modules of the current folder be found: behind all others, so that no file there can shadow a library. It
     stays so, because spawned workers inherit it."""
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # an environment may have changed to a folder that is gone: nothing can be found there
+        return
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
 
 
 def _outside(name: str, kind: str) -> Any:

@@ -23,7 +23,7 @@ from oamarl.envs.base import Arrays
 from oamarl.envs.fast import lbf as quick_lbf
 from oamarl.envs.fast import quicken as quick
 from oamarl.envs.fast.lbf import QuickForaging, quicken
-from oamarl.envs.gymma.gymnasium import gymma
+from oamarl.envs.gymma import gymma
 from oamarl.settings import learned
 from oamarl.training.resume import check_same
 from oamarl.utils.errors import UserError

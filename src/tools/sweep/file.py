@@ -52,6 +52,7 @@ SHIPPED = (
     "tabular-consensus",
     "tabular-convergence",
     "value-based",
+    "value-finals",
     "value-settings",
 )
 

@@ -466,7 +466,7 @@ def test_scripts_fight_as_they_say() -> None:
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
     assert [row[0] for row in rows] == [
-        "script: goes on, closest enemy", "script: goes on, one enemy together",
+        "script: advances, closest enemy", "script: advances, one enemy together",
         "script: waits, closest enemy", "script: waits, one enemy together",
     ]  # fmt: skip
     won, together, fires = ([float(row[k]) for row in rows] for k in (1, 2, 3))

@@ -68,6 +68,11 @@ def test_an_array_of_spaces_has_one_an_agent() -> None:
     assert played(observation_space=each).reward.tolist() == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("info", [None, [None, {}], np.array([{}, {}]), SimpleNamespace(level=1), "none", ["a", "b"]])
+def test_any_info_that_is_no_observation_is_taken(info: Any) -> None:
+    assert played(first=(SEEN, info)).reward.tolist() == [1.0, 2.0]
+
+
 def test_who_is_cut_off_alone_stays_so() -> None:
     """Agent 0 at step 2 and agent 1 at step 3, each told once: then the episode is over, and agent 0 sat step 3 out."""
     env = Gymma(Team(), "team", 9, False)
@@ -90,16 +95,20 @@ def test_who_is_cut_off_alone_stays_so() -> None:
     assert told == [(0, "truncated")] * 2
 
 
-def test_who_is_cut_off_has_not_ended() -> None:
-    """Agent 0 is cut off, then both are said to have ended: by the rules agent 1 alone has."""
+@pytest.mark.parametrize("last", [[True, True], True])
+def test_who_is_cut_off_has_not_ended(last: Any) -> None:
+    """Agent 0 is cut off, then both are said to have ended: by the rules agent 1 alone has, or the game as a whole."""
     env = Gymma(Team(), "team", 9, False)
     out = Arrays.allocate(env.info, 1).slot(0)
     env.reset(0, out)
-    for ended, cut in (([False, False], [True, False]), ([True, True], [True, False])):
+    told: list[tuple[int, str]] = []
+    env.listener = SimpleNamespace(end_taken_back=lambda *given: told.append(given), infos=lambda infos: None)
+    for ended, cut in (([False, False], [True, False]), (last, [False, False])):
         env._env.then = (SEEN, [1.0, 2.0], ended, cut, {})
         env.step(np.zeros(2, np.int64), out)
     assert out.agent_terminated.tolist() == [False, True]
-    assert (bool(out.terminated), bool(out.truncated)) == (False, True)
+    assert (bool(out.terminated), bool(out.truncated)) == (last is True, last is not True)
+    assert not told
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,8 @@ class Gymma(InfoSource):
         ended, cut = out.agent_terminated, self._cut
         now_ended, now_cut = self._flags(terminated), self._flags(truncated)
         self._tell_returns(now_ended, now_cut, ended)
-        ended |= now_ended & ~cut if now_ended.ndim else now_ended
+        ended |= now_ended & ~cut
+        ended_as_one = not now_ended.ndim and bool(now_ended)  # also where some had been cut off before
         newly_cut = now_cut & ~(ended | cut)
         over = bool((ended | cut | newly_cut).all()) or self._time >= self.info.episode_limit
         if not over:  # at an episode's end the last agents are cut off by that alone, as by one flag for all
@@ -133,8 +134,8 @@ class Gymma(InfoSource):
         if self._some_left:
             out.alive[...] = ~left
             out.avail[left] = self.spaces.at_end[left]
-        out.terminated[...] = ended.all()
-        out.truncated[...] = over and not ended.all()
+        out.terminated[...] = ended_as_one or ended.all()
+        out.truncated[...] = over and not out.terminated
         if over:
             self._report(info)
 
@@ -143,8 +144,8 @@ class Gymma(InfoSource):
         if not self._some_left or self.listener is None:
             return
         for flag, now, before in (("terminated", now_ended, ended), ("truncated", now_cut, self._cut)):
-            back = before & ~now if now.ndim else np.zeros_like(before)
-            if back.any():
+            back = before & ~(now_ended | now_cut)
+            if now.ndim and back.any():
                 self.listener.end_taken_back(int(back.argmax()), flag)
                 return
 

@@ -204,7 +204,7 @@ def _unknown(key: str, home: ModuleType | None) -> str:
     # ids given without their module are the common slip
     guess = module or ("lbforaging" if name.startswith("Foraging") else "rware" if name.startswith("rware") else "")
     if guess and not module and importlib.util.find_spec(guess):
-        importlib.import_module(guess)
+        _module(guess, key)
     known = [i for i, s in gymnasium.registry.items() if not guess or str(s.entry_point).startswith(guess)]
     options = [f"{guess}:{i}" if guess else i for i in known]
     options += [f"{module}:{n}" for n, v in vars(home).items() if callable(v) and n[0] != "_"] if home else []

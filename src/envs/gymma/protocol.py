@@ -33,7 +33,8 @@ def as_space(given: Any, name: str, what: str) -> Any:
     """
     from gymnasium import spaces
 
-    if isinstance(given, (list, tuple, np.ndarray)) and len(given):
+    several = given.ndim > 0 if isinstance(given, np.ndarray) else isinstance(given, (list, tuple))
+    if several and len(given):
         for i, one in enumerate(given):
             if not isinstance(one, spaces.Space):
                 raise UserError(no_space(name, f"entry {i} of its {what}", one))
@@ -81,10 +82,12 @@ def of_reset(found: Any, name: str) -> tuple[Any, Any]:
 
 
 def _is_info(given: Any) -> bool:
-    """Whether ``reset`` may have given this as info: None, a mapping, or a list with one an agent."""
+    """Whether ``reset`` may have given this as info: anything but numbers, which are an observation."""
     if isinstance(given, (list, tuple)):
-        return all(isinstance(one, Mapping) or one is None for one in given)
-    return given is None or isinstance(given, Mapping)
+        return all(map(_is_info, given))
+    if isinstance(given, np.ndarray):
+        return bool(given.dtype.hasobject)
+    return not isinstance(given, (int, float, np.number))
 
 
 def of_step(found: Any, name: str) -> tuple[Any, Any, Any, Any, Any]:

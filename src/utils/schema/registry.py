@@ -65,7 +65,7 @@ def look_here() -> None:
     stays so, because spawned workers inherit it."""
     try:
         here = os.getcwd()
-    except FileNotFoundError:  # an environment may have changed to a folder that is gone: nothing can be found there
+    except OSError:  # an environment may have changed to a folder that is gone: nothing can be found there
         return
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)

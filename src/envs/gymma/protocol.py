@@ -72,9 +72,10 @@ def of_reset(found: Any, name: str) -> tuple[Any, Any]:
     Raises:
         UserError: it gave something else.
     """
-    second = f" and no info in it ({type(found[1]).__name__})" if isinstance(found, tuple) and len(found) == 2 else ""
-    if second and _is_info(found[1]):
+    pair = isinstance(found, tuple) and len(found) == 2
+    if pair and _is_info(found[1]):
         return found
+    second = f" and no info in it ({type(found[1]).__name__})" if pair else ""
     raise UserError(
         f"The environment '{name}' gives {_described(found)}{second} in reset, and (observations, info) is expected. "
         f"{_WRAP}"

@@ -13,9 +13,9 @@ from ..components.distributions import gumbel
 from ..components.experience import action_shape, no_action
 from ..envs.base import EnvInfo
 from ..modules.acting import Actor
-from ..modules.action_selectors import Context, Selector
 from ..modules.device_selectors import WithTable, device_selector
 from ..modules.kernels.numpy_policy import Form, Inference
+from ..modules.selector_contract import Context, Selector
 
 
 class Policies(Protocol):

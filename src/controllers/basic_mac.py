@@ -19,11 +19,13 @@ from ..components.updates.samples import RowIndex, Samples
 from ..envs.base import EnvInfo
 from ..modules import heads
 from ..modules.acting import Actor, NetworkActor
-from ..modules.action_selectors import EpsilonConfig, NoisyConfig, Selector, make_selector, selector_class
+from ..modules.action_selectors import EpsilonConfig, make_selector, selector_class
 from ..modules.agents.rnn import Network, NetworkConfig
 from ..modules.build import policy_networks
+from ..modules.continuous_selectors import NoisyConfig
 from ..modules.heads import HeadConfig, Policy
 from ..modules.kernels.torch_policy import TorchInference
+from ..modules.selector_contract import Selector
 from ..modules.stack import Inputs
 from ..utils.errors import UserError
 from ..utils.schema.keys import key

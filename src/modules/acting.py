@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..components.experience import EnvInfo, Field
-from .action_selectors import Context, Noise, Selector
 from .kernels.numpy_policy import Form, Inference
+from .selector_contract import Context, Noise, Selector
 
 #: (obs [S, N, O], last actions [S, N] or [S, N, D], hidden [S, N, H]) -> outputs [S, N, P], the next hidden state
 Network = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -11,17 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..utils.errors import UserError
-from .action_selectors import (
-    LOG_STD,
-    Context,
-    EpsilonGreedy,
-    Gaussian,
-    Multinomial,
-    NoisyActions,
-    NoisyLogits,
-    Selector,
-)
+from .action_selectors import EpsilonGreedy, Multinomial, NoisyLogits
+from .continuous_selectors import LOG_STD, Gaussian, NoisyActions
 from .kernels.numpy_policy import ILLEGAL
+from .selector_contract import Context, Selector
 
 #: (outputs [B, N, P], avail [B, N, A], noise [B, N, W] or None, context) -> actions, log-probabilities [B, N]
 Select = Callable[[Tensor, Tensor, Tensor | None, Context], tuple[Tensor, Tensor]]

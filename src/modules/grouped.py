@@ -14,9 +14,9 @@ import numpy as np
 
 from ..components.experience import Field
 from .acting import Actor, NetworkActor
-from .action_selectors import Context, Noise, Selector
 from .kernels.grouped_policy import GroupedInference
 from .kernels.numpy_policy import Form, Inference
+from .selector_contract import Context, Noise, Selector
 
 #: (obs, avail, last actions, hidden, noise) of S slots
 _Given = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, "np.ndarray | None"]

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..components.distributions import DiagonalGaussian, MaskedCategorical, StdForm
 from ..components.experience import EnvInfo
 from ..utils.schema.keys import key
-from .action_selectors import StdConfig
+from .continuous_selectors import StdConfig
 
 Policy: TypeAlias = MaskedCategorical | DiagonalGaussian
 

@@ -16,7 +16,7 @@ class CheckedSelector:
     """A user-supplied selector whose results are compared with the contract at each step.
 
     What it chooses goes into environments, whose own faults would be blamed otherwise, and into arrays, where numpy
-    broadcasts what has another shape. See :class:`~oamarl.modules.action_selectors.Selector`.
+    broadcasts what has another shape. See :class:`~oamarl.modules.selector_contract.Selector`.
 
     Args:
         selector: the selector.
@@ -31,13 +31,13 @@ class CheckedSelector:
         self._actions = action_shape(info)[1]
 
     def width(self, n_actions: int) -> int:
-        """See :class:`~oamarl.modules.action_selectors.Selector`."""
+        """See :class:`~oamarl.modules.selector_contract.Selector`."""
         return int(self.selector.width(n_actions))
 
     def select(
         self, outputs: np.ndarray, avail: np.ndarray, noise: np.ndarray | None, context: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Choose actions; see :class:`~oamarl.modules.action_selectors.Selector`.
+        """Choose actions; see :class:`~oamarl.modules.selector_contract.Selector`.
 
         Raises:
             PartFailed: an exception, results of other shapes or types, or actions that are not legal.
@@ -56,7 +56,7 @@ class CheckedSelector:
         return actions.astype(self._actions, copy=False), log_prob.astype(np.float32, copy=False)
 
     def record(self, outputs: np.ndarray, avail: np.ndarray, actions: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Return the selector's fields; see :class:`~oamarl.modules.action_selectors.Selector`.
+        """Return the selector's fields; see :class:`~oamarl.modules.selector_contract.Selector`.
 
         Raises:
             PartFailed: an exception, other fields than the declared ones, or other shapes.

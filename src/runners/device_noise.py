@@ -13,7 +13,7 @@ from ..components.streams.hashing import stream_states
 from ..components.streams.words import Streams
 from ..envs.vector.episode_store import Job
 from ..envs.vector.playing import ActionNoise
-from ..modules.action_selectors import Noise
+from ..modules.selector_contract import Noise
 
 
 class DeviceNoise(Protocol):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..controllers.actor import DeviceActor
 from ..envs.on_device import DeviceStep, Tensors
-from ..modules.action_selectors import Context
+from ..modules.selector_contract import Context
 
 
 class Playing:

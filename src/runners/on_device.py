@@ -23,8 +23,8 @@ from ..components.updates import graphs
 from ..envs.base import EnvInfo
 from ..envs.build import Unsound
 from ..envs.on_device import Tensors, make_on_device
-from ..modules.action_selectors import Context
 from ..modules.agents.rnn import Network
+from ..modules.selector_contract import Context
 from ..utils.errors import UserError
 from ..utils.hints import Use
 from .device_noise import DeviceNoise, device_noise

@@ -26,6 +26,9 @@ MOVED_NAMES = {
     "components.batch": dict.fromkeys(
         ("RowIndex", "Sequences", "Samples", "minibatches"), "components.updates.samples"
     ),
+    "modules.action_selectors": dict.fromkeys(
+        ("Gaussian", "StdConfig", "LOG_STD", "WARMUP_DOC"), "modules.continuous_selectors"
+    ),
     "envs.gymma.gymnasium": dict.fromkeys(("gymma", "notices"), "envs.gymma.build"),
 }
 

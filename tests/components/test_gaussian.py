@@ -11,7 +11,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from oamarl.components.distributions import LOG_STD, DiagonalGaussian, StdForm
 from oamarl.components.updates.trust_region import fisher_product
-from oamarl.modules.action_selectors import Context, Gaussian, StdConfig
+from oamarl.modules.continuous_selectors import Gaussian, StdConfig
+from oamarl.modules.selector_contract import Context
 
 USUAL, BOUNDED = StdConfig("exp", 1.0, 0.5), StdConfig("sigmoid", 2.0, 0.5)
 FORM = StdForm(2.0, 0.5)

@@ -15,7 +15,8 @@ from oamarl.components.normalisation import RunningMeanStd
 from oamarl.components.returns import gae, lambda_returns, nstep
 from oamarl.components.updates import parallel
 from oamarl.envs.base import EnvInfo
-from oamarl.modules.action_selectors import Context, EpsilonConfig, EpsilonGreedy
+from oamarl.modules.action_selectors import EpsilonConfig, EpsilonGreedy
+from oamarl.modules.selector_contract import Context
 from oamarl.utils.errors import UserError
 
 from learner_tools import double, make_batch, make_info, make_learner, permuted, through_a_file, with_garbage

@@ -11,18 +11,9 @@ import pytest
 from oamarl.components.experience import Field
 from oamarl.envs.base import EnvInfo
 from oamarl.modules.acting import NetworkActor, UniformActor, one_by_one
-from oamarl.modules.action_selectors import (
-    DRAW,
-    Context,
-    EpsilonConfig,
-    EpsilonGreedy,
-    Gaussian,
-    Multinomial,
-    NoisyActions,
-    NoisyConfig,
-    NoisyLogits,
-    make_selector,
-)  # fmt: skip
+from oamarl.modules.action_selectors import EpsilonConfig, EpsilonGreedy, Multinomial, NoisyLogits, make_selector
+from oamarl.modules.continuous_selectors import Gaussian, NoisyActions, NoisyConfig
+from oamarl.modules.selector_contract import DRAW, Context  # fmt: skip
 from oamarl.utils.errors import UserError
 
 from run_tools import settings

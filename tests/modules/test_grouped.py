@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from oamarl.modules.acting import Actor, NetworkActor
-from oamarl.modules.action_selectors import Context, EpsilonConfig, EpsilonGreedy, Multinomial, Selector
+from oamarl.modules.action_selectors import EpsilonConfig, EpsilonGreedy, Multinomial
 from oamarl.modules.grouped import GroupedActor, Groups
 from oamarl.modules.kernels.numpy_policy import Form, Inference
+from oamarl.modules.selector_contract import Context, Selector
 
 OBS, H, A, B, G = 5, 8, 3, 2, 3
 

@@ -21,7 +21,8 @@ from oamarl.components.streams.hashing import episode_seeds, stream_states
 from oamarl.components.streams.words import Streams
 from oamarl.envs.on_device import same_device
 from oamarl.main import main
-from oamarl.modules.action_selectors import DRAW, Multinomial
+from oamarl.modules.action_selectors import Multinomial
+from oamarl.modules.selector_contract import DRAW
 from oamarl.runners.device_noise import StreamNoise
 from oamarl.runners.on_device import DeviceRolloutRunner
 from oamarl.storage import checkpoints

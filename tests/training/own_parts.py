@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from oamarl.components.experience import Field
 from oamarl.learners.ppo import PPOLearner
-from oamarl.modules.action_selectors import Multinomial, SelectorBase
+from oamarl.modules.action_selectors import Multinomial
+from oamarl.modules.selector_contract import SelectorBase
 
 
 class FailsInLearning(nn.Module):

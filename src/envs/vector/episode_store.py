@@ -10,7 +10,7 @@ import numpy as np
 
 from ...components.experience import TABLE, EnvInfo, Field, Layout, action_shape, fields_of
 from ...components.seeding import Purpose
-from ...modules.action_selectors import Context
+from ...modules.selector_contract import Context
 
 
 @dataclass(frozen=True)

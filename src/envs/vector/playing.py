@@ -17,8 +17,8 @@ import numpy as np
 from ...components.experience import EnvInfo, fields_of, no_action
 from ...components.seeding import action_noise, episode_seed
 from ...modules.acting import Actor
-from ...modules.action_selectors import DRAW, Noise
 from ...modules.grouped import GroupedActor
+from ...modules.selector_contract import DRAW, Noise
 from ..base import Arrays
 from ..info_metrics import InfoMetrics
 from .episode_store import EpisodeStore, Job, learner_rewards

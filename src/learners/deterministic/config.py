@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...components.experience import EnvInfo
-from ...modules.action_selectors import WARMUP_DOC, selector_class
+from ...modules.action_selectors import selector_class
+from ...modules.continuous_selectors import WARMUP_DOC
 from ...utils.errors import UserError
 from ...utils.schema.keys import key
 from ..off_policy import OffPolicyConfig

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..components.experience import EnvInfo
-from ..modules import action_selectors, mixers
+from ..modules import mixers
+from ..modules.action_selectors import Multinomial, NoisyLogits, selector_class
+from ..modules.continuous_selectors import Gaussian
 from ..utils.errors import UserError
 from ..utils.schema.keys import key
 from ..utils.schema.registry import resolve
@@ -92,8 +94,8 @@ def check_action_values(values: Mapping[str, Any], info: EnvInfo, who: str) -> N
             f"{who} learns a value for each action, and the actions of '{info.name}' are vectors of numbers (Box): use "
             "a method of policies, such as mappo, happo, oappo or maddpg."
         )
-    selector = action_selectors.selector_class(values["action_selector"], info.continuous)
-    if selector in (action_selectors.Multinomial, action_selectors.Gaussian, action_selectors.NoisyLogits):
+    selector = selector_class(values["action_selector"], info.continuous)
+    if selector in (Multinomial, Gaussian, NoisyLogits):
         name = values["action_selector"] or "null (multinomial)"
         raise UserError(
             f"{who} learns values of actions, which are no policy to draw from as action_selector={name} does: use "

@@ -64,7 +64,7 @@ class _EpsilonGreedy:
 
 
 class _Gaussian:
-    """:class:`~.action_selectors.Gaussian`."""
+    """:class:`~.continuous_selectors.Gaussian`."""
 
     def __init__(self, selector: Gaussian) -> None:
         self._config = selector.config
@@ -97,7 +97,7 @@ class _NoisyLogits:
 
 
 class _NoisyActions:
-    """:class:`~.action_selectors.NoisyActions`."""
+    """:class:`~.continuous_selectors.NoisyActions`."""
 
     def __init__(self, selector: NoisyActions, device: torch.device) -> None:
         self._config = selector.config

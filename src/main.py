@@ -104,6 +104,10 @@ def train(argv: Sequence[str]) -> int:
     return int(evaluation_run.run(settings) if evaluation_run.asked(settings) else run.run(settings))
 
 
+#: programs of EPyMARL's -> the command in their place
+_EPYMARLS = {"search": "sweep", "plot_results": "plot"}
+
+
 def dispatch(argv: Sequence[str]) -> int:
     """Choose the command and run it; ``UserError`` passes through."""
     from . import __version__
@@ -127,7 +131,9 @@ def dispatch(argv: Sequence[str]) -> int:
             return 0
         return train(rest)
     known = ["train", *COMMANDS]
-    raise UserError(f"Unknown command '{first}': use {', '.join(known)}{nearest(first, known)}")
+    here = _EPYMARLS.get(first)
+    hint = f"; EPyMARL's {first}.py is `oamarl {here}` here." if here else nearest(first, known)
+    raise UserError(f"Unknown command '{first}': use {', '.join(known)}{hint}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,12 +158,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(argv: Sequence[str]) -> int:
     """Run the command of ``argv``, and return the exit status."""
-    from .utils.errors import RunError, UserError, too_few_files
+    from .utils.errors import RunError, UserError, sentence_of, too_few_files
 
     try:
         return dispatch(argv)
     except UserError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(sentence_of(error), file=sys.stderr)
         return 2
     except RunError as error:  # raised before a run has begun: later ones are reported by the run itself
         print(error, file=sys.stderr)

@@ -255,14 +255,15 @@ def _without_effect(values: Mapping[str, Any], origin: Mapping[str, Layer], part
         UserError: such a key on the command line.
     """
     notices = []
-    for f in (f for cls in parts.values() for f in dataclasses.fields(cls) if f.metadata["only"] is not None):
-        other, allowed = f.metadata["only"]
-        if f.name not in origin or values.get(other) in allowed:
+    asked = {f.name: f.metadata["only"] for cls in parts.values() for f in dataclasses.fields(cls)}
+    for name, (other, allowed) in ((name, pair) for name, only in asked.items() for pair in only.items()):
+        if name not in origin or values.get(other) in allowed:
             continue
-        text = f"'{f.name}' has an effect with {other}={one_of(allowed)}, not with {values.get(other)}"
-        if origin[f.name].origin == "command":
+        now = "null" if values.get(other) is None else values[other]
+        text = f"'{name}' has an effect with {other}={one_of(allowed)}, not with {now}"
+        if origin[name].origin == "command":
             raise UserError(f"{text}: take it off the command line, or add {other}={allowed[0]}.")
-        if origin[f.name].origin == "user":
+        if origin[name].origin == "user":
             notices.append(f"{text}.")
     return notices
 

@@ -121,7 +121,9 @@ def write(folder: Path, default: Values | None = None) -> Path:
     for name, values in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yamls.dump(values), encoding="utf-8")
+        # its vdn.yaml has this line a second time
+        again = "use_rnn: False\n" if name == "algs/vdn.yaml" else ""
+        path.write_text(yamls.dump(values) + again, encoding="utf-8")
     return folder
 
 

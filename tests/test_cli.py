@@ -207,6 +207,10 @@ def test_a_configuration_is_printed_as_it_is_in_every_locale(locale):
 MISTAKES = [
     ("Unknown algorithm", ["--config=oapppo", "--env-config=maze"]),
     ("Unknown environment", ["--config=oappo", "--env-config=mazy"]),
+    ("did you mean --env-config=gymma", ["--config=gymma", "--env-config=qmix"]),
+    ("did you mean --config=qmix", ["--config=iql", "--env-config=qmix"]),
+    ("did you mean 'qmix'", ["--config=QMIX", "--env-config=maze"]),
+    ("EPyMARL's search.py is `oamarl sweep`", ["search", "run"]),
     ("env_args.map_nam", ["--config=oappo", "--env-config=maze", "with", "env_args.map_nam=x"]),
     ("'lrr'", ["--config=oappo", "--env-config=maze", "with", "lrr=1"]),
     ("wrong type", ["--config=oappo", "--env-config=maze", "with", "lr=fast"]),

@@ -536,6 +536,31 @@ def test_the_papers_own_reading_stays_by_name(method: str) -> None:
     assert [paper[k] for k in names] == [f"{method}_paper", "adaptive_kl", "max", 0.1, 0.7]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("iql", "replay_alpha=0.5"), "'replay_alpha' has an effect with replay=prioritised, not with uniform"),
+        (("iql", "state_scale=2"), "'state_scale' has an effect with mixer=qmix, not with null"),
+        (("qmix", "hypernet_layers=1", "hypernet_embed=8"), "with hypernet_layers=2, not with 1"),
+        (("vdn", "hypernet_embed=8"), "with mixer=qmix, not with vdn"),
+        (("iql", "standardise_rewards=False", "standardise_rewards_mean=True"), "with standardise_rewards=True, not"),
+    ],
+)
+def test_keys_without_effect_are_refused_on_the_command_line(words: tuple[str, ...], said: str) -> None:
+    assert said in sentence(f"--config={words[0]}", "--env-config=maze", "with", *words[1:])
+
+
+def test_files_after_the_wrong_flag(tmp_path: Path) -> None:
+    own, env, theirs = tmp_path / "own.yaml", tmp_path / "env.yaml", tmp_path / "default.yaml"
+    own.write_text("base: iql\nlr: 0.1\n")
+    env.write_text("env: maze\nenv_args: {time_limit: 9}\n")
+    theirs.write_text("env: sc2\noptim_alpha: 0.99\n")
+    assert f"did you mean --env-config={env}?" in sentence(f"--config={env}", "--env-config=maze")
+    assert f"did you mean --config={own}?" in sentence("--config=iql", f"--env-config={own}")
+    assert "is EPyMARL's default.yaml" in sentence("--config=iql", f"--env-config={theirs}")
+    assert run(f"--config={own}", f"--env-config={env}").values["env_args"]["time_limit"] == 9
+
+
 def test_keys_of_another_scheme_are_refused_on_the_command_line() -> None:
     """They would change nothing, and a user would not know."""
     maze = ("--config=oappo", "--env-config=maze", "with")

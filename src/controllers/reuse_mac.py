@@ -55,11 +55,11 @@ class ReuseConfig(MACConfig):
     )
     reuse_sigma: float = key(
         "sigma: largest policy distance (KL, nats) at which experience is reused.", low=0,
-        only=("reuse_scheme", ("adaptive_kl",)),
+        only={"reuse_scheme": ("adaptive_kl",)},
     )  # fmt: skip
     reuse_lambda: float | str = key(
         "lambda: share of own experience; `uniform` (schemes all and groups) gives every member the same share.",
-        choices=("uniform",), low=0, high=1, only=("reuse_scheme", ("adaptive_kl", "all", "groups")),
+        choices=("uniform",), low=0, high=1, only={"reuse_scheme": ("adaptive_kl", "all", "groups")},
     )  # fmt: skip
     reuse_kl_reduction: str = key(
         "How the distance is reduced over steps: mean, max (Condition 1 as the paper has it) or p95.",

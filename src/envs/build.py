@@ -141,8 +141,20 @@ def _build_one(env: str, make: Any, args: Mapping[str, Any]) -> Env:
         UserError: the result is not an environment as ``envs/base.py`` describes one.
     """
     own = bool(inspect.getattr_static(make, "global_random", False))
-    instance = OwnRandom(lambda: make(**args)) if own else make(**args)
+    made: list[Any] = []
+
+    def build() -> Any:
+        made.append(make(**args))
+        return made[-1]
+
+    instance = OwnRandom(build) if own else build()
     if isinstance(getattr(instance, "info", None), EnvInfo):
+        lacking = [name for name in ("reset", "step", "close") if not callable(getattr(made[-1], name, None))]
+        if lacking:
+            raise UserError(
+                f"env={env} makes an environment ({type(made[-1]).__name__}) without {' and '.join(lacking)}: "
+                "reset(seed, out), step(actions, out) and close() are needed."
+            )
         return cast(Env, instance)
     if hasattr(instance, "action_space") or hasattr(instance, "possible_agents"):
         raise UserError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from .foreign import unwrapped
+
 
 def gymnasium_mode(spec: Any) -> str | None:
     """Return the ``render_mode`` to make an environment with, None where it offers no pictures by that name.
@@ -21,7 +23,7 @@ def gymnasium_mode(spec: Any) -> str | None:
 
 def gymnasium_frame(env: Any) -> Any:
     """Return the picture of a Gymnasium or PettingZoo environment, also of one that asks for the mode at every call."""
-    inner = env.unwrapped
+    inner = unwrapped(env)
     if "mode" in inspect.signature(inner.render).parameters:
         return inner.render(mode="rgb_array")
     return env.render()

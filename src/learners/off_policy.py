@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..components.batch import Batch
 from ..components.experience import steps_layout
+from ..components.finite import broken_scalars
 from ..components.generators import generator
 from ..components.normalisation import RunningMeanStd
 from ..components.replay import Drawn, Replay
@@ -49,15 +50,18 @@ class OffPolicyConfig:
         "How the replay is drawn from: uniform, or prioritised by the last TD errors (Schaul et al. 2016).",
         choices=("uniform", "prioritised"),
     )
-    replay_alpha: float = key("Exponent of the priorities under replay=prioritised (0: uniform).", low=0)
+    replay_alpha: float = key(
+        "Exponent of the priorities under replay=prioritised (0: uniform).", low=0, only={"replay": ("prioritised",)}
+    )
     replay_beta: float = key(
         "Exponent of the importance weights under replay=prioritised at the start; it grows linearly to 1 at t_max.",
         low=0,
         high=1,
+        only={"replay": ("prioritised",)},
     )
     gamma: float = key("Discount factor.", low=0, high=1)
     standardise_rewards: bool = key(REWARDS_DOC)
-    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC)
+    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC, only={"standardise_rewards": (True,)})
     target_update_interval_or_tau: float = key(
         "Targets come from target networks: up to 1 the soft update's share (1: no target network), above 1 the "
         "number of updates between copies.",
@@ -170,6 +174,8 @@ class OffPolicyLearner:
             )
         scalars, priority = found
         if not bool((priority >= 0).all()):  # also where one is NaN
+            if broken_scalars(scalars):  # what the run says of them tells more
+                return dict(scalars)
             raise PartFailed(f"{type(self).__name__}.update returned priorities that are negative or no numbers.")
         self.replay.set_priorities(drawn.index, priority + 1e-6)  # what is known now may be wrong later
         self.updates += 1

@@ -60,7 +60,7 @@ class PQNConfig(MixerConfig, ScheduleConfig):
     td_lambda: float = key("lambda of the lambda-returns that are targets; 0: one step.", low=0, high=1)
     add_value_last_step: bool = key("Bootstrap from the last observation where an episode was truncated.")
     standardise_rewards: bool = key(REWARDS_DOC)
-    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC)
+    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC, only={"standardise_rewards": (True,)})
     epochs: int = key("Passes over each batch.", low=1)
     num_minibatches: int = key("Mini-batches per epoch.", low=1)
     grad_norm_clip: float = key("Largest L2 norm of each network's gradient.", above=0)

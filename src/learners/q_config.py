@@ -27,18 +27,19 @@ class MixerConfig:
     )
     mixing_embed_dim: int = key(
         "mixer=qmix: width of the mixing network; mixer=qtran: of the joint networks' hidden layers.",
-        low=1, high=65536, only=("mixer", ("qmix", "qtran")),
+        low=1, high=65536, only={"mixer": ("qmix", "qtran")},
     )  # fmt: skip
     hypernet_layers: int = key(
         "mixer=qmix: layers of the networks that draw the mixing network's weights, 1 or 2.",
-        low=1, high=2, only=("mixer", ("qmix",)),
+        low=1, high=2, only={"mixer": ("qmix",)},
     )  # fmt: skip
     hypernet_embed: int = key(
-        "mixer=qmix: width of these networks' hidden layer.", low=1, high=65536, only=("mixer", ("qmix",))
-    )
+        "mixer=qmix: width of these networks' hidden layer, with hypernet_layers=2.",
+        low=1, high=65536, only={"mixer": ("qmix",), "hypernet_layers": (2,)},
+    )  # fmt: skip
     state_scale: float = key(
         "mixer=qmix: what states are divided by before these networks read them, where their numbers are large.",
-        above=0, high=1e6, only=("mixer", ("qmix",)),
+        above=0, high=1e6, only={"mixer": ("qmix",)},
     )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ class QConfig(MixerConfig, OffPolicyConfig, ReciprocityConfig):
     standardise_returns: bool = key("Networks predict targets on a running scale: mean 0 and deviation 1.")
     replay_sharing: str = key(
         "own: an agent learns from its own experience; shared: all agents learn from one draw of equal shares of all "
-        "agents' experience (SEQL).",
+        "agents' experience (SEQL; shares differ by one entry where batch_size is no multiple of the agents).",
         choices=("own", "shared"),
     )
 
@@ -128,6 +129,11 @@ def check_shared(values: Mapping[str, Any], info: EnvInfo) -> None:
         raise UserError(
             "replay_sharing=shared is refused with obs_agent_id=True: the id would tell an agent that the experience "
             "is another's; use obs_agent_id=False."
+        )
+    if values["batch_size"] < info.n_agents:
+        raise UserError(
+            f"batch_size={values['batch_size']} is less than the {info.n_agents} agents of '{info.name}', each of "
+            "which has a share of a draw under replay_sharing=shared: use a batch_size of at least that."
         )
     if not info.agents_match().all():
         raise UserError(

@@ -63,8 +63,7 @@ def _key(name: str) -> tuple[list[tuple[str, str]], list[str]] | None:
             kind, values = config.type_name(hint), allowed(hint, f.metadata)
             said += [f.metadata["doc"]] if f.metadata["doc"] not in said else []
             readers += [w for w in who if w not in readers]
-            if f.metadata["only"] is not None:
-                other, those = f.metadata["only"]
+            for other, those in f.metadata["only"].items():
                 values += f"{'; ' if values else ''}has an effect with {other}={one_of(those)}"
     if name in OWN:
         kind, doc = OWN[name]

@@ -53,10 +53,10 @@ def _values(algorithm: str) -> Mapping[str, Any]:
 
 
 @functools.cache
-def _meanings() -> dict[str, str]:
-    """Return what each key is for, in the words of the dataclass that reads it."""
+def _meanings(learner: str) -> dict[str, str]:
+    """Return what each key is for, in the words of the learner if that reads it."""
     found = {name: doc for name, (_, doc) in OWN.items()}
-    for cls in parts():
+    for cls, _ in sorted(parts().items(), key=lambda part: learner not in part[1]):
         keys.hints(cls)
         for f in dataclasses.fields(cls):
             found.setdefault(f.name, f.metadata["doc"])
@@ -65,8 +65,9 @@ def _meanings() -> dict[str, str]:
 
 def _settings(names: list[str]) -> Iterator[str]:
     main = _values(names[0])
+    meanings = _meanings(main.get("learner", ""))
     rows: list[tuple[str, ...]] = [
-        (f"`{key}`", f"`{yamls.inline(value)}`", _meanings().get(key, ""))
+        (f"`{key}`", f"`{yamls.inline(value)}`", meanings.get(key, ""))
         for key, value in main.items()
         if key not in _NAMES
     ]

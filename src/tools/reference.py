@@ -45,7 +45,8 @@ read it.
   (`env_args.agents='{red: 2, black: 2}'`), or `null` (`None` is the same). A dot reaches into a mapping:
   `env_args.key=...`. Everything else is text, character by character (`label='run #3'`, `local_results_path=./&a`), and
   a key that takes text takes what was typed (`label=007`); in quotes a value is text (`"'007'"` in a shell).
-- A key has one value: given twice in a file, or with two values on the command line, it is an error.
+- A key has one value: given twice with different values, in a file or on the command line, it is an error.
+- Where a key has several rows, its meaning depends on who reads it.
 - A key that does not exist is an error that names the nearest existing key. A key that exists but that the chosen
   algorithm does not read is an error on the command line. Where a YAML of yours sets it there is a notice, and in the
   shipped YAMLs it is ignored.
@@ -65,19 +66,19 @@ def _default(name: str, defaults: dict[str, Any]) -> str:
 
 
 def _read_keys(defaults: dict[str, Any]) -> list[tuple[str, ...]]:
-    rows: dict[str, list[Any]] = {}
+    """A row for each key or, where those who read it take it differently, for each meaning."""
+    rows: dict[tuple[str, ...], list[str]] = {}
     for cls, readers in parts().items():
         hints = config.hints(cls)
-        for f in dataclasses.fields(cls):
+        for f in (f for f in dataclasses.fields(cls) if f.name not in OWN):
             kind, values = config.type_name(hints[f.name]), allowed(hints[f.name], f.metadata)
-            row = rows.setdefault(f.name, [kind, values, f.metadata["doc"], []])
-            row[3] += [r for r in readers if r not in row[3]]
+            row = rows.setdefault((f.name, kind, values, f.metadata["doc"]), [])
+            row += [r for r in readers if r not in row]
     for name, (kind, doc) in OWN.items():
-        rows.setdefault(name, [kind, "", doc, []])
-        rows[name][0], rows[name][3] = kind, ["every run"]
+        rows[name, kind, "", doc] = ["every run"]
     return [
         (f"`{name}`", kind, _default(name, defaults), values, doc, ", ".join(readers))
-        for name, (kind, values, doc, readers) in sorted(rows.items())
+        for (name, kind, values, doc), readers in sorted(rows.items(), key=lambda row: row[0][0])
     ]
 
 

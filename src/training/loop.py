@@ -167,6 +167,8 @@ class Training:
         if self.curve.elapsed > 2 * self.hinted:
             self.hinted = 0.0
             self._hint(log, split)
+        if not self.learner.updates:
+            log.info(f"Hint: t_max={self.config.t_max} was reached before the first update: nothing was learned.")
         if written:
             self._flush(log)  # nothing pending: a last look at what there is
         if not written or self.files.newest is None:

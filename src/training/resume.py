@@ -16,7 +16,7 @@ from ..storage import checkpoints, sacred_run, snapshots
 from ..storage.liveness import alive
 from ..storage.log import RunLog
 from ..storage.tested_actions import carried_misnamed, measure, renamed_lines, renamed_pending, with_names_of_now
-from ..utils.errors import UserError, reason
+from ..utils.errors import UserError, reason, shown_value
 from .payload_check import unfit
 from .run_config import RunConfig
 
@@ -41,7 +41,7 @@ def check_same(values: Mapping[str, Any], saved: Mapping[str, Any], path: Path) 
     """
     differ = differences(values, saved, MAY_DIFFER)
     if differ:
-        shown = ", ".join(f"{k}={values.get(k)!r} (was {saved.get(k)!r})" for k in differ[:4])
+        shown = ", ".join(f"{k}={shown_value(values.get(k))} (was {shown_value(saved.get(k))})" for k in differ[:4])
         more = f" and {len(differ) - 4} more" if len(differ) > 4 else ""
         raise UserError(
             f"Cannot resume from {path} under another configuration: {shown}{more}; init_from takes weights alone."

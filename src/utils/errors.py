@@ -50,7 +50,9 @@ def shortened(text: str, length: int) -> str:
 
 
 def shown_value(value: object) -> str:
-    """Return a value as sentences show it: as Python writes it, and not at any length."""
+    """Return a value as sentences show it: None as YAML's null, else as Python writes it, and not at any length."""
+    if value is None:
+        return "null"
     try:
         return shortened(repr(value), LONGEST_VALUE)
     except ValueError:  # a whole number of so many digits that Python does not write it
@@ -122,10 +124,17 @@ def reason(error: BaseException) -> str:
     return line if isinstance(error, (UserError, ValueError)) else f"{type(error).__name__}: {line}"
 
 
+def sentence_of(error: BaseException) -> str:
+    """An exception's message on one line, with its full stop."""
+    text = " ".join(str(error).split())
+    return f"{text}." if text[-1:].isalnum() or text[-1:] in ("'", "`", ")") else text
+
+
 def closest(name: str, options: Iterable[str]) -> str | None:
     """Return the one of ``options`` that is written most like ``name``, None where none is close."""
-    close = difflib.get_close_matches(str(name), [str(o) for o in options], n=1, cutoff=0.5)
-    return close[0] if close else None
+    folded = {str(o).casefold(): str(o) for o in options}
+    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=0.5)
+    return folded[close[0]] if close else None
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -207,6 +207,8 @@ def test_priorities_by_hand() -> None:
     draws = [kept.draw_episodes(8, beta=0.4) for _ in range(1000)]
     seen = np.bincount(np.concatenate([d.index for d in draws]), minlength=4) / 8000
     np.testing.assert_allclose(seen, share, atol=0.01)
+    first = np.bincount([int(d.index[0]) for d in draws], minlength=4) / 1000
+    np.testing.assert_allclose(first, share, atol=0.06)  # a draw is in random order
     for d in draws[:20]:
         want = (4 * share[d.index]) ** -0.4
         np.testing.assert_allclose(d.weight.numpy(), want / want.max(), rtol=1e-6)

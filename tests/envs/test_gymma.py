@@ -14,6 +14,7 @@ from oamarl.envs.gymma.gymnasium import Gymma
 from oamarl.envs.vector.make import make_vec
 from oamarl.utils.errors import UserError
 
+import toy_envs
 import toy_gym
 from run_tools import train
 
@@ -278,6 +279,22 @@ def test_a_gymnasium_class_as_env_is_told_where_to_go() -> None:
         make_info("toy_gym:Corridor", {})
     with pytest.raises(UserError, match="makes a Thing without an EnvInfo"):
         make_info("toy_zoo:Thing", {})
+
+
+def test_classes_that_only_look_like_gymnasiums_are_played(tmp_path: Path) -> None:
+    """They derive from nothing, so that they have neither `unwrapped` nor close()."""
+    run = train(tmp_path, "ippo", "gymma", {"key": "toy_gym:Lookalike", "time_limit": 9}, t_max=40, epochs=1)
+    assert run.last("ep_length_mean") == 4
+    assert run.last("return_mean") == 8
+
+
+@pytest.mark.parametrize("lacking", ["close", "reset", "step"])
+def test_an_environment_of_ones_own_that_lacks_a_method(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy_envs.Ragged, lacking, None, raising=False)
+    with pytest.raises(
+        UserError, match=rf"an environment \(Ragged\) without {lacking}: reset\(seed, out\)"
+    ):
+        make_info("toy_envs:Ragged", {})
 
 
 @pytest.mark.parametrize(

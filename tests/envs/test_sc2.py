@@ -805,7 +805,7 @@ def own_drawn(**other: Any) -> dict[str, Any]:
     [
         ({"n_units": 0}, "n_units=0 is not allowed: a whole number, at least 1"),
         ({"n_units": "5"}, "n_units='5' is not allowed"), ({"n_enemies": True}, "n_enemies=True"),
-        ({"n_enemies": "left out"}, "n_enemies=None"), ({"team_gen": None}, "team_gen=None is not allowed: a mapping"),
+        ({"n_enemies": "left out"}, "n_enemies=null"), ({"team_gen": None}, "team_gen=null is not allowed: a mapping"),
         ({"team_gen": "left out"}, "lacks team_gen"), ({"team_gn": {}}, "did you mean 'team_gen'?"),
         ({"team": {"dist_type": "weighted"}}, "use weighted_teams or all_teams"),
         ({"team": {"weights": [0.5, 0.6]}}, "their sum must be 1, and is 1.1"),

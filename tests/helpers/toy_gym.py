@@ -77,6 +77,24 @@ class Corridor(gymnasium.Env):
         return look, float(self.at), self.at == 3, False, info
 
 
+class Lookalike:
+    """Two agents and four steps, with the methods and spaces alone that are needed: no class of Gymnasium's."""
+
+    observation_space = gymnasium.spaces.Tuple([gymnasium.spaces.Box(0, 1, (3,), np.float32)] * 2)
+    action_space = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)] * 2)
+
+    def _look(self) -> tuple[Any, ...]:
+        return (np.full(3, self.time / 4, np.float32),) * 2
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        self.time = 0
+        return self._look(), {}
+
+    def step(self, actions: Any) -> tuple[Any, list[float], bool, bool, dict]:
+        self.time += 1
+        return self._look(), [1.0, 1.0], self.time == 4, False, {}
+
+
 class OneReward(RaggedGym):
     """Several agents and one number for them all; each is cut off at its own time."""
 

@@ -240,7 +240,7 @@ def test_the_loss_step_by_step_in_float64(double_q: bool, common_reward: bool) -
         torch.testing.assert_close(priority, mean.detach(), rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize(("value", "hard"), [(3, True), (0.25, False), (1, None)])
+@pytest.mark.parametrize(("value", "hard"), [(3, True), (2.5, True), (0.25, False), (1, None)])
 def test_slow_copies(value: float, hard: bool | None) -> None:
     learner = learner_of(target_update_interval_or_tau=value)
     params, before = learner.mac.network.params.data, learner.target_params[0].clone()

@@ -335,7 +335,7 @@ def batches_of(learner: Any, n: int = 6, **more: Any) -> list[Batch]:
 
 def test_of_one_agent_vdn_is_iql() -> None:
     info = make_info(1, n_actions=3)
-    one, other = (learner_of(a, info, updates_per_step=0.2) for a in ("iql", "vdn"))
+    one, other = (learner_of(a, info, updates_per_step=0.2, lr=0.001) for a in ("iql", "vdn"))
     batches = batches_of(one, dead=False)
     assert torch.equal(trained(one, batches), trained(other, batches))
     assert one.updates > 3
@@ -372,6 +372,20 @@ def test_seql_is_iql_on_every_agents_rows() -> None:
     mine = [tuple(o.tolist()) for o in rows.obs[:, 0, 0]]
     of_agent = [{tuple(o.tolist()) for o in batch.obs[:, :, i].flatten(0, 1)} for i in range(2)]
     assert [[o in of for of in of_agent] for o in mine] == [[True, False]] * 3 + [[False, True]] * 3
+
+
+def test_shares_of_a_prioritised_draw_are_of_the_whole_replay() -> None:
+    """Each agent's share has early and late steps: the replay's order says nothing of whose experience is taken."""
+    info = make_info(2, n_actions=3)
+    learner = learner_of("seql", info, replay="prioritised", batch_size=16)
+    for _ in range(8):
+        learner.replay.add(make_batch(learner.mac, lengths=[6, 5, 4], dead=False, common_reward=False))
+    begin, end = learner.replay.ring.begin, learner.replay.ring.end
+    draws = [learner.draw(0).index for _ in range(60)]
+    for share in (slice(0, 8), slice(8, 16)):  # of agent 0 and of agent 1
+        places = (np.concatenate([index[share] for index in draws]) - begin) / (end - begin)
+        assert np.quantile(places, 0.1) < 0.2
+        assert np.quantile(places, 0.9) > 0.8
 
 
 def test_seql_of_one_agent_is_iql() -> None:
@@ -452,6 +466,7 @@ def test_only_legal_actions_in_a_hundred_thousand_draws() -> None:
         ("seql", {"mixer": "vdn", "common_reward": True}, "replay_sharing=own"),
         ("seql", {"sharing": "shared"}, "already"),
         ("seql", {"obs_agent_id": True}, "use obs_agent_id=False"),
+        ("seql", {"batch_size": 1}, "batch_size=1 is less than the 2 agents of"),
     ],
 )
 def test_refusals_are_one_sentence(algorithm: str, more: dict[str, Any], words: str) -> None:

@@ -138,20 +138,27 @@ def test_a_killed_run_goes_on_with_the_same_numbers(
 def test_killed_again_and_again(
     more: tuple[str, ...], whole: dict[Any, Path], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
-    """SIGKILL at random moments, each time in the run that resumes from the last one (OAMARL_KILLS of them)."""
+    """SIGKILL at random moments, each time in the run that resumes from the last one: OAMARL_KILLS of them, in as many
+    runs as it takes."""
     if more not in whole:
         whole[more] = complete(tmp_path_factory.mktemp("whole"), *more)
-    dice, line = random.Random(7), latest([*QUICK, f"local_results_path={tmp_path}", *more])
-    kills, asked = 0, int(os.environ.get("OAMARL_KILLS", "2"))
-    while kills < asked and kill_at_random(line, tmp_path, dice):
-        kills += 1
-        newest = [f for f in folders(tmp_path) if checkpoints.listed(f / "checkpoints")][-1]
-        line = latest([*QUICK, f"local_results_path={tmp_path}", *more, f"checkpoint_path={newest}"])
-    assert kills == asked, f"the run was over after {kills} kills"
-    last = complete(tmp_path, *more, f"checkpoint_path={newest}")
-    assert_same_run(whole[more], last)
-    states = [checkpoints.load(checkpoints.find(run))["replay"]["state"] for run in (whole[more], last)]
-    assert_same(*states)
+    dice, kills, asked = random.Random(7), 0, int(os.environ.get("OAMARL_KILLS", "2"))
+    for attempt in range(asked):
+        results, resumed = tmp_path / str(attempt), ()
+        while killed := kills < asked and kill_at_random(
+            latest([*QUICK, f"local_results_path={results}", *more, *resumed]), results, dice
+        ):
+            kills += 1
+            newest = [f for f in folders(results) if checkpoints.listed(f / "checkpoints")][-1]
+            resumed = (f"checkpoint_path={newest}",)
+        over = kills < asked and not killed  # it reached its end before it was killed again
+        last = folders(results)[-1] if over else complete(results, *more, *resumed)
+        assert_same_run(whole[more], last)
+        states = [checkpoints.load(checkpoints.find(run))["replay"]["state"] for run in (whole[more], last)]
+        assert_same(*states)
+        if kills == asked:
+            return
+    raise AssertionError(f"runs were over before they could be killed: {kills} kills")
 
 
 def test_from_the_best_checkpoint_the_replay_begins_empty(

@@ -33,7 +33,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1,
     ("text", "part"),
     [
         ("a: 1\nlr: 2\nb: 3\nlr: 4\n", "x.yaml, line 4: 'lr' is given twice, in line 2 and in line 4"),
-        ("a: {x: 1,\n  y: 2, x: 1}\n", "'x' is given twice, in line 1 and in line 2"),
+        ("a: {x: 1,\n  y: 2, x: 3}\n", "'x' is given twice, in line 1 and in line 2"),
         ("a: !!int x\n", "line 1: 'x' has the tag !!int and is not a whole number"),
         ("a: !!int 1.5\n", "'1.5' has the tag !!int"),
         ("a: !!float x\n", "'x' has the tag !!float and is not a number"),
@@ -65,6 +65,13 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1,
 )
 def test_files_that_are_refused(tmp_path: Path, text: str, part: str) -> None:
     assert part in of_text(tmp_path, text)
+
+
+def test_a_key_that_is_given_again_with_its_value(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: False\nb: {c: 1, c: 1}\na: False\n")
+    assert yamls.load(tmp_path / "x.yaml", "x") == {"a": False, "b": {"c": 1}}
+    for text in ("a: 1\na: '1'\n", "a: [1]\na: [1]\n", "a: 1\na: 1\na: 2\n", "a: 1\na: 1.0\n"):
+        assert "'a' is given twice" in of_text(tmp_path, text)
 
 
 def test_tags_that_say_what_is_so_anyway_are_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oamarl.utils.errors import UserError, counted, shortened, shown_value, too_few_files
+from oamarl.utils.errors import UserError, closest, counted, sentence_of, shortened, shown_value, too_few_files
 
 from conftest import Program
 
@@ -24,6 +24,15 @@ def test_a_sentence_has_an_end() -> None:
     assert len(shown_value([1] * 10**5)) <= 200
     assert shown_value(10**5000) == "a number of thousands of digits"
     assert shown_value("a\x1b") == "'a\\x1b'"
+    assert shown_value(None) == "null"
+    for text, ended in (("use a or b", "use a or b."), ("a?", "a?"), ("use\n 'a'", "use 'a'."), ("", "")):
+        assert sentence_of(UserError(text)) == ended
+
+
+def test_the_nearest_name_in_any_case() -> None:
+    assert closest("QMIX", ["iql", "qmix"]) == "qmix"
+    assert closest("hopper", ["Hopper", "Ant"]) == "Hopper"
+    assert closest("x", ["abc"]) is None
 
 
 def test_counted() -> None:

@@ -207,6 +207,15 @@ def test_a_run_gives_its_hints_early_and_at_its_end(
     assert run.loop.runner.use().waiting > 0.1
 
 
+def test_a_run_that_ends_before_its_first_update_says_so(tmp_path: Path) -> None:
+    small = {"batch_size": 32, "test_nepisode": 0, "buffer_size": 100}
+    for steps, says in ((20, True), (400, False)):
+        run = train(tmp_path / str(steps), "iql", ENV, {"limit": 5}, t_max=steps, **small)
+        log = (run.folder / "run.log").read_text()
+        assert ("before the first update: nothing was learned" in log) is says
+        assert (run.loop.learner.updates == 0) is says
+
+
 def test_waiting_is_the_share_of_slot_steps_without_an_episode(tmp_path: Path) -> None:
     run = train(tmp_path, "mappo", ENV, {"limit": 5}, batch_size_run=2, t_max=1, epochs=1, test_nepisode=0)
     lengths = run.loop.runner.vec.steps

@@ -52,7 +52,7 @@ class Priorities:
     def draw(
         self, n: int, oldest: int, n_entries: int, beta: float, generator: torch.Generator
     ) -> tuple[np.ndarray, Tensor]:
-        """Draw ``n`` entries, one in each n-th of the total.
+        """Draw ``n`` entries, one in each n-th of the total, in random order.
 
         Args:
             oldest: the lowest number of an entry.
@@ -63,6 +63,7 @@ class Priorities:
             their numbers [n], and the weights (N P(i))^-beta over their largest [n].
         """
         share = torch.rand(n, generator=generator, dtype=torch.float64).numpy()
-        place = self.tree.find((np.arange(n) + share) / n * self.tree.total)
+        piece = torch.randperm(n, generator=generator).numpy()
+        place = self.tree.find((piece + share) / n * self.tree.total)
         weight = (n_entries * self.tree[place] / self.tree.total) ** -beta
         return oldest + (place - oldest) % self.size, torch.from_numpy(weight / weight.max()).float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -246,7 +247,7 @@ def follow(copy: Tensor, params: Tensor, interval_or_tau: float, updates: int) -
     """
     if interval_or_tau < 1:
         copy.lerp_(params, interval_or_tau)
-    elif updates % int(interval_or_tau) == 0:
+    elif updates % math.ceil(interval_or_tau) == 0:
         copy.copy_(params)
 
 

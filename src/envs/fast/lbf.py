@@ -17,6 +17,7 @@ import numpy as np
 from lbforaging.foraging import environment as stock
 from lbforaging.foraging.environment import ForagingEnv
 
+from ..foreign import unwrapped
 from .lbf_game import LOAD, Board, Declared, Game, board_of
 
 #: SHA-256 of lbforaging/foraging/environment.py -> what it is. Another source may have other rules: it steps itself.
@@ -38,7 +39,7 @@ def quicken(env: Any) -> bool:
 
     Returns whether it now does; anything else is left as it was.
     """
-    inner = env.unwrapped
+    inner = unwrapped(env)
     if type(inner) is not ForagingEnv or _source() not in KNOWN or _patched(inner):
         return False
     board = _board(inner)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ..foreign import unwrapped
+
 #: package -> module beside this one with a function ``quicken(env) -> bool``
 _MODULES = {"lbforaging": ".lbf", "rware": ".rware"}
 
@@ -17,7 +19,7 @@ def quicken(env: Any) -> bool:
 
     Returns whether it now steps quickly.
     """
-    module = _MODULES.get(type(env.unwrapped).__module__.partition(".")[0])
+    module = _MODULES.get(type(unwrapped(env)).__module__.partition(".")[0])
     if module is None:
         return False
     try:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..foreign import unwrapped
+
 #: SHA-256 of rware/warehouse.py -> where it is from. Another source may have other rules: it steps itself.
 KNOWN = {
     "29ff5910827d8eddfa16a3ed6d595161ece20965bca9939b103abf7b3d12bc98": "2.0.0",
@@ -27,7 +29,7 @@ def quicken(env: Any) -> bool:
 
     Returns whether it did; anything else is left as it was.
     """
-    inner = getattr(env, "unwrapped", env)
+    inner = unwrapped(env)
     stock = sys.modules.get("rware.warehouse")
     if stock is None or type(inner) is not getattr(stock, "Warehouse", None) or _source(stock) not in KNOWN:
         return False

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ..base import Env
+from ..foreign import unwrapped
 from ..matrix.package_ids import PackageGame, is_package_game
 from ..own_random import OwnRandom
 from . import ids as gym_ids
@@ -124,7 +125,7 @@ def as_typed(env_args: Mapping[str, Any], typed: Mapping[str, str]) -> dict[str,
 
 def _own_limit(env: Any) -> int | None:
     """Return the step limit that an environment keeps among its attributes, or None."""
-    inner = getattr(env, "unwrapped", env)
+    inner = unwrapped(env)
     found = [getattr(inner, "__dict__", {}).get(name) for name in _LIMIT_NAMES]
     whole = [int(v) for v in found if isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v > 0]
     return min(whole, default=None)
@@ -136,7 +137,7 @@ def _limit(env: Any, key: str, time_limit: int | None, registered: int | None) -
     Raises:
         UserError: there is no limit at all.
     """
-    own, inner = _own_limit(env), env.unwrapped
+    own, inner = _own_limit(env), unwrapped(env)
     limits = [v for v in (time_limit, registered) if v is not None]
     if own is not None and type(inner).__module__.partition(".")[0] in _LIFTED:
         for name in _LIMIT_NAMES:

@@ -11,6 +11,7 @@ from ...utils import moved
 from ...utils.errors import UserError
 from ..base import Arrays, EnvInfo
 from ..fast.quicken import quicken
+from ..foreign import close, unwrapped
 from ..info_metrics import InfoSource
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
@@ -55,7 +56,7 @@ class Gymma(InfoSource):
         )  # fmt: skip
         self._time, self._some_left = 0, False
         self._cut = np.zeros(n, bool)  # who has been truncated while others play on
-        self._foraging = type(env.unwrapped).__module__.startswith("lbforaging.")
+        self._foraging = type(unwrapped(env)).__module__.startswith("lbforaging.")
         self._masked = any(s.masked)  # or as soon as an info has a mask
         # what our own code gives needs no second look: a row of the declared size and a reward for each agent
         rows = all(type(o) is spaces.Box and o.shape == (s.obs_size,) for o in one_each[0])
@@ -88,7 +89,7 @@ class Gymma(InfoSource):
         """Start the episode of ``seed``."""
         if self._foraging:
             # LBF places its players where the LAST episode's did not stand: an episode must depend on its seed alone
-            for player in self._env.unwrapped.players:
+            for player in unwrapped(self._env).players:
                 player.position = None
         observations, info = of_reset(self._env.reset(seed=seed), self._name)
         self._time, self._some_left = 0, False
@@ -191,7 +192,7 @@ class Gymma(InfoSource):
 
     def close(self) -> None:
         """Close the environment."""
-        self._env.close()
+        close(self._env)
 
 
 def __getattr__(name: str) -> object:

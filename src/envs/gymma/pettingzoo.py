@@ -9,6 +9,7 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ..base import Arrays, EnvInfo
+from ..foreign import close
 from ..info_metrics import InfoSource
 from ..pictures import gymnasium_frame
 from ..spaces import AgentSpaces
@@ -194,7 +195,7 @@ class PettingZoo(InfoSource):
 
     def close(self) -> None:
         """Close the environment."""
-        self._env.close()
+        close(self._env)
 
 
 def _space(env: Any, kind: str, agent: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import UserError, nearest, one_of
+from ..foreign import unwrapped
 from ..spaces import no_space
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -56,7 +57,7 @@ def refuse_old_reset(env: Any, name: str) -> None:
         UserError: naming the API.
     """
     try:
-        parameters = inspect.signature(getattr(env, "unwrapped", env).reset).parameters
+        parameters = inspect.signature(unwrapped(env).reset).parameters
     except (TypeError, ValueError, AttributeError):
         return
     if "seed" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

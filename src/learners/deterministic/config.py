@@ -69,7 +69,7 @@ class MADDPGConfig(ActionCriticConfig, OffPolicyConfig, ReciprocityConfig):
     gumbel_gap: float = key(
         "gumbel=gst: how far the other actions' logits are kept below the sampled one's.",
         low=0,
-        only=("gumbel", ("gst",)),
+        only={"gumbel": ("gst",)},
     )
     reg: float = key(
         "Weight of the mean square of what policies put out (logits; of continuous actions what tanh is taken of).",

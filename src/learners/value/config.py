@@ -28,7 +28,7 @@ class CriticConfig:
         "themselves are on that scale too (as in EPyMARL)."
     )
     standardise_rewards: bool = key(REWARDS_DOC)
-    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC)
+    standardise_rewards_mean: bool = key(REWARDS_MEAN_DOC, only={"standardise_rewards": (True,)})
     normalise_advantage: bool = key("Advantages get mean 0 and deviation 1 over the batch's real steps.")
     critic: str = key(
         "The critic's network: v (built-in), dcg (a coordination graph, of PAC), or `package.module:Class`, an "

@@ -2,7 +2,8 @@
 
 PyYAML follows YAML 1.1, where ``1e-3`` is a string, ``no`` a boolean, ``1:30`` the number 90 and
 ``2020-01-01`` a date. Here plain scalars are null, booleans, numbers or text, as a reader expects. A key stands once in
-a mapping, and nothing that is read grows without bounds: not by nesting, not by anchors that stand for one another.
+a mapping, or again with an equal value, as in a file of EPyMARL's. Nothing that is read grows without bounds: not by
+nesting, not by anchors that stand for one another.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ class Loader(yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._level = self._keys = self._values = 0
-        #: id of a mapping -> its keys so far, and the line of each
-        self._names: dict[int, dict[tuple[str, str], int]] = {}
+        #: id of a mapping -> its keys so far, and the first node of each with its value
+        self._names: dict[int, dict[tuple[str, str], tuple[yaml.Node, yaml.Node]]] = {}
         #: id of a complete node -> its values with those inside, and how deep it is nested
         self._sizes: dict[int, tuple[int, int]] = {}
 
@@ -109,8 +110,11 @@ class Loader(yaml.SafeLoader):
         elif id(node) not in self._sizes:
             kind = "list" if isinstance(node, yaml.SequenceNode) else "mapping"
             raise _refuse(f"a {kind} holds itself", event.start_mark)
-        if isinstance(parent, yaml.MappingNode) and index is None:
-            self._check_key(parent, node, event.start_mark)
+        if isinstance(parent, yaml.MappingNode):
+            if index is None:
+                self._check_key(parent, node, event.start_mark)
+            else:
+                self._check_again(parent, index, node)
         return node
 
     def _measure(self, node: yaml.Node) -> None:
@@ -131,17 +135,27 @@ class Loader(yaml.SafeLoader):
         self._sizes[id(node)] = size, deep
 
     def _check_key(self, mapping: yaml.MappingNode, key: yaml.Node, mark: Any) -> None:
-        """Refuse a key that the mapping has already, and too many of them."""
+        """Refuse too many keys."""
         self._keys += 1
         if self._keys > MOST_KEYS:
             raise _refuse(f"more than {MOST_KEYS:,} keys", mark)
-        if isinstance(key, yaml.ScalarNode):
-            line = mark.line + 1
-            names = self._names.setdefault(id(mapping), {})
-            first = names.setdefault((key.tag, key.value), line)
-            if len(names) != len(mapping.value) + 1:
-                where = f"in line {first} and in line {line}" if self.extended else "in one mapping"
-                raise _refuse(f"'{key.value}' is given twice, {where}: leave one of them out", mark)
+
+    def _check_again(self, mapping: yaml.MappingNode, key: Any, value: yaml.Node) -> None:
+        """Refuse a key that the mapping has already, unless its plain value is the same."""
+        if not isinstance(key, yaml.ScalarNode):
+            return
+        names = self._names.setdefault(id(mapping), {})
+        first, before = names.setdefault((key.tag, key.value), (key, value))
+        if first is key or (self.extended and _equal_scalars(before, value)):
+            return
+        lines = f"in line {first.start_mark.line + 1} and in line {key.start_mark.line + 1}"
+        where = lines if self.extended else "in one mapping"
+        raise _refuse(f"'{key.value}' is given twice, {where}: leave one of them out", key.start_mark)
+
+
+def _equal_scalars(one: yaml.Node, other: yaml.Node) -> bool:
+    scalars = isinstance(one, yaml.ScalarNode) and isinstance(other, yaml.ScalarNode)
+    return scalars and (one.tag, one.value) == (other.tag, other.value)
 
 
 def _refuse(problem: str, mark: Any) -> Refused:

@@ -32,7 +32,7 @@ def key(
     high: float | None = None,
     above: float | None = None,
     adds: Mapping[str, type] | None = None,
-    only: tuple[str, Sequence[str]] | None = None,
+    only: Mapping[str, Sequence[Any]] | None = None,
 ) -> Any:
     """Declare a configuration key: its meaning, and what values are allowed.
 
@@ -42,10 +42,12 @@ def key(
         low, high: inclusive bounds of a number (of each member, for a list).
         above: exclusive lower bound.
         adds: value of the key -> a dataclass of further keys, which a run with that value reads too.
-        only: another key, and those of its values under which this one has an effect.
+        only: other keys -> those of their values under which (under all of them) this one has an effect.
     """
     bounds = {"low": low, "high": high, "above": above}
-    return dataclasses.field(metadata={"doc": doc, "choices": choices, **bounds, "adds": adds or {}, "only": only})
+    return dataclasses.field(
+        metadata={"doc": doc, "choices": choices, **bounds, "adds": adds or {}, "only": only or {}}
+    )
 
 
 @cache

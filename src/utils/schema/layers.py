@@ -55,19 +55,55 @@ def _load(given: str, folder: str, kind: str) -> Layer:
     if "/" in given or os.sep in given or given.endswith((".yaml", ".yml")):
         if folder == "algs" and given[0] not in "./~" and not Path(given).suffix and not Path(given).exists():
             raise UserError(f"Unknown algorithm '{given}', and there is no such file{nearest(given, list(tuned()))}")
-        return Layer(given, "user", yamls.load(Path(given).expanduser(), given))
+        layer = Layer(given, "user", yamls.load(Path(given).expanduser(), given))
+        _refuse_swapped(layer, folder)
+        return layer
     names = shipped(folder)
     if given in names:
         shown = f"{folder}/{given}.yaml"
         return Layer(shown, "shipped", yamls.load(names[given], shown))
     plugin = plugins.find(kind, given)
     if plugin is None:
+        _refuse_swapped_name(given, folder)
         if kind == "algorithm" and (sentence := epymarl.unknown_name(given)):
             raise UserError(sentence)
         every = [*names, *(n for n in plugins.installed(kind) if n not in names)]
         raise UserError(f"Unknown {kind} '{given}': use a path or one of {', '.join(every)}{nearest(given, every)}")
     values, shown = plugins.values(kind, plugin)
     return Layer(shown, "user", values)
+
+
+def _refuse_swapped(layer: Layer, folder: str) -> None:
+    """Refuse an algorithm's file in place of an environment's, and the reverse.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    values = layer.values
+    if folder == "envs" and epymarl.is_defaults(values):
+        raise UserError(f"--env-config: the file {layer.name} is EPyMARL's default.yaml, not an environment's.")
+    if folder == "envs" and "env" not in values and values.keys() & {"learner", "base"}:
+        raise UserError(
+            f"--env-config: the file {layer.name} is an algorithm's (it has `learner:` or `base:`, and no `env:`); "
+            f"did you mean --config={layer.name}?"
+        )
+    if folder == "algs" and "env" in values and not values.keys() & {"learner", "base", "agent_output_type"}:
+        raise UserError(
+            f"--config: the file {layer.name} is an environment's (it has `env:` and no `learner:` or `base:`); "
+            f"did you mean --env-config={layer.name}?"
+        )
+
+
+def _refuse_swapped_name(given: str, folder: str) -> None:
+    """Refuse the name of an environment in place of an algorithm's, and the reverse.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    if folder == "algs" and given in shipped("envs"):
+        raise UserError(f"--config: '{given}' is an environment; did you mean --env-config={given}?")
+    if folder == "envs" and given in shipped("algs"):
+        raise UserError(f"--env-config: '{given}' is an algorithm; did you mean --config={given}?")
 
 
 def environment(given: str) -> Layer:

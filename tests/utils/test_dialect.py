@@ -68,7 +68,7 @@ def test_files_that_are_refused(tmp_path: Path, text: str, part: str) -> None:
 
 
 def test_a_key_that_is_given_again_with_its_value(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text("a: False\nb: {c: 1, c: 1}\na: False\n")
+    (tmp_path / "x.yaml").write_text("a: False\nb: {c: 1, c: 1}\na: false\n")
     assert yamls.load(tmp_path / "x.yaml", "x") == {"a": False, "b": {"c": 1}}
     for text in ("a: 1\na: '1'\n", "a: [1]\na: [1]\n", "a: 1\na: 1\na: 2\n", "a: 1\na: 1.0\n"):
         assert "'a' is given twice" in of_text(tmp_path, text)

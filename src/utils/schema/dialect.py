@@ -154,8 +154,13 @@ class Loader(yaml.SafeLoader):
 
 
 def _equal_scalars(one: yaml.Node, other: yaml.Node) -> bool:
-    scalars = isinstance(one, yaml.ScalarNode) and isinstance(other, yaml.ScalarNode)
-    return scalars and (one.tag, one.value) == (other.tag, other.value)
+    if not (isinstance(one, yaml.ScalarNode) and isinstance(other, yaml.ScalarNode) and one.tag == other.tag):
+        return False
+    read = _READ.get(one.tag.removeprefix(_TAG), str)
+    try:
+        return bool(read(one.value) == read(other.value))
+    except (ValueError, KeyError):  # what has a tag and is not of that kind is refused as it is read
+        return one.value == other.value
 
 
 def _refuse(problem: str, mark: Any) -> Refused:

@@ -80,7 +80,9 @@ def _refuse_swapped(layer: Layer, folder: str) -> None:
         UserError: naming the flag.
     """
     values = layer.values
-    if folder == "envs" and epymarl.is_defaults(values):
+    if epymarl.is_defaults(values):
+        if folder == "algs":  # the base of a file of one's own
+            return
         raise UserError(f"--env-config: the file {layer.name} is EPyMARL's default.yaml, not an environment's.")
     if folder == "envs" and "env" not in values and values.keys() & {"learner", "base"}:
         raise UserError(

@@ -16,6 +16,7 @@ import torch
 
 from .controllers.contract import preparation_of
 from .envs.build import notices as env_notices
+from .learners.value.reciprocity import without_partners
 from .runners.random_play import random_play
 from .settings import Settings
 from .storage import checkpoints, sacred_run
@@ -117,7 +118,7 @@ class Run:
         said = learner.notices() if hasattr(learner, "notices") else []
         if not isinstance(said, list) or not all(isinstance(x, str) for x in said):
             raise UserError(f"{type(learner).__name__}.notices must return a list of sentences, not {said!r}.")
-        self.notices += said
+        self.notices += [*said, *without_partners(self.settings.values, self.info)]
         if self.weights is not None:
             self.notices += load_weights(mac, learner, self.weights, self.config.init_from, runner.info)
 

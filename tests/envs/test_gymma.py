@@ -291,9 +291,7 @@ def test_classes_that_only_look_like_gymnasiums_are_played(tmp_path: Path) -> No
 @pytest.mark.parametrize("lacking", ["close", "reset", "step"])
 def test_an_environment_of_ones_own_that_lacks_a_method(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toy_envs.Ragged, lacking, None, raising=False)
-    with pytest.raises(
-        UserError, match=rf"an environment \(Ragged\) without {lacking}: reset\(seed, out\)"
-    ):
+    with pytest.raises(UserError, match=rf"an environment \(Ragged\) without {lacking}: reset\(seed, out\)"):
         make_info("toy_envs:Ragged", {})
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from oamarl.components.batch import Batch
 from oamarl.components.experience import EnvInfo
 from oamarl.components.normalisation import RunningMeanStd
-from oamarl.learners.value.reciprocity import Reciprocity, ReciprocityConfig
+from oamarl.learners.value.reciprocity import Reciprocity, ReciprocityConfig, without_partners
 from oamarl.utils.errors import UserError
 
-from learner_tools import make_batch, make_info, make_learner, through_a_file, with_garbage
+from learner_tools import double, make_batch, make_info, make_learner, through_a_file, with_garbage
 
 CPU = torch.device("cpu")
 OFF_POLICY: dict[str, Any] = {
@@ -172,6 +172,61 @@ def test_targets_of_action_values_by_loops(double_q: bool) -> None:
                 assert float(found[b, t, i]) == pytest.approx(float(y), abs=1e-5), (b, t, i)
 
 
+@pytest.mark.parametrize("eps", [None, 1.2])
+def test_targets_of_deterministic_policies_by_loops(eps: float | None) -> None:
+    """Agent j's twin critics are asked about agent i's observation and i's next action, one pair after another."""
+    with double():
+        info = replace(make_info(4), obs_sizes=(5, 3, 5, 2)) if eps is not None else make_info(4)
+        learner = learner_of("matd3 of own observations", info, pr_beta=0.4, pr_eps=eps, q_nstep=1, gamma=0.9)
+        with torch.no_grad():
+            for copy in (learner.target_critic, learner.target_policy):
+                copy.add_(0.3 * torch.randn_like(copy))
+        batch = make_batch(learner.mac, dead=False)
+        steps = learner.steps(batch)
+        found, then = learner.targets(batch, steps, None), steps.then
+        outputs = learner.outputs(batch, then, learner.target_policy)
+        actions = learner.target_actions(outputs, then.avail, None)
+        mixed = 0
+        for s in range(len(steps.row)):
+            for i in range(4):
+                each = []
+                for j in range(4):
+                    obs, action = then.obs[s].clone(), actions[s].clone()
+                    both = min(info.obs_sizes[i], info.obs_sizes[j])
+                    obs[j] = torch.where(torch.arange(5) < both, then.obs[s, i], 0.0)
+                    action[j] = actions[s, i]
+                    seen = learner.critics.seen(obs[None], then.state[s][None])
+                    twins = [learner.critics(learner.target_critic, seen, action[None], k)[0, j] for k in range(2)]
+                    each.append(torch.minimum(*twins))
+                near = learner.reciprocity.partners(then.obs[s])[i].nonzero().flatten().tolist()
+                value = 0.6 * each[i] + 0.4 * sum(each[j] for j in near) / len(near) if near else each[i]
+                want = steps.rewards[s, 0] + steps.discount[s, 0] * value
+                torch.testing.assert_close(found[s, i], want, rtol=0, atol=1e-9)
+                mixed += bool(near)
+        assert mixed > len(steps.row) / 4
+
+
+def test_targets_of_action_values_with_a_memory_by_loops() -> None:
+    """Another agent's network reads the whole episode that the agent has seen, with the agent's last actions."""
+    with double():
+        info, n = make_info(), 3
+        learner = learner_of("vdn with a memory", info, pr_beta=0.3, td_lambda=None, gamma=0.9, obs_last_action=True)
+        learner.target_params[0].copy_(learner.target_params[0] + 0.3 * torch.randn_like(learner.target_params[0]))
+        mac, batch = learner.mac, make_batch(learner.mac, dead=False)
+        q, target = mac.all_outputs(batch), mac.all_outputs(batch, learner.target_params[0])
+        found, value = learner.targets(batch, q), 0.7 * target
+        for i in range(n):
+            for j in (j for j in range(n) if j != i):
+                obs, actions = batch.obs.clone(), batch.actions.clone()
+                obs[:, :, j], actions[:, :, j] = batch.obs[:, :, i], batch.actions[:, :, i]
+                seen = mac.all_outputs(replace(batch, obs=obs, actions=actions), learner.target_params[0])
+                value[:, :, i] += 0.15 * seen[:, :, j]
+        best = q.masked_fill(~batch.avail, -torch.inf).argmax(-1, keepdim=True)
+        team = value.gather(-1, best)[:, 1:].sum(2)
+        want = batch.reward[..., :1] + 0.9 * (~batch.terminated).unsqueeze(-1) * team
+        torch.testing.assert_close(found[batch.filled], want[batch.filled], rtol=0, atol=1e-9)
+
+
 def test_values_on_scales_of_their_own_are_mixed_as_returns() -> None:
     """Two agents whose values are 1 on scales of mean 0 and 100: each mixes returns, not scaled numbers."""
     info = make_info(2)
@@ -211,6 +266,18 @@ def test_with_nobody_adjacent_it_is_the_base_method(kind: str) -> None:
 def test_one_agent_is_the_base_method(kind: str) -> None:
     info = make_info(1)
     same(trained(kind, info=info, pr_beta=0.9), trained(kind, info=info))
+
+
+def test_who_has_no_partner_is_told() -> None:
+    ragged, one = make_info(2, ragged=True), make_info(1)
+    mixed = {"pr_beta": 0.5, "pr_eps": None}
+    assert without_partners({"pr_beta": 0.0}, one) == without_partners({}, one) == []
+    assert "has one agent" in without_partners(mixed, one)[0]
+    assert "no two agents have observations and actions of equal sizes" in without_partners(mixed, ragged)[0]
+    assert without_partners(mixed, make_info(2)) == []
+    alike = replace(ragged, action_sizes=(4, 4))
+    assert without_partners({"pr_beta": 0.5, "pr_eps": 0.1}, alike) == []
+    assert without_partners(mixed, alike) != []
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if "ids" not in k and k not in ("iql", "vdn with a memory")])

@@ -22,8 +22,9 @@ critic is evaluated on the inputs of all N agents: N^2 evaluations beside N, of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,6 +131,22 @@ class Reciprocity:
         own, size = inputs.own[..., i : i + 1, :], self.shared.shape[-1]
         further = own[..., size:].expand(*inputs.own.shape[:-1], -1)
         return replace(inputs, own=torch.cat([own[..., :size] * self.shared[i], further], dim=-1))
+
+
+def without_partners(values: Mapping[str, Any], info: EnvInfo) -> list[str]:
+    """Return a sentence where `pr_beta` is set and no agent can have a partner, whatever is observed."""
+    beta, eps = values.get("pr_beta") or 0.0, values.get("pr_eps")
+    if not beta:
+        return []
+    if info.n_agents == 1:
+        why = "it has one agent (gymma's env_args.copies=2 makes two that learn the task side by side)"
+    elif not Reciprocity(ReciprocityConfig(beta, eps, None), info, torch.device("cpu")).near.any():
+        same = "actions" if eps is not None else "observations and actions"
+        why = f"no two agents have {same} of equal sizes"
+        why += "" if eps is not None else " (pr_eps compares observations of unlike sizes, too)"
+    else:
+        return []
+    return [f"pr_beta={beta:g} has no effect in '{info.name}': {why}."]
 
 
 def one_for_all(which: str, remedy: str) -> UserError:

@@ -255,9 +255,9 @@ def test_a_run_from_before_a_key_was_added_goes_on_where_it_has_the_old_meaning(
         del old[name]
     check_same(settings("hatrpo", PLAIN, entropy_coef=0).values | {"seed": old["seed"]}, old, Path("there"))
     otherwise = settings("hatrpo", PLAIN, entropy_coef=0, init="torch").values | {"seed": old["seed"]}
-    with pytest.raises(UserError, match=r"init='torch' \(was None\)"):
+    with pytest.raises(UserError, match=r"init='torch' \(was null\)"):
         check_same(otherwise, old, Path("there"))
-    with pytest.raises(UserError, match=r"entropy_coef=0.1 \(was None\)"):
+    with pytest.raises(UserError, match=r"entropy_coef=0.1 \(was null\)"):
         check_same(settings("hatrpo", PLAIN, entropy_coef=0.1).values | {"seed": old["seed"]}, old, Path("there"))
 
 

@@ -11,21 +11,26 @@ from .tables import boltzmann
 _SAMPLE = 256
 
 
-def value_iteration(transitions: np.ndarray, reward: np.ndarray, gamma: float, tolerance: float = 1e-10) -> np.ndarray:
+def solved(transitions: np.ndarray, reward: np.ndarray, gamma: float) -> np.ndarray:
     """Return the optimal values Q* [S, A]: the fixed point of Q(s, a) = R(s, a) + gamma sum_s' P(s'|s, a) max Q(s', .).
+
+    By policy iteration (Howard 1960), whose time does not grow as gamma comes close to 1.
 
     Args:
         transitions: P [S, A, S]; a row that adds up to less than 1 ends with the rest.
         reward: R [S, A].
-        gamma: discount factor; below 1, unless every way ends.
-        tolerance: largest change of a value in the last iteration.
+        gamma: discount factor below 1.
     """
-    q = np.zeros_like(reward)
+    actions, states = reward.argmax(-1), np.arange(len(reward))
     while True:
-        new = reward + gamma * transitions @ q.max(-1)
-        if np.abs(new - q).max() <= tolerance:
-            return new
-        q = new
+        q = reward + gamma * transitions @ policy_values(transitions, reward, gamma, actions)
+        best = q.argmax(-1)
+        # of equally good actions the present one stays: rounding does not make them take turns
+        margin = 1e-9 * max(1.0, float(np.abs(q).max()))
+        better = q[states, best] > q[states, actions] + margin
+        if not better.any():
+            return q
+        actions = np.where(better, best, actions)
 
 
 def drawn_solution(
@@ -38,12 +43,12 @@ def drawn_solution(
     state that can be reached through adjacent ones as the weight grows.
 
     Args:
-        transitions, reward, gamma: of :func:`value_iteration`.
+        transitions, reward, gamma: of :func:`solved`.
         adjacent: M [S, S], rows of shares of the adjacent states.
         weight: of the term.
     """
     inverse = np.linalg.inv((1.0 + weight) * np.eye(len(reward)) - weight * adjacent)
-    q = value_iteration(transitions, reward, gamma)
+    q = solved(transitions, reward, gamma)
     while True:
         new = inverse @ (reward + gamma * transitions @ q.max(-1))
         if np.abs(new - q).max() <= 1e-10:
@@ -112,8 +117,8 @@ class Measures:
         self.own_solutions: np.ndarray | None = None
         if model is not None and gamma < 1:
             transitions, reward = model
-            self.solution = value_iteration(transitions, reward.mean(0), gamma)
-            self.own_solutions = np.stack([value_iteration(transitions, r, gamma) for r in reward])
+            self.solution = solved(transitions, reward.mean(0), gamma)
+            self.own_solutions = np.stack([solved(transitions, r, gamma) for r in reward])
 
     def scalars(self, q: np.ndarray) -> dict[str, float]:
         """Return them of values [N, S, A]."""

@@ -15,7 +15,7 @@ from oamarl.envs.tabular.base import Views
 from oamarl.parts import resolve
 from oamarl.settings import Settings
 from oamarl.tabular.config import TabularConfig
-from oamarl.tabular.measures import distance, drawn_solution, policy_values, sampled_states, value_iteration
+from oamarl.tabular.measures import distance, drawn_solution, policy_values, sampled_states, solved
 from oamarl.tabular.player import Teams
 from oamarl.tabular.run import build
 from oamarl.tabular.tables import Tables, boltzmann, greedy, sample
@@ -106,12 +106,23 @@ def test_policies() -> None:
     assert distance(np.array([[1.0, 0.0], [0.0, 1.0]])) == 0.25
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 0.99999])
+def test_solutions_are_fixed_points(gamma: float) -> None:
+    """Also close to 1, where iterating values takes hours, and of a game of no rewards, whose actions are all alike."""
+    game = np.random.default_rng(3)
+    transitions = game.random((30, 4, 30))
+    transitions /= transitions.sum(-1, keepdims=True)
+    for reward in (game.uniform(-1.0, 4.0, (30, 4)), np.zeros((30, 4))):
+        q = solved(transitions, reward, gamma)
+        assert reward + gamma * transitions @ q.max(-1) == pytest.approx(q, rel=1e-8)
+
+
 def test_the_solution_of_a_chain() -> None:
     """State 0: action 0 stays and pays 1, action 1 goes to state 1, which pays 3 and ends."""
     transitions = np.zeros((2, 2, 2))
     transitions[0, 0, 0] = transitions[0, 1, 1] = 1
     reward = np.array([[1.0, 0.0], [3.0, 3.0]])
-    assert value_iteration(transitions, reward, 0.5) == pytest.approx(np.array([[2.0, 1.5], [3.0, 3.0]]), abs=1e-8)
+    assert solved(transitions, reward, 0.5) == pytest.approx(np.array([[2.0, 1.5], [3.0, 3.0]]), abs=1e-8)
     values = policy_values(transitions, reward, 0.5, np.array([[0, 0], [1, 0]]))
     assert values == pytest.approx(np.array([[2.0, 3.0], [1.5, 3.0]]))
     assert sampled_states(Views((2, 3), np.array([[True, True], [False, True]]), 0)).tolist() == [

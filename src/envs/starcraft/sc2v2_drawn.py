@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from ...utils.errors import UserError, nearest, one_of
+from ...utils.errors import UserError, nearest, one_of, shown_value
 
 #: numbers of units, which all distributions read
 COUNTS = ("n_units", "n_enemies")
@@ -34,7 +34,7 @@ OBSERVED = ("team_gen", "attack", "health")
 
 
 def _refuse(name: str, value: Any, expected: str) -> NoReturn:
-    raise UserError(f"env_args.capability_config.{name}={value!r} is not allowed: {expected}.")
+    raise UserError(f"env_args.capability_config.{name}={shown_value(value)} is not allowed: {expected}.")
 
 
 def check_drawn(config: Mapping[str, Any], units: Sequence[str] | None) -> None:

@@ -167,6 +167,20 @@ def at_least(**given: tuple[int, int]) -> None:
             raise UserError(f"env_args.{name}={value} is out of range: at least {least} is allowed.")
 
 
+def finite(**given: float) -> None:
+    """Refuse arguments that are infinite or no number.
+
+    Args:
+        given: name of the argument -> its value.
+
+    Raises:
+        UserError: naming the first one.
+    """
+    for name, value in given.items():
+        if not np.isfinite(value):
+            raise UserError(f"env_args.{name}={value} is not allowed: a finite number is needed.")
+
+
 def from_each(x: np.ndarray) -> np.ndarray:
     """Return all agents' values [k, N, ...] as each sees them, [k, N, N, ...]: its own first, then in cyclic order."""
     n = x.shape[1]

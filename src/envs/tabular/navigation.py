@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import FiniteEnv, Views, at_least, whole
+from ...utils.errors import UserError
+from .base import FiniteEnv, Views, at_least, finite, whole
 
 #: right, down, left, up, as steps in (column, row)
 MOVES = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
@@ -38,7 +39,12 @@ class Navigation(FiniteEnv):
         """
         at_least(n_agents=(n_agents, 1), size=(size, 2), n_landmarks=(n_landmarks, 1), game_seed=(game_seed, 0),
                  time_limit=(time_limit, 1))  # fmt: skip
-        at_least(size=(size * size, n_landmarks + 1))
+        finite(goal_reward=goal_reward, step_reward=step_reward)
+        if n_landmarks >= size * size:
+            raise UserError(
+                f"env_args.n_landmarks={n_landmarks} leaves no cell to begin at on a grid of {size} x {size} cells: at "
+                f"most {size * size - 1} are allowed."
+            )
         cells = np.random.default_rng(game_seed).permutation(size * size)
         self.landmarks, self._free = np.sort(cells[:n_landmarks]), np.sort(cells[n_landmarks:])
         self.goal_reward, self.step_reward = goal_reward, step_reward

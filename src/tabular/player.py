@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..components.seeding import action_noise, episode_seed
-from ..envs.base import Arrays
+from ..envs.base import Arrays, EnvInfo
 from ..envs.tabular.base import FiniteEnv
 from ..runners.episodes import Episodes
 from .config import TabularConfig
@@ -72,6 +72,14 @@ class Played:
     learned: np.ndarray
 
 
+def learned_from(reward: np.ndarray, config: TabularConfig, info: EnvInfo) -> np.ndarray:
+    """Return rewards [..., N] to learn from: the agents' own, or the common one made of them."""
+    if not config.common_reward or info.team_reward:
+        return reward
+    total = reward.sum(-1) if config.reward_scalarisation == "sum" else reward.mean(-1)
+    return np.repeat(total[..., None], info.n_agents, -1)
+
+
 class Teams:
     """B teams that learn in B slots at once, each as it would alone: for one run B is 1, for many seeds their number.
 
@@ -101,10 +109,7 @@ class Teams:
 
     def rewards(self, reward: np.ndarray) -> np.ndarray:
         """Return rewards [..., N] to learn from: the agents' own, or the common one made of them."""
-        if not self.config.common_reward or self.info.team_reward:
-            return reward
-        total = reward.sum(-1) if self.config.reward_scalarisation == "sum" else reward.mean(-1)
-        return np.repeat(total[..., None], self.info.n_agents, -1)
+        return learned_from(reward, self.config, self.info)
 
     def episode(self, seeds: np.ndarray, numbers: np.ndarray, t_env: np.ndarray) -> Played:
         """Play one training episode with every team, and learn from each of its steps.

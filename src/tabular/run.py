@@ -28,7 +28,7 @@ from ..utils.errors import RunError
 from ..utils.signals import Stop
 from .config import TabularConfig, check_finite
 from .measures import Measures
-from .player import Learner, Player
+from .player import Learner, Player, learned_from
 from .tables import Tables
 
 
@@ -59,6 +59,9 @@ def build(settings: Settings) -> tuple[Player, Tables, Learner]:
     env = make(1)
     tables = Tables(config, env.views, env.info.n_actions, teams=1)
     model = env.model() if hasattr(env, "model") else None
+    if model is not None:
+        transitions, reward = model
+        model = transitions, np.moveaxis(learned_from(np.moveaxis(reward, 0, -1), config, env.info), -1, 0)
     learner = Learner(tables, Measures(env.views, config.temperature, model, config.gamma))
     return Player(config, make, tables, learner), tables, learner
 

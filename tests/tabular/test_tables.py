@@ -245,6 +245,20 @@ def test_rewards_may_be_made_common() -> None:
         assert player.teams.rewards(given).tolist() == [[9 * share] * 3]
 
 
+def test_values_of_a_common_reward_are_compared_with_its_solution() -> None:
+    """Of the sum of three agents' rewards that of their mean, three times; for each agent, too."""
+    solutions = []
+    for how, factor in (("sum", 3.0), ("mean", 1.0)):
+        _, _, learner = build(settings("iql_tabular", "digital", DIGITAL, common_reward=True, reward_scalarisation=how))
+        measures = learner._measures
+        for own in measures.own_solutions:
+            assert own == pytest.approx(measures.solution, rel=1e-9)
+        solutions.append(measures.solution / factor)
+    _, _, learner = build(settings("iql_tabular", "digital", DIGITAL))
+    for found in solutions:
+        assert found == pytest.approx(learner._measures.solution, rel=1e-9)
+
+
 # -- what is refused -------------------------------------------------------------------------------------------
 
 

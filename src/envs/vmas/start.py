@@ -110,7 +110,7 @@ def check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        near = nearest(device, ("cpu", "cuda"))
+        near = "" if device.startswith("cuda") else nearest(device, ("cpu", "cuda"))
         raise UserError(
             f"env_args.device='{device}' is not there for torch ({first_line(error)}): use cpu{near or '.'}"
         ) from None

@@ -112,7 +112,7 @@ class Loader(yaml.SafeLoader):
             raise _refuse(f"a {kind} holds itself", event.start_mark)
         if isinstance(parent, yaml.MappingNode):
             if index is None:
-                self._check_key(parent, node, event.start_mark)
+                self._count_key(event.start_mark)
             else:
                 self._check_again(parent, index, node)
         return node
@@ -134,7 +134,7 @@ class Loader(yaml.SafeLoader):
             raise _nested(node.start_mark)
         self._sizes[id(node)] = size, deep
 
-    def _check_key(self, mapping: yaml.MappingNode, key: yaml.Node, mark: Any) -> None:
+    def _count_key(self, mark: Any) -> None:
         """Refuse too many keys."""
         self._keys += 1
         if self._keys > MOST_KEYS:

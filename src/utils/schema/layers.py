@@ -89,7 +89,7 @@ def _refuse_swapped(layer: Layer, folder: str) -> None:
             f"--env-config: the file {layer.name} is an algorithm's (it has `learner:` or `base:`, and no `env:`); "
             f"did you mean --config={layer.name}?"
         )
-    if folder == "algs" and "env" in values and not values.keys() & {"learner", "base", "agent_output_type"}:
+    if folder == "algs" and "env" in values and not values.keys() & {"learner", "base"}:
         raise UserError(
             f"--config: the file {layer.name} is an environment's (it has `env:` and no `learner:` or `base:`); "
             f"did you mean --env-config={layer.name}?"

@@ -49,8 +49,7 @@ class Study:
     """A table: the sweep that its runs are of, the environment's label there, and what methods are compared to.
 
     ``reference``: a method, or the one of each method where they differ (``own``); ``optimum``: the largest possible
-    value of ``metric``, "maze": the maze's, computed; None: not known; ``further``: comparisons below the table;
-    ``page``: where it stands.
+    value of ``metric``, "maze": the maze's, computed; None: not known; ``further``: comparisons below the table.
     """
 
     sweep: str
@@ -60,7 +59,6 @@ class Study:
     own: Mapping[str, str] | None = None
     further: tuple[tuple[str, str], ...] = ()
     metric: str = "return_mean"
-    page: str = "results.md"
 
 
 STUDIES = {
@@ -98,6 +96,17 @@ STUDIES = {
         further=(("oappo", "happo-epochs"), ("oappo", "mappo"), ("oappo", "oappo-fixed"), ("oappo", "oappo_paper"),
                  ("oatrpo", "oappo")),
     ),
+    "value-lbf-8x8-2p-2f-coop": Study(
+        "value-based", "value-lbf-8x8-2p-2f-coop", "mappo", 1.0,
+        further=(("pqn_vdn", "vdn"), ("qmix", "vdn"), ("iql", "vdn")),
+    ),
+    "value-lbf-8x8-2p-3f": Study(
+        "value-based", "value-lbf-8x8-2p-3f", "mappo", 1.0,
+        further=(("pqn_vdn", "vdn"), ("qmix", "vdn"), ("iql", "vdn")),
+    ),
+    "value-lbf-8x8-2p-3f-individual": Study(
+        "value-based", "value-lbf-8x8-2p-3f-individual", "iql-separate", 1.0,
+    ),
 }  # fmt: skip
 
 
@@ -106,7 +115,7 @@ def cells(study: Study) -> dict[str, list[Cell]]:
     found: dict[str, list[Cell]] = {}
     for cell in read_sweep(ROOT / "experiments" / f"{study.sweep}.yaml").cells:
         name, at, method = cell.group.partition(f"{study.environment}-")
-        if at and not name:
+        if at and not name and method.startswith(cell.method):  # an environment's label may begin with another's
             found.setdefault(method, []).append(cell)
     return found
 

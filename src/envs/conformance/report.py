@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...utils.errors import UserError
 
 #: where an exception comes from, in :meth:`Report.during`
 BUILDING = "building the environment"
+#: whose lines say nothing about an environment: the checks, and the package that they are of
+_CHECKS, _OWN = (str(Path(__file__).resolve().parents[up]) + os.sep for up in (0, 2))
 
 
 class Stop(Exception):
@@ -66,7 +70,15 @@ class Report:
             self.find("raises", f"{what}: {exc}")
             raise Stop from exc
         except (Exception, SystemExit) as exc:
-            frames = traceback.extract_tb(exc.__traceback__)
-            at = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-            self.find("raises", f"{what} raises {type(exc).__name__}: {' '.join(str(exc).split())}{at}.")
+            self.find("raises", f"{what} raises {type(exc).__name__}: {' '.join(str(exc).split())}{_place(exc)}.")
             raise Stop from exc
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception was raised: the last line outside this package, or of the environment if that is one of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    for inside in (_OWN, _CHECKS):
+        for frame in reversed(frames):
+            if not str(Path(frame.filename).resolve()).startswith(inside):
+                return f" ({frame.filename}, line {frame.lineno})"
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

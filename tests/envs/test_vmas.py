@@ -387,6 +387,7 @@ def test_pictures() -> None:
         ({"scenario": "no_module:Scenario"}, "cannot be imported: No module named 'no_module'"),
         ({"max_steps": 0}, "max_steps=0 is out of range: at least 1"),
         ({"n_agent": 3}, r"env_args.n_agent is not an argument of VMAS's scenario 'balance': .*mean 'n_agents'\?"),
+        ({"n_agents": 0}, r"env_args.n_agents=0 is too few: VMAS.s scenario .balance. needs at least 1"),
         ({"n_agents": 1}, r"'balance' cannot be made with n_agents=1 \(AssertionError"),
         ({"n_agents": "three"}, r"cannot be made with n_agents='three' \(TypeError"),
         ({"device": "cuda:9"}, "device='cuda:9' is not there for torch .*: use cpu"),

@@ -85,7 +85,7 @@ def arguments(scenario: Any) -> tuple[str, ...]:
 
 
 def check_arguments(scenario: Any, name: str, given: Mapping[str, Any]) -> None:
-    """Refuse arguments that the scenario does not read.
+    """Refuse arguments that the scenario does not read, and a team of nobody.
 
     Raises:
         UserError: there is one.
@@ -97,6 +97,9 @@ def check_arguments(scenario: Any, name: str, given: Mapping[str, Any]) -> None:
             raise UserError(
                 f"env_args.{argument} is not an argument of VMAS's scenario '{name}': {said}{nearest(argument, known)}"
             )
+    agents = given.get("n_agents")
+    if isinstance(agents, int) and agents < 1:
+        raise UserError(f"env_args.n_agents={agents} is too few: VMAS's scenario '{name}' needs at least 1.")
 
 
 def check_device(device: str) -> None:
@@ -130,14 +133,17 @@ def build(vmas: Any, scenario: Any, name: str, n_slots: int, device: str, given:
     Raises:
         UserError: the scenario cannot be made with these arguments.
     """
+    said = ", ".join(f"{key}={shown_value(value)}" for key, value in given.items()) or "its defaults"
     try:
         with quiet():
-            return vmas.make_env(
+            made = vmas.make_env(
                 scenario(), num_envs=n_slots, device=device, continuous_actions=True, seed=0,
                 terminated_truncated=True, **given,
             )  # fmt: skip
     except Exception as error:  # whatever its constructor does with a value that it did not expect
-        said = ", ".join(f"{key}={shown_value(value)}" for key, value in given.items()) or "its defaults"
-        raise UserError(
-            f"VMAS's scenario '{name}' cannot be made with {said} ({type(error).__name__}: {first_line(error)})."
-        ) from None
+        kind, why = type(error).__name__, first_line(error)
+        raised = kind if why == kind else f"{kind}: {why}"
+        raise UserError(f"VMAS's scenario '{name}' cannot be made with {said} ({raised}).") from None
+    if not made.agents:
+        raise UserError(f"VMAS's scenario '{name}' has no agents with {said}.")
+    return made

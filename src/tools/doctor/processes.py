@@ -102,7 +102,7 @@ class _Running:
             state, said = json.loads(self.path.read_text(encoding="utf-8"))
             return Result(state, said, spent)
         if status is None:
-            return Result(FAILS, f"It does not come back within {limit:g} seconds{self._last()}.", spent)
+            return Result(FAILS, f"It does not come back within {limit:g} s{self._last()}.", spent)
         return Result(FAILS, f"Its process ends by {_how(status)}{self._last()}.", spent)
 
     def _last(self) -> str:

@@ -95,7 +95,7 @@ def test_what_is_broken(capsys: pytest.CaptureFixture[str], packages: Any) -> No
     expected = {"matrix": WORKS, "mamujoco": FAILS, "ray": FAILS, "optuna": FAILS, "wandb": FAILS}
     assert states(found) == expected
     assert said(found, "wandb").startswith("RuntimeError: no such key (wandb.py, line 2)")
-    assert said(found, "ray") == "It does not come back within 8 seconds; its last words: starting the cluster."
+    assert said(found, "ray") == "It does not come back within 8 s; its last words: starting the cluster."
     assert said(found, "optuna") == "Its process ends by the signal SIGKILL."
     assert said(found, "mamujoco") == "mamujoco cannot be used: importing MuJoCo fails: no library."
 
@@ -247,7 +247,7 @@ def test_compilers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 SHOWN = {
     "torch": Result(WORKS, "2.13.0", 1.0),
-    "maze": Result(FAILS, "It does not come back within 90 seconds.", 90.0),
+    "maze": Result(FAILS, "It does not come back within 90 s.", 90.0),
     "smax": Result(MISSING, "smax needs the Python package 'jax': run `pip install -e '.[smax]'`.", 1.0),
     "cuda": Result(NOT_HERE, "There is no GPU: networks are on the CPU.", 1.0),
 }
@@ -256,7 +256,7 @@ core
   torch  works          2.13.0
 
 environments
-  maze   fails          It does not come back within 90 seconds.
+  maze   fails          It does not come back within 90 s.
   smax   not installed  smax needs the Python package 'jax': run `pip install -e '.[smax]'`.
 
 devices
@@ -291,7 +291,7 @@ def test_a_killed_child_takes_what_it_started(tmp_path: Path, packages: Any) -> 
     )
     ray = next(check for check in catalogue() if check.name == "ray")
     results = [result for _, _, result in processes.run([ray], 5.0) if result is not None]
-    assert [r.said for r in results] == ["It does not come back within 5 seconds."]
+    assert [r.said for r in results] == ["It does not come back within 5 s."]
     end = time.monotonic() + PATIENCE
     while alive(int((tmp_path / "game").read_text())):
         assert time.monotonic() < end

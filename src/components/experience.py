@@ -116,6 +116,13 @@ class EnvInfo:
         spaces = np.stack([np.asarray(self.obs_sizes), np.asarray(self.action_sizes)], axis=1)
         return (spaces[:, None] == spaces[None, :]).all(-1)
 
+    def why_alone(self) -> str:
+        """Return why no agent can use another one's experience, as the end of a sentence; ``""`` where one can."""
+        if self.n_agents == 1:
+            return "it has one agent"
+        alike = self.agents_match().sum() > self.n_agents
+        return "" if alike else "no two agents have observations and actions of equal sizes"
+
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and highest continuous actions [N, D] float32; dimensions that an agent lacks are 0."""
         own = np.arange(self.n_actions) < np.asarray(self.action_sizes)[:, None]

@@ -47,8 +47,10 @@ class OffAgentLearner(PolicyLearner):
         self.mac.load_reuse_state(state.get("reuse", {}))
 
     def notices(self) -> list[str]:
-        """What a run says once about the cost of learning from many others."""
-        c, largest = self.mac.config, int(self.info.agents_match().sum(1).max())
+        """What a run says once: that nothing can be reused, or what learning from many others costs."""
+        c, largest, alone = self.mac.config, int(self.info.agents_match().sum(1).max()), self.info.why_alone()
+        if c.reuse_scheme != "none" and alone:
+            return [f"reuse_scheme={c.reuse_scheme} has no effect in '{self.info.name}': {alone}."]
         if c.reuse_mode != "weights" or c.reuse_scheme == "none" or largest < _MANY:
             return []
         return [

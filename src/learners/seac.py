@@ -116,6 +116,13 @@ class SEACLearner(PolicyLearner):
             )
         _refuse_recurrent_segments(values)
 
+    def notices(self) -> list[str]:
+        """What a run says once: that no experience can be shared."""
+        alone = self.info.why_alone()
+        if self.config.seac_coef == 0 or not alone:
+            return []
+        return [f"seac_coef={self.config.seac_coef:g} has no effect in '{self.info.name}': {alone}."]
+
     def train(self, batch: Batch, t_env: int) -> tuple[dict[str, float], dict[str, Any]]:
         """One step of all policies and critics on ``batch``; returns scalars to log, and arrays (none)."""
         it = self.begin_iteration(batch, t_env)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -826,3 +827,12 @@ def test_thirty_agents_train_in_bounded_memory(monkeypatch: pytest.MonkeyPatch, 
     many = peak_of_training(large, make_batch(large.mac, lengths=lengths))
     assert largest <= limit
     assert many <= 2 * few, (few, many)
+
+
+@pytest.mark.parametrize(("kind", "key"), [("oappo", "reuse_scheme"), ("seac", "seac_coef")])
+def test_who_shares_with_nobody_is_told(kind: str, key: str) -> None:
+    (ragged,) = make_learner(kind, make_info(2, ragged=True)).notices()
+    (one,) = make_learner(kind, make_info(1)).notices()
+    assert re.fullmatch(f"{key}=.* no two agents have observations and actions of equal sizes\\.", ragged)
+    assert re.fullmatch(f"{key}=.* it has one agent\\.", one)
+    assert make_learner(kind, make_info(2)).notices() == []

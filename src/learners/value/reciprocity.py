@@ -139,7 +139,7 @@ def without_partners(values: Mapping[str, Any], info: EnvInfo) -> list[str]:
     if not beta:
         return []
     if info.n_agents == 1:
-        why = "it has one agent (gymma's env_args.copies=2 makes two that learn the task side by side)"
+        why = f"{info.why_alone()} (gymma's env_args.copies=2 makes two that learn the task side by side)"
     elif not Reciprocity(ReciprocityConfig(beta, eps, None), info, torch.device("cpu")).near.any():
         same = "actions" if eps is not None else "observations and actions"
         why = f"no two agents have {same} of equal sizes"

@@ -250,7 +250,7 @@ def test_what_a_page_prints_runs(page: Path, tmp_path: Path) -> None:
 
 
 def in_shell(shell: Shell, page: str, block: Block) -> None:
-    """Run a block without the lines that cannot run; what fails must be what is told to fail, and say why."""
+    """Run a block without the lines that cannot run; what fails must be what is expected to fail, and say why."""
     left_out, answers = {*CANNOT.get(page, {}), *ELSEWHERE.get(page, {})}, ANSWERS.get(page, {})
     lines = [line for line in block.text.splitlines() if bare(line) not in left_out]
     before = len(shell.said)

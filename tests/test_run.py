@@ -316,7 +316,7 @@ def test_a_seed_is_drawn_and_stored(tmp_path: Path) -> None:
         assert main(latest([*words, "t_max=40", f"local_results_path={tmp_path}"])) == 0
     for folder in (tmp_path / "sacred" / "oappo" / "black_red").glob("[0-9]*"):
         seeds.add(stored(folder, "config")["seed"])
-        # a run whose seed was drawn goes on with it
+        # a run whose seed was drawn continues with it
         again = latest([*words, "t_max=80", f"local_results_path={tmp_path / 'again'}", f"checkpoint_path={folder}"])
         assert main(again) == 0
     assert len(seeds) == 2

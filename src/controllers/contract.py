@@ -108,19 +108,26 @@ class Prepared(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the file of its arrays, ``<name>.arrays``."""
     @property
-    def t_env(self) -> int: ...
+    def t_env(self) -> int:
+        """Environment steps that it played."""
     @property
-    def agent_steps(self) -> int: ...
+    def agent_steps(self) -> int:
+        """Steps of single agents that it played."""
     @property
-    def environment(self) -> float: ...
+    def environment(self) -> float:
+        """Seconds that environments took."""
     @property
-    def inference(self) -> float: ...
+    def inference(self) -> float:
+        """Seconds that policies took."""
     @property
-    def learning(self) -> float: ...
+    def learning(self) -> float:
+        """Seconds that learning took."""
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """Seconds that all of it took."""
 
     def changes(self) -> dict[str, Any]:
         """Return the values of the controller's keys that follow from it."""

@@ -88,6 +88,7 @@ class NetworkActor:
         noise: np.ndarray | None,
         context: Context,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Choose actions by the network's outputs (:meth:`Actor.__call__`)."""
         outputs, following = self.network(obs, last_actions, hidden)
         actions, log_prob = self.selector.select(outputs, avail, noise, context)
         if self.fields:
@@ -179,6 +180,7 @@ class UniformActor:
         noise: np.ndarray | None,
         context: Context,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw actions among the legal ones (:meth:`Actor.__call__`)."""
         if noise is None:
             noise = self._pre_drawn(avail.shape)
             if self._bounds is None:  # measurements read no log-probabilities

@@ -53,11 +53,14 @@ class Selector(Protocol):
     """
 
     @property
-    def fields(self) -> tuple[Field, ...]: ...
+    def fields(self) -> tuple[Field, ...]:
+        """What is recorded of each step beside actions and their log-probability."""
     @property
-    def continuous(self) -> bool: ...
+    def continuous(self) -> bool:
+        """Whether actions are vectors of numbers."""
     @property
-    def noise(self) -> Noise: ...
+    def noise(self) -> Noise:
+        """The kind of noise that it needs."""
 
     def width(self, n_actions: int) -> int:
         """Return how many numbers of noise an agent needs at one step."""

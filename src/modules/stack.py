@@ -37,6 +37,7 @@ class Inputs(int):
         n_actions: int = 0,
         n_agents: int = 0,
     ) -> Inputs:
+        """Make an int of ``size`` with the parts that it is made of."""
         self = super().__new__(cls, size)
         self.obs_size, self.obs_shape = obs_size, None if obs_shape is None else tuple(obs_shape)
         self.n_actions, self.n_agents = n_actions, n_agents

@@ -36,7 +36,8 @@ class Runner(Protocol):
     time_act: float
 
     @property
-    def worker_restarts(self) -> int: ...
+    def worker_restarts(self) -> int:
+        """Restarts of workers so far."""
 
     def run(self) -> tuple[Batch, Episodes]:
         """Collect one batch with the policies as they are; returns it, and the episodes that ended in it."""

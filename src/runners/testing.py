@@ -11,13 +11,16 @@ class TestingConfig(Protocol):
     """Configuration of tests (``training.RunConfig``)."""
 
     @property
-    def test_nepisode(self) -> int: ...
+    def test_nepisode(self) -> int:
+        """Episodes of a test."""
 
     @property
-    def test_greedy(self) -> bool: ...
+    def test_greedy(self) -> bool:
+        """Whether a test has greedy episodes, too."""
 
     @property
-    def common_reward(self) -> bool: ...
+    def common_reward(self) -> bool:
+        """Whether agents have one reward in common."""
 
 
 def play(runner: Any, config: TestingConfig) -> dict[str, float]:

@@ -51,15 +51,20 @@ class OneRun(Protocol):
     stop: Stop
 
     @property
-    def has_to_play(self) -> bool: ...
+    def has_to_play(self) -> bool:
+        """Whether something is played before the networks are built."""
 
-    def build(self) -> None: ...
+    def build(self) -> None:
+        """Build the parts."""
 
-    def train(self, log: RunLog) -> dict[str, float]: ...
+    def train(self, log: RunLog) -> dict[str, float]:
+        """Train to the end, or until a stop; returns the last numbers that were logged."""
 
-    def facts(self) -> dict[str, Any]: ...
+    def facts(self) -> dict[str, Any]:
+        """Return what is recorded about the run beside its configuration."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release resources; calling it again does nothing."""
 
 
 def run(settings: Settings, one: Callable[[Settings, Seat], OneRun]) -> int:

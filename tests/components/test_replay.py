@@ -44,7 +44,7 @@ def episodes(lengths: list[int], first: int = 0, terminated: bool = True) -> Bat
 
 
 def segments() -> Batch:
-    """Two rows of four steps: an episode of three steps that ends and another that begins; one that goes on.
+    """Two rows of four steps: an episode of three steps that ends and another that begins; one that continues.
 
     The first row continues an episode (its last actions were 3); the second begins one.
     """
@@ -187,7 +187,7 @@ def test_segments_are_cut_into_the_pieces_of_episodes() -> None:
         )
         for b in range(100)
     }  # fmt: skip
-    assert found[5] == ([5, 6, 7], [True, True], 3, [False, False]), "it goes on from the last segment"
+    assert found[5] == ([5, 6, 7], [True, True], 3, [False, False]), "it continues from the last segment"
     assert found[6] == ([6, 7, 8], [True, True], 5 % A, [False, True]), "8 is what the episode ended with"
     assert found[7] == ([7, 8, 0], [True, False], 6 % A, [True, False])
     assert found[100] == ([100, 101, 0], [True, False], -1, [False, False]), "cut where the segment ends"

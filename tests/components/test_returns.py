@@ -137,7 +137,7 @@ def test_nstep_stops_before_padding_where_no_flag_says_so() -> None:
 
 
 def test_agents_end_on_their_own() -> None:
-    # agent 0 leaves at step 0, agent 1 goes on to the segment's end
+    # agent 0 leaves at step 0, agent 1 continues to the segment's end
     reward = torch.tensor([[[1.0, 1.0], [2.0, 2.0]]])
     value = torch.tensor([[[3.0, 3.0], [4.0, 4.0], [6.0, 6.0]]])
     terminated = torch.tensor([[[True, False], [True, False]]])

@@ -317,7 +317,7 @@ def test_a_users_mistake_is_not_tried_again() -> None:
         actions, active = np.zeros((2, 2), np.int64), np.ones(2, bool)
         made.step(actions, active)
         made.step(actions, active)
-        with pytest.raises(UserError, match=r"^The toy is told to stop\.$"):
+        with pytest.raises(UserError, match=r"^The toy is asked to stop\.$"):
             made.step(actions, active)
         assert made.worker_restarts == 0
     finally:

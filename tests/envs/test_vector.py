@@ -156,7 +156,7 @@ def test_a_users_mistake_stays_one_sentence(backend: str) -> None:
         vec.reset(np.arange(2), np.array([13, 1]))
         with pytest.raises(UserError) as caught:
             three_steps(vec)
-        assert str(caught.value) == "The toy is told to stop."
+        assert str(caught.value) == "The toy is asked to stop."
 
 
 @pytest.mark.parametrize(("how", "says"), [("exit", "exit status 5"), ("kill", "signal SIGKILL")])

@@ -133,7 +133,7 @@ class Failing(Toy):
             if self.how == "raise":
                 raise ZeroDivisionError("the toy broke")
             if self.how == "user":
-                raise UserError("The toy is told to stop.")
+                raise UserError("The toy is asked to stop.")
             if self.how == "exit":
                 os._exit(5)
             if self.how == "kill":

@@ -215,7 +215,7 @@ def test_everything_at_once(example: str, files: Path, tmp_path: Path) -> None:
 def test_a_run_begins_with_the_weights_it_is_given(
     example: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And goes on from its own checkpoint with the same numbers."""
+    """And continues from its own checkpoint with the same numbers."""
     monkeypatch.chdir(files)
     config, _, _ = words(example, files)
     given = {

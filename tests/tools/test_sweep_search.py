@@ -1,4 +1,4 @@
-"""A search: what is proposed, what is recorded, what is given up, and how it goes on."""
+"""A search: what is proposed, what is recorded, what is given up, and how it continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An off-policy run that is killed at any moment goes on with the same numbers, its replay included."""
+"""An off-policy run that is killed at any moment continues with the same numbers, its replay included."""
 
 from __future__ import annotations
 

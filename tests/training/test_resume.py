@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or over goes on as if nothing had happened; what must not go on is refused.
+"""A run that is killed, stopped or over continues as if nothing had happened; what must not continue is refused.
 
 Killed and signalled runs are real processes; the rest calls the program's `main` in this one.
 """

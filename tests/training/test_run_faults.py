@@ -303,7 +303,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_checkpoints_that_cannot_be_written_are_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Said once; the run goes on with its records; what was saved before stays; at the end it is a failure."""
+    """Said once; the run continues with its records; what was saved before stays; at the end it is a failure."""
     env = "toy_envs:Truncating"
     argv = words(tmp_path / "r", "checkpoint_interval=20", env=env)
     real, sizes = checkpoints.save, []

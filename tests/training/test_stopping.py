@@ -27,7 +27,7 @@ from toy_envs import Truncating
 
 
 class Signalled(Truncating):
-    """Signals its own process at its ``when``-th step of all, then goes on (``hang``: never comes back)."""
+    """Signals its own process at its ``when``-th step of all, then continues (``hang``: never comes back)."""
 
     do: ClassVar[Callable[[], None] | None] = None
     when: ClassVar[int] = 0
@@ -249,7 +249,7 @@ def test_what_was_ignored_stays_ignored() -> None:
 
 
 def test_max_seconds(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It ends at the next update, with its own exit status, and goes on as if nothing had been."""
+    """It ends at the next update, with its own exit status, and continues as if nothing had been."""
     assert main(words(tmp_path / "r", "max_seconds=1e-9")) == 124
     err = capsys.readouterr().err
     (folder,) = folders(tmp_path / "r")

@@ -16,7 +16,7 @@ HELP = """\
 usage: oamarl thing RUN [--first N] [--second a|b]
                     [--third FILE]
 
-A paragraph of some words that goes on
+A paragraph of some words that continues
 over two lines.
 
   --first N   how many there are (100), and some
@@ -36,7 +36,7 @@ def test_fit_fills_paragraphs_and_keeps_lists() -> None:
         "usage: oamarl thing RUN [--first N]",
         "       [--second a|b] [--third FILE]",
         "",
-        "A paragraph of some words that goes on",
+        "A paragraph of some words that continues",
         "over two lines.",
         "",
         "  --first N   how many there are (100),",

@@ -43,6 +43,7 @@ class QuickWarehouse(Warehouse):
         return np.frombuffer(bytearray().join(tables.seen[self.agents.index(agent)]), np.float32)
 
     def step(self: Any, actions: Any) -> tuple[Any, list[Any], bool, bool, dict[str, Any]]:
+        """Take the agents' actions, as RWARE's own class does: observations, rewards, done, truncated, info."""
         tables = self._current()
         if tables is None or (codes := tables.decode(actions)) is None:
             return super().step(actions)

@@ -225,6 +225,7 @@ class SerialVec(VecEnv):
         self._slots.step(actions, active)
 
     def close(self) -> None:
+        """Close the environments; calling it again does nothing."""
         slots, self._slots = self._slots, None
         if slots is not None:
             slots.close()
@@ -257,6 +258,7 @@ class NativeVec(VecEnv):
         self._checks.compare_rewards(active, self._env)
 
     def close(self) -> None:
+        """Close the batched environment; calling it again does nothing."""
         env, self._env = self._env, None
         if env is not None:
             close_all([env.close], self.info.name)

@@ -185,6 +185,7 @@ class ProcessVec(VecEnv):
             self._warnings.read(self._share.warn)
 
     def room(self, layout: Layout) -> dict[str, np.ndarray]:
+        """Return arrays of zeros in memory that the workers share."""
         group = self._memory.add(layout)
         self._rooms.append((group.arrays(self._memory.descriptor), group))
         return self._rooms[-1][0]
@@ -193,6 +194,7 @@ class ProcessVec(VecEnv):
         return next((group for known, group in self._rooms if known is arrays), None)
 
     def play(self, store: EpisodeStore, job: Job, actor: Actor) -> None:
+        """Play ``job`` in the workers, whose actors act there; one that has no arrays acts in this process."""
         if actor.arrays is None or actor.recipe is None:
             return super().play(store, job, actor)
         self._publish(actor.arrays)
@@ -237,6 +239,7 @@ class ProcessVec(VecEnv):
             self._policies[name][...] = x
 
     def random_throughput(self, seconds: float, seed: int) -> tuple[int, float]:
+        """Measure random play in all workers at once for ``seconds``; returns steps, and seconds."""
         with self._under_way():
             for w in self._workers:
                 _send(w, _MEASURE + _message({"seconds": seconds, "seed": seed + w.number}))
@@ -390,6 +393,7 @@ class ProcessVec(VecEnv):
         return w
 
     def close(self) -> None:
+        """End the workers; calling it again does nothing."""
         self._finalizer()
         self._broken = self._broken or "The environments are closed."
 

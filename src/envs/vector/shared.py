@@ -154,6 +154,7 @@ class SharedSlots(VecEnv):
         pass  # they are counted by the slots in common
 
     def room(self, layout: Layout) -> dict[str, np.ndarray]:
+        """Return this run's part of arrays that have room for all runs."""
         whole = self.shared.room(layout)
         part = {}
         for name, (shape, _) in layout.items():
@@ -175,6 +176,7 @@ class SharedSlots(VecEnv):
         return tuple(id(whole) for whole in self.rooms_of(store))
 
     def play(self, store: EpisodeStore, job: Job, actor: Actor) -> None:
+        """Play ``job`` in the slots of this run, together with the other runs."""
         self._meeting.play(Play(self, store, job, actor))
 
     def _all(self, mine: np.ndarray) -> np.ndarray:
@@ -190,4 +192,5 @@ class SharedSlots(VecEnv):
         self.shared.vec.step(self._all(actions), self._all(active))
 
     def close(self) -> None:
+        """Do nothing: the slots in common are closed by who made them."""
         self.shared.close(self.run)

@@ -51,18 +51,21 @@ class Cells:
         self.waiting = list(cells)
 
     def next(self) -> Cell | None:
+        """Return the next run to start; None: none is left."""
         return self.waiting.pop(0) if self.waiting else None
 
     def like(self, cell: Cell) -> Cell | None:
+        """Return the next seed of the configuration of ``cell``; None: none is left."""
         found = next((other for other in self.waiting if other.group == cell.group), None)
         if found is not None:
             self.waiting.remove(found)
         return found
 
     def ended(self, state: State) -> None:
-        pass
+        """Do nothing: no run depends on how another one ended."""
 
     def unpromising(self, state: State) -> bool:
+        """Return False: every run is trained to its end."""
         return False
 
 
@@ -74,6 +77,7 @@ class Interrupts:
         self.last = signal.SIGINT
 
     def __call__(self, number: int, frame: Any) -> None:
+        """Count a signal."""
         self.count += 1
         self.last = signal.Signals(number)
 

@@ -33,6 +33,11 @@ class Part:
 
 
 def check_known(content: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Refuse keys that are not ``known``.
+
+    Raises:
+        UserError: there is one.
+    """
     for word in content:
         if word not in known:
             raise UserError(f"{where}: unknown key '{word}': use {', '.join(known)}{nearest(word, known)}")
@@ -65,6 +70,11 @@ def names_a_file(text: Any) -> bool:
 
 
 def check_label(label: str, what: str, shown: str) -> str:
+    """Return a label, refused where it cannot be part of a file's name.
+
+    Raises:
+        UserError: it cannot.
+    """
     if not names_a_file(label):
         raise UserError(f"{shown}: '{label}' of {what} cannot be part of a file's name: use letters, digits and _.+=,-")
     return label
@@ -104,6 +114,11 @@ def flat(value: Mapping[str, Any], where: str, shown: str) -> dict[str, Any]:
 
 
 def check_number(number: int, what: str, shown: str) -> None:
+    """Refuse more entries than a sweep may have.
+
+    Raises:
+        UserError: there are more.
+    """
     if number > MOST_CELLS:
         raise UserError(f"{shown}: {number:,} {what} are too many: at most {MOST_CELLS:,} are allowed.")
 

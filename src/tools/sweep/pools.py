@@ -56,9 +56,11 @@ class Local:
         self.attempts: dict[str, tuple[int, Attempt]] = {}
 
     def room(self) -> int:
+        """Return how many more attempts may be started now."""
         return self.jobs - len(self.attempts)
 
     def start(self, order: Order) -> None:
+        """Begin an attempt."""
         taken = {slot for slot, _ in self.attempts.values()}
         slot = next(i for i in range(self.jobs + 1) if i not in taken)
         if self.gpus and self.gpus_per_run:
@@ -69,6 +71,7 @@ class Local:
         self.attempts[order.name] = (slot, Attempt(order))
 
     def poll(self) -> list[tuple[str, Outcome]]:
+        """Return the names and outcomes of the attempts that have ended since the last call."""
         ended = []
         for name, (_, attempt) in list(self.attempts.items()):
             outcome = attempt.poll()
@@ -78,15 +81,18 @@ class Local:
         return ended
 
     def interrupt(self, name: str | None = None) -> None:
+        """Ask an attempt (None: all) to save a checkpoint and to end."""
         for each, (_, attempt) in self.attempts.items():
             if name in (None, each):
                 attempt.interrupt()
 
     def kill(self) -> None:
+        """End all attempts now."""
         for _, attempt in self.attempts.values():
             attempt.kill()
 
     def close(self) -> None:
+        """Release resources; remaining attempts are asked to end."""
         self.interrupt()  # remaining runs save a checkpoint on their own, whatever happened to the sweep
 
 
@@ -141,6 +147,7 @@ class Ray:
                 raise UserError(f"The Ray cluster has {there.get(name, 0):g} {name}s; a run here takes {asked:g}.")
 
     def room(self) -> int:
+        """Return how many more attempts may be started now."""
         if self.jobs is not None:
             return self.jobs - len(self.tasks)
         if time.monotonic() > self._until:  # nodes come and go
@@ -150,9 +157,11 @@ class Ray:
         return self._capacity - len(self.tasks)
 
     def start(self, order: Order) -> None:
+        """Begin an attempt."""
         self.tasks[self.remote.remote(asdict(order), ray_cluster.MAIN)] = order.name
 
     def poll(self) -> list[tuple[str, Outcome]]:
+        """Return the names and outcomes of the attempts that have ended since the last call."""
         if not self.tasks:
             return []
         ready, _ = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
@@ -170,15 +179,18 @@ class Ray:
             return Outcome("lost", f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
 
     def interrupt(self, name: str | None = None) -> None:
+        """Ask an attempt (None: all) to save a checkpoint and to end."""
         for ref, each in self.tasks.items():
             if name in (None, each) and ref not in self.stopping:  # a second time would be an error inside the task
                 self.stopping.add(ref)
                 self.ray.cancel(ref, force=False)
 
     def kill(self) -> None:
+        """End all attempts now."""
         for ref in self.tasks:
             with contextlib.suppress(self.ray.exceptions.RayError):
                 self.ray.cancel(ref, force=True)
 
     def close(self) -> None:
+        """Release resources; remaining attempts are asked to end."""
         self.ray.shutdown()

@@ -277,6 +277,7 @@ class Searches:
         ]
 
     def next(self) -> Cell | None:
+        """Return the next trial to start; None: none now."""
         return next((cell for study in self.studies if (cell := study.next()) is not None), None)
 
     def like(self, cell: Cell) -> Cell | None:
@@ -288,11 +289,13 @@ class Searches:
         return next(((study, trial) for study, trial in found if trial is not None), None)
 
     def ended(self, state: State) -> None:
+        """Report a trial that is done, failed or pruned to its study."""
         found = self._of(state.cell)
         if found is not None:
             found[0].ended(found[1], state)
 
     def unpromising(self, state: State) -> bool:
+        """Return whether a running trial should be pruned."""
         found = self._of(state.cell)
         return found is not None and found[0].unpromising(found[1], state)
 

@@ -117,7 +117,7 @@ def same_answers(stock: Any, quick: Any, ask: Callable[[Any], Any]) -> list[Any]
 Policy = Callable[[Any, random.Random], list[int]]
 
 
-def wander(env: Any, draw: random.Random) -> list[int]:
+def stroll(env: Any, draw: random.Random) -> list[int]:
     return [draw.choice((0, 1, 1, 1, 2, 3, 4)) for _ in env.agents]
 
 
@@ -198,7 +198,7 @@ def play(stock: Any, quick: Any, policy: Policy, steps: int, seed: int) -> Count
 def test_every_configuration_plays_as_the_stock_does(name: str) -> None:
     stock, quick = pair(**CONFIGURATIONS[name])
     happened = Counter[str]()
-    for seed, policy in enumerate((wander, push, whirl, carry)):
+    for seed, policy in enumerate((stroll, push, whirl, carry)):
         happened += play(stock, quick, policy, 50, seed)
     if name not in ("one agent", "line"):
         assert happened["failed"] > 5

@@ -124,6 +124,7 @@ class RayVec(VecEnv):
             self._command(command, give, [n for n in self._nodes if concerned[n.first : n.last].any()], lost=lose)
 
     def play(self, store: EpisodeStore, job: Job, actor: Actor) -> None:
+        """Play ``job`` on the nodes, whose actors act there; one that has no arrays acts in this process."""
         if actor.arrays is None or actor.recipe is None:
             return super().play(store, job, actor)
         recipe, replaced = actor.recipe, set[int]()
@@ -157,6 +158,7 @@ class RayVec(VecEnv):
         return replace(found, seeds=self.seeds[own], seen=seen)
 
     def random_throughput(self, seconds: float, seed: int) -> tuple[int, float]:
+        """Measure random play on all nodes at once for ``seconds``; returns steps, and seconds."""
         measured: list[tuple[int, float]] = []
         with self._under_way():
             self._command(
@@ -259,6 +261,7 @@ class RayVec(VecEnv):
                     node.losses = losses
 
     def close(self) -> None:
+        """End the nodes; calling it again does nothing."""
         self._finalizer()
         self._broken = self._broken or "The environments are closed."
 

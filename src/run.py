@@ -119,6 +119,7 @@ class Run:
         if not isinstance(said, list) or not all(isinstance(x, str) for x in said):
             raise UserError(f"{type(learner).__name__}.notices must return a list of sentences, not {said!r}.")
         self.notices += [*said, *without_partners(self.settings.values, self.info)]
+        self.notices += self.settings.of_other_actions(self.info)
         if self.weights is not None:
             self.notices += load_weights(mac, learner, self.weights, self.config.init_from, runner.info)
 

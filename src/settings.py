@@ -145,6 +145,16 @@ class Settings:
         drawn = collects and not getattr(self.learner, "on_policy", True)
         return {**self.values, "batch_size": None} if drawn else self.values
 
+    def of_other_actions(self, info: EnvInfo) -> list[str]:
+        """Return sentences about keys of the command line that have no effect on the environment's kind of actions."""
+        here = "continuous" if info.continuous else "discrete"
+        of = {f.name: f.metadata["actions"] for cls in self.parts.values() for f in dataclasses.fields(cls)}
+        return [
+            f"'{name}' has no effect in '{info.name}', whose actions are {here}: it is for {kind} ones."
+            for name, kind in of.items()
+            if kind not in (None, here) and self.source.get(name) == "command line"
+        ]
+
     def check(self, info: EnvInfo) -> None:
         """Have each part refuse contradictions between its keys and the environment.
 

@@ -132,9 +132,8 @@ class EnvInfo:
                 array[i, : len(numbers)] = numbers
         return np.where(own, low, 0.0).astype(np.float32), np.where(own, high, 0.0).astype(np.float32)
 
-    def action_scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return centre and half the range of the continuous actions, [N, D] float32 each: what takes numbers between
-        -1 and 1 to the bounds.
+    def action_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and highest continuous actions that are drawn, [N, D] float32 each, all of them finite.
 
         An infinite bound lies 2 from the other one, and bounds that are both infinite are -1 and 1. Dimensions that an
         agent lacks have 0 and 0.
@@ -142,8 +141,14 @@ class EnvInfo:
         low, high = self.bounds()
         below, above = np.isfinite(low), np.isfinite(high)
         lowest = np.where(below, low, np.where(above, high - 2.0, -1.0))
-        highest = np.where(above, high, lowest + 2.0)
-        return ((lowest + highest) / 2).astype(np.float32), ((highest - lowest) / 2).astype(np.float32)
+        return lowest.astype(np.float32), np.where(above, high, lowest + 2.0).astype(np.float32)
+
+    def action_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return centre and half the range (:meth:`action_range`) of the continuous actions, [N, D] float32 each: what
+        takes numbers between -1 and 1 to the bounds.
+        """
+        lowest, highest = self.action_range()
+        return (lowest + highest) / 2, (highest - lowest) / 2
 
 
 def fields_of(info: EnvInfo, extra: Iterable[Field] = ()) -> tuple[Field, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ..utils.errors import UserError
 from .foreign import unwrapped
 
 
@@ -19,6 +20,18 @@ def gymnasium_mode(spec: Any) -> str | None:
     creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
     modes = (getattr(creator, "metadata", None) or {}).get("render_modes") or ()
     return "rgb_array" if "rgb_array" in modes else None
+
+
+def check_mode(render_mode: str | None) -> None:
+    """Refuse a ``render_mode`` that opens a window, or that no environment has.
+
+    Raises:
+        UserError: it is neither None nor ``rgb_array``.
+    """
+    if render_mode not in (None, "rgb_array"):
+        raise UserError(
+            f"env_args.render_mode='{render_mode}' is not allowed: leave it out; `oamarl evaluate RUN --video` sets it."
+        )
 
 
 def gymnasium_frame(env: Any) -> Any:

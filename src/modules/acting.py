@@ -195,10 +195,9 @@ class UniformActor:
 
 
 def _low_and_size(info: EnvInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest uniform actions [N, D] and their ranges, infinite bounds taken as -1 and 1."""
-    low, high = info.bounds()
-    low, high = np.where(np.isfinite(low), low, -1.0), np.where(np.isfinite(high), high, 1.0)
-    return low.astype(np.float32), (high - low).astype(np.float32)
+    """Return the lowest uniform actions [N, D] and their ranges."""
+    lowest, highest = info.action_range()
+    return lowest, highest - lowest
 
 
 def random_actions(info: EnvInfo, avail: np.ndarray, rng: np.random.Generator) -> np.ndarray:

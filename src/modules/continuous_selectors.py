@@ -13,6 +13,8 @@ from .selector_contract import Context, Noise, SelectorBase
 
 #: standard deviations are kept within exp(-10) and exp(2); components.distributions does the same
 LOG_STD = (-10.0, 2.0)
+#: under which HARL's two keys have an effect
+_SIGMOID = {"action_std_form": ("sigmoid",)}
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,11 @@ class StdConfig:
     action_std_form: str = key(
         "Standard deviation of continuous actions from a network's number l: exp (exp(l), usual) or sigmoid "
         "(HARL's: std_y_coef * sigmoid(l / std_x_coef), which has a bound).",
-        choices=("exp", "sigmoid"),
-    )
-    std_x_coef: float = key("action_std_form=sigmoid: what l is divided by.", low=0.01)
-    std_y_coef: float = key("action_std_form=sigmoid: the bound of the standard deviation.", low=0.001, high=7)
+        choices=("exp", "sigmoid"), actions="continuous",
+    )  # fmt: skip
+    std_x_coef: float = key("action_std_form=sigmoid: what l is divided by.", low=0.01, only=_SIGMOID)
+    std_y_coef: float = key("action_std_form=sigmoid: the bound of the standard deviation.", low=0.001, high=7,
+                            only=_SIGMOID)  # fmt: skip
 
 
 class Gaussian(SelectorBase):
@@ -64,7 +67,8 @@ class Gaussian(SelectorBase):
 
 
 WARMUP_DOC = (
-    "Environment steps at the beginning of a run with uniformly random actions, without updates (HARL's name for it)."
+    "Environment steps at the beginning of a run with uniformly random actions and without updates, to the end of the "
+    "batch in which they are reached (HARL's name for it)."
 )
 
 
@@ -73,8 +77,9 @@ class NoisyConfig:
     """Configuration of noise on actions."""
 
     act_noise: float = key(
-        "Deviation of the Gaussian noise on continuous actions, of which -1 and 1 are the bounds; none in tests.", low=0
-    )
+        "Deviation of the Gaussian noise on continuous actions, of which -1 and 1 are the bounds; none in tests.",
+        low=0, actions="continuous",
+    )  # fmt: skip
     warmup_steps: int = key(WARMUP_DOC, low=0)
 
 

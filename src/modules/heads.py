@@ -33,14 +33,13 @@ class HeadConfig(StdConfig):
 
     action_std: str = key(
         "Standard deviation of continuous actions: free (numbers of each network) or from the state (an output).",
-        choices=("free", "state"),
-    )
+        choices=("free", "state"), actions="continuous",
+    )  # fmt: skip
     log_std_init: float = key(
         "Logarithm of the standard deviation that continuous policies begin with (action_std=free, "
         "action_std_form=exp; the sigmoid form begins with std_y_coef * sigmoid(1), as HARL's does).",
-        low=-10,
-        high=2,
-    )
+        low=-10, high=2, actions="continuous", only={"action_std": ("free",), "action_std_form": ("exp",)},
+    )  # fmt: skip
 
     @property
     def std_form(self) -> StdForm | None:

@@ -10,7 +10,7 @@ import pytest
 
 from oamarl.components.experience import Field
 from oamarl.envs.base import EnvInfo
-from oamarl.modules.acting import NetworkActor, UniformActor, one_by_one
+from oamarl.modules.acting import NetworkActor, UniformActor, one_by_one, random_actions
 from oamarl.modules.action_selectors import EpsilonConfig, EpsilonGreedy, Multinomial, NoisyLogits, make_selector
 from oamarl.modules.continuous_selectors import Gaussian, NoisyActions, NoisyConfig
 from oamarl.modules.selector_contract import DRAW, Context  # fmt: skip
@@ -131,6 +131,10 @@ def test_the_scale_of_actions() -> None:
     centre, half = info.action_scale()
     assert centre.tolist() == [[1.0, 4.0, 4.0, 0.0], [0.5, 0.0, 0.0, 0.0]]
     assert half.tolist() == [[3.0, 1.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0]]
+    has, rng = np.array([[True] * 4, [True, False, False, False]]), np.random.default_rng(0)
+    drawn = np.stack([random_actions(info, has, rng) for _ in range(300)])
+    np.testing.assert_allclose(drawn.min(0), centre - half, atol=0.1)
+    np.testing.assert_allclose(drawn.max(0), centre + half, atol=0.1)
     with pytest.raises(UserError, match="act_noise"):
         settings("maddpg", "matrix", act_noise=-1)
     assert NoisyConfig(0.1, 0) == NoisyConfig(act_noise=0.1, warmup_steps=0)

@@ -16,6 +16,7 @@ import numpy as np
 from ...utils.errors import NotInstalled, UserError, nearest, one_of
 from ...utils.waiting import say
 from ..base import Arrays, EnvInfo
+from ..pictures import check_mode
 from . import rules, views
 from .engine import Engine, EngineFailed
 from .match import Order
@@ -85,6 +86,7 @@ class Football:
             raise UserError(f"env_args.time_limit={time_limit} is out of range: at least 1 is allowed.")
         if not 0 < engine_timeout < math.inf:
             raise UserError(f"env_args.engine_timeout={engine_timeout} is out of range: seconds above 0 are allowed.")
+        check_mode(render_mode)
         scenario, entry = find_scenario(map_name)
         n = agents_of(scenario, entry, n_agents)
         _check_installed()

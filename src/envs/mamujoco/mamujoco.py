@@ -12,6 +12,7 @@ import numpy as np
 
 from ...utils.errors import UserError, nearest, one_of
 from ..base import Arrays, EnvInfo
+from ..pictures import check_mode
 from .robots import find_robot, find_split
 from .start import draw, start
 from .together import RULES, Body, Together
@@ -67,6 +68,7 @@ class Mamujoco:
         for name, value, low in (("agent_obsk", agent_obsk, 0), ("time_limit", time_limit, 1)):
             if value < low:
                 raise UserError(f"env_args.{name}={value} is out of range: at least {low} is allowed.")
+        check_mode(render_mode)
         robot, entry = find_robot(scenario)
         conf, self.split = find_split(robot, agent_conf)
         sizes = tuple(len(joints) for joints in self.split)

@@ -46,7 +46,7 @@ ROBOTS: dict[str, Robot] = {
         "Ant", _LEGS, "4x2",
         {
             "2x4": ((2, 3, 4, 5), (6, 7, 0, 1)),  # the front legs, the back legs
-            "2x4d": ((2, 3, 0, 1), (4, 5, 6, 7)),  # legs that face each other
+            "2x4d": ((2, 3, 0, 1), (4, 5, 6, 7)),  # the legs of one side each
             "4x2": ((2, 3), (4, 5), (6, 7), (0, 1)),
         },
     ),

@@ -175,6 +175,8 @@ def _near(own: list[str], links: tuple[tuple[str, ...], ...], reach: int) -> lis
     for _ in range(reach):
         new = {j for link in links if known & set(link) for j in link} - known
         # those two links away touch the newest ones alone; older ones have no unknown neighbours left
+        if not new:
+            break  # the whole robot is seen
         known |= new
         found.append(sorted(new))
     return found

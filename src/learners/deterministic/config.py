@@ -52,9 +52,9 @@ class MADDPGConfig(ActionCriticConfig, OffPolicyConfig, ReciprocityConfig):
     policy_delay: int = key("Updates of the critics to each update of policies and target networks (TD3).", low=1)
     target_noise: float = key(
         "Deviation of the noise on the continuous actions of targets, of which -1 and 1 are the bounds (TD3); 0: none.",
-        low=0,
-    )
-    target_noise_clip: float = key("Largest noise on the actions of targets.", above=0)
+        low=0, actions="continuous",
+    )  # fmt: skip
+    target_noise_clip: float = key("Largest noise on the actions of targets.", above=0, actions="continuous")
     other_actions: str = key(
         "What the other agents do where a policy is improved: as in the replay (Lowe et al. 2017, eq. 6), or by their "
         "policies as they are (policies; EPyMARL).",
@@ -63,14 +63,13 @@ class MADDPGConfig(ActionCriticConfig, OffPolicyConfig, ReciprocityConfig):
     gumbel: str = key(
         "Gradient of sampled discrete actions: st (straight-through Gumbel-softmax) or gst (gapped straight-through, "
         "Fan et al. 2022).",
-        choices=("st", "gst"),
-    )
-    gumbel_temperature: float = key("Temperature of the softmax that the gradient is of.", above=0)
+        choices=("st", "gst"), actions="discrete",
+    )  # fmt: skip
+    gumbel_temperature: float = key("Temperature of the softmax that the gradient is of.", above=0, actions="discrete")
     gumbel_gap: float = key(
         "gumbel=gst: how far the other actions' logits are kept below the sampled one's.",
-        low=0,
-        only={"gumbel": ("gst",)},
-    )
+        low=0, actions="discrete", only={"gumbel": ("gst",)},
+    )  # fmt: skip
     reg: float = key(
         "Weight of the mean square of what policies put out (logits; of continuous actions what tanh is taken of).",
         low=0,

@@ -44,6 +44,7 @@ from ...controllers.actor import one_hot
 from ...controllers.basic_mac import BasicMAC
 from ...envs.base import EnvInfo
 from ...modules.agents.rnn import NetworkConfig
+from ...utils.errors import UserError
 from ..off_policy import OffPolicyLearner
 from ..value.reciprocity import Reciprocity, one_for_all
 from .config import MADDPGConfig, check
@@ -85,13 +86,19 @@ class MADDPGLearner(OffPolicyLearner):
 
     @classmethod
     def check(cls, values: Mapping[str, Any], info: EnvInfo) -> None:
-        """Refuse actions that its policies do not put out; see :func:`~.config.check`.
+        """Refuse actions that its policies do not put out (:func:`~.config.check`), and targets that nothing holds.
 
         Raises:
             UserError: naming the keys.
         """
         super().check(values, info)
         check(values, info, f"learner={values['learner']}")
+        length, n = values.get("rollout_length"), values["q_nstep"]
+        if values["runner"] == "rollout" and n is not None and n > length:
+            raise UserError(
+                f"q_nstep={n} needs segments of as many steps, and rollout_length={length} collects shorter ones: use "
+                f"rollout_length={n} or more, or runner=parallel for whole episodes."
+            )
 
     # -- drawing -----------------------------------------------------------------------------------------------
 

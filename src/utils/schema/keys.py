@@ -33,6 +33,7 @@ def key(
     above: float | None = None,
     adds: Mapping[str, type] | None = None,
     only: Mapping[str, Sequence[Any]] | None = None,
+    actions: str | None = None,
 ) -> Any:
     """Declare a configuration key: its meaning, and what values are allowed.
 
@@ -43,10 +44,11 @@ def key(
         above: exclusive lower bound.
         adds: value of the key -> a dataclass of further keys, which a run with that value reads too.
         only: other keys -> those of their values under which (under all of them) this one has an effect.
+        actions: ``continuous`` or ``discrete``: the kind of actions on which it has an effect; None: both.
     """
     bounds = {"low": low, "high": high, "above": above}
     return dataclasses.field(
-        metadata={"doc": doc, "choices": choices, **bounds, "adds": adds or {}, "only": only or {}}
+        metadata={"doc": doc, "choices": choices, **bounds, "adds": adds or {}, "only": only or {}, "actions": actions}
     )
 
 

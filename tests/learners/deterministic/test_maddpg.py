@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -178,6 +180,30 @@ def test_noise_on_the_actions_of_targets_is_clipped_and_so_are_they() -> None:
     assert not bool(learner.target_actions(outputs, ~avail, noise).any()), "a dimension that an agent lacks"
 
 
+def test_the_size_of_the_noise_on_the_actions_of_targets() -> None:
+    learner = learner_of("matd3", target_noise=0.2, target_noise_clip=10.0)
+    noise = learner.target_noise(steps_of(learner, box_batch(learner.info, (4000, 4000))))
+    assert float(noise.std()) == pytest.approx(0.2, rel=0.02)
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.01)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+def test_policies_read_the_action_before_each_moment(discrete: bool, n: int) -> None:
+    """Of an episode of three steps; the n-step return of each ends at most at its end."""
+    learner = learner_of("maddpg", make_info(2) if discrete else None, q_nstep=n, obs_last_action=True)
+    batch = make_batch(learner.mac, lengths=(3,)) if discrete else box_batch(learner.info, (3,))
+    if discrete:
+        batch = replace(batch, actions=torch.tensor([[[0, 1], [2, 3], [1, 2]]]))
+    steps, taken = steps_of(learner, batch), batch.actions[0]
+    before = torch.cat([torch.full_like(taken[:1], -1 if discrete else math.nan), taken])
+    torch.testing.assert_close(steps.now.last, before[:3], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(steps.then.last, before[[min(k + n, 3) for k in range(3)]], rtol=0, atol=0)
+    outputs = learner.outputs(batch, steps.then, learner.policy)
+    other = replace(steps.then, last=steps.then.last.flip(1))
+    assert not torch.equal(outputs, learner.outputs(batch, other, learner.policy)), "policies read what is in last"
+
+
 def test_best_legal_actions_are_the_targets_of_discrete_ones() -> None:
     learner = learner_of("maddpg", make_info(2, n_actions=3))
     avail = torch.tensor([[[True, True, True], [True, False, True]]])
@@ -265,6 +291,30 @@ def test_an_agent_follows_its_own_actions_value_alone() -> None:
     w = learner.mac.network.layers(found)
     expected = [[0.0, 0.0], [-(1 - float(torch.tensor(0.5).tanh()) ** 2), 0.0]]
     assert w["head.b"].tolist() == [pytest.approx(row, abs=1e-6) for row in expected]
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_the_others_do_what_the_replay_has(discrete: bool) -> None:
+    """Lowe et al. 2017, eq. 6: agent i's gradient is that of Q(s, mu_i(o_i), the others' actions of the replay)."""
+    with double():
+        info = make_info(2) if discrete else box_info()
+        learner = learner_of("maddpg_ns", info, critic_sharing="shared")
+        batch = make_batch(learner.mac, lengths=(4, 2)) if discrete else box_batch(info)
+        batch = Batch.of({k: x.double() if x.is_floating_point() else x for k, x in batch.named().items()})
+        steps = steps_of(learner, batch)
+        learner.generator.manual_seed(5)
+        found = [torch.autograd.grad(policy_loss(learner, batch, steps), learner.policy)[0]]
+        learner.generator.manual_seed(5)
+        noise = learner.policy_noise(steps)
+        own = learner.actions(learner.outputs(batch, steps.now, learner.policy), steps.now.avail, noise)
+        replayed = learner.taken(steps.actions, steps.now.avail).to(own.dtype)
+        seen, value = learner.critics.seen(steps.now.obs, steps.now.state), torch.zeros(())
+        for i in range(2):
+            joint = torch.stack([own[:, k] if k == i else replayed[:, k] for k in range(2)], 1)
+            value = value + learner.critics(learner.critic.detach(), seen, joint)[:, 0][steps.valid[:, i]].mean()
+        found.append(torch.autograd.grad(-value, learner.policy)[0])
+        assert float(found[0].abs().sum()) > 0
+        torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -468,20 +518,14 @@ def test_a_state_goes_through_a_file(algorithm: str) -> None:
     more = {"updates_per_step": None, "standardise_rewards": True, "standardise_returns": True}
     left, right = (learner_of(algorithm, **more) for _ in range(2))
     after(left, range(5))
-    state = through_a_file(left.state_dict())
-    right.replay = left.replay
+    right.replay = copy.deepcopy(left.replay)
     right.mac.load_state_dict(through_a_file(left.mac.state_dict()))
-    right.load_state_dict(state)
-    draws = left.replay.generator.get_state()
-    after(left, range(5, 7))
-    expected = through_a_file(left.state_dict())
-    again = learner_of(algorithm, **more)
-    after(again, range(5))
-    again.replay.generator.set_state(draws)
-    after(again, range(5, 7))
-    assert torch.equal(again.critic, left.critic)
-    assert all(torch.equal(state[k], right.state_dict()[k]) for k in ("critic", "generator"))
-    assert torch.equal(expected["critic"], left.critic)
+    right.load_state_dict(through_a_file(left.state_dict()))
+    for learner in (left, right):
+        after(learner, range(5, 8))
+    for name in ("policy", "critic", "target_policy", "target_critic"):
+        assert torch.equal(getattr(left, name), getattr(right, name)), name
+    torch.testing.assert_close(through_a_file(left.state_dict()), through_a_file(right.state_dict()), rtol=0, atol=0)
 
 
 def test_weights_of_another_run_begin_a_new_one() -> None:

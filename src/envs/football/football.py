@@ -63,7 +63,7 @@ class Football:
         """Read the sizes of a game; the engine itself is started at the first reset.
 
         Args:
-            map_name: the scenario; ``academy_`` in front may be left out.
+            map_name: the scenario.
             n_agents: players of the left team that agents control; None: as in the papers.
             representation: what an agent sees: ``simple115v2``, ``simple115`` or ``compact``.
             rewards: ``scoring`` or ``scoring,checkpoints``.

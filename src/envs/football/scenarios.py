@@ -52,14 +52,17 @@ GONE = {"academy_run_and_pass_with_keeper": "academy_run_pass_and_shoot_with_kee
 
 
 def find_scenario(map_name: str) -> tuple[str, Scenario]:
-    """Return a scenario's full name and its entry; ``academy_`` in front may be left out.
+    """Return a scenario's name and its entry.
 
     Raises:
         UserError: an unknown scenario, or one that the release no longer has.
     """
-    for name in (map_name, f"academy_{map_name}"):
-        if name in SCENARIOS:
-            return name, SCENARIOS[name]
+    if map_name in SCENARIOS:
+        return map_name, SCENARIOS[map_name]
+    whole = f"academy_{map_name}"  # one name for a task, by which its runs are found
+    if whole in SCENARIOS:
+        raise UserError(f"env_args.map_name='{map_name}' lacks 'academy_': use {whole}.")
+    for name in (map_name, whole):
         if name in GONE:
             raise UserError(
                 f"env_args.map_name='{map_name}' is no longer in Google Research Football {VERSION}: use "

@@ -104,8 +104,8 @@ def compact(raw: Raw) -> np.ndarray:
     team = int(raw["ball_owned_team"])
     owner = 3 if team == 0 and int(raw["ball_owned_player"]) == me else team + 1
     others = np.flatnonzero(np.asarray(raw["left_team_active"], bool) & (np.arange(len(left)) != me))
-    opponents = np.flatnonzero(np.asarray(raw["right_team_active"], bool))
-    keeper = np.flatnonzero(np.asarray(raw["right_team_roles"]) == 0)
+    active = np.asarray(raw["right_team_active"], bool)
+    opponents, keeper = np.flatnonzero(active), np.flatnonzero(active & (np.asarray(raw["right_team_roles"]) == 0))
     return np.concatenate(
         [
             here, raw["left_team_direction"][me], np.asarray(raw["sticky_actions"], np.float32), _GOAL - here,

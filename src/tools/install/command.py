@@ -36,7 +36,9 @@ usage: oamarl install sc2|sc2v2|smaclite [--accept-licence] [--path DIR] [--game
 What is there already is left as it is; what broke off is gone on with."""
 
 #: a map to begin with
-EXAMPLES = {"sc2": "3s5z_vs_3s6z", "sc2v2": "protoss_5_vs_5", "smaclite": "2s3z", FOOTBALL: "3_vs_1_with_keeper"}
+EXAMPLES = {
+    "sc2": "3s5z_vs_3s6z", "sc2v2": "protoss_5_vs_5", "smaclite": "2s3z", FOOTBALL: "academy_3_vs_1_with_keeper",
+}  # fmt: skip
 #: Below the game's folder: archives while they are needed.
 FOLDER = ".oamarl-install"
 

@@ -58,9 +58,9 @@ def install() -> None:
     except OSError as error:
         raise UserError(f"Cannot write into {folder}: {error.strerror or error}.") from error
     with _alone(folder):
-        check_system()
         wheel = find_wheel(folder)
         if wheel is None:
+            check_system()
             pip("install", "-q", *_BUILDING)
             wheel = _build(folder)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,8 @@ import pytest
 
 from oamarl.envs.base import Arrays
 from oamarl.envs.build import EnvError, check_env_args, make_env
-from oamarl.envs.football import football, rules, views
-from oamarl.envs.football.scenarios import SCENARIOS
+from oamarl.envs.football import football, match, rules, views
+from oamarl.envs.football.scenarios import SCENARIOS, Scenario
 from oamarl.envs.vector import make
 from oamarl.envs.vector.make import make_vec
 from oamarl.settings import without_non_learning
@@ -119,8 +120,18 @@ def test_the_papers_scenarios_have_the_papers_agents(standin: Any) -> None:
         info = make_env("gfootball", {"map_name": name}).info
         assert (info.n_agents, info.obs_size, info.state_size) == (n, 115, 115 + 11 * (n - 1))
         assert (info.n_actions, info.episode_limit, info.team_reward) == (19, 401, True)
-        assert make_env("gfootball", {"map_name": name.removeprefix("academy_")}).info == info
-    assert all(1 <= entry.usual <= entry.players <= 11 for entry in SCENARIOS.values())
+
+
+def test_scenarios_are_those_of_the_page() -> None:
+    """Agents, players of the left team (the keeper of `5_vs_5` has none), and steps."""
+    found, page = {}, (ROOT / "docs" / "football.md").read_text(encoding="utf-8")
+    for names, agents, players, steps in re.findall(
+        r"^\| (`[^|]*`) \| (\d+)(?: \(paper\))? \| (\d+) against[^|]*\| ([\d,]+) \|$", page, re.M
+    ):
+        for name in re.findall(r"`(\w+)`", names):
+            controlled = int(players) - (name == "5_vs_5")
+            found[name] = Scenario(int(agents), controlled, int(steps.replace(",", "")))
+    assert found == SCENARIOS
 
 
 @pytest.mark.parametrize(
@@ -129,6 +140,8 @@ def test_the_papers_scenarios_have_the_papers_agents(standin: Any) -> None:
         ({"map_name": "academy_3_vs_2_with_keeper"}, "did you mean 'academy_3_vs_1_with_keeper'?"),
         ({"map_name": "qqq"}, "is not a scenario of Google Research Football 2.10.2: use one of academy_pass"),
         ({"map_name": "academy_run_and_pass_with_keeper"}, "no longer in Google Research Football 2.10.2: use academy"),
+        ({"map_name": "3_vs_1_with_keeper"}, "lacks 'academy_': use academy_3_vs_1_with_keeper."),
+        ({"render_mode": "human"}, "env_args.render_mode='human' is not allowed: leave it out"),
         ({"n_agents": 5}, "env_args.n_agents=5 is out of range: academy_3_vs_1_with_keeper has 4 players"),
         ({"n_agents": 0}, "so 1 to 4 are allowed"),
         ({"map_name": "1_vs_1_easy", "n_agents": 2}, "1_vs_1_easy has 1 player that agents can control, so 1 is"),
@@ -217,6 +230,8 @@ def test_compact_by_hand() -> None:
     other = views.compact(raw(ball_owned_player=0, left_team_active=np.array([False, True])))
     assert other[22:26].tolist() == [0, 1, 0, 0]
     assert other[26:30].tolist() == near
+    alone = views.compact(raw(right_team_active=np.array([False])))
+    assert not alone[42:59].any(), "no opponent is left, their keeper neither"
     assert not views.compact(raw(active=-1)).any()
 
 
@@ -328,6 +343,21 @@ def test_an_episode_depends_on_its_seed_alone(standin: Any) -> None:
         assert other.episode(7) == first
 
 
+def test_seeds_take_both_sides_and_both_first_movers() -> None:
+    found = [match._seeded(seed) for seed in range(4)]
+    assert len({(x["reverse_team_processing"], x["episode_number"]) for x in found}) == 4
+    assert [x["game_engine_random_seed"] for x in found] == [0, 1, 2, 3]
+
+
+def test_engines_of_a_worker_are_forked_from_one_game(standin: Callable[[str], Path]) -> None:
+    vec = make_vec("gfootball", {"n_agents": 2}, 3, backend="process", workers=1)
+    try:
+        vec.reset(np.arange(3), np.arange(3))
+        assert len((standin("none").parent / "built").read_text().split()) == 1
+    finally:
+        vec.close()
+
+
 def test_serial_and_workers_agree(standin: Any) -> None:
     def collected(backend: str, **options: Any) -> list[bytes]:
         vec = make_vec("gfootball", {"n_agents": 2}, 4, backend=backend, **options)
@@ -412,7 +442,7 @@ def test_an_episode_in_which_every_engine_fails_is_the_workers_matter(standin: C
             one.step()
     vec = make_vec("gfootball", {"n_agents": 2}, 2, backend="process", workers=1, on_worker_death="restart")
     try:
-        (path,) = Path(os.environ["OAMARL_STANDIN_FOOTBALL"]).iterdir()
+        (path,) = Path(os.environ["OAMARL_STANDIN_FOOTBALL"]).glob("always-*")
         vec.reset(np.arange(2), np.arange(2))
         vec.step(np.zeros((2, 2), np.int64), np.ones(2, bool))
         assert vec.lost.all()

@@ -9,6 +9,7 @@
 
 A file ``<what>-<step>`` in the folder OAMARL_STANDIN_FOOTBALL lets an engine crash, hang or raise in that step, the
 first one that gets there: it takes the file away. ``always-<step>`` stays, and crashes every engine.
+Each game that is built writes its process into the file ``built`` there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class FootballEnvCore:
         self._config = config
         self.left, self.right = TEAMS.get(config["level"], (11, 11))
         self.time = -1
+        if folder := os.environ.get("OAMARL_STANDIN_FOOTBALL"):
+            with (Path(folder) / "built").open("a") as file:
+                file.write(f"{os.getpid()}\n")
         self.reset()
 
     def reset(self) -> bool:

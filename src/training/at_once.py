@@ -77,10 +77,6 @@ def run(settings: Settings, one: Callable[[Settings, Seat], OneRun]) -> int:
         UserError: a mistake of the request, found before any run begins or, of all runs, in it.
     """
     seeds, config = seeds_of(settings), settings.part(RunConfig)
-    if config.matmul_precision == "bf16":  # torch keeps this for each thread, and each seed has one
-        raise UserError(
-            "matmul_precision=bf16 is not offered with seeds_at_once: use tf32 or float32, or train one seed a process."
-        )
     leader = Stop(config.stop_seconds, config.max_seconds)
     leader.say = say
     company = Company(len(seeds), leader, config)

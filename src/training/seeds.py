@@ -20,6 +20,10 @@ def seeds_of(settings: Settings) -> list[int]:
         return []
     if settings.values.get("use_wandb"):
         raise UserError("use_wandb=True follows one run a process: leave seeds_at_once out, or use_wandb=False.")
+    if settings.values.get("matmul_precision") == "bf16":  # torch keeps this for each thread, and each seed has one
+        raise UserError(
+            "matmul_precision=bf16 is not offered with seeds_at_once: use tf32 or float32, or train one seed a process."
+        )
     if isinstance(asked, int):
         if not 1 <= asked <= MOST:
             raise UserError(f"seeds_at_once={asked} is not allowed: a number from 1 to {MOST:,}, or a list of seeds.")

@@ -64,6 +64,10 @@ def test_processes_of_a_sweep(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (FILE.format(at_once="many"), "seeds_at_once='many' is not allowed"),
+        (FILE.format(at_once=0), "seeds_at_once=0 is not allowed: a whole number from 1 to 1,000"),
+        (FILE.format(at_once=1500), "seeds_at_once=1500 is not allowed"),
+        (FILE.format(at_once=2) + "  matmul_precision: bf16\n", "matmul_precision=bf16 is not offered"),
+        (FILE.format(at_once=2) + "gpus_per_run: 999\n", "a run here takes 999"),
         (FILE.format(at_once=2) + "  seeds_at_once: 2\n", "write it beside `seeds`"),
         (
             FILE.format(at_once=2) + "search: {space: {lr: {choice: [0.1, 0.2]}}, trials: 2}\n",

@@ -69,7 +69,8 @@ class VecConfig:
     )
     ray_address: str | None = key(
         "Ray cluster of backend=ray, host:port or auto (the one that this machine belongs to); null: the one that "
-        "RAY_ADDRESS names, else one of the run's own on this machine."
+        "RAY_ADDRESS names, else one of the run's own on this machine.",
+        only={"backend": ("ray",)},
     )
 
     def options(self) -> dict[str, Any]:

@@ -209,7 +209,11 @@ def run(sweep: Sweep, how: How, jobs: int, asked: Asked) -> int:
 
 
 def make_pool(sweep: Sweep, jobs: int, asked: Asked) -> Pool:
-    """Return the pool in which the runs are started."""
+    """Return the pool in which the runs are started.
+
+    Raises:
+        UserError: there are fewer GPUs than a run takes, or the Ray cluster cannot be had.
+    """
     from .pools import Local, Ray
 
     if asked.ray:
@@ -220,7 +224,9 @@ def make_pool(sweep: Sweep, jobs: int, asked: Asked) -> Pool:
 
         told = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(str(i) for i in range(torch.cuda.device_count())))
         gpus = tuple(x for x in told.split(",") if x)
-        if gpus and asked.jobs is None:
+        if len(gpus) < sweep.gpus_per_run:
+            raise UserError(f"This machine has {counted(len(gpus), 'GPU')}; a run here takes {sweep.gpus_per_run:g}.")
+        if asked.jobs is None:
             jobs = max(1, min(jobs, int(len(gpus) / sweep.gpus_per_run)))
     return Local(jobs, gpus, sweep.gpus_per_run)
 

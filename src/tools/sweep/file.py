@@ -162,6 +162,15 @@ def _number(content: Mapping[str, Any], name: str, default: Any, shown: str, who
     return value
 
 
+def _at_once(block: Mapping[str, Any], shown: str) -> int:
+    from ...training.seeds import MOST
+
+    found = block.get("seeds_at_once", 1)
+    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= MOST:
+        raise UserError(f"{shown}: seeds_at_once={found!r} is not allowed: a whole number from 1 to {MOST:,}.")
+    return found
+
+
 def _curves(value: Any, path: Path, results: Path | None) -> Path:
     """Return the folder of curve files: of a shipped experiment `docs/results/data`, else `curves` in the results."""
     from ...settings import results_folder
@@ -195,14 +204,16 @@ def _cells(block: Mapping[str, Any], shown: str) -> Iterator[Cell]:
     algorithms, environments = (read_parts(block.get(what), what, shown) for what in ("algorithms", "environments"))
     common, seeds = read_settings(block.get("with"), "with", shown), read_seeds(block.get("seeds"), shown)
     overrides = read_overrides(block.get("overrides"), shown)
-    at_once = _number(block, "seeds_at_once", 1, shown, whole=True)
+    at_once = _at_once(block, shown)
     check_number(len(environments) * len(algorithms) * len(overrides) * len(seeds), "runs", shown)
     for env, alg, over in itertools.product(environments, algorithms, overrides):
         # more specific settings take precedence
         values = {**common, **env.values, **alg.values, **over.values}
         group = "-".join(part.label for part in (env, alg, over) if part.label)
-        cell = resolved(group, seeds[0], (f"--config={alg.config}", f"--env-config={env.config}"), values, shown)
-        cell = replace(cell, method=alg.label, at_once=max(1, at_once))
+        flags = (f"--config={alg.config}", f"--env-config={env.config}")
+        cell = replace(resolved(group, seeds[0], flags, values, shown), method=alg.label, at_once=at_once)
+        if at_once > 1:  # what a process of several seeds refuses
+            resolved(group, seeds[0], flags, {**values, "seeds_at_once": at_once}, shown)
         yield from (with_seed(cell, seed) for seed in seeds)
 
 
@@ -215,11 +226,13 @@ def resolved(group: str, seed: int, flags: Sequence[str], values: Mapping[str, A
     from ...parts import resolve
     from ...settings import learned
     from ...storage.sacred_run import run_parent
+    from ...training.seeds import seeds_of
 
     words = (*flags, "with", f"seed={seed}", *(yamls.word(k, v) for k, v in values.items()))
     try:
         # a number in a file is a number: text that is written like one stands in quotes there
         settings = resolve(replace(parse(words)[0], typed={}))
+        seeds_of(settings)
     except UserError as error:
         text = str(error).replace("(command line)", f"({shown})")
         text = text.replace("take it off the command line", "set it only for algorithms that do")

@@ -17,6 +17,7 @@ listed.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
 import os
@@ -152,6 +153,7 @@ def measure(cell: Cell, length: int, backend: str, seconds: float, device: Any) 
 
     method, map_name, recurrent, slots, precision = cell
     if device.type == "cuda":
+        gc.collect()  # what is left of the cell before would count as this one's
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     runner, mac, learner = build(cell, length, backend, device)

@@ -1,8 +1,8 @@
 """Cost as the work grows, in time and memory: agents, slots, width, episodes in replay, seeds at once.
 
-    .venv/bin/python benchmarks/growth.py --out docs/results/data/growth.json --picture docs/images/growth.png
+    .venv/bin/python benchmarks/growth.py --out docs/results/growth.json --picture docs/images/growth.png
     .venv/bin/python benchmarks/growth.py --only agents slots --seconds 1     # some axes, quicker
-    .venv/bin/python benchmarks/growth.py --from docs/results/data/growth.json --picture growth.png
+    .venv/bin/python benchmarks/growth.py --from docs/results/growth.json --picture growth.png
 
 The game (crowd.py) costs next to nothing, so that what grows is this project's own work. Each point
 is a process of its own (a copy of one that has loaded torch) with one torch thread. Times are CPU time, which other
@@ -224,6 +224,8 @@ def main() -> None:
     parser.add_argument("--from", dest="stored", type=Path, help="figures measured before, in place of measuring")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    if options.stored and not options.stored.is_file():
+        parser.error(f"--from {options.stored}: there is no such file")
     stored = options.stored and json.loads(options.stored.read_text(encoding="utf-8"))["points"]
     found = stored or measure(list(options.only), options.seconds, options.out)
     if options.picture:

@@ -38,6 +38,12 @@ FAMILIES = [
     ("oappo", "use_rnn=True", "backend=serial"),
     ("maa2c", "runner=parallel"),
     ("qmix", "batch_size=4", "buffer_size=20", "runner=parallel"),
+    ("seac",),
+    ("seps", "seps_steps=60"),
+    ("pqn_vdn",),
+    ("roma", "batch_size=4", "buffer_size=20", "runner=parallel"),
+    ("maptf_mappo",),
+    ("td3", "batch_size=4", "buffer_size=20", "warmup_steps=0", "runner=parallel"),
     ("maddpg", "batch_size=4", "buffer_size=20", "warmup_steps=0", "runner=parallel"),
 ]
 

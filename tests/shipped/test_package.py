@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from oamarl.utils import project
 
@@ -138,9 +141,40 @@ class Installed:
         )  # fmt: skip
 
 
+def required(name: str) -> frozenset[str]:
+    """The distributions that pip installs with one, itself among them, by their normalised names."""
+    found, waiting = set(), [(canonicalize_name(name), frozenset({""}))]
+    while waiting:
+        name, extras = waiting.pop()
+        if (name, extras) in found:
+            continue
+        found.add((name, extras))
+        for line in importlib.metadata.requires(name) or ():
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append((canonicalize_name(needed.name), frozenset({"", *needed.extras})))
+    return frozenset(name for name, _ in found)
+
+
+#: in the environment of the wheel: modules that it would not have are not found
+ABSENT = """
+import sys
+from importlib.machinery import PathFinder
+class Absent:
+    names = frozenset({names!r})
+    def find_spec(self, name, path=None, target=None):
+        if name in self.names:  # another package may bring one of the same name
+            found = PathFinder.find_spec(name, [x for x in sys.path if x != {folder!r}])
+            if found is None:
+                raise ModuleNotFoundError(f"No module named {{name!r}}: no dependency of oamarl brings it", name=name)
+            return found
+sys.meta_path.insert(0, Absent())
+"""
+
+
 @pytest.fixture(scope="module")
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel in an environment of its own; what it depends on is that of the environment of the tests."""
+    """The wheel in an environment of its own, with those packages of the tests' environment that it depends on."""
     folder = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True, timeout=PATIENCE)
     one = Installed(folder / "venv", folder / "work")
@@ -149,8 +183,28 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
     subprocess.run([*pip, "--no-deps", "--no-index", str(built.wheel)], check=True, timeout=PATIENCE)
     # a path file of a path file is not read: the editable install of this checkout stays out
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    there, needed = importlib.metadata.packages_distributions(), required("oamarl")
+    absent = sorted(name for name, of in there.items() if needed.isdisjoint(map(canonicalize_name, of)))
+    assert {"pytest", "vmas", "mujoco"} & set(there) <= set(absent)
+    assert {"torch", "numpy", "sacred"}.isdisjoint(absent)
+    packages = sysconfig.get_path("purelib")
+    (site / "_absent.py").write_text(ABSENT.format(names=absent, folder=packages))
+    (site / "dependencies.pth").write_text(f"{packages}\nimport _absent\n")
     return one
+
+
+def use(one: Installed) -> None:
+    """Train, look, plot, evaluate and load, as a user of the wheel does."""
+    assert one.call("oamarl", "--version").startswith("oamarl ")
+    words = ["seed=1", "t_max=640", "test_interval=320", "test_nepisode=2"]
+    one.call("oamarl", "--config=oappo", "--env-config=maze", "with", *words)
+    run = one.work / "results" / "sacred" / "oappo" / "black_red" / "1"
+    assert run.is_dir(), "results of an installed package go to ./results"
+    assert "oappo" in one.call("oamarl", "showcase", "latest").lower()
+    one.call("oamarl", "plot", "results", "--out", "curves.png")
+    assert (one.work / "curves.png").stat().st_size > 1000
+    assert "episode length" in one.call("oamarl", "evaluate", str(run), "--episodes", "2")
+    assert one.call("python", "-c", USE).startswith("Team ")
 
 
 USE = """
@@ -166,18 +220,9 @@ print(type(team).__name__, folder)
 
 @pytest.mark.slow
 def test_a_user_of_the_wheel_trains_looks_and_loads(installed: Installed) -> None:
-    assert installed.call("oamarl", "--version").startswith("oamarl ")
-    words = ["seed=1", "t_max=640", "test_interval=320", "test_nepisode=2"]
-    installed.call("oamarl", "--config=oappo", "--env-config=maze", "with", *words)
-    run = installed.work / "results" / "sacred" / "oappo" / "black_red" / "1"
-    assert run.is_dir(), "results of an installed package go to ./results"
-    assert "oappo" in installed.call("oamarl", "showcase", "latest").lower()
-    installed.call("oamarl", "plot", "results", "--out", "curves.png")
-    assert (installed.work / "curves.png").stat().st_size > 1000
-    assert "episode length" in installed.call("oamarl", "evaluate", str(run), "--episodes", "2")
+    use(installed)
     shown = installed.call("oamarl", "config", "--config=oappo", "--env-config=maze", "with", "t_max=640")
     assert re.search(r"^t_max +640 +command line$", shown, re.MULTILINE)
-    assert installed.call("python", "-c", USE).startswith("Team ")
     assert "equal" in installed.call("oamarl", "zoo", "evaluate", "maze-black-red-oappo", "--episodes", "2")
 
 
@@ -287,3 +332,19 @@ def test_each_python_compiles_the_source_and_has_its_standard_library(version: s
             [python, *words], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("OAMARL_PYTHONS" not in os.environ, reason="set OAMARL_PYTHONS=1: it takes minutes and an index")
+@pytest.mark.parametrize("version", PYTHONS)
+def test_each_python_installs_the_wheel_and_trains(version: str, built: Built, tmp_path: Path) -> None:
+    """With all that it depends on, from the index that pip asks; torch first, by the README's line."""
+    python = _interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    one = Installed(tmp_path / "venv", tmp_path / "work")
+    one.work.mkdir()
+    subprocess.run([python, "-m", "venv", str(one.folder)], check=True, timeout=PATIENCE)
+    for words in (["torch==2.13.0"], [str(built.wheel)]):
+        one.call("python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *words)
+    use(one)

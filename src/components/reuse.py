@@ -1,4 +1,4 @@
-"""The reuse mapping: who learns from whose experience (OAPO paper, sections 4.2 and 5.3).
+"""The reuse mapping: who learns from whose experience (off-agent paper, sections 4.2 and 5.3).
 
 M[i, j] is the share with which agent i, the LEARNER, uses the experience of agent j, the SOURCE (the paper's
 figure 2); rows sum to 1. D[i, j] is how far the learner's policy is from the source's, on the source's

@@ -1,5 +1,5 @@
 """How far a learner's policy is from the policies that acted: KL, total variation and chi-square, from ONE evaluation
-of the learner's network on its sources' steps, without gradients (OAPO paper, Condition 1 and eq. 9)."""
+of the learner's network on its sources' steps, without gradients (off-agent paper, Condition 1 and eq. 9)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The reuse-mapping controller: measures how far the agents' policies are apart on the runner's batch, and
-maps learners to sources (OAPO paper, section 5.3)."""
+maps learners to sources (off-agent paper, section 5.3)."""
 
 from __future__ import annotations
 

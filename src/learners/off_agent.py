@@ -1,4 +1,4 @@
-"""Parts of OAPPO and OATRPO: refusals, and a learner's samples under the reuse mapping (OAPO paper, section 5.3)."""
+"""Parts of OAPPO and OATRPO: refusals, a learner's samples under the reuse mapping (off-agent paper, section 5.3)."""
 
 from __future__ import annotations
 

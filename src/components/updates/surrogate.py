@@ -22,7 +22,7 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
 
 
 def factor_of(log_ratios: Tensor, exclude: int | None = None) -> Tensor:
-    """Product of the updated agents' ratios (HATRPO paper, eq. 9-11; OAPO paper, eq. 6).
+    """Product of the updated agents' ratios (HATRPO paper, eq. 9-11; off-agent paper, eq. 6).
 
     Args:
         log_ratios: [E, N, *T] log pi_k_new - log mu_k in each slot; 0 where it was not updated or the agent is dead.

@@ -1,4 +1,4 @@
-"""The Black and Red and the Black Blue Red maze games of the OAPO paper (section 6.1), batched in numpy.
+"""The Black and Red and the Black Blue Red maze games of the off-agent paper (section 6.1), batched in numpy.
 
 Every agent walks from S to G. A coloured cell lets in some colours only, and the observation does not show an
 agent's own colour: agents that share one policy without an agent id cannot all take their own short cut.

@@ -40,12 +40,14 @@ def as_package() -> None:
 def usage() -> str:
     """Return the help text."""
     from .tools import COMMANDS
+    from .utils.project import checkout
 
+    same = "`python src/main.py` and `python -m oamarl` are" if checkout() else "`python -m oamarl` is"
     commands = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
     return f"""\
 usage: oamarl [train] --config=ALGORITHM --env-config=ENVIRONMENT [with KEY=VALUE ...]
        oamarl COMMAND ...
-(`python src/main.py` and `python -m oamarl` are the same program.)
+({same} the same program.)
 
 commands:
   train      train (may be left out)

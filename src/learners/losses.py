@@ -88,7 +88,7 @@ def log_ratios(mac: BasicMAC, params: Tensor, rows: Rows, twice: bool = False) -
 def targets_with_factor(
     samples: Samples, updated: Tensor, sources: Sequence[int], own_slot: bool, factor_clip: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """X = F^(j) A for each source j in use (HATRPO paper, eq. 9; off-agent paper, eq. 6-8).
+    """X = F^(j) A for each source j in use (HATRPO paper, eq. 9; off-agent, eq. 6-8).
 
     Args:
         updated: [S, N] log-ratios of the slots already updated, 0 elsewhere.
@@ -129,7 +129,7 @@ _FAR = 1000.0
 
 
 class SequentialFactor:
-    """F, the product of the ratios of the agents that this iteration has updated (HATRPO paper, eq. 9; off-agent paper, eq. 6-8).
+    """F, the product of the ratios of the agents that this iteration has updated (HATRPO eq. 9, off-agent eq. 6-8).
 
     Args:
         mac: the policies.
@@ -263,7 +263,7 @@ def clipped_loss(
     mac: BasicMAC, params: Tensor, rows: Rows, eps_clip: float, entropy_coef: float, stats: ClipStats,
     pull: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """- sum_l w_l ( min(r X, clip(r) X) + c H ): PPO's objective on weighted rows (HATRPO eq. 11, off-agent paper eq. 8).
+    """- sum_l w_l ( min(r X, clip(r) X) + c H ): PPO's objective on weighted rows (HATRPO eq. 11, off-agent eq. 8).
 
     With ``rows.log_rho`` the ratio that is clipped is q = r / rho = pi_i / pi_i_old, and the rows' target is rho X.
 
@@ -291,7 +291,7 @@ def trust_region_objectives(
 ) -> tuple[list[Callable[[Tensor], Tensor]], list[Callable[[Tensor], Tensor]]]:
     """The two functions of flat parameters that a trust-region step needs, on weighted rows.
 
-    surrogate(theta') = sum_l w_l ( r_l X_l + c H_l ) (HATRPO eq. 9, off-agent paper eq. 7 without its constant; the papers have
+    surrogate(theta') = sum_l w_l ( r_l X_l + c H_l ) (HATRPO eq. 9, off-agent eq. 7 without its constant; papers have
     no entropy bonus, c = 0);
     kl(theta') = sum_l w_l KL(pi_theta || pi_theta') / sum_l w_l, exact, on the same rows.
 

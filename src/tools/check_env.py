@@ -11,7 +11,7 @@ from ..envs.conformance.suite import Conformance
 from ..envs.info_metrics import logging_notices
 from ..utils import signals
 from ..utils.errors import UserError, counted, sizes_text
-from ..utils.layout import fit, hanging, line_width
+from ..utils.layout import hanging, line_width
 from ..utils.schema import vocabulary, yamls
 from ..utils.schema.command_line import parse
 from ..utils.schema.layers import environment
@@ -54,8 +54,7 @@ def asked(argv: list[str]) -> tuple[str, dict[str, Any], dict[str, int]]:
 def main(argv: list[str]) -> int:
     """Check an environment; return the exit status."""
     if not argv:
-        print(fit(USAGE, line_width()))
-        return 0
+        raise UserError("`oamarl check-env` needs an environment: a name, a YAML file or package.module:Factory.")
     env, args, numbers = asked(argv)
     report = Report()
     checks = Conformance(env, args, numbers["seed"], numbers["episodes"], report)

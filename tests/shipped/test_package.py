@@ -231,6 +231,8 @@ def test_what_a_wheel_says_can_be_opened_there(installed: Installed) -> None:
     """Pages are named by where they lie, and extras by a command that asks no index for oamarl."""
     said = [installed.call("oamarl", *words) for words in (("train", "--help"), ("sweep", "--help"), ("list",))]
     said.append(installed.attempt("oamarl", "config", "zzzzz").stderr)
+    of_checkout = [installed.call("oamarl", "--help"), installed.attempt("oamarl", "sweep").stderr, *said]
+    assert not [name for name in ("experiments/", "src/main.py") if name in " ".join(of_checkout)]
     pages = re.findall(r"/\S+/oamarl/docs/\S+?\.md", " ".join(said))
     assert {Path(page).name for page in pages} == {"configuration.md", "sweeps.md"}
     for page in pages:

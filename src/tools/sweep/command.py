@@ -65,7 +65,7 @@ def parse(argv: list[str]) -> Asked:
         files, address = [*files, address], None
     if len(files) != 1:
         raise UserError(
-            f"`oamarl sweep` takes one sweep file, not {len(files)}: oamarl sweep experiments/maze-black-red.yaml"
+            f"`oamarl sweep` takes one sweep file, not {len(files)}: oamarl sweep my.yaml; see {page('sweeps.md')}"
         )
     return Asked(Path(files[0]), given.jobs, ray, address, given.results, given.replace, given.dry_run)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...evaluation import zoo
-from ...utils.errors import NotInstalled
+from ...utils.errors import NotInstalled, counted
 from .. import evaluate
 from ..arguments import Arguments, at_least
 from ..tables import table
@@ -13,9 +13,10 @@ from ..tables import table
 USAGE = """\
 usage: oamarl zoo evaluate [NAME ...] [--episodes N] [--sample]
 
-Plays the episodes of the stored score again with each team (default: all of them), and compares: `equal`,
-`within bounds` (the mean is at most three standard errors away, as on another machine), or `differs`. The exit status
-is 1 if one differs. A team whose environment is not installed is named and left out.
+Plays the episodes of the stored score again with each team (default: all of them), and compares: `equal` (each of the
+first ten episodes has the stored return, and all 100 the stored mean), `within bounds` (the mean is at most three
+standard errors away, as on another machine), or `differs`. The exit status is 1 if one differs. A team whose
+environment is not installed is named and left out.
 
   --episodes N  number of episodes (100, as in the stored scores); the first of them are the same for any N
   --sample      sampled actions in place of greedy (argmax) ones"""
@@ -61,7 +62,9 @@ def main(argv: list[str]) -> int:
             except NotInstalled as missing:
                 lines.append((team.name, f"{stored['mean']:.4f}", "-", str(missing)))
                 continue
-            mean = found["statistics"]["return"]["mean"]
+            mean, compared = found["statistics"]["return"]["mean"], min(options.episodes, len(stored["first"]))
+            if verdict == "equal" and options.episodes < stored["episodes"]:
+                verdict += f" (the first {counted(compared, 'episode')})"
             lines.append((team.name, f"{stored['mean']:.4f}", f"{mean:.4f}", verdict))
     print(table(lines, " rr"))
     return int(any(line[-1] == "differs" for line in lines))

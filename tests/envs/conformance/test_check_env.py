@@ -192,6 +192,7 @@ def test_what_lies_outside_a_declared_space(capsys: pytest.CaptureFixture[str], 
         (("maze", "with", "env_args.map_nam=x"), "did you mean 'map_name'"),
         (("gymma", "with", "env_args.key=CartPole-v9"), "did you mean 'CartPole-v1'"),
         (("toy_envs:Rgged",), "did you mean 'Ragged'"),
+        ((), "needs an environment: a name, a YAML file or package.module:Factory"),
         (("./none.yaml",), "./none.yaml cannot be read"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def pages(docs: Path) -> dict[Path, str]:
         if begin is None or not end:
             raise UserError(f"{path} has no lines '<!-- settings and curves of NAMES ...' and '{END}'.")
         names = begin[1].split()
-        lines = [*_settings(names), *_curves(names[0], docs)]
+        lines = [*_settings(names), *_curves(names, docs)]
         found[path] = f"{page[: begin.end()]}\n\n" + "\n".join(lines).rstrip() + f"\n\n{end}{after}"
     return found
 
@@ -105,9 +105,9 @@ def _cells(docs: Path) -> tuple[tuple[str, str, Cell], ...]:
     return tuple(found.values())
 
 
-def _curves(algorithm: str, docs: Path) -> Iterator[str]:
-    """Yield the part about the stored curves of an algorithm as it is, without those of variants for comparison."""
-    rows = [row for row in _cells(docs) if row[1] == algorithm and row[2].group.endswith(f"-{algorithm}")]
+def _curves(names: Sequence[str], docs: Path) -> Iterator[str]:
+    """Yield the part about the stored curves of algorithms as they are, without those of variants for comparison."""
+    rows = [row for row in _cells(docs) if row[1] in names and row[2].group.endswith(f"-{row[1]}")]
     if not rows:
         yield "\n## Curves\n\nNo curves are stored for this method yet."
         return

@@ -44,6 +44,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             (tmp_path / f"{name}.py").write_text(source)
         if hidden:
             (tmp_path / "sitecustomize.py").write_text(HIDING.format(hidden=set(hidden)))
+        monkeypatch.delenv("MUJOCO_GL", raising=False)  # a test that drew in this process has set it
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     return write

@@ -1,6 +1,6 @@
 """OAPPO: sequential PPO in which each agent also learns from other agents' experience.
 
-off-agent paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the LEARNER, agent j the SOURCE.
+The off-agent paper (Chen et al.), Algorithm 1, Propositions 1, eq. 8-9. Agent i is the LEARNER, agent j the SOURCE.
 
     fix the joint advantage A and the value targets
     M: the reuse mapping, by `reuse_scheme`: rows of least error (adaptive_roles, adaptive_bound: reuse_adaptive.py), or

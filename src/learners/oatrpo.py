@@ -1,6 +1,6 @@
 """OATRPO: sequential trust-region updates in which each agent also learns from other agents' experience.
 
-off-agent paper (Chen et al.), Algorithm 1, Proposition 1, eq. 7 and 9, Condition 1 (eq. 5).
+The off-agent paper (Chen et al.), Algorithm 1, Proposition 1, eq. 7 and 9, Condition 1 (eq. 5).
 
     fix the joint advantage A and the value targets; D and M as in OAPPO
     for learner i in a random order:

@@ -192,5 +192,5 @@ class SharedSlots(VecEnv):
         self.shared.vec.step(self._all(actions), self._all(active))
 
     def close(self) -> None:
-        """Do nothing: the slots in common are closed by who made them."""
+        """Give this run's slots back; the last run to do so closes the environments."""
         self.shared.close(self.run)

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from .envs.base import EnvInfo
 from .modules.options import network_config
 from .selection import CONTRACTS, NETWORKS, SELECTORS, import_class, own_selector, select, shipped_class
-from .utils.errors import UserError, first_line, nearest, one_of, raised_at, shown_value
-from .utils.project import checkout, page
-from .utils.schema import epymarl, layers, vocabulary, yamls
+from .utils.errors import UserError, first_line, raised_at, shown_value
+from .utils.project import checkout
+from .utils.schema import checks, epymarl, layers, vocabulary
 from .utils.schema import keys as config
 from .utils.schema.command_line import Request
-from .utils.schema.layers import Layer, collect, leaves, merge, shipped
+from .utils.schema.layers import Layer, collect, leaves, merge
 
 T = TypeVar("T")
 
@@ -181,103 +181,6 @@ class Settings:
                 ) from error
 
 
-def _known(found: list[Layer], read: Mapping[str, type]) -> set[str]:
-    """Return every top-level key that exists: read, in EPyMARL's vocabulary, or with a value in a shipped YAML."""
-    known = set(OWN) | vocabulary.KNOWN | set(read)
-    known.update(*(layer.values for layer in found if layer.origin in ("default", "shipped")))
-    for path in shipped("algs").values():
-        known.update(yamls.load(path, path.name))
-    return known
-
-
-def _check_names(values: Mapping[str, Any], origin: Mapping[str, Layer], known: set[str]) -> None:
-    for name, value in values.items():
-        if name in known and not isinstance(value, Mapping):
-            continue
-        where = next((layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}.")), "")
-        if name not in known:
-            see = f"; see {page('configuration.md')}"
-            raise UserError(f"Unknown key '{name}' ({where}){nearest(name, known) or see}")
-        if isinstance(value, Mapping) and value and name != "env_args":
-            inner = next(iter(value))
-            raise UserError(f"'{name}.{inner}' ({where}) is not a key: '{name}' holds one value, not a mapping.")
-
-
-def _unread(values: dict[str, Any], origin: Mapping[str, Layer], read: Mapping[str, type], who: str) -> list[str]:
-    """Remove the keys from ``values`` that nothing reads; return notices about them.
-
-    Raises:
-        UserError: a refused value, or a key on the command line that the chosen parts do not read.
-    """
-    inert, unread, given = [], [], dict(values)
-    for name in [n for n in values if n not in read and n not in OWN]:
-        value, layer = values.pop(name), origin[name]
-        if name in vocabulary.REFUSED:
-            vocabulary.refuse(name, value, layer.name, given)
-        elif name in vocabulary.INERT:
-            if layer.origin in ("user", "command"):
-                inert.append(name)
-        elif layer.origin == "command":
-            raise UserError(f"'{name}' is not read by {who}: take it off the command line.")
-        elif layer.origin == "user" and value is not False and value is not None:  # what is off has no effect to miss
-            unread.append(name)
-    notices = []
-    if inert:
-        notices.append(f"Without effect here: {'; '.join(f'{k} ({vocabulary.INERT[k]})' for k in sorted(inert))}.")
-    if unread:
-        notices.append(f"Not read by {who}: {', '.join(sorted(unread))}.")
-    return notices
-
-
-def _check_values(values: dict[str, Any], origin: Mapping[str, Layer], parts: Mapping[str, type]) -> None:
-    """Convert each value that a part declares, in place; the error about a wrong one names its YAML."""
-    for cls in parts.values():
-        for f in dataclasses.fields(cls):
-            if f.name not in values:
-                raise UserError(f"The configuration lacks '{f.name}': {f.metadata['doc']}")
-            layer = origin.get(f.name)
-            try:
-                hint = config.hints(cls)[f.name]
-                value = config.as_typed(values[f.name], hint, layer.typed.get(f.name) if layer else None)
-                values[f.name] = config.check_value(f.name, value, hint, f.metadata)
-            except UserError as error:
-                if layer is None or layer.origin == "command":
-                    raise
-                raise UserError(f"{error} (in {layer.name})") from None
-
-
-def _check_returns(values: Mapping[str, Any], origin: Mapping[str, Layer]) -> None:
-    """Refuse both or neither of ``q_nstep`` (n-step returns) and ``gae_lambda`` (GAE), where both are read."""
-    names = ("q_nstep", "gae_lambda")
-    if not all(name in values for name in names):
-        return
-    given = [f"{name}={values[name]} ({origin[name].name})" for name in names if values[name] is not None]
-    if len(given) == 2:
-        raise UserError(f"{' and '.join(given)} are both set: set one of them to null.")
-    if not given:
-        raise UserError("q_nstep and gae_lambda are both null: set q_nstep for n-step returns or gae_lambda for GAE.")
-
-
-def _without_effect(values: Mapping[str, Any], origin: Mapping[str, Layer], parts: Mapping[str, type]) -> list[str]:
-    """Return a notice about each key of a user's YAML that has no effect under the value of another key.
-
-    Raises:
-        UserError: such a key on the command line.
-    """
-    notices = []
-    asked = {f.name: f.metadata["only"] for cls in parts.values() for f in dataclasses.fields(cls)}
-    for name, (other, allowed) in ((name, pair) for name, only in asked.items() for pair in only.items()):
-        if name not in origin or values.get(other) in allowed:
-            continue
-        now = "null" if values.get(other) is None else values[other]
-        text = f"'{name}' has an effect with {other}={one_of(allowed)}, not with {now}"
-        if origin[name].origin == "command":
-            raise UserError(f"{text}: take it off the command line, or add {other}={allowed[0]}.")
-        if origin[name].origin == "user":
-            notices.append(f"{text}.")
-    return notices
-
-
 def results_folder(value: Any) -> str:
     """Return the absolute folder of results; null is ``results`` in the checkout, else in the current folder."""
     if value:
@@ -381,17 +284,17 @@ def resolve(
     for cls in added.values():
         read |= {f.name: cls for f in dataclasses.fields(cls)}
     parts |= added
-    _check_names(values, origin, _known(found, read))
+    checks.check_names(values, origin, checks.known_names(found, {*OWN, *read}))
     for name in [n for n in vocabulary.REFUSED if n.startswith("env_args.")]:
         inner = name.partition(".")[2]
         if inner in values["env_args"]:
             where = next(layer.name for k, layer in origin.items() if k == name or k.startswith(f"{name}."))
             vocabulary.refuse(name, values["env_args"].pop(inner), where, values)
     values["env_args"] = check_env_args(values["env"], values["env_args"], request.typed)
-    _check_values(values, origin, parts)
-    notices += _unread(values, origin, read, who)
-    notices += _without_effect(values, origin, parts)
-    _check_returns(values, origin)
+    checks.check_values(values, origin, parts)
+    notices += checks.unread(values, origin, {*OWN, *read}, who)
+    notices += checks.without_effect(values, origin, parts)
+    checks.check_returns(values, origin)
     source = {k: "worked out" if k in derived or k not in origin else origin[k].name for k, _ in leaves(values)}
     name = "" if own is None else values["learner"]
     return Settings(values, source, tuple(notices), parts, tuple(added), alone=name, **classes)

@@ -125,12 +125,17 @@ def select(words: Sequence[str], conditions: Sequence[str], by: Sequence[str], m
     troubles = [sentence for run in runs for sentence in run.troubles]
     how = kinds(have, metric)
     if len(how) < 2 or not metric.startswith(TEST):
-        return Selection(have, grouped(have, keys), notices + troubles, " and ".join(how), keys)
+        return Selection(have, grouped(have, keys), notices + troubles, _joined(how), keys)
     apart = {kind: [run for run in have if kinds([run], metric) == [kind]] for kind in how}
     told = "; ".join(f"{kind}: {_paths(runs)}" for kind, runs in apart.items())
     notices.append(f"'{metric}' is not of the same kind of actions in all runs, which do not compare ({told}).")
     groups = {f"{name}, {kind}": tasks for kind, runs in apart.items() for name, tasks in grouped(runs, keys).items()}
-    return Selection(have, dict(sorted(groups.items())), notices + troubles, " and ".join(how), keys)
+    return Selection(have, dict(sorted(groups.items())), notices + troubles, _joined(how), keys)
+
+
+def _joined(how: Sequence[str]) -> str:
+    """Join kinds of actions: ``epsilon-greedy and sampled actions``."""
+    return " and ".join([*(kind.removesuffix(" actions") for kind in how[:-1]), *how[-1:]])
 
 
 def below_here(path: Path) -> Path:

@@ -29,7 +29,7 @@ FILE = ROOT / "docs" / "results" / "fingerprints.json"
 #: the sweeps whose curves are compared on the pages
 SWEEPS = (
     "maze-black-red", "maze-black-blue-red", "maze-rules", "maze-sigma", "maze-lambda", "alike", "alike-batches",
-    "smax-3m", "smax-3s5z_vs_3s6z",
+    "smax-3m", "smax-3s5z_vs_3s6z", "value-based",
 )  # fmt: skip
 #: relative differences up to this are of the machine
 TOLERANCE = 1e-3

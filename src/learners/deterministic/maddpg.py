@@ -97,7 +97,7 @@ class MADDPGLearner(OffPolicyLearner):
         if values["runner"] == "rollout" and n is not None and n > length:
             raise UserError(
                 f"q_nstep={n} needs segments of as many steps, and rollout_length={length} collects shorter ones: use "
-                f"rollout_length={n} or more, or runner=parallel for whole episodes."
+                f"q_nstep={length}, rollout_length={n} or more, or runner=parallel for whole episodes."
             )
 
     # -- drawing -----------------------------------------------------------------------------------------------

@@ -546,7 +546,7 @@ def test_weights_of_another_run_begin_a_new_one() -> None:
     ({"use_rnn": True, "replay_steps": 1}, "needs whole episodes"), ({"mac": "reuse_mac"}, "use mac=basic_mac"),
     ({"critic_type": "ac_critic", "obs_individual_obs": True}, "use cv_critic"),
     ({"critic_sharing": "policies", "sharing": [0, 0, 1]}, "names 3 networks"),
-    ({"runner": "rollout", "rollout_length": 4, "q_nstep": 5, "replay_steps": 1}, "use q_nstep=4, rollout_length=5 or more"),
+    ({"runner": "rollout", "rollout_length": 4, "q_nstep": 5, "replay_steps": 1}, "use q_nstep=4, rollout_length=5 or"),
 ])  # fmt: skip
 def test_what_cannot_be_is_one_sentence(more: dict[str, Any], part: str) -> None:
     with pytest.raises(UserError, match=part):

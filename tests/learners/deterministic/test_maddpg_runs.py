@@ -40,12 +40,13 @@ QUICK: dict[str, Any] = {
     [
         ("maddpg", {}),
         ("maddpg", {"use_rnn": True, "replay_steps": None, "common_reward": False, "q_nstep": 3}),
-        ("maddpg", {"critic_type": "ac_critic", "runner": "rollout", "rollout_length": 3, "q_nstep": 3, "gumbel": "st"}),
+        ("maddpg", {"critic_type": "ac_critic", "runner": "rollout", "rollout_length": 3, "q_nstep": 3,
+                    "gumbel": "st"}),
         ("maddpg_ns", {"common_reward": False, "obs_last_action": True, "other_actions": "policies"}),
         ("matd3", {"policy_delay": 1, "q_nstep": 2, "replay": "prioritised", "standardise_returns": True}),
         ("matd3", {"policy_delay": 1, "standardise_obs": True, "feature_norm": True, "obs_individual_obs": True}),
     ],
-)
+)  # fmt: skip
 def test_trains_on_everything(algorithm: str, more: dict[str, Any], tmp_path: Path) -> None:
     for k, (env, args) in enumerate(ENVS.items()):
         own = {**more, "common_reward": True} if env == "matrix" else more

@@ -275,7 +275,7 @@ def test_every_block_is_run_or_told_why_not() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in blocks(page):
-            known = (*SHELL, *FILES, "text", "bibtex")
+            known = (*SHELL, *FILES, "text", "bibtex", "math")
             assert block.language in known, f"{page.name}: a block of language '{block.language}'"
             place = (page.name, block.language, block.number)
             if block.language in SHELL:

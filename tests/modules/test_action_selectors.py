@@ -140,6 +140,17 @@ def test_the_scale_of_actions() -> None:
     assert NoisyConfig(0.1, 0) == NoisyConfig(act_noise=0.1, warmup_steps=0)
 
 
+@pytest.mark.parametrize(("key", "kind"), [("target_noise", "continuous"), ("gumbel_temperature", "discrete")])
+def test_keys_of_the_other_kind_of_actions_are_said(key: str, kind: str) -> None:
+    """Those of the command line; what the YAML has suits every environment."""
+    given, plain = settings("maddpg", "matrix", **{key: 0.5}), settings("maddpg", "matrix")
+    own, other = (BOX, DISCRETE) if kind == "continuous" else (DISCRETE, BOX)
+    (said,) = given.of_other_actions(other)
+    assert said.startswith(f"'{key}' has no effect in ")
+    assert said.endswith(f"it is for {kind} ones.")
+    assert given.of_other_actions(own) == plain.of_other_actions(other) == []
+
+
 def test_null_is_chosen_by_the_action_space() -> None:
     assert isinstance(make_selector({"action_selector": None}, DISCRETE), Multinomial)
     form = {"action_std_form": "exp", "std_x_coef": 1.0, "std_y_coef": 0.5}
